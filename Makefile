@@ -8,6 +8,8 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 # ten seconds. Tests of one file share what their fixtures made; tests/conftest.py says which files come first.
 WORKERS := $(shell getconf _NPROCESSORS_ONLN)
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(WORKERS) --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+# Else every worker and every process that a test starts compiles the library and rewrites the tests anew.
+unexport PYTHONDONTWRITEBYTECODE
 # Only these files have slow tests: to collect all others takes each process some ten seconds.
 SLOW = $(shell grep --recursive --files-with-matches --include='test_*.py' -E 'slow|fuzzed' tests)
 # Folders that exist: mypy fails on one that does not.

@@ -1,7 +1,6 @@
 """Shared by all tests: a seed for every test, and a quiet Trainer on the CPU."""
 
-from __future__ import annotations
-
+import gc
 import random
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from tests.made.trainers import MakeTrainer, quiet_trainer
 
 # Tensors are tiny here: a second thread only spins, and on a busy machine it made tests ten times as slow.
 torch.set_num_threads(1)
+gc.disable()  # until all is collected: it stays, and a search for garbage in it is a fifth of the time that it takes
 _LONGEST = (
     "test_readme.py",
     "test_lessons.py",
@@ -32,6 +32,12 @@ _LONGEST = (
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the files that take longest first, so that no process is left alone with one at the end."""
     items.sort(key=lambda item: item.path.name not in _LONGEST)
+
+
+def pytest_collection_finish() -> None:
+    """Leave out of each later search for garbage what is imported and collected by now."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(autouse=True)

@@ -1,7 +1,5 @@
 """Drawn numbers are a function of seed, epoch, row and place, and look random."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

@@ -1,7 +1,5 @@
 """docs/deploy.md is executed: every block, against a model that was just trained and servers that are really asked."""
 
-from __future__ import annotations
-
 import os
 import re
 import shutil

@@ -1,7 +1,5 @@
 """The documentation site builds without a warning, shows every public name, and needs no network."""
 
-from __future__ import annotations
-
 import json
 import os
 import re

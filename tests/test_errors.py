@@ -87,7 +87,7 @@ def refuse() -> None:
     raise BadValueError("must be 1, got 2", "Pass 1")
 
 
-def test_the_outermost_speaker_wins() -> None:
+def test_the_outermost_speaker_wins_also_over_a_thread_and_beside_a_kept_name() -> None:
     with (
         pytest.raises(BadValueError, match=r"^Outer: must be 1, got 2\. Pass 1\.$"),
         speaking("Outer"),
@@ -95,8 +95,9 @@ def test_the_outermost_speaker_wins() -> None:
     ):
         refuse()
 
+    with pytest.raises(BadValueError, match=r"^Data, titles: "), speaking("Data"), speaking("Data, titles", keep=True):
+        refuse()
 
-def test_an_error_raised_in_a_thread_is_spoken_by_who_waits_for_it() -> None:
     with ThreadPoolExecutor(1) as pool, pytest.raises(BadValueError, match=r"^Outer: "), speaking("Outer"):
         pool.submit(refuse).result()
 
@@ -112,11 +113,6 @@ def test_a_decorated_method_speaks_as_the_class_of_its_object() -> None:
 
     with pytest.raises(BadValueError, match=r"^Own: "):
         Own().run()
-
-
-def test_a_part_of_the_input_keeps_its_name() -> None:
-    with pytest.raises(BadValueError, match=r"^Data, titles: "), speaking("Data"), speaking("Data, titles", keep=True):
-        refuse()
 
 
 @pytest.mark.parametrize(
@@ -140,22 +136,18 @@ def test_functions_that_took_who_take_it_for_one_more_version() -> None:
         accepting_who(speaking("refuse")(refuse))(who="here")  # type: ignore[call-arg]
 
 
-def test_close_names_come_first() -> None:
+def test_close_names_come_first_and_may_differ_in_case() -> None:
     assert str(UnknownNameError("optimizer", "sdg", ["adam", "sgd"])).endswith("Choices: sgd, adam.")
 
-
-def test_many_missing_columns_are_counted_and_cut() -> None:
-    text = str(MissingColumnsError([f"x{i}" for i in range(20)], ["y"], "Add them"))
-
-    assert "lacks 20 columns" in text
-    assert "and 12 more" in text
-
-
-def test_close_names_differ_in_case_only() -> None:
     assert closest("AGE", ["age", "wage"]) == "age"
     assert closest("zzz", ["age"]) is None
     assert closest("age", (f"column {number}" if number < 100_000 else "age" for number in itertools.count())) is None
 
 
-def test_counts_take_the_plural() -> None:
+def test_many_missing_columns_are_counted_in_the_plural_and_cut() -> None:
+    text = str(MissingColumnsError([f"x{i}" for i in range(20)], ["y"], "Add them"))
+
+    assert "lacks 20 columns" in text
+    assert "and 12 more" in text
+
     assert (count(0, "row"), count(1, "row"), count(2, "row")) == ("0 rows", "1 row", "2 rows")

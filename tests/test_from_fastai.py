@@ -1,7 +1,5 @@
 """Each line of the table for those who come from fastai is executed, or says what to use."""
 
-from __future__ import annotations
-
 import re
 import warnings
 from pathlib import Path

@@ -10,18 +10,13 @@ PACKAGES = ("tabvision.callbacks", "tabvision.data", "tabvision.inference", "tab
 
 
 @pytest.mark.parametrize("package", PACKAGES)
-def test_every_public_name_is_found_and_nothing_else_is_listed(package: str) -> None:
+def test_every_public_name_is_found_and_no_module_takes_its_place(package: str) -> None:
     module = importlib.import_module(package)
 
     # a module's network, without Lightning, is for `Predictor` alone
     assert sorted(name for name in module._MODULES if not name.endswith("Network")) == sorted(module.__all__)
     for name in module.__all__:
         assert getattr(module, name).__name__ == name
-
-
-@pytest.mark.parametrize("package", PACKAGES)
-def test_no_module_takes_the_place_of_a_name_in_it(package: str) -> None:
-    module = importlib.import_module(package)
 
     assert not set(module._MODULES) & set(module._MODULES.values())
 

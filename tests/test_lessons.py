@@ -1,7 +1,5 @@
 """The lessons are executed, print what stands below their blocks, draw their pictures, and convert to notebooks."""
 
-from __future__ import annotations
-
 import json
 import re
 import subprocess

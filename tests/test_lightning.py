@@ -1,7 +1,5 @@
 """Which of Lightning's two packages the library builds on, what it says to the other, and a process that is forked."""
 
-from __future__ import annotations
-
 import multiprocessing
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """Notes are printed once, by rank zero, and only where the user has no handler that shows them."""
 
-from __future__ import annotations
-
 import io
 import logging
 import os
@@ -27,13 +25,11 @@ def console(request: pytest.FixtureRequest) -> Iterator[logging.Logger]:
     logger.removeHandler(handler)
 
 
-def test_a_note_is_printed_as_a_plain_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_note_is_printed_as_a_plain_sentence_and_a_detail_is_not(capsys: pytest.CaptureFixture[str]) -> None:
     LOGGER.info("3 rows without a target left out.")
 
     assert capsys.readouterr().out == "3 rows without a target left out.\n"
 
-
-def test_details_are_not_printed(capsys: pytest.CaptureFixture[str]) -> None:
     LOGGER.debug("a detail")
 
     assert not capsys.readouterr().out

@@ -3,8 +3,6 @@
 A table begins with its imports. Then each call stands above the error that it ends in.
 """
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 from typing import Any

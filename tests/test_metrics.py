@@ -57,7 +57,7 @@ def computed(case: Case, *, batch: int = 64) -> dict[str, float]:
     return values(metrics)
 
 
-def test_binary_metrics_equal_those_of_scikit_learn() -> None:
+def test_metrics_equal_those_of_scikit_learn() -> None:
     _, predictions, target = cases()["binary"]
     answered = predictions[:, 1] > 0.4
 
@@ -70,16 +70,12 @@ def test_binary_metrics_equal_those_of_scikit_learn() -> None:
         rel=1e-6,
     )
 
-
-def test_multiclass_metrics_equal_those_of_scikit_learn() -> None:
     _, predictions, target = cases()["multiclass"]
     answered = predictions.argmax(dim=1)
 
     expected = {"accuracy": sk.accuracy_score(target, answered), "f1": sk.f1_score(target, answered, average="macro")}
     assert computed(cases()["multiclass"]) == pytest.approx(expected, rel=1e-6)
 
-
-def test_multilabel_metrics_equal_those_of_scikit_learn() -> None:
     _, predictions, target = cases()["multilabel"]
     answered = predictions > 0.5
 
@@ -89,8 +85,6 @@ def test_multilabel_metrics_equal_those_of_scikit_learn() -> None:
     }
     assert computed(cases()["multilabel"]) == pytest.approx(expected, rel=1e-6)
 
-
-def test_regression_metrics_equal_those_of_scikit_learn() -> None:
     _, predictions, target = cases()["regression"]
     wanted, given = target.double().numpy(), predictions.double().numpy()
 
@@ -149,17 +143,13 @@ def test_softened_targets_count_as_what_they_lean_to(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", cases())
-def test_bfloat16_predictions_are_taken(name: str) -> None:
+def test_predictions_in_bfloat16_or_with_gradients_are_taken_and_not_kept(name: str) -> None:
     make, predictions, target = cases()[name]
 
     rounded = computed((make, predictions.bfloat16(), target))
 
     assert rounded == pytest.approx(computed((make, predictions.bfloat16().float(), target)), rel=1e-6)
 
-
-@pytest.mark.parametrize("name", cases())
-def test_predictions_may_carry_gradients_and_be_reused(name: str) -> None:
-    make, predictions, target = cases()[name]
     given = predictions.clone().requires_grad_()
     metrics = make()
 
@@ -168,9 +158,17 @@ def test_predictions_may_carry_gradients_and_be_reused(name: str) -> None:
 
     assert values(metrics) == computed(cases()[name], batch=500)
 
+    metrics = make()
+
+    copy = metrics.clone(prefix="val/")
+    copy.update(predictions, target)
+
+    assert not metrics.state_dict()
+    assert set(values(copy)) == {f"val/{metric}" for metric in metrics}
+
 
 @pytest.mark.parametrize("name", cases())
-def test_one_row_is_quiet(name: str) -> None:
+def test_one_row_is_quiet_and_no_rows_or_a_reset_leave_nothing(name: str) -> None:
     make, predictions, target = cases()[name]
     metrics = make()
 
@@ -180,26 +178,6 @@ def test_one_row_is_quiet(name: str) -> None:
     undefined = {name for name, value in found.items() if math.isnan(value)}
     assert undefined == {"binary": {"auroc"}, "regression": {"r2"}}.get(name, set())
 
-
-def test_one_class_is_quiet_and_auroc_is_not_a_number() -> None:
-    metrics = binary_metrics(0.5)
-
-    metrics.update(torch.tensor([[0.9, 0.1], [0.2, 0.8]]), torch.tensor([0, 0]))
-
-    assert values(metrics) == pytest.approx({"accuracy": 0.5, "auroc": math.nan, "f1": 0.0}, nan_ok=True)
-
-
-def test_a_target_that_does_not_vary_has_no_r2() -> None:
-    metrics = regression_metrics(1)
-
-    metrics.update(torch.tensor([[1.0], [2.0]]), torch.tensor([[1.0], [1.0]]))
-
-    assert values(metrics) == pytest.approx({"mae": 0.5, "r2": math.nan, "rmse": 0.5**0.5}, nan_ok=True)
-
-
-@pytest.mark.parametrize("name", cases())
-def test_a_step_without_rows_changes_nothing(name: str) -> None:
-    make, predictions, target = cases()[name]
     metrics = make()
 
     metrics.update(predictions[:0], target[:0])
@@ -208,10 +186,6 @@ def test_a_step_without_rows_changes_nothing(name: str) -> None:
     metrics.update(predictions, target)
     assert values(metrics) == computed(cases()[name], batch=500)
 
-
-@pytest.mark.parametrize("name", cases())
-def test_after_a_reset_under_inference_mode_metrics_start_anew(name: str) -> None:
-    make, predictions, target = cases()[name]
     metrics = make()
     with torch.inference_mode():
         metrics.update(predictions[:9], target[:9])
@@ -223,16 +197,23 @@ def test_after_a_reset_under_inference_mode_metrics_start_anew(name: str) -> Non
     assert values(metrics) == computed(cases()[name], batch=500)
 
 
-@pytest.mark.parametrize("name", cases())
-def test_metrics_hold_nothing_for_a_checkpoint_and_can_be_copied_with_a_prefix(name: str) -> None:
-    make, predictions, target = cases()[name]
-    metrics = make()
+def test_what_is_not_defined_is_not_a_number_and_r2_of_the_mean_is_zero() -> None:
+    metrics = binary_metrics(0.5)
 
-    copy = metrics.clone(prefix="val/")
-    copy.update(predictions, target)
+    metrics.update(torch.tensor([[0.9, 0.1], [0.2, 0.8]]), torch.tensor([0, 0]))
 
-    assert not metrics.state_dict()
-    assert set(values(copy)) == {f"val/{metric}" for metric in metrics}
+    assert values(metrics) == pytest.approx({"accuracy": 0.5, "auroc": math.nan, "f1": 0.0}, nan_ok=True)
+
+    metrics = regression_metrics(1)
+
+    metrics.update(torch.tensor([[1.0], [2.0]]), torch.tensor([[1.0], [1.0]]))
+
+    assert values(metrics) == pytest.approx({"mae": 0.5, "r2": math.nan, "rmse": 0.5**0.5}, nan_ok=True)
+
+    wanted = torch.tensor([0.1, 0.2, 0.7, 3.3, 4.9])
+    metrics = regression_metrics(1)
+    metrics.update(wanted.mean().expand(5, 1), wanted[:, None])
+    assert f"{metrics.compute()['r2'].item():g}" == "0"
 
 
 def test_what_is_better_is_said() -> None:
@@ -295,10 +276,3 @@ def test_a_step_takes_a_dozen_operations_whatever_is_measured(subtests: pytest.S
                 metrics.update(predictions, target)
 
             assert 0 < operations.number <= 12
-
-
-def test_r2_of_the_mean_is_zero_without_noise() -> None:
-    wanted = torch.tensor([0.1, 0.2, 0.7, 3.3, 4.9])
-    metrics = regression_metrics(1)
-    metrics.update(wanted.mean().expand(5, 1), wanted[:, None])
-    assert f"{metrics.compute()['r2'].item():g}" == "0"

@@ -1,7 +1,5 @@
 """What is released: a wheel and a source distribution that work from an empty folder, and the files beside them."""
 
-from __future__ import annotations
-
 import os
 import re
 import subprocess
@@ -113,7 +111,7 @@ def test_the_source_distribution_builds_the_same_wheel(checkout: Path, tmp_path:
     assert expected == {name for name in files_of(direct) if name.startswith("tabvision/")}
 
 
-def test_the_oldest_versions_are_the_lower_bounds() -> None:
+def test_the_oldest_versions_are_the_lower_bounds_and_each_python_is_run_by_the_workflow() -> None:
     lines = (ROOT / "constraints-oldest.txt").read_text(encoding="utf-8").splitlines()
     oldest = dict(line.split("==") for line in lines if line and not line.startswith("#"))
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -127,6 +125,12 @@ def test_the_oldest_versions_are_the_lower_bounds() -> None:
         for bound in requirement.specifier:
             if bound.operator in {">=", "=="}:
                 assert Version(oldest[requirement.name]) == Version(bound.version), requirement.name
+
+    named = re.findall(r"Python :: (3\.\d+)", "\n".join(project["classifiers"]))
+
+    assert named[0] == project["requires-python"].removeprefix(">=")
+    workflow = (ROOT / ".github" / "workflows" / "check.yml").read_text(encoding="utf-8")
+    assert set(re.findall(r'"(3\.\d+)"', workflow)) >= set(named)
 
 
 def test_every_dependency_states_a_license() -> None:
@@ -151,12 +155,3 @@ def test_the_citation_and_the_workflow_say_what_is_so() -> None:
 
     jobs = yaml.safe_load((ROOT / ".github" / "workflows" / "check.yml").read_text(encoding="utf-8"))["jobs"]
     assert {"run": "bash .ci/run", "env": {"CI": "true"}} in jobs["check"]["steps"]
-
-
-def test_each_python_with_a_classifier_is_run_by_the_workflow() -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    named = re.findall(r"Python :: (3\.\d+)", "\n".join(project["classifiers"]))
-
-    assert named[0] == project["requires-python"].removeprefix(">=")
-    workflow = (ROOT / ".github" / "workflows" / "check.yml").read_text(encoding="utf-8")
-    assert set(re.findall(r'"(3\.\d+)"', workflow)) >= set(named)

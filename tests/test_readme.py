@@ -1,7 +1,5 @@
 """README.md and the guides are executed: their Python and shell blocks, in order, in a folder that looks like a checkout."""
 
-from __future__ import annotations
-
 import os
 import re
 import shlex

@@ -1,7 +1,5 @@
 """Every recipe in models/ trains for one batch, and its card says what was measured."""
 
-from __future__ import annotations
-
 import csv
 import importlib
 import json

@@ -1,7 +1,5 @@
 """Schemas that earlier versions wrote are read to the same facts."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

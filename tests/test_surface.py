@@ -191,22 +191,19 @@ def test_a_class_is_described_with_the_public_members_that_it_adds() -> None:
     ]
 
 
-def test_only_what_a_module_defines_itself_is_public() -> None:
+def test_what_a_module_defines_itself_is_public_unless_all_decides() -> None:
     module = ModuleType("made")
     exec("from pathlib import Path\ndef run(): ...\ndef _hidden(): ...\nLIMIT = 3", vars(module))
 
     assert public_names(module) == ["run"]
 
-
-def test_all_decides_where_a_module_has_it() -> None:
-    module = ModuleType("made")
     exec("from pathlib import Path\n__all__ = ['Path']", vars(module))
 
     assert public_names(module) == ["Path"]
 
 
 def test_a_default_that_is_a_function_has_no_address() -> None:
-    def call(activation: object = test_only_what_a_module_defines_itself_is_public) -> None: ...
+    def call(activation: object = public_names) -> None: ...
 
     assert "0x" not in signature(call)
 

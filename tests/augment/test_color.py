@@ -1,7 +1,5 @@
 """Brightness and contrast are fastai's, as a table and on a device."""
 
-from __future__ import annotations
-
 import dataclasses
 
 import numpy as np

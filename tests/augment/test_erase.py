@@ -1,7 +1,5 @@
 """Boxes of noise as fastai draws them, each row's own."""
 
-from __future__ import annotations
-
 import dataclasses
 import math
 

@@ -1,7 +1,5 @@
 """Matrices do what fastai's transforms do to the same numbers, and what their names say."""
 
-from __future__ import annotations
-
 import dataclasses
 import math
 from typing import Any

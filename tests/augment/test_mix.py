@@ -1,7 +1,5 @@
 """Blends keep shares, boxes keep areas."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch

@@ -1,7 +1,5 @@
 """Normalized values are the formula's, in the memory layout that came."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Iterator
 

@@ -1,7 +1,5 @@
 """Settings are checked, plain, and found by name or by what changes."""
 
-from __future__ import annotations
-
 import pytest
 
 from tabvision.augment.settings import PRESETS, Augmentation, augmentation_named

@@ -1,7 +1,5 @@
 """Both ways to warp agree with each other, with torch's antialiased resize, and leave an equal size alone."""
 
-from __future__ import annotations
-
 import itertools
 from typing import Literal
 

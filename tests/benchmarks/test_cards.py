@@ -86,19 +86,15 @@ def test_the_card_is_this_text() -> None:
     assert render_card("coins", RESULT) == CARD
 
 
-def test_changed_files_are_confessed() -> None:
+def test_the_card_follows_its_result() -> None:
     changed = RESULT | {"commit": {"revision": "0123456789abcdef", "dirty": True}}
 
     assert "commit 0123456789, with changes." in render_card("coins", changed)
 
-
-def test_a_figure_that_changes_changes_the_card() -> None:
     metrics = RESULT["metrics"] | {"val/auroc": {"mean": 0.8, "spread": 0.0, "values": [0.8]}}
 
     assert "| val/auroc | 0.8000 | 0.0000 | 0.5000 |" in render_card("coins", RESULT | {"metrics": metrics})
 
-
-def test_data_without_source_or_limits_has_a_card_as_well() -> None:
     data = {key: RESULT["data"][key] for key in ("class", "summary", "rows", "batch_size")}
 
     card = render_card("coins", RESULT | {"data": data, "commit": None})

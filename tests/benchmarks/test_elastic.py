@@ -1,7 +1,5 @@
 """Two torchrun agents on the loopback: one fails within an epoch, the other goes on alone until a host joins."""
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 

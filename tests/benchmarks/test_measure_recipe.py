@@ -86,14 +86,14 @@ def test_a_failing_run_stops_the_measurement(recipe: Path) -> None:
         measure(recipe, [0], threads=1, extra=["nonsense"])
 
 
-def test_a_folder_without_recipe_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_is_no_recipe_or_option_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], recipe: Path
+) -> None:
     with pytest.raises(SystemExit):
         parse([str(tmp_path)])
 
     assert "there is no recipe.yaml" in capsys.readouterr().err
 
-
-def test_a_mistyped_option_is_refused(recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         parse([str(recipe), "--sedes", "1"])
 

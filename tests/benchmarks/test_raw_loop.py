@@ -31,15 +31,13 @@ def test_torch_layers_answer_the_same() -> None:
     assert {type(layer) for layer in net.layers} == {nn.Linear, nn.ReLU, nn.BatchNorm1d, nn.Dropout}
 
 
-def test_targets_are_as_the_loss_takes_them() -> None:
+def test_targets_are_as_the_loss_takes_them_and_every_epoch_is_timed() -> None:
     _, codes, target = training_tensors(made())
 
     assert codes.dtype == torch.int64
     assert abs(float(target.mean())) < 1e-5
     assert target.shape == (len(codes), 1)
 
-
-def test_every_epoch_is_timed() -> None:
     seconds = raw_epoch_seconds(made(), epochs=3, dropout=0.1, now=time.perf_counter)
 
     assert len(seconds) == 3

@@ -1,7 +1,5 @@
 """Under the staged callbacks a network compiled by `torch.compile` trains as the plain one does."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +12,7 @@ from typing_extensions import override
 from tabvision.callbacks import ExactResume, FineTune, OneCycle, Unfreeze
 from tabvision.tuning import FindLR
 from tests.made.modules import Rates, make_loader
+from tests.made.sweeps import slow_but
 from tests.made.trainers import MakeTrainer
 
 # torch.compile itself uses what torch calls deprecated
@@ -75,8 +74,10 @@ def trained(compiled: str, callbacks: list[pl.Callback], quick_trainer: MakeTrai
     return list(module.state_dict().values()), rates
 
 
-@pytest.mark.parametrize("compiled", ["net", "module"])
-@pytest.mark.parametrize("name", RECIPES)
+PAIRS = [(name, compiled) for name in RECIPES for compiled in ("net", "module")]
+
+
+@pytest.mark.parametrize(("name", "compiled"), slow_but([PAIRS[0], PAIRS[3]], PAIRS))
 def test_a_compiled_network_trains_as_the_plain_one(name: str, compiled: str, quick_trainer: MakeTrainer) -> None:
     torch.compiler.reset()
     plain, plain_rates = trained("nothing", RECIPES[name](), quick_trainer)

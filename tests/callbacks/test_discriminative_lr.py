@@ -1,7 +1,5 @@
 """A base rate for each group: spread as stated, shown by name, kept by schedules and by a resumed fit."""
 
-from __future__ import annotations
-
 import itertools
 from itertools import permutations
 from pathlib import Path

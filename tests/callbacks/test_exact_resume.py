@@ -1,7 +1,5 @@
 """A resumed fit against the uninterrupted one, from every one of its steps, to the bit; and checkpoints that are whole."""
 
-from __future__ import annotations
-
 import contextlib
 import multiprocessing
 import time

@@ -1,7 +1,5 @@
 """Fits that end inside an epoch, by `max_steps`, by the time or because a callback says so, and then go on."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Resumed with a DataLoader of the user's own, which shuffles and augments by the global random state, in workers too."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest
@@ -13,6 +11,7 @@ from typing_extensions import override
 
 from tabvision.callbacks import ExactResume, OneCycle, Unfreeze
 from tests.made.modules import STEPS, Saver, UserModule, Validated, different, make_loader, three_groups
+from tests.made.sweeps import slow_but
 from tests.made.trainers import MakeTrainer
 
 EPOCHS = 3
@@ -55,7 +54,7 @@ def fit(
     return module
 
 
-@pytest.mark.parametrize("num_workers", [0, 2])
+@pytest.mark.parametrize("num_workers", slow_but([0], [0, 2]))
 def test_resumed_from_the_end_of_an_epoch_it_ends_with_the_same_bits(
     num_workers: int, tmp_path: Path, quick_trainer: MakeTrainer
 ) -> None:

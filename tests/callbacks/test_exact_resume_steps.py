@@ -1,7 +1,5 @@
 """Fits whose length is counted in steps, whole and resumed: Lightning takes their every epoch for a resumed one."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -1,7 +1,5 @@
 """Fits of every kind, resumed from every checkpoint on one rank and on two: the same bits, files, callbacks and logs."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

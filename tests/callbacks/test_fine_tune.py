@@ -1,7 +1,5 @@
 """fastai's `fine_tune` at every step, and every other fit that fastai recorded."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """The fit of a table: what it keeps, when it stops, what each member has seen, and that resuming changes nothing."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Fits of random tables that are hard on a network: no answer and no epoch's score explodes, without bounds on answers."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Features of a frozen body, computed once: what a batch has, what stays equal to the bit, and when images are read again."""
 
-from __future__ import annotations
-
 import copy
 import logging
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """Dividing an optimizer by layer group: by identity, in place, with every option kept and every name its own."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest
@@ -85,7 +83,7 @@ def test_the_optimizer_stays_the_same_object_and_keeps_its_state(kind: Any) -> N
     assert all(optimizer.state[parameter] is entry for parameter, entry in state.items())
 
 
-def test_an_optimizer_that_is_divided_already_stays_as_it_is() -> None:
+def test_a_divided_optimizer_stays_as_it_is_and_a_shared_parameter_counts_once() -> None:
     module = make_module()
     optimizer = module.configure_optimizers()
     divide_optimizers([optimizer], groups_of(module), module)
@@ -95,8 +93,6 @@ def test_an_optimizer_that_is_divided_already_stays_as_it_is() -> None:
 
     assert [dict(group) for group in optimizer.param_groups] == before
 
-
-def test_a_shared_parameter_counts_once() -> None:
     module = make_module()
     module.middle.append(module.middle[0])
     optimizer = module.configure_optimizers()
@@ -106,21 +102,31 @@ def test_a_shared_parameter_counts_once() -> None:
     assert [len(params) for params in held(optimizer)] == [4, 2, 2]
 
 
-def test_a_parameter_in_two_layer_groups_is_refused() -> None:
+def test_groups_that_do_not_hold_the_parameters_once_are_refused_by_name() -> None:
     module = make_module()
     module.head = module.body[0]  # type: ignore[assignment]
 
     with pytest.raises(BadValueError, match="2 parameters in more than one layer group"):
         groups_of(module)
 
-
-def test_parameters_in_no_layer_group_are_listed_by_name() -> None:
     module = make_module()
     layers = layer_groups_of(module, lambda module: [module.body, module.head])
 
     sentence = r"2 parameters of the optimizer in no layer group: middle\.0\.bias, middle\.0\.weight"
     with pytest.raises(BadValueError, match=sentence):
         divide_optimizers([module.configure_optimizers()], layers, module)
+
+    module = make_module()
+    optimizer = torch.optim.SGD(module.head.parameters(), lr=0.1)
+
+    with pytest.raises(BadValueError, match=r"6 parameters of the layer groups not in the optimizer: .*body\.0\.bias"):
+        divide_optimizers([optimizer], groups_of(module), module)
+
+    module = make_module()
+    optimizer = torch.optim.SGD([*module.parameters(), nn.Parameter(torch.zeros(1))], lr=0.1)
+
+    with pytest.raises(BadValueError, match=r"1 parameter of the optimizer in no layer group: .*not the module's"):
+        divide_optimizers([optimizer], groups_of(module), module)
 
 
 def test_what_is_frozen_for_good_may_be_in_no_layer_group() -> None:
@@ -131,14 +137,6 @@ def test_what_is_frozen_for_good_may_be_in_no_layer_group() -> None:
     divide_optimizers([optimizer], layer_groups_of(module, lambda module: [module.body, module.head]), module)
 
     assert [len(params) for params in held(optimizer)] == [4 + 2, 2]
-
-
-def test_parameters_missing_from_the_optimizer_are_listed_by_name() -> None:
-    module = make_module()
-    optimizer = torch.optim.SGD(module.head.parameters(), lr=0.1)
-
-    with pytest.raises(BadValueError, match=r"6 parameters of the layer groups not in the optimizer: .*body\.0\.bias"):
-        divide_optimizers([optimizer], groups_of(module), module)
 
 
 def test_several_optimizers_are_divided_where_together_they_hold_every_layer() -> None:
@@ -161,14 +159,6 @@ def test_each_divided_group_keeps_the_names_of_its_own_parameters() -> None:
 
     for group in optimizer.param_groups:
         assert group["param_names"] == [names[id(parameter)] for parameter in group["params"]]
-
-
-def test_a_parameter_that_is_not_the_modules_is_named_so() -> None:
-    module = make_module()
-    optimizer = torch.optim.SGD([*module.parameters(), nn.Parameter(torch.zeros(1))], lr=0.1)
-
-    with pytest.raises(BadValueError, match=r"1 parameter of the optimizer in no layer group: .*not the module's"):
-        divide_optimizers([optimizer], groups_of(module), module)
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,5 @@
 """Fits that go on with other ranks than began them: the same rows, rates and validations, and weights up to rounding."""
 
-from __future__ import annotations
-
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Blended rows: the formula, the task's soft targets, a resumed fit to the bit."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any

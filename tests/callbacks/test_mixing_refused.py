@@ -1,7 +1,5 @@
 """What cannot be blended is refused in a sentence before a step is taken."""
 
-from __future__ import annotations
-
 import pytest
 import pytorch_lightning as pl
 import torch

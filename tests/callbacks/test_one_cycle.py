@@ -1,7 +1,5 @@
 """OneCycle under a real Trainer, against torch's OneCycleLR and fastai's recorded rates."""
 
-from __future__ import annotations
-
 import json
 import math
 from collections.abc import Callable

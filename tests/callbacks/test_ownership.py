@@ -1,7 +1,5 @@
 """One owner for each quantity; a scheduler of the user's own beside ours is refused."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

@@ -291,17 +291,14 @@ def test_a_network_that_takes_every_size_trains_at_them(quick_trainer: MakeTrain
     assert module.trained == of_epochs((8, 8), (12, 12))
 
 
-def test_data_that_cannot_change_size_is_refused_with_what_to_write(quick_trainer: MakeTrainer) -> None:
+def test_data_that_cannot_change_size_are_refused_as_are_loaders_alone(quick_trainer: MakeTrainer) -> None:
     data = pl.LightningDataModule.from_datasets(TensorDataset(torch.zeros(4, 3)))
     trainer = quick_trainer(callbacks=[ProgressiveResize({0: 12})])
 
     with pytest.raises(BadTypeError, match="LightningDataModule has no set_size"):
         trainer.fit(make_module(), data)
 
-
-def test_loaders_alone_are_refused(quick_trainer: MakeTrainer) -> None:
     trainer = quick_trainer(callbacks=[ProgressiveResize({0: 12})])
-
     with pytest.raises(BadTypeError, match="it needs a datamodule, got loaders alone"):
         trainer.fit(make_module(), SizedData().train_dataloader())
 

@@ -1,7 +1,5 @@
 """Which layers train when: exactly as stated, to the bit, through validation, a second fit, and a resume anywhere."""
 
-from __future__ import annotations
-
 import copy
 from pathlib import Path
 from types import SimpleNamespace

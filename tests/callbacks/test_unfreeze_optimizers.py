@@ -1,7 +1,5 @@
 """What the optimizers hold while layers are frozen, and what a fit that ends frozen leaves behind."""
 
-from __future__ import annotations
-
 import contextlib
 import copy
 from types import MethodType

@@ -1,7 +1,5 @@
 """Which BatchNorms keep the statistics they came with, in a fit and in one that goes on."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any

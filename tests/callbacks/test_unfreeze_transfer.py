@@ -1,7 +1,5 @@
 """Lightning's own example of transfer learning works with `Unfreeze`, resumed and on two ranks too."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

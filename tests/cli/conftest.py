@@ -1,7 +1,5 @@
 """A working directory with a table in it, and a run on that table."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -1,7 +1,5 @@
 """`tabvision compare`: runs of the command line, of a bag as well."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -1,7 +1,5 @@
 """`tabvision evaluate`, and the metrics that `tabvision predict` prints of labeled rows."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """A disk that is full: a sentence, and no file that is cut short under its final name."""
 
-from __future__ import annotations
-
 import errno
 import os
 import resource
@@ -15,6 +13,7 @@ import pytest
 
 from tabvision.cli import _of_a_file, main
 from tabvision.errors import UnwritableFileError
+from tests.made.sweeps import slow_but
 from tests.made.tables import TRAIN
 
 pytestmark = pytest.mark.usefixtures("folder")
@@ -73,7 +72,7 @@ def test_a_full_disk_leaves_the_older_checkpoint(capsys: pytest.CaptureFixture[s
     assert older.read_bytes() == Path(CHECKPOINT).read_bytes()
 
 
-@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("unbuffered", slow_but([""], ["", "1"]))
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [

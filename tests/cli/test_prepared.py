@@ -1,7 +1,5 @@
 """`tabvision train` and `predict` on a table that would not fit in memory, with the commands of any table."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

@@ -1,7 +1,5 @@
 """A line of history for each epoch, above the bar of a terminal and without one."""
 
-from __future__ import annotations
-
 import re
 
 import pytest

@@ -1,7 +1,5 @@
 """Tables as they stand on public sites, small ones of our own making: by command, with defaults, and the way back."""
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 import pytest

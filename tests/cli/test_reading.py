@@ -1,7 +1,5 @@
 """How a file is read, by command: options for training ride into the recipe, and prediction reads the same way."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """A recipe given to a command that takes a checkpoint constructs nothing."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

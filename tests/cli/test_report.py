@@ -1,7 +1,5 @@
 """`tabvision report`, and the report.html of a run."""
 
-from __future__ import annotations
-
 import html
 import re
 from pathlib import Path

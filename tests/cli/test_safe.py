@@ -1,7 +1,5 @@
 """Recipes of somebody else: with `--safe` nothing is imported or written but what is listed, and no file is shown."""
 
-from __future__ import annotations
-
 import copy
 import os
 import subprocess

@@ -1,7 +1,5 @@
 """Which rows a run holds out, by its options."""
 
-from __future__ import annotations
-
 import argparse
 from typing import Any
 

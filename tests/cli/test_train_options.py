@@ -1,7 +1,5 @@
 """Options of `tabvision train` for every kind of data: what is held out, how long, with which weights, and what is shown."""
 
-from __future__ import annotations
-
 import importlib.util
 import json
 import re

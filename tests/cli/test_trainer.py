@@ -1,7 +1,5 @@
 """Checkpoints named by a recipe or beside it: nothing in them runs, nothing is kept, and what is refused is a sentence."""
 
-from __future__ import annotations
-
 import io
 from pathlib import Path
 from typing import Any

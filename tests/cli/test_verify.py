@@ -1,7 +1,5 @@
 """A run of `tabvision train --verifiable` is replayed by `tabvision verify`, which finds what was changed."""
 
-from __future__ import annotations
-
 import random
 import shutil
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """`tabvision train --from`: a trained network goes on with rows that bring new categories, columns and classes."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

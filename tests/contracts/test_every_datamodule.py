@@ -124,15 +124,13 @@ def test_no_datamodule_is_left_out_of_the_sweep() -> None:
     assert found == set(MAKERS), "tell this file how to make the new datamodule"
 
 
-def test_facts_and_baseline_are_there_before_any_trainer(make: Make) -> None:
+def test_facts_and_baseline_are_there_before_any_trainer_and_every_row_in_one_part(make: Make) -> None:
     data = make()
 
     assert data.trainer is None
     assert type(data.schema).from_dict(data.schema.to_dict()) == data.schema
     assert data.baseline().keys() == {f"val/{name}" for name in data.schema.task.metrics()}
 
-
-def test_every_row_is_in_one_part(make: Make) -> None:
     rows = torch.cat([part.rows for part in make().parts.values()])
 
     assert rows.sort().values.tolist() == list(range(ROWS))
@@ -194,7 +192,7 @@ def test_each_pass_has_an_order_of_its_own_which_its_epoch_decides(make: Make) -
     assert are_same(batches_of(loader), first)
 
 
-def test_a_pass_goes_on_where_another_was_left(make: Make) -> None:
+def test_a_pass_goes_on_where_another_was_left_with_the_same_batches_alone(make: Make) -> None:
     whole = batches_of(make().train_dataloader())
     left = make().train_dataloader()
     begun = iter(left)
@@ -209,8 +207,6 @@ def test_a_pass_goes_on_where_another_was_left(make: Make) -> None:
     assert are_same(first + rest, whole)
     assert len(batches_of(resumed)) == len(whole)  # only that pass
 
-
-def test_a_pass_is_not_resumed_with_other_batches(make: Make) -> None:
     left = make().train_dataloader()
     next(iter(left))
     other = make(batch_size=4).train_dataloader()
@@ -221,15 +217,13 @@ def test_a_pass_is_not_resumed_with_other_batches(make: Make) -> None:
         next(iter(other))
 
 
-def test_no_training_batch_is_left_with_one_row(make: Make) -> None:
+def test_no_training_batch_is_left_with_one_row_unless_that_is_asked_for(make: Make) -> None:
     data = make(batch_size=3, split=None)  # 43 = 14 * 3 + 1
 
     sizes = [len(batch["index"]) for batch in data.train_dataloader()]
 
     assert sizes == [3] * 13 + [4]
 
-
-def test_batches_of_one_row_are_served_where_they_are_asked_for(make: Make) -> None:
     data = make(batch_size=1)
 
     sizes = [len(batch["index"]) for batch in data.train_dataloader()]

@@ -1,7 +1,5 @@
 """Images, points and ratings on two gloo processes: equal to the bit, each row once, resumed as if never left."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pandas as pd
@@ -59,7 +57,7 @@ def test_the_body_rests_in_the_frozen_epoch_and_learns_after_it(seen: Seen) -> N
     assert set(different({name: frozen[name] for name in convolutions}, {name: thawed[name] for name in convolutions}))
 
 
-def test_each_epoch_trains_on_every_row_once(seen: Seen, folder: Path) -> None:
+def test_each_row_is_trained_on_and_validated_once_an_epoch(seen: Seen, folder: Path) -> None:
     rows = make_images(folder)[1].parts["train"].rows.tolist()
 
     first, second = (process["whole"]["trained"] for process in seen)
@@ -67,8 +65,6 @@ def test_each_epoch_trains_on_every_row_once(seen: Seen, folder: Path) -> None:
     assert {epoch: sorted(first[epoch] + second[epoch]) for epoch in first} == dict.fromkeys(range(EPOCHS), rows)
     assert first[0] != first[1]
 
-
-def test_each_row_is_validated_once_after_every_epoch(seen: Seen, folder: Path) -> None:
     rows = make_images(folder)[1].parts["val"].rows.tolist()
 
     first, second = (process["whole"]["validated"] for process in seen)

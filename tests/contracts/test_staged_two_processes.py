@@ -1,7 +1,5 @@
 """Stages on two gloo processes: both equal to the bit across every border, and equal to one process within rounding."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -276,17 +276,15 @@ def test_resuming_for_more_epochs_rescales_the_cycle_and_reaches_its_end(
 
 
 @every_module
-def test_another_schema_than_the_datas_is_refused_before_training(pair: Pair, quick_trainer: MakeTrainer) -> None:
+def test_data_of_another_schema_are_refused_and_new_data_under_the_modules_are_taken(
+    pair: Pair, quick_trainer: MakeTrainer
+) -> None:
     module = pair.module(pair.data().schema)
     other = pair.data(make_frame(60, seed=3).replace({"job": {"cook": "baker"}, "paid": {"no": "never"}}))
 
     with pytest.raises(ValueError, match=r"prepared for another schema; what differs: .*Pass schema=module.schema"):
         quick_trainer().fit(module, other)
 
-
-@every_module
-def test_new_data_under_the_modules_schema_is_taken(pair: Pair, quick_trainer: MakeTrainer) -> None:
-    module = pair.module(pair.data().schema)
     other = pair.data(make_frame(60, seed=3), schema=module.schema, task=None, ignore=None)
 
     (validated,) = quick_trainer().validate(module, other, verbose=False)

@@ -1,7 +1,5 @@
 """Two gloo processes against one: the same rows, the same weights on both, the same numbers as one process."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np
@@ -30,16 +28,13 @@ def records(folder: Path) -> Seen:
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
-def test_both_processes_hold_the_same_bits_after_training(records: Seen, name: str) -> None:
+def test_both_processes_train_on_the_rows_of_one_and_hold_the_same_bits_and_loss(records: Seen, name: str) -> None:
     first, second = (record[name]["state"] for record in records)
 
     different = [key for key in first if not torch.equal(first[key], second[key])]
 
     assert not different
 
-
-@pytest.mark.parametrize("name", SCENARIOS)
-def test_each_epoch_trains_on_the_rows_of_one_process_in_as_many_steps(records: Seen, name: str) -> None:
     _, data = SCENARIOS[name].build()
     first, second = (record[name] for record in records)
 
@@ -53,9 +48,14 @@ def test_each_epoch_trains_on_the_rows_of_one_process_in_as_many_steps(records: 
         assert min(len(batch) for batch in ours + theirs) >= 2
     assert first["seen"][0] != first["seen"][1]
 
+    first, second = (record[name]["logged"]["train/loss"] for record in records)
+
+    assert np.isfinite(first)
+    assert first == second
+
 
 @pytest.mark.parametrize("name", VALIDATED)
-def test_validation_gives_what_one_process_gives(records: Seen, name: str, tmp_path: Path) -> None:
+def test_validation_and_gathered_predictions_are_those_of_one_process(records: Seen, name: str, tmp_path: Path) -> None:
     module, data = SCENARIOS[name].build()
     module.load_state_dict(records[0][name]["state"])
 
@@ -66,13 +66,15 @@ def test_validation_gives_what_one_process_gives(records: Seen, name: str, tmp_p
         logged = {key: value for key, value in record[name]["logged"].items() if key.startswith("val/")}
         assert logged == pytest.approx(alone, rel=1e-6, nan_ok=True)
 
+    module.load_state_dict(records[0][name]["state"])
 
-@pytest.mark.parametrize("name", SCENARIOS)
-def test_both_processes_log_the_same_training_loss(records: Seen, name: str) -> None:
-    first, second = (record[name]["logged"]["train/loss"] for record in records)
+    gathered = gather(make_trainer(tmp_path, devices=1).predict(module, data))
 
-    assert np.isfinite(first)
-    assert first == second
+    for record in records:
+        assert torch.equal(record[name]["gathered"]["index"], data.parts["val"].rows)
+        torch.testing.assert_close(record[name]["gathered"]["predictions"], gathered["predictions"])
+    shares = [record[name]["own_rows"] for record in records]
+    assert sorted(shares[0] + shares[1]) == data.parts["val"].rows.tolist()
 
 
 def test_both_processes_keep_the_weights_of_one_score_which_is_that_of_one_process(
@@ -86,20 +88,6 @@ def test_both_processes_keep_the_weights_of_one_score_which_is_that_of_one_proce
     (alone,) = make_trainer(tmp_path, devices=1).validate(module, data.fold_loader(), verbose=False)
 
     assert first["score"] == second["score"] == pytest.approx(alone["val/loss"], rel=1e-5)
-
-
-@pytest.mark.parametrize("name", VALIDATED)
-def test_gathered_predictions_are_those_of_one_process(records: Seen, name: str, tmp_path: Path) -> None:
-    module, data = SCENARIOS[name].build()
-    module.load_state_dict(records[0][name]["state"])
-
-    alone = gather(make_trainer(tmp_path, devices=1).predict(module, data))
-
-    for record in records:
-        assert torch.equal(record[name]["gathered"]["index"], data.parts["val"].rows)
-        torch.testing.assert_close(record[name]["gathered"]["predictions"], alone["predictions"])
-    shares = [record[name]["own_rows"] for record in records]
-    assert sorted(shares[0] + shares[1]) == data.parts["val"].rows.tolist()
 
 
 def test_two_processes_train_as_one_with_the_joined_batch_does(records: Seen, tmp_path: Path) -> None:

@@ -1,7 +1,5 @@
 """What tables and the bases of all datamodules promise: batches by contract, rows by number, parts with weights."""
 
-from __future__ import annotations
-
 import warnings
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Rows are relabeled and dropped by a list, before anything else happens to them."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Tables whose rows name images: missing and broken files, two per row, other sources, and what is refused."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

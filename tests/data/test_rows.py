@@ -1,7 +1,5 @@
 """Rows that are used: their targets, parts and weights, and what is refused."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np
@@ -66,7 +64,9 @@ def test_a_column_of_weights_serves_nothing_else(name: str, error: type[Exceptio
         check_reserved(frame, {name: "weighs the rows"}, ["pay"], ["age"])
 
 
-def test_rows_without_a_target_are_left_out_only_where_that_is_asked_for(caplog: pytest.LogCaptureFixture) -> None:
+def test_rows_without_a_target_are_left_out_and_the_others_copied_only_where_asked(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     frame = frame_with_gaps()
 
     assert rows_with_target(frame, ["paid"], "error").tolist() == [0, 1, 2, 3, 4, 5]
@@ -77,8 +77,6 @@ def test_rows_without_a_target_are_left_out_only_where_that_is_asked_for(caplog:
     with pytest.raises(UnknownNameError, match="no missing_target named 'skip'"):
         rows_with_target(frame, ["paid"], "skip")
 
-
-def test_rows_are_copied_only_where_some_are_left_out() -> None:
     frame = frame_with_gaps()
 
     assert taken(frame, np.arange(6)) is frame

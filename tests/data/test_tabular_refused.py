@@ -1,7 +1,5 @@
 """TabularDataModule: bad tables and settings are a sentence before anything is trained."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

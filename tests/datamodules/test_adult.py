@@ -33,7 +33,7 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "adult.csv"
 
 
-def test_a_question_mark_is_a_missing_value(path: Path) -> None:
+def test_columns_missing_values_and_test_rows_are_those_of_uci(path: Path) -> None:
     workclass = next(
         column for column in AdultDataModule(path, verbose=False).schema.categorical if column.name == "workclass"
     )
@@ -41,16 +41,12 @@ def test_a_question_mark_is_a_missing_value(path: Path) -> None:
     assert read_adult(path)["workclass"].isna().sum() == 6
     assert workclass.vocabulary == ("a", "b")
 
-
-def test_the_rows_that_uci_calls_test_are_the_test_part_alone(path: Path) -> None:
     data = AdultDataModule(path, verbose=False)
 
     assert data.parts["test"].rows.tolist() == list(range(40, 60))
     assert len(data.parts["val"].rows) == 8
     assert int(data.parts["val"].rows.max()) < 40
 
-
-def test_numbers_are_numbers_and_the_split_is_no_input(path: Path) -> None:
     schema = AdultDataModule(path, verbose=False).schema
 
     assert [column.name for column in schema.continuous] == list(adult.CONTINUOUS)

@@ -20,7 +20,7 @@ TRAIN = f"{ROW}\n{ROW.replace('39', '52')}\n\n"
 TEST = f"|1x3 Cross validator\n{ROW}.\n{ROW.replace('<=50K', '>50K')}.\n\n"
 
 
-def test_the_training_file_has_no_header_and_spaces_after_commas() -> None:
+def test_both_files_of_uci_are_read_in_their_own_format() -> None:
     frame = parse_uci(TRAIN, "train")
 
     assert list(frame.columns) == [*ADULT_COLUMNS, "split"]
@@ -29,8 +29,6 @@ def test_the_training_file_has_no_header_and_spaces_after_commas() -> None:
     assert frame["native-country"].tolist() == ["?", "?"]
     assert frame["split"].unique().tolist() == ["train"]
 
-
-def test_the_test_file_begins_with_a_comment_and_ends_labels_with_a_full_stop() -> None:
     frame = parse_uci(TEST, "test")
 
     assert frame["salary"].tolist() == ["<=50K", ">50K"]
@@ -86,12 +84,10 @@ def loopback() -> Iterator[str]:
     thread.join()
 
 
-def test_plain_http_is_refused_even_where_it_would_answer(loopback: str) -> None:
+def test_an_address_that_is_not_https_is_refused_even_where_it_would_answer(loopback: str, tmp_path: Path) -> None:
     with pytest.raises(BadValueError, match=r"could not be fetched .*unknown url type: http"):
         fetch(loopback)
 
-
-def test_a_file_address_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadValueError, match="unknown url type: file"):
         fetch(tmp_path.as_uri())
 

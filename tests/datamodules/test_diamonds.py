@@ -14,14 +14,12 @@ def data() -> DiamondsDataModule:
     return DiamondsDataModule(verbose=False)
 
 
-def test_the_price_is_a_target_and_no_input(data: DiamondsDataModule) -> None:
+def test_the_price_is_the_target_and_rows_are_those_of_the_fixed_split(data: DiamondsDataModule) -> None:
     assert isinstance(data.schema.task, Regression)
     assert data.schema.target.columns == ("log_price",)
     assert sorted(data.schema.inputs) == sorted(["cut", "color", "clarity", "carat", "depth", "table", "x", "y", "z"])
     assert [column.name for column in data.schema.categorical] == ["cut", "color", "clarity"]
 
-
-def test_rows_are_those_of_the_fixed_split(data: DiamondsDataModule) -> None:
     assert len(data.frame) == 53_940
     assert data.parts["val"].rows.tolist() == list(benchmark_split(53_940).validation)
 

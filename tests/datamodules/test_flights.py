@@ -14,15 +14,13 @@ def data() -> FlightsDataModule:
     return FlightsDataModule(verbose=False)
 
 
-def test_the_target_is_lateness_and_says_nothing_of_the_arrival(data: FlightsDataModule) -> None:
+def test_the_target_is_lateness_and_rows_are_those_of_the_fixed_split(data: FlightsDataModule) -> None:
     assert isinstance(data.schema.task, Binary)
     assert data.schema.classes == ("no", "yes")
     assert [column.name for column in data.schema.continuous] == ["distance", "sched_dep_time", "sched_arr_time"]
     names = ["month", "day", "hour", "carrier", "origin", "dest", "weekday"]
     assert [column.name for column in data.schema.categorical] == names
 
-
-def test_rows_are_those_of_the_fixed_split(data: FlightsDataModule) -> None:
     assert len(data.frame) == 327_346
     assert data.parts["val"].rows.tolist() == list(benchmark_split(327_346).validation)
 

@@ -1,7 +1,5 @@
 """The plug-ins for public sets of images, on files laid out as theirs are."""
 
-from __future__ import annotations
-
 import gzip
 from pathlib import Path
 from typing import Any

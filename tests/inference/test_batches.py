@@ -1,7 +1,5 @@
 """Batches are asked one by one and put together as one frame."""
 
-from __future__ import annotations
-
 import dataclasses
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Opening a checkpoint: what is damaged, foreign or hostile is refused in a sentence, and nothing in it runs."""
 
-from __future__ import annotations
-
 import dataclasses
 import io
 import pickle

@@ -1,7 +1,5 @@
 """Checkpoints of earlier releases open and answer as they did; of other formats they say what to do."""
 
-from __future__ import annotations
-
 import io
 import json
 from pathlib import Path

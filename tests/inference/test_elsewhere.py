@@ -1,7 +1,5 @@
 """Files that the commands wrote, asked elsewhere: a checkpoint by itself, its ONNX twin without torch, from many threads."""
 
-from __future__ import annotations
-
 import io
 import json
 import subprocess

@@ -1,7 +1,5 @@
 """Exported files answer as the module does, carry their facts, and are never left behind wrong."""
 
-from __future__ import annotations
-
 import json
 import sys
 from pathlib import Path

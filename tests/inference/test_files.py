@@ -1,7 +1,5 @@
 """Bytes from a path, an address on this machine, or memory; what goes wrong is a sentence."""
 
-from __future__ import annotations
-
 import importlib.util
 import socket
 from collections.abc import Iterator

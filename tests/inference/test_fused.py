@@ -1,7 +1,5 @@
 """Rows of columns and images, answered from a checkpoint and from an exported file."""
 
-from __future__ import annotations
-
 import io
 from pathlib import Path
 from typing import Any

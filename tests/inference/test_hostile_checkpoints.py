@@ -1,7 +1,5 @@
 """Checkpoints made to harm: nothing in them runs, fills the memory or ends in anything but a sentence."""
 
-from __future__ import annotations
-
 import io
 import zipfile
 from collections.abc import Callable

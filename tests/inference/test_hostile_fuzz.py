@@ -1,7 +1,5 @@
 """Anything at all as a schema, as raw rows, or as a request's body: an answer or a tabvision error, never anything else."""
 
-from __future__ import annotations
-
 import contextlib
 import functools
 import json

@@ -1,7 +1,5 @@
 """ONNX files made to harm: what reaches outside is not opened, and an answer of another kind is no answer."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

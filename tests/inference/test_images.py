@@ -1,7 +1,5 @@
 """Images in every form give the same answer; what cannot be read keeps its row."""
 
-from __future__ import annotations
-
 import functools
 from pathlib import Path
 from typing import Any

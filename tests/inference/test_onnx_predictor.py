@@ -1,7 +1,5 @@
 """OnnxPredictor: the same answers as Predictor's in every form of input, without torch or Lightning."""
 
-from __future__ import annotations
-
 import json
 import pickle
 import subprocess
@@ -22,6 +20,7 @@ from tabvision.inference import OnnxPredictor, Predictor, export
 from tabvision.modules import TabularModule, VisionModule
 from tests.made.pairs import Pair, tabular_data
 from tests.made.servers import Page, serving
+from tests.made.sweeps import slow_but
 from tests.made.trained import exported, raw, trained
 from tests.made.trainers import saved
 
@@ -57,7 +56,10 @@ def test_every_form_of_rows_is_answered_as_the_predictor_does(target: str, subte
             assert_frame_equal(asked(target).predict(source), expected, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize(("target", "own_inputs"), [("multiclass", True), ("regression_several", False)])
+OF_MEMBERS = [("multiclass", True), ("regression_several", False)]
+
+
+@pytest.mark.parametrize(("target", "own_inputs"), slow_but(OF_MEMBERS[:1], OF_MEMBERS))
 def test_the_uncertainty_is_that_of_the_predictor(target: str, own_inputs: bool, tmp_path: Path) -> None:
     module = TabularModule(tabular_data(target).schema, members=3, own_inputs=own_inputs)
     path = export(module, tmp_path / "members.onnx").path

@@ -1,7 +1,5 @@
 """Predictor: a checkpoint alone answers as the Trainer does, whatever form the rows come in."""
 
-from __future__ import annotations
-
 import copy
 import dataclasses
 import itertools
@@ -138,21 +136,17 @@ def test_rows_as_dicts_are_answered_as_a_frame_is(subtests: pytest.Subtests) -> 
             assert_frame_equal(predictor(target).predict(records(frame)), predictor(target).predict(frame), rtol=1e-4)
 
 
-def test_one_row_may_be_a_dict() -> None:
+def test_rows_may_be_dicts_with_more_columns_in_any_order() -> None:
     frame = raw()
 
     answers = predictor().predict(records(frame)[3])
 
     assert_frame_equal(answers, predictor().predict(frame.iloc[[3]].reset_index(drop=True)), rtol=1e-4)
 
-
-def test_a_dict_of_columns_is_a_table() -> None:
     frame = raw()
 
     assert_frame_equal(predictor().predict(frame.to_dict("list")), predictor().predict(frame))
 
-
-def test_extra_columns_are_ignored_and_columns_may_stand_in_any_order() -> None:
     frame = raw()
     wider = frame[INPUTS[::-1]].assign(paid="who knows", other=[[1]] * len(frame))
 

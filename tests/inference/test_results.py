@@ -1,7 +1,5 @@
 """Results: the predictions, targets and losses of labeled rows, from a checkpoint as from a Trainer."""
 
-from __future__ import annotations
-
 import dataclasses
 from pathlib import Path
 

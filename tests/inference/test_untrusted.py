@@ -1,7 +1,5 @@
 """Archives and nested facts that would grow are told before they do."""
 
-from __future__ import annotations
-
 import copy
 import io
 import zipfile

@@ -1,7 +1,5 @@
 """Shards of each rank and their merge: every row once, in order, or a sentence."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

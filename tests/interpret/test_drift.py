@@ -1,7 +1,5 @@
 """Drift and overlap beside scipy and pandas, without false alarms over many seeds."""
 
-from __future__ import annotations
-
 import time
 from pathlib import Path
 

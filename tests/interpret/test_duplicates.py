@@ -1,7 +1,5 @@
 """Duplicates: copies are found across parts and within, however they were saved; other photos are not taken for one."""
 
-from __future__ import annotations
-
 import io
 from pathlib import Path
 from typing import Any
@@ -90,14 +88,11 @@ EXPECTED = {
 }
 
 
-def test_the_part_and_the_label_of_photos_in_folders_are_known(tmp_path: Path) -> None:
+def test_the_part_and_the_label_of_photos_are_known(tmp_path: Path) -> None:
     folder = made_folder(tmp_path / "photos")
 
     assert known(duplicates(network(), folder)) == EXPECTED
 
-
-def test_a_datamodule_knows_its_parts(tmp_path: Path) -> None:
-    folder = made_folder(tmp_path / "photos")
     data = ImageDataModule(str(folder), size=64, batch_size=4, num_workers=1, verbose=False)
 
     assert known(duplicates(network(), data)) == EXPECTED

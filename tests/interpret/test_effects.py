@@ -1,7 +1,5 @@
 """Effects: partial dependence is the mean of answers to replaced columns, and local effects are those of a formula."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

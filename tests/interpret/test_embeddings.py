@@ -33,7 +33,7 @@ def test_the_best_and_the_worst_item_are_at_the_ends(module: CollabModule) -> No
     assert bias["film"].tail(5).mean() > 14
 
 
-def test_biases_are_the_modules_and_stand_beside_ids_titles_and_counts(module: CollabModule) -> None:
+def test_biases_and_factors_are_the_modules_in_the_order_of_the_vocabulary(module: CollabModule) -> None:
     bias = item_bias(module).set_index("film")
 
     net: Any = module.net
@@ -42,19 +42,16 @@ def test_biases_are_the_modules_and_stand_beside_ids_titles_and_counts(module: C
     assert bias.loc[5, "title"] == "Film No. 5"
     assert bias.loc[5, "num_pairs"] == (made_ratings()["film"] == 5).sum()
 
+    factors = item_factors(module)
+
+    assert factors["film"].tolist() == list(module.item.vocabulary)
+    expected = net.items.weight[1:, :-1].detach().numpy()
+    np.testing.assert_array_equal(factors.filter(like="factor_"), expected)
+
 
 def test_users_have_biases_and_factors_without_titles(module: CollabModule) -> None:
     assert list(user_bias(module)) == ["who", "num_pairs", "bias"]
     assert list(user_factors(module)) == ["who", "num_pairs", "factor_1", "factor_2", "factor_3"]
-
-
-def test_factors_are_in_the_order_of_the_vocabulary(module: CollabModule) -> None:
-    factors = item_factors(module)
-
-    assert factors["film"].tolist() == list(module.item.vocabulary)
-    net: Any = module.net
-    expected = net.items.weight[1:, :-1].detach().numpy()
-    np.testing.assert_array_equal(factors.filter(like="factor_"), expected)
 
 
 def test_a_neural_module_has_factors_and_no_biases() -> None:

@@ -1,7 +1,5 @@
 """Metrics with intervals: the task's own, and as wide as chance is."""
 
-from __future__ import annotations
-
 import dataclasses
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Explain: contributions add up to the answer, and are exact where a formula says what they are."""
 
-from __future__ import annotations
-
 import itertools
 import math
 from typing import Any

@@ -1,7 +1,5 @@
 """Importance and contributions of columns and of images beside each other."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Grad-CAM: the map lies where the network looks, whatever the body is made of, and leaves the network as it was."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Importance: how much worse the answers get when a column is shuffled, as scikit-learn computes it."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

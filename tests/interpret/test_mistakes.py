@@ -1,7 +1,6 @@
 """Where a model is wrong: every figure beside scikit-learn's or a formula, and planted faults that are found."""
 
-from __future__ import annotations
-
+import dataclasses
 from typing import Any
 
 import numpy as np

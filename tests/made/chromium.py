@@ -1,7 +1,5 @@
 """Headless Chromium, told what to do over its debugging pipe: messages of JSON, each ended by a zero byte."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

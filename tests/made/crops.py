@@ -1,7 +1,5 @@
 """Crops of two photos in batches, the facts of them, and a small body of a user's own."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

@@ -1,7 +1,5 @@
 """Images for the sweeps, drawn from the rows of a table: each channel's brightness is one of its columns."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, final

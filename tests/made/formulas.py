@@ -1,7 +1,5 @@
 """Networks of a user's own whose answers are formulas, and a table of numbers for them."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import numpy as np

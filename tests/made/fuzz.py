@@ -5,8 +5,6 @@ ends in anything but success or a sentence of ours, computes for longer than 10 
 imports hold, is printed.
 """
 
-from __future__ import annotations
-
 import contextlib
 import copy
 import io

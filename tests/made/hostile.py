@@ -1,7 +1,5 @@
 """Checkpoints with entries that no training writes, and facts that grow as they are read."""
 
-from __future__ import annotations
-
 import io
 from typing import Any
 

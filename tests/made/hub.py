@@ -1,7 +1,5 @@
 """A stand-in for the Hugging Face hub on this machine: the part of its HTTP API that up- and downloads use."""
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import json

@@ -1,7 +1,5 @@
 """Small images in memory, in files and in folders, and their datamodules."""
 
-from __future__ import annotations
-
 import io
 from collections.abc import Callable, Mapping
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Modules of a user's own that know nothing of tabvision, their data, and what differs between two of them."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal

@@ -1,7 +1,5 @@
 """What a process does in which there is no `pytorch_lightning`: `python -m tests.made.other_lightning FOLDER`."""
 
-from __future__ import annotations
-
 import contextlib
 import io
 import os

@@ -1,7 +1,5 @@
 """What the sweeps run over: every concrete module, found in `tabvision.modules`, with every kind of target."""
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace

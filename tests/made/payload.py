@@ -1,7 +1,5 @@
 """An object that does harm when it is unpickled."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The plug-ins of `datamodules/`, over small files laid out as theirs are; those of tables in packages read these whole."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any

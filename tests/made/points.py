@@ -1,7 +1,5 @@
 """Images with spots, and tables that say where they are."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

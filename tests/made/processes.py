@@ -1,7 +1,5 @@
 """What gloo processes are asked that are forked from a test."""
 
-from __future__ import annotations
-
 import os
 import warnings
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Fits that ranks save after each step and others go on with, and what each sees of the rows, rates and validations."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable
 from pathlib import Path

@@ -1,7 +1,5 @@
 """What two gloo processes keep as features of a frozen body."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

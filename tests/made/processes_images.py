@@ -3,8 +3,6 @@
 `test_image_processes.py` reads what each process wrote down.
 """
 
-from __future__ import annotations
-
 from collections import defaultdict
 from pathlib import Path
 from typing import Any

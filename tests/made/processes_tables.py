@@ -3,8 +3,6 @@
 `test_two_processes.py` reads the records and holds them to what one process does.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any, NamedTuple
 

@@ -1,7 +1,5 @@
 """Made-up ratings for tests: tastes along two axes, and items that are good or bad whatever the taste."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Preprocessing one step at a time, frame in and frame out: the reference that the library's arrays are compared with."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, Self, final

@@ -1,7 +1,5 @@
 """Results of every kind of target, made without a network, and what else a report is written of."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Fits that are resumed from every checkpoint they wrote, and what each must have in common with the uninterrupted fit."""
 
-from __future__ import annotations
-
 import os
 import shutil
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Servers on this machine alone: one with answers that a test sets, and our own with a model."""
 
-from __future__ import annotations
-
 import functools
 import threading
 import time

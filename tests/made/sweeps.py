@@ -1,7 +1,5 @@
 """Sweeps of which `make test` runs a part; the rest is marked `slow`, and `make test-slow` runs it."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Collection, Iterable
 from typing import Any
 

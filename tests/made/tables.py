@@ -1,7 +1,5 @@
 """Small tables that several tests share, and their datamodules and modules."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,7 +1,5 @@
 """A trained checkpoint for each kind of target, made once a session."""
 
-from __future__ import annotations
-
 import atexit
 import contextlib
 import functools

@@ -1,7 +1,5 @@
 """A Trainer on the CPU that prints nothing and logs nothing, and checkpoints of modules as they are."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any

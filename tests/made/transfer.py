@@ -4,8 +4,6 @@ After `examples/pytorch/domain_templates/computer_vision_fine_tuning.py`: its mo
 `requires_grad` and brings a MultiStepLR. The network and the data are small ones of our own.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """What a process does that is killed while it writes."""
 
-from __future__ import annotations
-
 from multiprocessing.connection import Connection
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Rows of columns and images: missing images, frozen bodies, dropped parts, and what each part learns."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

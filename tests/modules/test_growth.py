@@ -1,7 +1,5 @@
 """Going on with new categories, columns and classes: at first every old row is answered as before."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """From layer groups to an optimizer: groups, rates and decay, against torch and the formulas."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

@@ -1,7 +1,5 @@
 """What the four steps log is what was computed by hand, rows' weights included."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,7 +1,5 @@
 """TabularModule: its settings reach the net, and its layer groups are the net's parts."""
 
-from __future__ import annotations
-
 import copy
 import dataclasses
 from collections.abc import Callable

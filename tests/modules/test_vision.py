@@ -1,7 +1,5 @@
 """VisionModule: real weights and their statistics, freezing without a graph, wrong choices as sentences."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Checkpoints of VisionModule need no download, and its schema must be that of the data."""
 
-from __future__ import annotations
-
 import copy
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """A body: features of any net, their shape without computing them, and other numbers of channels."""
 
-from __future__ import annotations
-
 import re
 from typing import Any
 
@@ -42,15 +40,13 @@ class Answers(nn.Module):
         return self.answer
 
 
-def test_maps_with_channels_last_become_channels_first() -> None:
+def test_channels_come_first_tokens_are_averaged_and_vectors_stay() -> None:
     maps = torch.randn(1, 2, 3, 5)
 
     features = Body(Answers(maps), channels_first=False)(torch.zeros(1, 3, 8, 8))
 
     assert torch.equal(features, maps.permute(0, 3, 1, 2))
 
-
-def test_tokens_are_averaged_and_vectors_stay() -> None:
     tokens, vectors = torch.randn(1, 7, 5), torch.randn(1, 5)
 
     assert torch.equal(as_body(Answers(tokens))(torch.zeros(1)), tokens.mean(dim=1))

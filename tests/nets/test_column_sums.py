@@ -1,7 +1,5 @@
 """Exchanging a column in the first layer's sums gives what the network answers to the exchanged rows."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from torch import Tensor, nn

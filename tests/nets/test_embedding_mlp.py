@@ -1,7 +1,5 @@
 """The table network: every choice trains, exports and repeats; bad arguments are answered in a sentence."""
 
-from __future__ import annotations
-
 import copy
 import pickle
 from typing import Any
@@ -55,7 +53,7 @@ def net(request: pytest.FixtureRequest) -> EmbeddingMLP:
     return EmbeddingMLP(CARDINALITIES, 2, 3, **request.param)
 
 
-def test_every_parameter_gets_a_finite_gradient(net: EmbeddingMLP) -> None:
+def test_every_parameter_gets_a_finite_gradient_and_is_in_one_group(net: EmbeddingMLP) -> None:
     logits = net(*batch(64))
     logits.square().sum().backward()
 
@@ -65,33 +63,27 @@ def test_every_parameter_gets_a_finite_gradient(net: EmbeddingMLP) -> None:
         assert parameter.grad.isfinite().all(), name
         assert (parameter.grad != 0).any(), name
 
-
-def test_three_groups_hold_every_parameter_once(net: EmbeddingMLP) -> None:
     parts = {"embeddings": net.embeddings, "layers": net.layers, "head": net.head}
 
     check_groups([LayerGroup(name, (part,)) for name, part in parts.items()], net)
 
-
-def test_a_few_rows_are_answered_in_evaluation(net: EmbeddingMLP, subtests: pytest.Subtests) -> None:
-    for rows in [0, 1, 2]:
-        with subtests.test(rows=rows):
-            assert net.eval()(*batch(rows)).shape == (rows, 3)
-
-
-def test_one_row_trains(net: EmbeddingMLP) -> None:
     net(*batch(1)).sum().backward()
 
     assert net.head.weight.grad is not None
 
 
-def test_a_row_is_answered_alike_alone_and_among_others(net: EmbeddingMLP) -> None:
+def test_answers_are_alike_alone_among_others_from_copies_and_in_bfloat16(
+    net: EmbeddingMLP, subtests: pytest.Subtests
+) -> None:
+    for rows in [0, 1, 2]:
+        with subtests.test(rows=rows):
+            assert net.eval()(*batch(rows)).shape == (rows, 3)
+
     numbers, codes = batch(8)
     net.eval()
 
     torch.testing.assert_close(net(numbers, codes)[3:4], net(numbers[3:4], codes[3:4]))
 
-
-def test_state_and_pickle_repeat_the_answers(net: EmbeddingMLP) -> None:
     inputs, copied = batch(), pickle.loads(pickle.dumps(net))
     fresh = copy.deepcopy(net)
     for parameter in fresh.parameters():
@@ -103,6 +95,13 @@ def test_state_and_pickle_repeat_the_answers(net: EmbeddingMLP) -> None:
     assert torch.equal(copied.eval()(*inputs), expected)
     assert torch.equal(fresh.eval()(*inputs), expected)
 
+    inputs = batch()
+    net.eval()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        low = net(*inputs)
+
+    torch.testing.assert_close(low.float(), net(*inputs), atol=0.05, rtol=0.05)
+
 
 def test_an_exported_program_answers_alike_for_any_number_of_rows(net: EmbeddingMLP) -> None:
     rows = torch.export.Dim("rows", min=2)
@@ -110,15 +109,6 @@ def test_an_exported_program_answers_alike_for_any_number_of_rows(net: Embedding
     inputs = batch(5)
 
     torch.testing.assert_close(program.module()(*inputs), net(*inputs))
-
-
-def test_bfloat16_autocast_is_near_float32(net: EmbeddingMLP) -> None:
-    inputs = batch()
-    net.eval()
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        low = net(*inputs)
-
-    torch.testing.assert_close(low.float(), net(*inputs), atol=0.05, rtol=0.05)
 
 
 def test_a_seed_repeats_the_start() -> None:
@@ -130,21 +120,17 @@ def test_a_seed_repeats_the_start() -> None:
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
 
 
-def test_categories_alone_are_enough_whatever_would_encode_numbers() -> None:
+def test_categories_or_numbers_alone_are_enough() -> None:
     assert EmbeddingMLP([3], 0, 1, numbers=piecewise)(*batch(4, numbers=0, categories=1)).shape == (4, 1)
 
-
-def test_numbers_alone_are_enough() -> None:
     assert EmbeddingMLP([], 2, 1)(*batch(4, categories=0)).shape == (4, 1)
 
 
-def test_layers_follow_fastais_order() -> None:
+def test_layers_follow_fastais_order_each_with_its_own_dropout() -> None:
     net = EmbeddingMLP([], 2, 1, widths=(8,), dropout=0.1)
 
     assert [type(layer).__name__ for layer in net.layers] == ["Linear", "ReLU", "BatchNorm1d", "Dropout"]
 
-
-def test_each_layer_may_have_its_own_dropout() -> None:
     net = EmbeddingMLP([], 2, 1, widths=(8, 8, 8), dropout=[0.1, 0.0, 0.3])
 
     assert [layer.p for layer in net.layers if isinstance(layer, Dropout)] == [0.1, 0.3]

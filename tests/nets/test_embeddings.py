@@ -1,7 +1,5 @@
 """Embeddings: their widths, their start, the row for unknown values, and lookups that agree with torch's."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from torch.nn import functional
@@ -31,7 +29,7 @@ def test_rows_start_at_length_one_and_those_of_code_0_at_zero() -> None:
         assert (table[0] == 0).all()
 
 
-def test_columns_of_one_width_share_a_table_and_stand_in_the_order_of_the_columns() -> None:
+def test_columns_share_tables_with_the_values_and_gradients_of_torchs_lookup() -> None:
     embeddings, codes = Embeddings(CARDINALITIES, WIDTHS).eval(), codes_of()
 
     result = embeddings(codes)
@@ -40,17 +38,20 @@ def test_columns_of_one_width_share_a_table_and_stand_in_the_order_of_the_column
     each = [functional.embedding(codes[:, column], embeddings.table(column)) for column in range(len(WIDTHS))]
     assert torch.equal(result, torch.cat(each, dim=1))
 
-
-def test_gradients_are_those_of_torchs_lookup() -> None:
-    embeddings, codes = Embeddings(CARDINALITIES, WIDTHS).eval(), codes_of()
     upstream = torch.randn(len(codes), sum(WIDTHS))
 
     gradients = torch.autograd.grad(embeddings(codes), [*embeddings.parameters()], upstream)
 
-    each = [functional.embedding(codes[:, column], embeddings.table(column)) for column in range(len(WIDTHS))]
     expected = torch.autograd.grad(torch.cat(each, dim=1), [*embeddings.parameters()], upstream)
     for found, wanted in zip(gradients, expected, strict=True):
         torch.testing.assert_close(found, wanted)
+
+    old = {f"tables.{column}.weight": embeddings.table(column).detach().clone() for column in range(len(WIDTHS))}
+    fresh = Embeddings(CARDINALITIES, WIDTHS).eval()
+
+    fresh.load_state_dict(old)
+
+    assert torch.equal(fresh(codes), embeddings(codes))
 
 
 def test_each_member_has_embeddings_of_its_own() -> None:
@@ -72,16 +73,6 @@ def test_a_code_beyond_its_column_is_an_error_not_a_row_of_another_column() -> N
     for wrong in ([[3, 0]], [[0, -1]]):
         with pytest.raises(IndexError, match="out of range"):
             embeddings(torch.tensor(wrong))
-
-
-def test_a_checkpoint_with_a_table_for_each_column_is_read() -> None:
-    embeddings, codes = Embeddings(CARDINALITIES, WIDTHS).eval(), codes_of()
-    old = {f"tables.{column}.weight": embeddings.table(column).detach().clone() for column in range(len(WIDTHS))}
-    fresh = Embeddings(CARDINALITIES, WIDTHS).eval()
-
-    fresh.load_state_dict(old)
-
-    assert torch.equal(fresh(codes), embeddings(codes))
 
 
 def test_in_training_that_share_of_codes_is_unknown() -> None:

@@ -1,7 +1,5 @@
 """Heads: fastai's layers at fastai's places, and the simpler ones."""
 
-from __future__ import annotations
-
 import itertools
 from typing import Any
 
@@ -21,7 +19,7 @@ def shapes(head: nn.Module) -> dict[str, tuple[int, ...]]:
     return {name: tuple(tensor.shape) for name, tensor in head.named_parameters() if name.endswith("weight")}
 
 
-def test_the_default_head_is_fastais() -> None:
+def test_the_default_head_is_fastais_and_begins_as_it() -> None:
     head = make_head(512, 10)
 
     assert shapes(head) == FASTAI_SHAPES
@@ -29,23 +27,19 @@ def test_the_default_head_is_fastais() -> None:
     kinds = [_ConcatPool, nn.Identity, BatchNorm1d, nn.Dropout, nn.Linear, nn.ReLU, BatchNorm1d, nn.Dropout, nn.Linear]
     assert [type(layer) for layer in head] == kinds
 
-
-@pytest.mark.parametrize(("widths", "dropout"), [((512,), 0.5), ((256, 128), 0.4)])
-def test_half_the_dropout_stands_before_every_layer_but_the_last(widths: tuple[int, ...], dropout: float) -> None:
-    head = make_head(512, 10, widths=widths, dropout=dropout)
-
-    assert [layer.p for layer in head if isinstance(layer, nn.Dropout)] == FASTAI_DROPOUTS[widths]
-
-
-def test_it_begins_as_fastais() -> None:
-    head = make_head(512, 10)
-
     weights = dict(head.named_parameters())
     assert weights["4.weight"].std().item() == pytest.approx((2 / 1024) ** 0.5, rel=0.01)
     assert weights["8.weight"].std().item() == pytest.approx((2 / 512) ** 0.5, rel=0.05)
     for name in ("2", "6"):
         assert (weights[f"{name}.weight"] == 1).all()
         assert (weights[f"{name}.bias"] == 1e-3).all()
+
+
+@pytest.mark.parametrize(("widths", "dropout"), [((512,), 0.5), ((256, 128), 0.4)])
+def test_half_the_dropout_stands_before_every_layer_but_the_last(widths: tuple[int, ...], dropout: float) -> None:
+    head = make_head(512, 10, widths=widths, dropout=dropout)
+
+    assert [layer.p for layer in head if isinstance(layer, nn.Dropout)] == FASTAI_DROPOUTS[widths]
 
 
 @pytest.mark.parametrize("kind", ["concat", "mlp", "linear"])

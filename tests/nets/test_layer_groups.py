@@ -1,7 +1,5 @@
 """Layer groups name their parameters once, and a module's groups cover it exactly."""
 
-from __future__ import annotations
-
 from dataclasses import FrozenInstanceError
 from typing import Any
 
@@ -21,7 +19,7 @@ class Net(nn.Module):
         self.head = nn.Linear(2, 1)
 
 
-def test_a_group_gives_each_parameter_once_in_order() -> None:
+def test_a_group_gives_each_parameter_once_in_order_and_is_frozen() -> None:
     net = Net()
 
     group = LayerGroup("all", (net.body, net, net.head))
@@ -30,57 +28,39 @@ def test_a_group_gives_each_parameter_once_in_order() -> None:
     assert len(group) == 4
     assert list(group.parameters()) == list(group)
 
-
-def test_a_group_without_parameters_is_still_a_group() -> None:
     group = LayerGroup("activation", (nn.ReLU(),))
 
     assert len(group) == 0
     assert group
 
-
-def test_a_group_is_frozen() -> None:
     with pytest.raises(FrozenInstanceError):
         LayerGroup("body", ()).name = "head"  # type: ignore[misc]
 
 
-def test_groups_that_cover_the_module_pass() -> None:
+def test_groups_that_cover_the_module_pass_also_with_a_tied_parameter() -> None:
     net = Net()
 
     check_groups([LayerGroup("body", (net.body,)), LayerGroup("head", (net.head,))], net)
 
-
-def test_a_tied_parameter_in_one_group_passes() -> None:
-    net = Net()
     net.head.weight = nn.Parameter(net.body.weight[:1].detach().clone())
     net.body.bias = net.head.bias
 
     check_groups([LayerGroup("all", (net,))], net)
 
 
-def test_a_parameter_in_no_group_is_named() -> None:
+def test_groups_that_do_not_hold_every_parameter_once_are_refused() -> None:
     net = Net()
 
     with pytest.raises(BadValueError, match=r"2 parameters in no layer group: head\.weight, head\.bias"):
         check_groups([LayerGroup("body", (net.body,))], net)
 
-
-def test_a_parameter_in_two_groups_is_named() -> None:
-    net = Net()
     groups = [LayerGroup("all", (net,)), LayerGroup("head", (net.head,))]
 
     with pytest.raises(BadValueError, match=r"2 parameters in several layer groups: head\.weight, head\.bias"):
         check_groups(groups, net)
 
-
-def test_two_groups_of_one_name_are_refused() -> None:
-    net = Net()
-
     with pytest.raises(BadValueError, match="layer groups must have unique names, got head more than once"):
         check_groups([LayerGroup("head", (net.body,)), LayerGroup("head", (net.head,))], net)
-
-
-def test_a_parameter_of_another_module_is_refused() -> None:
-    net = Net()
 
     with pytest.raises(BadValueError, match="1 parameter in layer groups but not in the module"):
         check_groups([LayerGroup("all", (net, nn.Linear(1, 1, bias=False)))], net)
@@ -120,22 +100,18 @@ def test_equal_parts_make_equal_runs(num_runs: int, parts_a_run: int) -> None:
     assert {len(run) for run in runs} == {parts_a_run}
 
 
-def test_layers_without_weights_do_not_count() -> None:
+def test_parts_are_layers_with_weights_or_whole_stages() -> None:
     net = nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.LayerNorm(2), nn.Linear(2, 2))
 
     assert _depth(net) == 2
     assert parts_of(net, 2) == [net[0], net[2], net[3]]
 
-
-def test_stages_stay_whole_while_there_are_enough() -> None:
     stages = [nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2)) for _ in range(3)]
     net = nn.Sequential(*stages)
 
     assert parts_of(net, 3) == stages
     assert len(parts_of(net, 4)) > 3
 
-
-def test_a_stage_that_is_nearly_all_of_the_net_is_looked_into() -> None:
     layers = [nn.Linear(2, 2) for _ in range(10)]
     net = nn.Sequential(nn.Linear(2, 2), nn.Sequential(*layers))
 

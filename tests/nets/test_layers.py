@@ -1,7 +1,5 @@
 """Normalization and dropout layers: against torch, and where torch is not enough."""
 
-from __future__ import annotations
-
 import copy
 import itertools
 import math

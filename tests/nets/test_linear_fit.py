@@ -1,7 +1,5 @@
 """Linear heads fitted to their minimum, beside scikit-learn, and those that leave out rows."""
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 from sklearn.linear_model import LogisticRegression, Ridge

@@ -1,22 +1,18 @@
 """Numbers enter squashed or in bins, finite whatever comes."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 
 from tabvision.nets.numeric import _LIMIT, PiecewiseNumbers, PlainNumbers
 
 
-def test_squashing_is_the_formula_it_states() -> None:
+def test_squashing_is_its_formula_keeps_order_and_leaves_small_numbers_alone() -> None:
     values = torch.linspace(-10, 10, 201).unsqueeze(1)
 
     squashed = PlainNumbers(1, norm=False)(values)
 
     torch.testing.assert_close(squashed, values / (1 + (values / _LIMIT).square()).sqrt())
 
-
-def test_squashing_keeps_order_and_leaves_small_numbers_alone() -> None:
     values = torch.tensor([[-30.0], [-1.0], [-0.01], [0.0], [0.01], [1.0], [30.0]])
 
     squashed = PlainNumbers(1, norm=False)(values).flatten()

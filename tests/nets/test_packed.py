@@ -1,7 +1,5 @@
 """The packed network: its members are separate networks, its inputs are bounded, and it learns what one network learns."""
 
-from __future__ import annotations
-
 import copy
 from typing import Any
 
@@ -138,13 +136,11 @@ def test_tables_of_numbers_or_of_categories_alone_are_answered() -> None:
     assert categories(torch.empty(4, 0), torch.zeros(4, 3, dtype=torch.int64)).shape == (4, 4, 1)
 
 
-def test_a_category_of_a_million_values_has_narrow_embeddings() -> None:
+def test_embeddings_of_many_values_are_narrow_and_own_ones_no_wider_than_a_number() -> None:
     net = PackedNet([1_000_001, 10], [], 1)
 
     assert [net.embeddings.categories.table(column).shape[1] for column in (0, 1)] == [9, 6]
 
-
-def test_where_members_have_inputs_of_their_own_a_category_is_no_wider_than_a_number() -> None:
     (own,), (shared,) = (
         PackedNet([900], [], 1, own_inputs=each).embeddings.categories.tables for each in (True, False)
     )

@@ -1,7 +1,5 @@
 """Weights from files: read as plain data, matched by key, and every mismatch said."""
 
-from __future__ import annotations
-
 import re
 import zipfile
 from collections.abc import Callable
@@ -215,9 +213,7 @@ def test_real_photos_are_recognized_and_best_with_the_statistics_of_the_weights(
     assert right[label] > imagenets[label]
 
 
-def test_a_package_that_is_not_installed_has_no_file() -> None:
+def test_a_package_that_is_absent_or_holds_no_weights_has_no_file() -> None:
     assert packaged_weights("no_such_package") is None
 
-
-def test_a_package_without_a_file_of_weights_has_none() -> None:
     assert packaged_weights("json") is None

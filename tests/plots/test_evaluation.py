@@ -1,7 +1,5 @@
 """Figures of what a model learned show the numbers of their frames, whatever the labels hold."""
 
-from __future__ import annotations
-
 import io
 from collections.abc import Callable
 from typing import Any

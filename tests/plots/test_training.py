@@ -1,7 +1,5 @@
 """Figures show the numbers that they are given."""
 
-from __future__ import annotations
-
 import io
 from pathlib import Path
 from typing import Any

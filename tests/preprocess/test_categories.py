@@ -1,7 +1,5 @@
 """Numbers that are names: exact from every storage, whatever is missing beside them, and refused where digits are lost."""
 
-from __future__ import annotations
-
 from decimal import Decimal
 from typing import Any
 

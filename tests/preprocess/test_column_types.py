@@ -1,7 +1,5 @@
 """What each column is taken for, and the sentences where that cannot be told."""
 
-from __future__ import annotations
-
 import datetime
 import decimal
 import logging

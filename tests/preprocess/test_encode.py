@@ -1,7 +1,5 @@
 """Frames to arrays: equal to the steps, whole and in blocks, and the sentences for frames that do not fit."""
 
-from __future__ import annotations
-
 import os
 from typing import Any
 
@@ -92,14 +90,12 @@ def test_a_frame_without_rows_gives_arrays_without_rows(features: Features) -> N
     assert categorical.shape == (0, len(features.categorical))
 
 
-def test_other_columns_their_order_and_the_index_do_not_matter(features: Features) -> None:
+def test_the_frame_is_left_as_it_is_and_other_columns_order_and_index_do_not_matter(features: Features) -> None:
     frame = mixed_table()
     other = frame[frame.columns[::-1]].assign(extra=[[]] * len(frame)).set_index(pd.Index(["a"] * len(frame)))
 
     assert_array_equal(to_arrays(features, other)[0], to_arrays(features, frame)[0])
 
-
-def test_the_frame_is_left_as_it_is(features: Features) -> None:
     frame = mixed_table()
     before = frame.copy(deep=True)
 

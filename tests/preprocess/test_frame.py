@@ -1,7 +1,5 @@
 """A frame's columns, read once, are what reading them anew gives."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import numpy as np

@@ -1,7 +1,5 @@
 """What single values say."""
 
-from __future__ import annotations
-
 import datetime
 
 import numpy as np

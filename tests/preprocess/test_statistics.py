@@ -1,7 +1,5 @@
 """The facts of a number against numpy and scikit-learn."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The page in headless Chromium: axe-core finds nothing that keeps people out, and nothing is asked of the network."""
 
-from __future__ import annotations
-
 import json
 import os
 from importlib import resources

@@ -1,7 +1,5 @@
 """Runs are set beside each other by what their folders say, and by nothing that a hostile folder might do."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """The sentences for everyone, word for word, of a good model, of one that is no better than a guess, and of a single row."""
 
-from __future__ import annotations
-
 import dataclasses
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The summary says in plain sentences what the numbers say, and holds plain data."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 

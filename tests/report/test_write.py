@@ -1,7 +1,5 @@
 """The report is one file for every kind of target, in which no name is markup and nothing is loaded from elsewhere."""
 
-from __future__ import annotations
-
 import dataclasses
 import re
 from html.parser import HTMLParser

@@ -1,7 +1,5 @@
 """Gradients of the tape are those of torch."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 
@@ -68,15 +66,13 @@ def test_arrays_side_by_side_each_get_their_columns_of_the_gradient() -> None:
     np.testing.assert_array_equal(b.grad, np.tile([3.0, 4, 5], (4, 1)))
 
 
-def test_an_array_on_the_left_is_part_of_the_expression() -> None:
+def test_an_array_on_the_left_is_part_of_the_expression_and_a_second_backward_forgets_the_first() -> None:
     a = Value(A)
 
     (B * a).sum().backward()
 
     np.testing.assert_array_equal(a.grad, B)
 
-
-def test_a_second_backward_forgets_the_first() -> None:
     a = Value(A)
 
     for _ in range(2):

@@ -1,7 +1,5 @@
 """Backward passes written by hand are those of torch, and of the tape."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch

@@ -1,7 +1,5 @@
 """Networks in numpy alone reach what the library's own modules reach; and the whole is short enough to be read."""
 
-from __future__ import annotations
-
 import ast
 import io
 import tokenize

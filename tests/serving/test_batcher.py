@@ -1,7 +1,5 @@
 """Requests that arrive together are answered together, and each gets its own."""
 
-from __future__ import annotations
-
 import asyncio
 import threading
 from typing import Any

@@ -1,7 +1,5 @@
 """The page in headless Chromium: it comes up, a row is filled in or a photo is uploaded, and it shows the answer."""
 
-from __future__ import annotations
-
 import base64
 import os
 import subprocess

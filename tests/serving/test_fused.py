@@ -1,7 +1,5 @@
 """Rows of columns and images over HTTP: JSON without images, a form with them, and nothing opened by name."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator
 from pathlib import Path

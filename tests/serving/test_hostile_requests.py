@@ -1,7 +1,5 @@
 """Requests made to harm: a sentence, bounded work, and the next client is answered."""
 
-from __future__ import annotations
-
 import contextlib
 import io
 import json

@@ -1,7 +1,5 @@
 """A client that sends half a request, or none, or does not read its answer, is not waited for without end."""
 
-from __future__ import annotations
-
 import json
 import socket
 

@@ -1,7 +1,5 @@
 """Starting and stopping: a free port, a taken one, signals."""
 
-from __future__ import annotations
-
 import os
 import re
 import signal

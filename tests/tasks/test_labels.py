@@ -110,9 +110,12 @@ def test_numbers_are_read_from_every_kind_of_column(values: Any) -> None:
     assert numbers.dtype == np.float64
 
 
-def test_text_that_is_no_number_is_counted_and_shown() -> None:
+def test_numbers_and_flags_that_are_none_are_shown() -> None:
     with pytest.raises(BadTypeError, match=r"Regression needs numbers; 2 of 4 values of 'y' cannot be read: 'x', 'z'"):
         labels.as_floats(pd.Series(["1", "x", "2", "z"]), "y")
+
+    with pytest.raises(BadValueError, match="a column of labels must hold 0 and 1, or False and True; 'y' holds 0, 2"):
+        labels.as_flags(pd.Series([0, 2, 2]), "y")
 
 
 @pytest.mark.parametrize("value", [np.inf, -np.inf, 1e39])
@@ -121,20 +124,13 @@ def test_numbers_beyond_float32_are_refused(value: float) -> None:
         labels.as_floats(pd.Series([1.0, value]), "y")
 
 
-def test_numbers_too_close_for_float32_are_refused() -> None:
+def test_numbers_too_close_for_float32_are_refused_and_years_are_not() -> None:
     with pytest.raises(
         BadValueError, match=r"varies by 1\.12 around 1\.6e\+09, finer than float32 can resolve\. Subtract"
     ):
         labels.as_floats(pd.Series(1.6e9 + np.arange(4)), "y")
 
-
-def test_years_are_not_too_close() -> None:
     assert labels.as_floats(pd.Series([2019, 2020]), "y").tolist() == [2019, 2020]
-
-
-def test_flags_that_are_none_are_shown() -> None:
-    with pytest.raises(BadValueError, match="a column of labels must hold 0 and 1, or False and True; 'y' holds 0, 2"):
-        labels.as_flags(pd.Series([0, 2, 2]), "y")
 
 
 @pytest.mark.parametrize("kind", ["str", "object", "category"])
@@ -148,17 +144,13 @@ def test_labels_are_parted_stripped_and_sorted(kind: str, separator: str) -> Non
     assert labels.multi_hot(column, separator, classes, "y").tolist() == [[1, 1], [0, 0], [0, 1]]
 
 
-def test_a_label_that_training_lacks_is_named_and_counted() -> None:
+def test_labels_that_are_unknown_no_text_or_absent_are_refused() -> None:
     with pytest.raises(BadValueError, match=r"holds 1 label not seen in training: 'c' \(2 rows\)"):
         labels.multi_hot(pd.Series(["a|c", "c"]), "|", ["a"], "y")
 
-
-def test_a_separator_needs_text() -> None:
     with pytest.raises(BadTypeError, match="a separator needs labels in text, the target 'y' holds int64 values"):
         labels.tags(pd.Series([1, 2]), "|", "y")
 
-
-def test_no_label_at_all_is_refused() -> None:
     with pytest.raises(BadValueError, match="the target 'y' holds no label in any row"):
         labels.tags(pd.Series(["", " | "]), "|", "y")
 

@@ -1,7 +1,5 @@
 """The focal loss against torchvision, its formula, and plain cross-entropy."""
 
-from __future__ import annotations
-
 import dataclasses
 import itertools
 from typing import Any

@@ -1,7 +1,5 @@
 """A task of the user's own, written with nothing but what the library offers: it goes wherever tabvision's own tasks go."""
 
-from __future__ import annotations
-
 import pickle
 from dataclasses import dataclass, replace
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The task of points: fastai's range and loss, no loss for a point that is not there, pixels back through a view."""
 
-from __future__ import annotations
-
 import json
 import pickle
 
@@ -29,15 +27,13 @@ def test_answers_are_fastais_scaled_sigmoid() -> None:
     torch.testing.assert_close(Points(2, y_range=None).activate(logits), logits)
 
 
-def test_the_loss_is_the_mean_squared_error_of_the_coordinates() -> None:
+def test_the_loss_is_the_mean_squared_error_of_the_points_that_are_there() -> None:
     logits, target = far_away()
 
     expected = functional.mse_loss(TASK.activate(logits), target, reduction="none").mean(dim=1)
 
     torch.testing.assert_close(TASK.loss(logits, target), expected)
 
-
-def test_a_point_that_is_not_there_has_neither_loss_nor_gradient() -> None:
     logits, target = far_away()
     target[1, 2:] = torch.nan
     target[2] = torch.nan
@@ -85,8 +81,6 @@ def test_the_distance_counts_the_points_that_are_there() -> None:
 
     assert metrics.compute()["distance"].item() == pytest.approx((0.5 + 1 + 0) / 3)
 
-
-def test_the_distance_between_no_points_is_no_number() -> None:
     metrics = TASK.metrics()
     metrics.update(torch.zeros(1, 4), torch.full((1, 4), torch.nan))
 

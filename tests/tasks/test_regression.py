@@ -1,7 +1,5 @@
 """Regression of skewed targets by the Tweedie deviance."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch

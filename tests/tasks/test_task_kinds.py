@@ -1,7 +1,5 @@
 """Outside `tasks/` no code asks which kind of task it has: it asks the task."""
 
-from __future__ import annotations
-
 import ast
 from collections.abc import Iterator
 from pathlib import Path

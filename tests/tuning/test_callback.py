@@ -1,7 +1,5 @@
 """A rate found at the fit's start reaches whoever owns the rates, leaves no other trace, and is resumed, not found again."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any

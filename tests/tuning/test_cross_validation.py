@@ -1,7 +1,5 @@
 """Cross-validation: who answers which row, and that the bag of its networks is a module like any other."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

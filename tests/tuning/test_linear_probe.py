@@ -1,7 +1,5 @@
 """A linear probe: what it minimizes, what it measures, and that its checkpoint answers as measured."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

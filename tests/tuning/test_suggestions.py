@@ -1,7 +1,5 @@
 """Rates read off a curve: fastai's numbers on fastai's recorded curve, and each way on curves with a known answer."""
 
-from __future__ import annotations
-
 import itertools
 import json
 import math

@@ -1,7 +1,5 @@
 """The finder leaves no trace, keeps ratios and frozen layers, and suggests a rate that trains."""
 
-from __future__ import annotations
-
 import copy
 import statistics
 from pathlib import Path

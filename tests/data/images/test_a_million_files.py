@@ -1,7 +1,5 @@
 """A folder of a million images: listed, never opened, in little memory."""
 
-from __future__ import annotations
-
 import json
 import subprocess
 import sys

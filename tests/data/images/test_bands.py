@@ -1,7 +1,5 @@
 """Images as a network reads them: channels, ranges of values, and what is said to be lost."""
 
-from __future__ import annotations
-
 import contextlib
 import io
 import zlib

@@ -1,7 +1,5 @@
 """The cache gives back what it was given, notices what changed, and never takes half an image for a whole one."""
 
-from __future__ import annotations
-
 import os
 from io import FileIO
 from pathlib import Path
@@ -62,7 +60,7 @@ def test_another_process_reads_what_one_has_written_and_both_may_write(tmp_path:
         assert np.array_equal(cache.get(4, 5), pixels(seed=1))  # type: ignore[arg-type]
 
 
-def test_pixels_that_an_interrupted_writer_left_half_done_are_not_read(tmp_path: Path) -> None:
+def test_what_an_interrupted_writer_left_or_nonsense_is_not_read(tmp_path: Path) -> None:
     cache = folder_cache(tmp_path)
     cache.put(2, 5, pixels())
     with (cache.folder / "pixels.bin").open("r+b") as file:
@@ -71,8 +69,6 @@ def test_pixels_that_an_interrupted_writer_left_half_done_are_not_read(tmp_path:
 
     assert folder_cache(tmp_path).get(2, 5) is None
 
-
-def test_an_entry_of_nonsense_is_not_read(tmp_path: Path) -> None:
     cache = folder_cache(tmp_path)
     np.array([(5, 0, 60_000, 60_000, 0)] * 5, ENTRY).tofile(cache.folder / "entries.bin")
 

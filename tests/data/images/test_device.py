@@ -1,7 +1,5 @@
 """The last steps give what a module sees: normalized float images, and nothing left to do."""
 
-from __future__ import annotations
-
 from typing import Any, cast
 
 import pytest

@@ -1,7 +1,5 @@
 """Tables with a column of paths, and labels in file names."""
 
-from __future__ import annotations
-
 import os
 import threading
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Folders of images: classes, parts, and what is wrong with them in a sentence."""
 
-from __future__ import annotations
-
 import os
 import re
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Points move with their images, whatever happens to these, and come back as pixels of each image."""
 
-from __future__ import annotations
-
 import functools
 from pathlib import Path
 from typing import Any

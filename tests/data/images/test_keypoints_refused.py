@@ -1,7 +1,5 @@
 """Points that cannot be learned are refused in a sentence, and those out of view are left out."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """What headers say: size, channels, bits, pages; and the values of TIFFs and PNGs as stored."""
 
-from __future__ import annotations
-
 import io
 import re
 from typing import Any, Literal

@@ -1,7 +1,5 @@
 """The loader keeps the order that seed and epoch decide, resumes bit for bit, and bears a damaged file."""
 
-from __future__ import annotations
-
 import itertools
 from pathlib import Path
 from typing import Any

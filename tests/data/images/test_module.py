@@ -1,7 +1,5 @@
 """The datamodule of images: folders, tables and names in, rows with their targets out."""
 
-from __future__ import annotations
-
 import pickle
 from pathlib import Path
 from typing import Any

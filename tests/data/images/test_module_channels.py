@@ -1,7 +1,5 @@
 """Images that are not 8-bit RGB, from the folder to the answer: gray, a fourth band, a stack of pages, 12 bits and floats."""
 
-from __future__ import annotations
-
 import logging
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,7 @@ from tabvision.inference import OnnxPredictor, Predictor, export
 from tabvision.modules import VisionModule
 from tabvision.schema import Schema
 from tests.made.images import encoded, make, pixels, tiff, write_classes, write_folder
+from tests.made.sweeps import slow_but
 from tests.made.trainers import MakeTrainer
 
 SIZE = 32
@@ -65,7 +64,7 @@ def images_of(loader: Any) -> Tensor:
     return torch.cat([batch["image"] for batch in loader])
 
 
-@pytest.mark.parametrize("data", ["gray of 12 bits", "pages"], indirect=True)
+@pytest.mark.parametrize("data", slow_but(["gray of 12 bits"], ["gray of 12 bits", "pages"]), indirect=True)
 def test_a_network_trains_on_them_and_every_predictor_agrees(
     data: ImageDataModule, tmp_path: Path, quick_trainer: MakeTrainer
 ) -> None:

@@ -1,7 +1,5 @@
 """The datamodule of images under a Trainer: finished batches, resumed to the bit, with a cache and without."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

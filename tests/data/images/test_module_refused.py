@@ -1,7 +1,5 @@
 """The datamodule of images refuses wrong settings, targets and files in a sentence."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

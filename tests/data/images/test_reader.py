@@ -1,7 +1,5 @@
 """Threads read what one thread reads, in order, and what goes wrong is said to who asks."""
 
-from __future__ import annotations
-
 import itertools
 import multiprocessing
 import time

@@ -1,7 +1,5 @@
 """Settings that look right at first sight are told apart from those that are, before any file is opened."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

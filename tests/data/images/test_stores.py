@@ -1,7 +1,5 @@
 """Stores: presized images come from the cache, damaged ones as errors."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

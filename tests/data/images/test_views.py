@@ -1,7 +1,5 @@
 """Images at the network's size: by the matrix, at no more pixels than needed, the same on a device."""
 
-from __future__ import annotations
-
 import itertools
 
 import numpy as np

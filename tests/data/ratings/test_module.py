@@ -15,7 +15,7 @@ from tabvision.tasks import Binary, Regression
 from tests.made.ratings import made_ratings, made_titles, ratings_data, rows_of
 
 
-def test_batches_hold_codes_of_user_and_item_and_the_rating() -> None:
+def test_batches_hold_codes_of_users_and_items_of_the_training_rows_and_the_rating() -> None:
     frame = made_ratings()
     data = ratings_data(frame)
 
@@ -28,8 +28,16 @@ def test_batches_hold_codes_of_user_and_item_and_the_rating() -> None:
     assert batch["target"][:, 0].tolist() == rows["stars"].tolist()
     assert batch["categorical"].dtype == torch.int64
 
+    frame = made_ratings()
+    unseen = frame["film"] == 7
 
-def test_the_schema_is_one_of_two_categories_and_a_number_within_the_scale() -> None:
+    data = ratings_data(frame, split=IndexSplit(np.flatnonzero(unseen).tolist()))
+
+    assert 7 not in data.schema.categorical[1].vocabulary
+    assert not data.parts["val"].tensors["categorical"][data.parts["val"].rows, 1].any()
+
+
+def test_the_schema_is_of_two_categories_and_a_number_and_is_used_again() -> None:
     schema = ratings_data().schema
 
     assert [column.name for column in schema.categorical] == ["who", "film"]
@@ -38,6 +46,11 @@ def test_the_schema_is_one_of_two_categories_and_a_number_within_the_scale() -> 
     assert schema.task.y_range == (0.75, 5.25)
     assert Schema.from_dict(schema.to_dict()) == schema
 
+    assert ratings_data(made_ratings().head(60), schema=schema).schema is schema
+
+    with pytest.raises(BadValueError, match=r"the schema was fitted to \['who', 'film', 'stars'\], not to"):
+        ratings_data(rating=None, schema=schema)
+
 
 def test_a_file_is_read_like_its_frame(tmp_path: Path) -> None:
     made_ratings().to_csv(tmp_path / "ratings.csv", index=False)
@@ -45,16 +58,6 @@ def test_a_file_is_read_like_its_frame(tmp_path: Path) -> None:
     data: Any = ratings_data(tmp_path / "ratings.csv")
 
     assert data.schema == ratings_data().schema
-
-
-def test_users_and_items_are_those_of_the_training_rows() -> None:
-    frame = made_ratings()
-    unseen = frame["film"] == 7
-
-    data = ratings_data(frame, split=IndexSplit(np.flatnonzero(unseen).tolist()))
-
-    assert 7 not in data.schema.categorical[1].vocabulary
-    assert not data.parts["val"].tensors["categorical"][data.parts["val"].rows, 1].any()
 
 
 def test_held_out_rows_of_unknown_items_are_counted(capsys: pytest.CaptureFixture[str]) -> None:
@@ -77,15 +80,12 @@ def test_known_pairs_are_those_of_every_part_whose_codes_are_known() -> None:
     assert ratings_data(frame, split=IndexSplit(unseen)).known_pairs().shape == (2, len(frame) - len(unseen))
 
 
-def test_training_and_held_out_pairs_are_told_apart() -> None:
+def test_pairs_are_told_apart_and_the_baseline_is_the_mean_rating() -> None:
     data = ratings_data()
 
     assert data.training_pairs().shape[1] == len(data.parts["train"].rows)
     assert data.held_out_pairs().shape[1] == len(data.parts["val"].rows)
 
-
-def test_the_baseline_is_the_mean_rating() -> None:
-    data = ratings_data()
     train, val = (data.frame["stars"].iloc[data.parts[name].rows.numpy()] for name in ("train", "val"))
 
     assert data.baseline()["val/mae"] == pytest.approx((val - train.mean()).abs().mean(), rel=1e-5)
@@ -137,12 +137,6 @@ def test_test_and_predict_rows_come_from_sources_of_their_own() -> None:
 
     assert next(iter(data.test_dataloader()))["target"][:, 0].tolist() == fresh["stars"].tolist()
     assert next(iter(data.predict_dataloader()))["categorical"][1, 0] == 0
-
-
-def test_a_schema_is_used_again() -> None:
-    schema = ratings_data().schema
-
-    assert ratings_data(made_ratings().head(60), schema=schema).schema is schema
 
 
 def test_titles_come_from_a_second_table_or_from_the_ratings() -> None:
@@ -291,13 +285,6 @@ def test_ids_with_fractions_are_refused() -> None:
 def test_a_single_user_or_item_is_refused(column: str, role: str) -> None:
     with pytest.raises(BadValueError, match=f"there must be at least two {role}s, got one, 1, in column '{column}'"):
         ratings_data(made_ratings().drop_duplicates("film" if column == "who" else "who").assign(**{column: 1}))
-
-
-def test_a_schema_of_other_columns_is_refused() -> None:
-    schema = ratings_data().schema
-
-    with pytest.raises(BadValueError, match=r"the schema was fitted to \['who', 'film', 'stars'\], not to"):
-        ratings_data(rating=None, schema=schema)
 
 
 def test_a_test_source_needs_a_rating() -> None:

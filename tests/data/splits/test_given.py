@@ -40,19 +40,15 @@ def test_own_words_may_be_given() -> None:
     assert split(pd.DataFrame({"fold": [1, 2, 3, 4]}), None, seed=0).test.tolist() == [3]
 
 
-def test_unknown_words_are_listed() -> None:
+def test_a_column_of_other_words_gaps_or_no_validation_row_is_refused() -> None:
     with pytest.raises(BadValueError, match="column 'part' holds values that name no part: 'holdout', 'x'"):
         ColumnSplit("part")(pd.DataFrame({"part": ["train", "holdout", "x", "val"]}), None, seed=0)
 
-
-def test_a_column_that_names_no_validation_row_is_refused() -> None:
     with pytest.raises(
         BadValueError, match=r"the validation part of 2 rows would be empty\. It says so for no row of column"
     ):
         ColumnSplit("part")(pd.DataFrame({"part": ["train", "test"]}), None, seed=0)
 
-
-def test_a_column_with_gaps_is_refused() -> None:
     with pytest.raises(BadValueError, match="1 value of it is missing"):
         ColumnSplit("part")(pd.DataFrame({"part": ["train", None]}), None, seed=0)
 

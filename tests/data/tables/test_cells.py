@@ -1,7 +1,5 @@
 """Cells of delimited text: words that mean missing and words that are values, and whole numbers that are names."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Damaged table files end in rows or in a sentence: no signal, no foreign exception, no endless wait."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Excel files, in and out."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Several files as one table: named one by one, by a glob or by their folder."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pandas as pd

@@ -1,7 +1,5 @@
 """The layout of delimited text: what parts the fields, and whether the first line is a header or data."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Text that can be read only once: a pipe is a file like others."""
 
-from __future__ import annotations
-
 import gzip
 import os
 import subprocess

@@ -1,7 +1,5 @@
 """A file whose rows happen to look like numbers is read as the training rows were: codes such as 007 stay text."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

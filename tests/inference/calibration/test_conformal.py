@@ -1,7 +1,5 @@
 """Split conformal intervals: the formula, and the coverage that it promises."""
 
-from __future__ import annotations
-
 import itertools
 import math
 from typing import Any

@@ -1,7 +1,5 @@
 """The corrections as plain data, and how they are applied."""
 
-from __future__ import annotations
-
 import json
 from typing import Any
 

@@ -1,7 +1,5 @@
 """A calibrated checkpoint: written whole, applied to answers, dropped by further training."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Temperatures against scipy's minimum and closed forms; calibration errors against torchmetrics."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

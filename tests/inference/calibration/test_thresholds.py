@@ -1,7 +1,5 @@
 """Thresholds against brute force with scikit-learn's metrics."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 
