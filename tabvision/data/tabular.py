@@ -22,7 +22,7 @@ from tabvision.data.corrections import corrected
 from tabvision.data.folds import assign_folds
 from tabvision.data.leakage import log_leakage, log_similar_labels
 from tabvision.data.loaders import BlockOrder, TensorLoader
-from tabvision.data.prepared.scan import TableSettings
+from tabvision.data.prepared.facts import TableSettings
 from tabvision.data.prepared.table import PreparedTable, default_folder, does_not_fit, prepare
 from tabvision.data.rows import (
     check_reserved,
