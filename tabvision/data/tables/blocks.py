@@ -22,6 +22,7 @@ from tabvision.data.tables.read import (
     first_line,
     frame_of_arrow,
     is_text,
+    is_text_type,
     read_file,
     with_no_labels,
     with_partition,
@@ -183,7 +184,8 @@ class TableBlocks:
             problem = f"it has other columns than {self.files[0].name!r}: {listed([*map(repr, others)])} in one of them"
             raise BadValueError(problem, "Pass the files of one table, or of its folder leave the others out")
         frame = frame[wanted]
-        kinds = {name: kind for name in frame if (kind := is_text(frame[name])) is not None}
+        unsure = [name for name, dtype in frame.dtypes.items() if self._kinds.get(name) != is_text_type(dtype)]
+        kinds = {name: kind for name in unsure if (kind := is_text(frame[name])) is not None}
         mixed = [name for name, kind in kinds.items() if self._kinds.setdefault(name, kind) != kind]
         if mixed and all(name in self.known for name in mixed):
             problem = f"columns are text in some files and numbers in others: {listed([*map(repr, mixed)])}"
