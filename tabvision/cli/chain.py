@@ -262,7 +262,8 @@ def _difference(
         before: Of weights those at the start of the stretch: they may be away by `TOLERANCE` of how far they moved. None to
             compare to the bit.
     """
-    moving = {it for it in before or () if it in replayed and _moves(replayed[it], before[it])}
+    before = before or {}
+    moving = {it for it in before if it in replayed and _moves(before[it], replayed[it])}
     one, other = (
         {it: list(state[it].shape) if it in moving else state[it] for it in state} for state in (saved, replayed)
     )
@@ -272,7 +273,7 @@ def _difference(
     for names in (moving - statistics, statistics):
         moved, away = (
             math.sqrt(sum(float((replayed[name].double() - each[name].double()).square().sum()) for name in names))
-            for each in (before or {}, saved)
+            for each in (before, saved)
         )
         if not away <= TOLERANCE * moved:  # so if it is not a number
             far = f"{away:.3g} away from the replay's, which moved by {moved:.3g}: more than {TOLERANCE:g} of it"
@@ -280,8 +281,8 @@ def _difference(
     return ""
 
 
-def _moves(value: Tensor, before: Tensor) -> bool:
-    return value.is_floating_point() and value.shape == before.shape
+def _moves(before: Tensor, after: Tensor) -> bool:
+    return after.is_floating_point() and after.shape == before.shape
 
 
 def first_difference(one: object, other: object) -> str:

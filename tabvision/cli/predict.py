@@ -126,7 +126,7 @@ def _answer_in_blocks(  # noqa: PLR0915 - imports among them
     import pyarrow as pa
     import pyarrow.parquet
 
-    from tabvision.data.tables.blocks import TextAsNumbers, named_file
+    from tabvision.data.tables.blocks import ReadAgain, named_file
     from tabvision.data.tables.write import written_whole
     from tabvision.errors import BadValueError, count
     from tabvision.inference.batches import Inputs
@@ -154,7 +154,7 @@ def _answer_in_blocks(  # noqa: PLR0915 - imports among them
                 writer = writer or pa.parquet.ParquetWriter(partial, rows.schema)
                 writer.write_table(rows.cast(writer.schema))
                 num_rows += len(frame)
-        except TextAsNumbers:  # `blocks` knows of it now
+        except ReadAgain:  # `blocks` knows of it now
             return _answer_in_blocks(arguments, predictor, blocks)
         finally:
             if writer is not None:

@@ -167,21 +167,21 @@ class KindsCheck:
                     raise ReadAgain([(frame[unread].head(1), False)]) from None
                 raise
         for name, (known, most) in self._few.items():
-            values = _values(frame[name].iloc[training])
-            new = values[[value not in known for value in values]].iloc[: most + 1]
-            if len(new):
-                known.update(new)
-                self._new.append((frame.loc[new.index], True))
-                if len(known) > most or any(isinstance(value, float) and value % 1 for value in new):
+            distinct = _values(pd.Series(frame[name].array[training], copy=False))
+            new = [at for at, value in enumerate(distinct) if value not in known][: most + 1]
+            if new:
+                self._new.append((frame.iloc[training].drop_duplicates(name).iloc[new], True))
+                known.update(distinct[at] for at in new)
+                if len(known) > most or any(isinstance(distinct[at], float) and distinct[at] % 1 for at in new):
                     raise ReadAgain(self._new)
 
 
-def _values(column: pd.Series) -> pd.Series:
-    """Return the distinct values of a column, None for missing, each at the first row that has it.
+def _values(column: pd.Series) -> list[Any]:
+    """Return the distinct values of a column in the order of its rows, None for missing.
 
     Example:
-        >>> _values(pd.Series([3.0, float("nan"), 3.0])).to_dict()
-        {0: 3.0, 1: None}
+        >>> _values(pd.Series([3.0, float("nan"), 3.0]))
+        [3.0, None]
     """
-    distinct = column.drop_duplicates()
-    return distinct.astype(object).where(distinct.notna(), None)
+    distinct = column.unique()
+    return [None if is_missing else it for it, is_missing in zip(distinct.tolist(), pd.isna(distinct), strict=True)]

@@ -94,8 +94,9 @@ class TableBlocks:
         sizes = [_metadata(file).num_rows for file in self.files] if all(map(_is_parquet, self.files)) else None
         found, num_read = list[pd.DataFrame](), 0
         for number in numbers:
-            start, rest = num_read if sizes is None else sum(sizes[:number]), BLOCK_ROWS
-            for frame in self._parts(self.files[number], heads=True):
+            start = num_read if sizes is None else sum(sizes[:number])
+            rest = max(BLOCK_ROWS - num_read, BLOCK_ROWS // len(numbers))
+            for frame in self._parts(self.files[number], heads=rest):
                 found.append(frame.iloc[:rest].set_axis(frame.index[:rest] + start))
                 num_read, rest = num_read + len(found[-1]), rest - len(found[-1])
                 if rest <= 0:
@@ -136,9 +137,9 @@ class TableBlocks:
         return sum(len(frame) for _, frame in self.read())
 
     def _parts(
-        self, file: Path, columns: Sequence[str] | None = None, categories: Sequence[str] = (), *, heads: bool = False
+        self, file: Path, columns: Sequence[str] | None = None, categories: Sequence[str] = (), *, heads: int = 0
     ) -> Iterator[pd.DataFrame]:
-        """Yield the blocks of a file; of the first rows of evenly spaced ones if `heads`."""
+        """Yield the blocks of a file; or only so many rows, the first of evenly spaced blocks."""
         start = 0
         with named_file(file):
             for first, frame in self._frames(file, columns, categories, heads=heads):
@@ -148,7 +149,7 @@ class TableBlocks:
                 yield self._checked(frame, file, columns)
 
     def _frames(
-        self, file: Path, columns: Sequence[str] | None, categories: Sequence[str], *, heads: bool
+        self, file: Path, columns: Sequence[str] | None, categories: Sequence[str], *, heads: int
     ) -> Iterator[tuple[int | None, pd.DataFrame]]:
         """Yield some rows, and the number of the first; None if they follow those before."""
         suffix = without_compression(file).suffix.lower()
@@ -198,17 +199,17 @@ class TableBlocks:
 
 
 def _parquet(
-    file: Path, columns: Sequence[str] | None, categories: Sequence[str], *, heads: bool
+    file: Path, columns: Sequence[str] | None, categories: Sequence[str], *, heads: int
 ) -> Iterator[tuple[int | None, pa.RecordBatch]]:
     opened = pa.parquet.ParquetFile(file, read_dictionary=[*categories])
     there = None if columns is None else [name for name in opened.schema_arrow.names if name in columns]
-    if not heads or opened.metadata.num_rows <= BLOCK_ROWS:
+    if not heads or opened.metadata.num_rows <= heads:
         yield from ((None, batch) for batch in opened.iter_batches(BLOCK_ROWS, columns=there))
         return
     sizes = [opened.metadata.row_group(group).num_rows for group in range(opened.metadata.num_row_groups)]
     groups = np.unique(np.linspace(0, len(sizes) - 1, _HEAD_BLOCKS).astype(int)).tolist()
     for group in groups:
-        batches = opened.iter_batches(BLOCK_ROWS // len(groups), row_groups=[group], columns=there)
+        batches = opened.iter_batches(max(1, heads // len(groups)), row_groups=[group], columns=there)
         yield sum(sizes[:group]), next(batches)
 
 
