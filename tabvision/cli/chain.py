@@ -96,49 +96,36 @@ def read_chain(folder: Path) -> tuple[dict[str, str], list[Stretch], str]:
         MissingFileError: The folder has no chain, or a file of it is missing.
         BadValueError: A line or a file was changed, or a checkpoint is in no line.
     """
-    if not (folder / CHAIN).is_file():
+    chain, remedy = folder / CHAIN, "Ask for the original"
+    if not chain.is_file():
         problem = f"{str(folder)!r} has no {CHAIN}, which tabvision train --verifiable writes"
         raise MissingFileError(problem, "Pass the folder of such a run")
     try:
-        lines = (folder / CHAIN).read_text(encoding="utf-8").splitlines()
+        lines = chain.read_text(encoding="utf-8").splitlines()
         facts, links = dict(json.loads(lines[0])["trained_on"]), [json.loads(line) for line in lines[1:]]
         wanted = [(int(link["step"]), str(link["file"]), str(link["sha256"]), link["previous"]) for link in links]
     except (ValueError, KeyError, TypeError, IndexError) as error:
-        problem = f"{str(folder / CHAIN)!r} is not a chain of hashes ({type(error).__name__})"
-        raise BadValueError(problem, "Ask for the original") from error
-    for number, (before, (*_, previous)) in enumerate(zip(lines, wanted, strict=False), 2):
+        raise BadValueError(f"{str(chain)!r} is not a chain of hashes ({type(error).__name__})", remedy) from error
+    for number, (before, (_, name, digest, previous)) in enumerate(zip(lines, wanted, strict=False), 2):
         if previous != _hash(before):
-            problem = f"line {number - 1} of {str(folder / CHAIN)!r} was changed after line {number} was written"
-            raise BadValueError(problem, "Ask for the original")
-    for _, name, digest, _ in wanted:
-        _check_unchanged(folder, name, digest)
+            problem = f"line {number - 1} of {str(chain)!r} was changed after line {number} was written"
+            raise BadValueError(problem, remedy)
+        file = folder / name if (folder / name).is_file() else Path(name).expanduser()
+        if not file.is_file():
+            where = "data are looked for from the folder in which the fit was started"
+            raise MissingFileError(f"{name!r} is missing, which {str(chain)!r} names", f"Put it back; {where}")
+        if _sha256(file) != digest:
+            problem = f"{str(file)!r} is not the file of the fit: its hash is not that in {str(chain)!r}"
+            raise BadValueError(problem, remedy)
     kept = [(step, folder / name) for step, name, *_ in wanted if Path(name).parts[:1] == (CHECKPOINTS,)]
     names = {name for _, name, *_ in wanted}
     if kept != _by_step(folder) or not kept or not {"recipe.yaml", "best.ckpt", "last.ckpt"} <= names:
-        problem = f"{str(folder / CHAIN)!r} does not name every file of the run"
-        raise BadValueError(problem, "Ask for the original")
-    starts = [(0, None), *kept[:-1]]
+        raise BadValueError(f"{str(chain)!r} does not name every file of the run", remedy)
     found = [
         Stretch(start, first, end, last, is_final=end == kept[-1][1])
-        for (first, start), (last, end) in zip(starts, kept, strict=True)
+        for (first, start), (last, end) in zip([(0, None), *kept[:-1]], kept, strict=True)
     ]
     return facts, found, _hash(lines[-1])
-
-
-def _check_unchanged(folder: Path, name: str, digest: str) -> None:
-    """Raise unless the file of a line is there, and has its hash.
-
-    Raises:
-        MissingFileError: It is missing.
-        BadValueError: It was changed.
-    """
-    file = folder / name if (folder / name).is_file() else Path(name).expanduser()
-    if not file.is_file():
-        problem = f"{name!r} is missing, which {str(folder / CHAIN)!r} names"
-        raise MissingFileError(problem, "Put it back; data are looked for from the folder in which the fit was started")
-    if _sha256(file) != digest:
-        problem = f"{str(file)!r} is not the file of the fit: its hash is not that in {str(folder / CHAIN)!r}"
-        raise BadValueError(problem, "Ask for the original")
 
 
 def facts_of(device: torch.device) -> dict[str, str]:
@@ -179,12 +166,12 @@ def replay(recipe: Mapping[str, Any], stretch: Stretch, *, exact: bool) -> str:
             return f"a fit of this recipe saves no checkpoint at step {stretch.last:,}, or goes on after the last one"
         saved, replayed = _state_of(stretch.end), _state_of(found)
     if exact:
-        difference = first_difference(_resumed(saved), _resumed(replayed))
-        if difference:
-            return f"{difference} of {stretch.end.name} is not what the replay gives"
-    elif away := _away(saved["state_dict"], replayed["state_dict"], before):
-        return f"the weights of {stretch.end.name} are {away}"
-    return _kept_differs(recipe, stretch, trainer, exact=exact) if stretch.is_final else ""
+        difference = _difference(stretch.end, _resumed(saved), _resumed(replayed))
+    else:
+        difference = _difference(stretch.end, saved["state_dict"], replayed["state_dict"], before)
+    if difference or not stretch.is_final:
+        return difference
+    return _kept_differs(recipe, stretch, trainer, None if exact else before)
 
 
 def _fit(recipe: Mapping[str, Any], stretch: Stretch, folder: Path) -> tuple[pl.Trainer, dict[str, Tensor]]:
@@ -231,28 +218,23 @@ class _KeepUntil(ModelCheckpoint):
             raise _ReachedError
 
 
-def _kept_differs(recipe: Mapping[str, Any], stretch: Stretch, trainer: pl.Trainer, *, exact: bool) -> str:
+def _kept_differs(
+    recipe: Mapping[str, Any], stretch: Stretch, trainer: pl.Trainer, before: Mapping[str, Tensor] | None
+) -> str:
     """Return how the network that the run kept differs from that of its checkpoints; "" if it does not.
 
     It is the average that `AverageAndStop` leaves in the module, or else that of the epoch with the lowest monitored loss.
     """
     folder = stretch.end.parents[1]
     last, best = _state_of(folder / "last.ckpt"), read_state(folder / "best.ckpt")
-    if difference := first_difference(_resumed(_state_of(stretch.end)), _resumed(last)):
-        return f"{difference} of last.ckpt is not that of {stretch.end.name}"
+    if difference := _difference(folder / "last.ckpt", _resumed(last), _resumed(_state_of(stretch.end))):
+        return difference
     averages = [each for each in trainer.callbacks if isinstance(each, AverageAndStop)]  # type: ignore[attr-defined]
     if any(each.best_epoch >= 0 for each in averages):
         kept = {name: value.cpu() for name, value in trainer.lightning_module.state_dict().items()}
-        if not exact:
-            size = {
-                name: torch.zeros_like(value) for name, value in kept.items()
-            }  # the best epoch may be an earlier one
-            away = _away(best["state_dict"], kept, size, tolerance=TOLERANCE / 50)
-            return f"the weights of best.ckpt are {away}" if away else ""
     else:
-        kept = read_state(_best_of(recipe, _by_step(folder)))["state_dict"]
-    difference = first_difference(best["state_dict"], kept)
-    return f"{difference} of best.ckpt is not what the fit keeps" if difference else ""
+        kept, before = read_state(_best_of(recipe, _by_step(folder)))["state_dict"], None
+    return _difference(folder / "best.ckpt", best["state_dict"], kept, before)
 
 
 def _best_of(recipe: Mapping[str, Any], kept: Sequence[tuple[int, Path]]) -> Path:
@@ -268,7 +250,42 @@ def _best_of(recipe: Mapping[str, Any], kept: Sequence[tuple[int, Path]]) -> Pat
     return min(kept, key=score)[1]
 
 
-def first_difference(one: object, other: object, name: str = "") -> str:
+def _difference(
+    file: Path, saved: Mapping[str, Any], replayed: Mapping[str, Any], before: Mapping[str, Tensor] | None = None
+) -> str:
+    """Return how what a file holds is not what a replay gives; "" if it is.
+
+    Args:
+        file: The file.
+        saved: Its state.
+        replayed: That of the replay.
+        before: Of weights those at the start of the stretch: they may be away by `TOLERANCE` of how far they moved. None to
+            compare to the bit.
+    """
+    before = before or {}
+    moving = {it for it in before if it in replayed and _moves(before[it], replayed[it])}
+    one, other = (
+        {it: list(state[it].shape) if it in moving else state[it] for it in state} for state in (saved, replayed)
+    )
+    if name := first_difference(one, other):
+        return f"{name} of {file.name} is not what the replay gives"
+    statistics = {name for name in moving if name.endswith(("running_mean", "running_var"))}  # of a size of their own
+    for names in (moving - statistics, statistics):
+        moved, away = (
+            math.sqrt(sum(float((replayed[name].double() - each[name].double()).square().sum()) for name in names))
+            for each in (before, saved)
+        )
+        if not away <= TOLERANCE * moved:  # so if it is not a number
+            far = f"{away:.3g} away from the replay's, which moved by {moved:.3g}: more than {TOLERANCE:g} of it"
+            return f"the weights of {file.name} are {far}"
+    return ""
+
+
+def _moves(before: Tensor, after: Tensor) -> bool:
+    return after.is_floating_point() and after.shape == before.shape
+
+
+def first_difference(one: object, other: object) -> str:
     """Return the name of the first value in which two nested states differ in a bit; "" if there is none.
 
     Example:
@@ -277,47 +294,20 @@ def first_difference(one: object, other: object, name: str = "") -> str:
         >>> first_difference({"a": float("nan")}, {"a": float("nan")})
         ''
     """
-    if isinstance(one, Tensor) and isinstance(other, Tensor):
-        return "" if _bits(one) == _bits(other) else name
-    if isinstance(one, Mapping) and isinstance(other, Mapping) and one.keys() == other.keys():
-        pairs = {key: (one[key], other[key]) for key in one}
-    elif isinstance(one, list | tuple) and isinstance(other, list | tuple) and len(one) == len(other):
-        pairs = dict(enumerate(zip(one, other, strict=True)))
+    ours, theirs = dict(_values(one)), dict(_values(other))
+    return next((name for name in {**ours, **theirs} if ours.get(name) != theirs.get(name)), "")
+
+
+def _values(state: object, name: str = "") -> Iterator[tuple[str, object]]:
+    """Yield the values in a nested state by their names, in a form that can be compared."""
+    if isinstance(state, Tensor):
+        plain = state.detach().cpu().contiguous()
+        yield name, (plain.dtype, plain.shape, plain.flatten().view(torch.uint8).numpy().tobytes())
+    elif isinstance(state, Mapping | list | tuple) and len(state):
+        for key, item in state.items() if isinstance(state, Mapping) else enumerate(state):
+            yield from _values(item, f"{name}/{key}" if name else str(key))
     else:
-        return "" if repr(one) == repr(other) else name
-    found = (first_difference(*pair, f"{name}/{key}" if name else str(key)) for key, pair in pairs.items())
-    return next(filter(None, found), "")
-
-
-def _bits(tensor: Tensor) -> tuple[str, torch.Size, bytes]:
-    plain = tensor.detach().cpu().contiguous()
-    return str(plain.dtype), plain.shape, plain.flatten().view(torch.uint8).numpy().tobytes()
-
-
-def _away(
-    saved: Mapping[str, Tensor],
-    replayed: Mapping[str, Tensor],
-    before: Mapping[str, Tensor],
-    tolerance: float = TOLERANCE,
-) -> str:
-    """Return how far saved weights are from replayed ones; "" if by at most that fraction of how far those moved."""
-    if {name: value.shape for name, value in saved.items()} != {name: value.shape for name, value in replayed.items()}:
-        return "of other shapes than the replay's"
-    floats = {
-        name for name, value in replayed.items() if value.is_floating_point() and before[name].shape == value.shape
-    }
-    others, wanted = ({name: state[name] for name in state if name not in floats} for state in (saved, replayed))
-    if other := first_difference(others, wanted):
-        return f"other than the replay's in {other}"
-    statistics = {name for name in floats if name.endswith(("running_mean", "running_var"))}  # of a size of their own
-    for names in (floats - statistics, statistics):
-        moved, away = (
-            math.sqrt(sum(float((replayed[name].double() - each[name].double()).square().sum()) for name in names))
-            for each in (before, saved)
-        )
-        if not away <= tolerance * moved:  # so if it is not a number
-            return f"{away:.3g} away from the replay's, which moved by {moved:.3g}: more than {tolerance:g} of it"
-    return ""
+        yield name, repr(state)
 
 
 def _resumed(state: Mapping[str, Any]) -> dict[str, Any]:

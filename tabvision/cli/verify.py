@@ -16,12 +16,7 @@ def draw(num_stretches: int, share: float, chance: random.Random) -> list[int]:
         >>> len(draw(100, 0.05, random.Random(0))), draw(3, 1, random.Random(0))
         (5, [0, 1, 2])
     """
-    return sorted(chance.sample(range(num_stretches), num_replayed(num_stretches, share)))
-
-
-def num_replayed(num_stretches: int, share: float) -> int:
-    """Return how many stretches a share is, rounded up."""
-    return min(num_stretches, math.ceil(round(share * num_stretches, 6)))
+    return sorted(chance.sample(range(num_stretches), min(num_stretches, math.ceil(round(share * num_stretches, 6)))))
 
 
 def chance_to_find(num_forged: int, num_stretches: int, num_drawn: int) -> float:
@@ -52,12 +47,8 @@ def run(arguments: argparse.Namespace) -> int:
             check_writes_here(recipe["trainer"], recipe["data"])
     print(f"Every file is that of the chain, whose hash is {head}")
     other = differing_facts(recipe, trained_on)
-    how = (
-        f"within {TOLERANCE:g} of how far the weights moved, as it is another {', '.join(other)}"
-        if other
-        else "to the bit"
-    )
-    print(f"Compared {how}.")
+    near = f"within {TOLERANCE:g} of how far the weights moved, as it is another {', '.join(other)}"
+    print(f"Compared {near if other else 'to the bit'}.")
     drawn = draw(len(stretches), arguments.share, random.SystemRandom())
     forged = 0
     for number in drawn:

@@ -21,7 +21,7 @@ from tabvision.data.base import BALANCED, CPU_EVAL_BATCH_SIZE, DataPart, TensorD
 from tabvision.data.corrections import corrected
 from tabvision.data.leakage import log_leakage, log_similar_labels
 from tabvision.data.loaders import Order, TensorLoader
-from tabvision.data.prepared.scan import TableSettings
+from tabvision.data.prepared.facts import TableSettings
 from tabvision.data.prepared.table import PreparedTable, default_folder, does_not_fit, prepare
 from tabvision.data.row_order import BlockOrder
 from tabvision.data.rows import (

@@ -187,6 +187,10 @@ def missing_cells(values: pd.Series) -> NDArray[np.bool_]:
         >>> missing_cells(pd.Series(["a", " ", None, ""])).tolist()
         [False, True, True, False]
     """
+    if isinstance(values.dtype, pd.CategoricalDtype):
+        return np.asarray(
+            np.append(missing_cells(pd.Series(values.cat.categories)), True)[values.cat.codes], dtype=bool
+        )
     missing: NDArray[np.bool_] = values.isna().to_numpy(dtype=bool)
     if isinstance(values.dtype, pd.StringDtype):
         missing = missing | values.str.isspace().to_numpy(dtype=bool, na_value=False)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tabvision.cli import main
+from tabvision.cli import chain, main
 from tabvision.cli.chain import write_chain
 from tabvision.cli.resume import read_recipe
 from tabvision.cli.verify import chance_to_find, draw
@@ -115,8 +115,24 @@ def test_a_forged_chain_is_found_by_a_full_replay(name: str, run: Path, capsys: 
     assert main(["verify", str(run), "--share", "1"]) == 1
 
     out = capsys.readouterr().out
-    assert f"net.users.weight of {Path(name).name} is not what" in out or "of last.ckpt is not that of" in out
+    assert f"net.users.weight of {Path(name).name} is not what" in out
     assert "3 of 3 stretches were replayed, and 1 differs" in out
+
+
+def test_elsewhere_weights_may_differ_by_a_fraction_of_how_far_they_moved(
+    run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(chain, "facts_of", lambda _device: {"processor": "an abacus"})
+        chained_again(run)
+
+    assert main(["verify", str(run), "--share", "1"]) == 0
+    assert "Compared within 0.05 of how far the weights moved, as it is another" in capsys.readouterr().out
+
+    weights = {"w": torch.tensor([0.0, 1.0])}
+    for end, is_near in ((1.04, True), (1.06, False), (float("nan"), False)):
+        saved = {"w": torch.tensor([0.0, end])}
+        assert (chain._difference(Path("a"), saved, weights, {"w": torch.zeros(2)}) == "") == is_near
 
 
 @pytest.mark.parametrize(("num_forged", "share"), [(1, 0.05), (5, 0.1), (20, 0.05)])

@@ -1,6 +1,5 @@
 """Where a model is wrong: every figure beside scikit-learn's or a formula, and planted faults that are found."""
 
-import dataclasses
 from typing import Any
 
 import numpy as np

@@ -9,10 +9,10 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, final
+from typing import IO, Any, final
 
 import numpy as np
 import pandas as pd
@@ -21,8 +21,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tabvision import __version__
-from tabvision.data.prepared.scan import LEFT_OUT, PARTS, KindsRefuted, RawSample, Scan, TableSettings
-from tabvision.data.rows import row_weights
+from tabvision.counter_random import uniforms
+from tabvision.data.prepared.facts import TableSettings, joined
+from tabvision.data.prepared.scan import LEFT_OUT, PARTS, Scan
+from tabvision.data.rows import row_weights, taken
 from tabvision.data.splits.base import Split
 from tabvision.data.tables.blocks import check_paths, described, named_file, table_bytes
 from tabvision.data.tables.files import files_of
@@ -42,8 +44,8 @@ except ImportError:  # where there is none, processes do not wait for each other
 logger = logging.getLogger("tabvision")
 
 _MANIFEST = "prepared.json"
+_SHOWN = 50_000  # about so many raw rows of each part are kept as they are
 _PROBED = 1 << 16  # bytes of a file's start, middle and end by which a change is noticed
-_MOST_LISTED = 1_000  # numbers of a setting
 _LARGER_IN_MEMORY = 5  # a table of 180 MB takes 624 MB as it is read, encoded and split; the rest is for other programs
 
 
@@ -143,13 +145,8 @@ def _prepare(folder: Path, settings: TableSettings, key: Mapping[str, Any]) -> N
         try:
             scan = Scan(settings, partial / "parts")
             logger.info(f"Preparing {described(scan.tables[0].files)} in {str(folder)!r} …")
-            while True:
-                schema = scan.run()
-                try:
-                    arrays = _encode(scan, schema, partial)
-                    break
-                except KindsRefuted as refuted:
-                    scan.infer_with(refuted.rows)
+            schema = scan.run()
+            arrays = _encode(scan, schema, partial)
             if _key(settings) != key:
                 problem = f"{described(scan.tables[0].files)} changed while it was prepared"
                 raise BadValueError(problem, "Start again when the files are complete")
@@ -164,89 +161,87 @@ def _prepare(folder: Path, settings: TableSettings, key: Mapping[str, Any]) -> N
                 shutil.rmtree(each, ignore_errors=True)
 
 
-Layout = dict[str, tuple[np.dtype[Any], tuple[int, ...]]]  # the type and shape of each array
-
-
-def _layout(scan: Scan, schema: Schema, parts: Mapping[str, int]) -> Layout:
-    """Return the arrays of a table; codes have the smallest type that holds them."""
-    settings, num_rows = scan.settings, int(scan.sizes.sum())
-    index = np.dtype(np.int32 if scan.num_all < 2**31 else np.int64)
-    codes = _smallest(max((it.cardinality for it in schema.categorical), default=1))
-    layout: Layout = {
-        "continuous": (np.dtype(np.float32), (num_rows, len(schema.continuous))),
-        "categorical": (codes, (num_rows, len(schema.categorical))),
-    }
-    if settings.part != "predict":
-        one = encode_target(scan.head().iloc[:1], schema.target)
-        kind = np.dtype(np.float32) if one.dtype.kind == "f" else _smallest(len(schema.classes))
-        layout["target"] = (kind, (num_rows, *one.shape[1:]))
-        columns = {"weight": settings.weight, "draws": settings.sampler if settings.sampler != "balanced" else None}
-        layout |= {name: (np.dtype(np.float32), (num_rows,)) for name, column in columns.items() if column}
-    if num_rows < scan.num_all:
-        layout["index"] = (index, (num_rows,))
-    return layout | {f"rows_{name}": (index, (rows,)) for name, rows in parts.items()}
-
-
 def _encode(scan: Scan, schema: Schema, folder: Path) -> dict[str, Any]:
     """Read all rows again, write the arrays, and return their names and those of the parts."""
-    whole = scan.settings.part  # all rows are of one part
-    parts = {whole or name: int(rows) for name, rows in zip(PARTS, scan.sizes, strict=True) if rows}
-    layout = _layout(scan, schema, parts)
-    needed = sum(kind.itemsize * int(np.prod(shape, dtype=np.int64)) for kind, shape in layout.values())
-    if needed > shutil.disk_usage(folder).free:
-        raise UnwritableFileError(folder.parent, OSError(errno.ENOSPC, ""))
+    settings, num_rows = scan.settings, int(scan.sizes.sum())
+    names = {code: settings.part or PARTS[code] for code in np.flatnonzero(scan.sizes).tolist()}
+    lengths = {f"rows_{name}": int(scan.sizes[code]) for code, name in names.items()}
+    kind = np.int32 if scan.num_all < 2**31 else np.int64
     part_of = np.memmap(folder / "parts", dtype=np.uint8, mode="r")
-    raw, start, weights = RawSample(scan.categories), 0, dict.fromkeys(parts, 0.0)
-    with contextlib.ExitStack() as stack:
-        write = {name: stack.enter_context(_array(folder / f"{name}.npy", *each)) for name, each in layout.items()}
-        for file, frame, numbers in scan.blocks(scan.columns, scan.categories):
-            codes = np.asarray(part_of[numbers[0] : numbers[-1] + 1])
-            kept = np.flatnonzero(codes != LEFT_OUT)
-            rows, codes = frame if len(kept) == len(frame) else frame.iloc[kept], codes[kept]
-            if not len(kept):
+    fraction, texts = _SHOWN / np.maximum(scan.sizes, 1), dict.fromkeys(scan.categories, "str")
+    start, weights, sample = 0, np.zeros(len(PARTS)), list[tuple[pd.DataFrame, NDArray[np.uint8]]]()
+    with _Arrays(folder, num_rows, lengths) as arrays:
+        for file, frame, every in scan.blocks(scan.columns, scan.categories):
+            codes = np.asarray(part_of[every[0] : every[-1] + 1])
+            if not len(kept := np.flatnonzero(codes != LEFT_OUT)):
                 continue
-            positions = np.arange(start, start + len(kept))
+            rows, codes, numbers = taken(frame, kept), codes[kept], every[kept]
+            positions = np.arange(start, start + len(kept), dtype=kind)
+            with named_file(file):
+                found = _encoded(settings, schema, rows)
+            found |= {f"rows_{name}": positions[codes == code] for code, name in names.items()}
+            found |= {"index": numbers.astype(kind)} if num_rows < scan.num_all else {}
+            arrays.write(found)
+            weights += np.bincount(codes, found.get("weight", np.ones(len(codes))), len(PARTS))
+            is_shown = uniforms(settings.seed, 2, numbers, 1)[:, 0] < fraction[codes]
+            sample.append((rows[is_shown].set_axis(positions[is_shown]).astype(texts), codes[is_shown]))
             start += len(kept)
-            with named_file(file), scan.checking(rows):
-                found = {"index": numbers[kept], **_encoded(scan.settings, schema, rows, layout)}
-            for name in parts:
-                is_in = codes == (0 if whole else PARTS.index(name))
-                found[f"rows_{name}"] = positions[is_in]
-                weights[name] += float(found["weight"][is_in].sum()) if "weight" in found else 1.0
-            for name, (kind, _) in layout.items():
-                write[name](found[name].astype(kind, copy=False))
-            raw.add(rows, codes, numbers[kept], positions)
-    if useless := [name for name, total in weights.items() if not total]:
-        problem = f"the weights of all {count(parts[useless[0]], f'{useless[0]} row')} are 0"
+    if useless := [code for code in names if not weights[code]]:
+        problem = f"the weights of all {count(int(scan.sizes[useless[0]]), f'{names[useless[0]]} row')} are 0"
         raise BadValueError(problem, "Give some rows a weight above 0, or leave weight out")
-    raw.save(folder)
-    return {"arrays": [name for name in layout if not name.startswith("rows_")], "parts": list(parts)}
+    shown = joined([frame for frame, _ in sample])
+    np.save(folder / "sample.npy", shown.index.to_numpy())
+    np.save(folder / "sample_parts.npy", np.concatenate([codes for _, codes in sample]))
+    shown.reset_index(drop=True).to_feather(folder / "sample.feather")
+    return {"arrays": [name for name in arrays.files if name not in lengths], "parts": list(names.values())}
 
 
-def _encoded(settings: TableSettings, schema: Schema, rows: pd.DataFrame, layout: Layout) -> dict[str, NDArray[Any]]:
-    """Return the arrays of some rows."""
+@final
+class _Arrays(contextlib.ExitStack):
+    """Files of numpy's format that are written block by block, not mapped, so that memory stays flat.
+
+    Args:
+        folder: Where they are.
+        num_rows: The rows of each.
+        lengths: Those of arrays that have others.
+    """
+
+    def __init__(self, folder: Path, num_rows: int, lengths: Mapping[str, int]) -> None:
+        super().__init__()
+        self._folder, self._num_rows, self._lengths = folder, num_rows, lengths
+        self.files: dict[str, IO[bytes]] = {}
+
+    def write(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Append rows to each array; raise at the first ones if all would not fit on the disk."""
+        if not self.files:
+            needed = sum(array.nbytes for array in arrays.values()) * self._num_rows // len(arrays["continuous"])
+            if needed > shutil.disk_usage(self._folder).free:
+                raise UnwritableFileError(self._folder.parent, OSError(errno.ENOSPC, ""))
+            for name, array in arrays.items():
+                self.files[name] = file = self.enter_context((self._folder / f"{name}.npy").open("wb"))
+                shape = (self._lengths.get(name, self._num_rows), *array.shape[1:])
+                facts = {"descr": np.lib.format.dtype_to_descr(array.dtype), "fortran_order": False, "shape": shape}
+                np.lib.format.write_array_header_1_0(file, facts)
+        for name, array in arrays.items():
+            self.files[name].write(np.ascontiguousarray(array).data.cast("B") if array.size else b"")
+
+
+def _encoded(settings: TableSettings, schema: Schema, rows: pd.DataFrame) -> dict[str, NDArray[Any]]:
+    """Return the arrays of some rows; codes have the smallest type that holds all of them."""
     continuous, categorical = to_arrays(schema, Columns(rows))
-    found: dict[str, NDArray[Any]] = {"continuous": continuous, "categorical": categorical}
-    if "target" in layout:
-        found["target"] = encode_target(rows, schema.target)
-    for name, column in (("weight", settings.weight), ("draws", settings.sampler)):
-        if name in layout and column is not None:
-            found[name] = row_weights(rows, column)
-    return found
+    num_codes = max((it.cardinality for it in schema.categorical), default=1)
+    found: dict[str, NDArray[Any]] = {"continuous": continuous, "categorical": categorical.astype(_smallest(num_codes))}
+    if settings.part == "predict":
+        return found
+    target = encode_target(rows, schema.target)
+    found["target"] = target if target.dtype.kind == "f" else target.astype(_smallest(len(schema.classes)))
+    columns = {"weight": settings.weight, "draws": settings.sampler if settings.sampler != "balanced" else None}
+    return found | {name: row_weights(rows, column) for name, column in columns.items() if column}
 
 
 def _smallest(num_codes: int) -> np.dtype[Any]:
     """Return the smallest type that holds codes up to a number, of those that torch indexes."""
     return np.dtype(next((kind for kind in (np.uint8, np.int16) if num_codes <= np.iinfo(kind).max), np.int32))
-
-
-@contextlib.contextmanager
-def _array(path: Path, kind: np.dtype[Any], shape: tuple[int, ...]) -> Iterator[Callable[[NDArray[Any]], Any]]:
-    """Yield a function that appends rows to a file of numpy's format; written, not mapped, so that memory stays flat."""
-    with path.open("wb") as file:
-        facts = {"descr": np.lib.format.dtype_to_descr(kind), "fortran_order": False, "shape": shape}
-        np.lib.format.write_array_header_1_0(file, facts)
-        yield lambda rows: file.write(np.ascontiguousarray(rows).data.cast("B") if rows.size else b"")
 
 
 def _opened(folder: Path, manifest: Mapping[str, Any]) -> PreparedTable:
@@ -262,7 +257,7 @@ def _opened(folder: Path, manifest: Mapping[str, Any]) -> PreparedTable:
     of_sample = {name: each if each.is_floating_point() else each.long() for name, each in of_sample.items()}
     of_sample["index"] = torch.arange(len(positions))
     codes = np.load(folder / "sample_parts.npy")
-    parts = {PARTS[code]: torch.from_numpy(np.flatnonzero(codes == code)) for code in np.unique(codes)}
+    parts = {name: torch.from_numpy(np.flatnonzero(codes == code)) for code, name in enumerate(manifest["parts"])}
     schema = Schema.from_dict(manifest["schema"])
     return PreparedTable(schema, tensors, rows, draws, (frame, of_sample, parts))
 
@@ -277,26 +272,20 @@ def _manifest(folder: Path) -> dict[str, Any] | None:
 
 
 def _key(settings: TableSettings) -> dict[str, Any]:
-    """Return what a prepared table depends on, as plain data: sizes, times and some bytes of the files, and settings."""
-    plain = {each.name: _plain(getattr(settings, each.name)) for each in fields(settings)}
+    """Return what a prepared table depends on: sizes, times and some bytes of the files, and hashes of the settings."""
+
+    def plain(value: Any) -> Any:  # noqa: ANN401 - whatever a setting is
+        if isinstance(value, Split):
+            return [type(value).__name__, vars(value)]
+        if isinstance(value, np.ndarray):
+            return hashlib.sha256(value.tobytes()).hexdigest()
+        return value.to_dict() if isinstance(value, Schema | Task) else str(value)
+
     sources = [settings.source, *getattr(settings.split, "sources", ())]
     files = {str(file.absolute()): _stamp(file) for source in sources for file in files_of(source)}
-    return {"version": __version__, "files": files, **json.loads(json.dumps(plain))}
-
-
-def _plain(value: Any) -> Any:  # noqa: ANN401 - whatever a setting is
-    if isinstance(value, Schema | Task):
-        return value.to_dict()
-    if isinstance(value, Split):
-        return [type(value).__name__, {name: _plain(each) for name, each in vars(value).items()}]
-    if isinstance(value, Mapping):
-        return {str(name): _plain(each) for name, each in value.items()}
-    if isinstance(value, np.ndarray):
-        return hashlib.sha256(value.tobytes()).hexdigest()
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        plain = [_plain(each) for each in value]
-        return plain if len(plain) < _MOST_LISTED else hashlib.sha256(json.dumps(plain).encode()).hexdigest()
-    return value if value is None or isinstance(value, bool | int | float | str) else str(value)
+    texts = {it.name: json.dumps(getattr(settings, it.name), default=plain) for it in fields(settings)}
+    hashes = {name: hashlib.sha256(text.encode()).hexdigest()[:16] for name, text in texts.items()}
+    return {"version": __version__, "files": files, **hashes}
 
 
 def _stamp(file: Path) -> list[Any]:

@@ -125,8 +125,10 @@ def first_of_each() -> Callable[[pd.Series], NDArray[np.bool_]]:
 
     def is_first(values: pd.Series) -> NDArray[np.bool_]:
         found = np.array(~values.duplicated())
-        found[found] = [value not in seen for value in values[found]]
-        seen.update(values[found])
+        rows = np.flatnonzero(found)
+        distinct = [*values.iloc[rows]]
+        found[rows] = [value not in seen for value in distinct]
+        seen.update(distinct)
         return found
 
     return is_first

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple, Unpack, final
+from typing import Any, Unpack, final
 
 import numpy as np
 import pandas as pd
@@ -22,6 +22,7 @@ from tabvision.data.tables.read import (
     first_line,
     frame_of_arrow,
     is_text,
+    is_text_type,
     read_file,
     with_no_labels,
     with_partition,
@@ -37,20 +38,16 @@ _HEAD_BLOCKS = 16  # evenly spaced ones, by which the kinds of columns are infer
 _PARQUET, _FEATHER = (".parquet", ".pq"), (".feather", ".arrow")
 
 
-class Block(NamedTuple):
-    """Some rows of a file.
+class ReadAgain(Exception):  # noqa: N818 - a signal to read again, and no error
+    """Later rows show that a column, or the target, is of another kind than the rows read first said.
 
     Args:
-        file: The file.
-        frame: The rows; their index is the row numbers in the file.
+        evidence: These rows, and whether they train; none if a column is text from now on, as codes in text files are.
     """
 
-    file: Path
-    frame: pd.DataFrame
-
-
-class TextAsNumbers(Exception):  # noqa: N818 - a signal to read again, and no error
-    """A column is text in some blocks and numbers in others, as codes in text files are."""
+    def __init__(self, evidence: Sequence[tuple[pd.DataFrame, bool]] = ()) -> None:
+        super().__init__()
+        self.evidence = evidence
 
 
 def check_paths(source: object) -> None:
@@ -87,7 +84,7 @@ class TableBlocks:
         self._kinds: dict[str, bool] = {}
         self._has_index: bool | None = None
 
-    def head(self) -> list[Block]:
+    def head(self) -> list[pd.DataFrame]:
         """Return the first rows of blocks evenly spaced over the files; all rows of a table of few.
 
         They are read with notes on what is not read as it stands. Their index is the row numbers in the table; of several
@@ -95,16 +92,23 @@ class TableBlocks:
         """
         numbers = np.unique(np.linspace(0, len(self.files) - 1, _HEAD_BLOCKS).astype(int)).tolist()
         sizes = [_metadata(file).num_rows for file in self.files] if all(map(_is_parquet, self.files)) else None
-        found, num_read = list[Block](), 0
+        found, num_read = list[pd.DataFrame](), 0
         for number in numbers:
-            blocks = [*_at_most(self._parts(self.files[number], heads=True), BLOCK_ROWS)]
             start = num_read if sizes is None else sum(sizes[:number])
-            found += [Block(file, frame.set_axis(frame.index + start)) for file, frame in blocks]
-            num_read += sum(len(block.frame) for block in blocks)
+            rest = max(BLOCK_ROWS - num_read, BLOCK_ROWS // len(numbers))
+            for frame in self._parts(self.files[number], heads=rest):
+                found.append(frame.iloc[:rest].set_axis(frame.index[:rest] + start))
+                num_read, rest = num_read + len(found[-1]), rest - len(found[-1])
+                if rest <= 0:
+                    break
         return found
 
-    def read(self, columns: Sequence[str] | None = None, categories: Sequence[str] = ()) -> Iterator[Block]:
-        """Yield all rows in their order, or some columns of them; the next block is read while one is used.
+    def read(
+        self, columns: Sequence[str] | None = None, categories: Sequence[str] = ()
+    ) -> Iterator[tuple[Path, pd.DataFrame]]:
+        """Yield the file and rows of each block, in their order; the next block is read while one is used.
+
+        The index of the rows is their number in the file.
 
         Args:
             columns: The columns to read; None for all.
@@ -112,11 +116,11 @@ class TableBlocks:
 
         Raises:
             BadValueError: A file cannot be read or has other columns than the first.
-            TextAsNumbers: Other columns must be read as text; `known` now says so.
+            ReadAgain: Other columns must be read as text; `known` now says so.
         """
-        blocks = (block for file in self.files for block in self._parts(file, columns, categories))
+        blocks = ((file, frame) for file in self.files for frame in self._parts(file, columns, categories))
 
-        def following() -> Block | None:
+        def following() -> tuple[Path, pd.DataFrame] | None:
             with notes_at(False):
                 return next(blocks, None)
 
@@ -130,22 +134,22 @@ class TableBlocks:
         """Return the number of rows of all files."""
         if all(map(_is_parquet, self.files)):
             return sum(_metadata(file).num_rows for file in self.files)
-        return sum(len(block.frame) for block in self.read())
+        return sum(len(frame) for _, frame in self.read())
 
     def _parts(
-        self, file: Path, columns: Sequence[str] | None = None, categories: Sequence[str] = (), *, heads: bool = False
-    ) -> Iterator[Block]:
-        """Yield the blocks of a file; of the first rows of evenly spaced ones if `heads`."""
+        self, file: Path, columns: Sequence[str] | None = None, categories: Sequence[str] = (), *, heads: int = 0
+    ) -> Iterator[pd.DataFrame]:
+        """Yield the blocks of a file; or only so many rows, the first of evenly spaced blocks."""
         start = 0
         with named_file(file):
             for first, frame in self._frames(file, columns, categories, heads=heads):
                 start = start if first is None else first
                 frame.index = pd.RangeIndex(start, start + len(frame))
                 start += len(frame)
-                yield Block(file, self._checked(frame, file, columns))
+                yield self._checked(frame, file, columns)
 
     def _frames(
-        self, file: Path, columns: Sequence[str] | None, categories: Sequence[str], *, heads: bool
+        self, file: Path, columns: Sequence[str] | None, categories: Sequence[str], *, heads: int
     ) -> Iterator[tuple[int | None, pd.DataFrame]]:
         """Yield some rows, and the number of the first; None if they follow those before."""
         suffix = without_compression(file).suffix.lower()
@@ -181,7 +185,8 @@ class TableBlocks:
             problem = f"it has other columns than {self.files[0].name!r}: {listed([*map(repr, others)])} in one of them"
             raise BadValueError(problem, "Pass the files of one table, or of its folder leave the others out")
         frame = frame[wanted]
-        kinds = {name: kind for name in frame if (kind := is_text(frame[name])) is not None}
+        unsure = [name for name, dtype in frame.dtypes.items() if self._kinds.get(name) != is_text_type(dtype)]
+        kinds = {name: kind for name in unsure if (kind := is_text(frame[name])) is not None}
         mixed = [name for name, kind in kinds.items() if self._kinds.setdefault(name, kind) != kind]
         if mixed and all(name in self.known for name in mixed):
             problem = f"columns are text in some files and numbers in others: {listed([*map(repr, mixed)])}"
@@ -189,31 +194,22 @@ class TableBlocks:
         if mixed:
             self.known.update(dict.fromkeys(mixed, ()))
             self._kinds.clear()
-            raise TextAsNumbers
+            raise ReadAgain
         return frame
 
 
-def _at_most(blocks: Iterator[Block], num_rows: int) -> Iterator[Block]:
-    """Yield blocks of a file up to a number of rows; further ones are not read."""
-    for block in blocks:
-        yield Block(block.file, block.frame.iloc[: max(0, num_rows)])
-        num_rows -= len(block.frame)
-        if num_rows <= 0:
-            return
-
-
 def _parquet(
-    file: Path, columns: Sequence[str] | None, categories: Sequence[str], *, heads: bool
+    file: Path, columns: Sequence[str] | None, categories: Sequence[str], *, heads: int
 ) -> Iterator[tuple[int | None, pa.RecordBatch]]:
     opened = pa.parquet.ParquetFile(file, read_dictionary=[*categories])
     there = None if columns is None else [name for name in opened.schema_arrow.names if name in columns]
-    if not heads or opened.metadata.num_rows <= BLOCK_ROWS:
+    if not heads or opened.metadata.num_rows <= heads:
         yield from ((None, batch) for batch in opened.iter_batches(BLOCK_ROWS, columns=there))
         return
     sizes = [opened.metadata.row_group(group).num_rows for group in range(opened.metadata.num_row_groups)]
     groups = np.unique(np.linspace(0, len(sizes) - 1, _HEAD_BLOCKS).astype(int)).tolist()
     for group in groups:
-        batches = opened.iter_batches(BLOCK_ROWS // len(groups), row_groups=[group], columns=there)
+        batches = opened.iter_batches(max(1, heads // len(groups)), row_groups=[group], columns=there)
         yield sum(sizes[:group]), next(batches)
 
 

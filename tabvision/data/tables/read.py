@@ -150,7 +150,7 @@ def frame_of_arrow(source: Any) -> pd.DataFrame:  # noqa: ANN401 - anything with
         raise BadTypeError(problem, "Pass a frame") from error
     gaps = {field.type for field in table.schema if pa.types.is_integer(field.type) and table[field.name].null_count}
     kinds = {kind: pd.api.types.pandas_dtype(str(kind).replace("int", "Int").replace("uInt", "UInt")) for kind in gaps}
-    frame: pd.DataFrame = table.to_pandas(types_mapper=kinds.get)
+    frame: pd.DataFrame = table.to_pandas(types_mapper=kinds.get, split_blocks=True)  # copies no column without gaps
     return frame
 
 
@@ -178,8 +178,12 @@ def _read_files(files: Sequence[Path], form: TextFormat, known: Known) -> pd.Dat
 
 def is_text(values: pd.Series) -> bool | None:
     """Return whether a column holds text; None if it holds nothing."""
-    dtype = values.cat.categories.dtype if isinstance(values.dtype, pd.CategoricalDtype) else values.dtype
-    return isinstance(dtype, pd.StringDtype) if values.notna().any() else None
+    return is_text_type(values.dtype) if values.notna().any() else None
+
+
+def is_text_type(dtype: Any) -> bool:  # noqa: ANN401 - a dtype of numpy or pandas
+    """Return whether a type is that of text, or of categories that are text."""
+    return isinstance(dtype.categories.dtype if isinstance(dtype, pd.CategoricalDtype) else dtype, pd.StringDtype)
 
 
 def read_file(path: Path, form: TextFormat, known: Known) -> pd.DataFrame:

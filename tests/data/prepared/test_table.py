@@ -219,13 +219,14 @@ def test_what_a_killed_process_or_a_full_disk_leaves_is_never_half_a_table(tmp_p
 
 
 def test_a_file_that_changes_while_it_is_prepared_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    source, save = written(surprising_table(), tmp_path, "parquet"), scan.RawSample.save
+    source, run = written(surprising_table(), tmp_path, "parquet"), scan.Scan.run
 
-    def save_late(sample: Any, folder: Path) -> None:
-        save(sample, folder)
+    def run_late(table: scan.Scan) -> Any:
+        schema = run(table)
         source.touch()
+        return schema
 
-    monkeypatch.setattr(scan.RawSample, "save", save_late)
+    monkeypatch.setattr(scan.Scan, "run", run_late)
     with pytest.raises(BadValueError, match=r"'table.parquet' changed while it was prepared"):
         quiet(source, prepared=tmp_path / "prepared")
     assert not (tmp_path / "prepared").exists()

@@ -1,0 +1,187 @@
+"""What prepares a table, and what is learned block by block: the target, and whether columns are of the inferred kinds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeAlias, final
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from pandas.api.types import is_numeric_dtype, is_string_dtype
+
+from tabvision.data.splits.base import Rows
+from tabvision.data.tables.blocks import ReadAgain
+from tabvision.data.tables.text_file import TextFormat
+from tabvision.data.targets import encode_target, fit_target
+from tabvision.errors import TabvisionError
+from tabvision.preprocess import Columns
+from tabvision.preprocess.column_types import MAX_INTEGER_CATEGORIES, Kinds
+from tabvision.preprocess.parse import parse_date
+from tabvision.preprocess.running import Moments
+from tabvision.schema import Schema, Target
+from tabvision.tasks import Task
+from tabvision.tasks.base import TargetFacts
+from tabvision.tasks.classes import MAX_INTEGER_CLASSES
+
+MAY_VARY = ("constant", "no value in any row")  # reasons to leave a column out that later rows may refute
+_Kept: TypeAlias = tuple[NDArray[np.bool_] | None, NDArray[np.bool_]]  # as `RowSample.add` returns
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableSettings:
+    """What a table is prepared by: arguments of `TabularDataModule`.
+
+    Args:
+        part: The part of all rows, of a source of test rows or of rows to predict; None to split them.
+    """
+
+    source: Any
+    target: tuple[str, ...]
+    named: Mapping[str, Sequence[str] | None] = field(default_factory=dict)
+    task: Task | None = None
+    separator: str | None = None
+    split: Any = None
+    weight: str | None = None
+    sampler: str | None = None
+    seed: int = 0
+    schema: Schema | None = None
+    form: TextFormat = field(default_factory=TextFormat)
+    missing_target: str = "error"
+    day_first: bool = False
+    calibration: float | None = None
+    part: str | None = None
+
+
+def joined(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Return the rows of several frames; categories of different levels stay categories.
+
+    Example:
+        >>> frames = [pd.DataFrame({"a": pd.Categorical([each])}) for each in "xy"]
+        >>> joined(frames)["a"].cat.categories.tolist()
+        ['x', 'y']
+    """
+    found = pd.concat(frames) if len(frames) > 1 else frames[0]
+    for name in found:
+        if isinstance(frames[0][name].dtype, pd.CategoricalDtype) and found[name].dtype != frames[0][name].dtype:
+            each = [frame[name] for frame in frames if len(frame)]
+            found[name] = pd.api.types.union_categoricals(each, ignore_order=True)
+    return found
+
+
+@final
+class RunningTarget:
+    """The target over the training rows: the rows of each class, or else rows of the sample, and moments of numbers."""
+
+    def __init__(self, target: Target) -> None:
+        self._target = target
+        self._counts: pd.Series | None = None
+        self._rows: list[pd.DataFrame] = []
+        self._moments = Moments()
+
+    def add(self, rows: pd.DataFrame, kept: _Kept) -> None:
+        """Add the target of the training rows of a block; `kept` says which rows the sample keeps."""
+        task, separator = self._target.task, self._target.separator
+        if task.is_classes and rows.shape[1] == 1:
+            values = rows.iloc[:, 0]
+            if separator is not None:
+                values = values.astype("str").str.split(separator, regex=False).explode().str.strip()
+            counts = values.value_counts()
+            self._counts = counts if self._counts is None else self._counts.add(counts, fill_value=0)
+            return
+        stays, is_kept = kept
+        self._rows = [*([joined(self._rows)[stays]] if stays is not None and self._rows else self._rows), rows[is_kept]]
+        if not task.is_classes:
+            self._moments.add(encode_target(rows, self._target).astype(np.float64))
+
+    def fitted(self, dtypes: pd.Series, num_rows: int, *, is_stated: bool) -> Target:
+        """Return the facts of the target in all training rows.
+
+        Args:
+            dtypes: The types of the columns.
+            num_rows: The number of training rows.
+            is_stated: As for `fit_target`.
+        """
+        target, counts = self._target, self._counts
+        (name, *_), separator = target.columns, target.separator
+        if counts is not None:
+            counts = counts[counts > 0]
+            dtype = None if isinstance(dtypes[name], pd.CategoricalDtype) else dtypes[name]
+            frame = pd.DataFrame(
+                {name: counts.index if separator is None else [separator.join(counts.index)]}, dtype=dtype
+            )
+        elif len(frame := joined(self._rows)) == num_rows:
+            return fit_target(frame, target.columns, target.task, separator, is_stated=is_stated)
+        rows_of = np.empty(0, dtype=np.int64)
+        if counts is not None and separator is None:
+            of_classes = replace(target, classes=target.task.find_classes(frame, target))
+            rows_of = np.bincount(encode_target(frame, of_classes), counts.to_numpy(float)).astype(np.int64)
+        found = self._moments
+        std = np.sqrt(found.squares / max(1, found.number))
+        facts = TargetFacts(rows_of, found.mean, std, found.low, found.high)
+        fitted = fit_target(frame, target.columns, target.task.refit(facts), separator, is_stated=is_stated)
+        return replace(fitted, task=fitted.task.refit(facts))
+
+
+@final
+class KindsCheck:
+    """Looks in every block for rows that refute the kinds of columns.
+
+    Args:
+        settings: The settings, which name the kinds of some columns.
+        kinds: The kinds.
+        task: The task.
+        head: The training rows that they were inferred from.
+    """
+
+    def __init__(self, settings: TableSettings, kinds: Kinds, task: Task, head: pd.DataFrame) -> None:
+        named = {name.rpartition("=")[0] or name for names in settings.named.values() for name in names or ()}
+        of_kind = {name: kinds.formats.get(name, "iso") for name in kinds.dates if name not in named}
+        self._dates: dict[str, Any] = {name: it for name, it in of_kind.items() if is_string_dtype(head[name])}
+        numbers = {name for name in (*kinds.categorical, *settings.target) if is_numeric_dtype(head[name])}
+        most = {name: MAX_INTEGER_CATEGORIES for name in kinds.categorical if name in numbers and name not in named}
+        if settings.task is None and task.is_classes and len(settings.target) == 1 and settings.separator is None:
+            (name,) = settings.target  # two classes may become several, and several whole numbers become numbers
+            most |= {name: 2} if head[name].nunique() <= 2 else {name: MAX_INTEGER_CLASSES} if name in numbers else {}
+        constants = [it.name for it in kinds.left_out if it.reason in MAY_VARY and it.name not in named]
+        seen = {name: {*_values(head[name])} for name in (*most, *constants)}
+        few = {name: (seen[name] | {None}, number + 1) for name, number in most.items()}
+        self._few = {name: it for name, it in few.items() if len(it[0]) <= it[1]}
+        self._few |= {name: (seen[name], len(seen[name])) for name in constants}
+        self._new: list[tuple[pd.DataFrame, bool]] = []
+
+    def look_at(self, columns: Columns, training: Rows) -> None:
+        """Raise if dates of a block cannot be read, or its training rows have too many values, or fractions.
+
+        Raises:
+            ReadAgain: Rows refute a kind.
+        """
+        frame = columns.frame
+        for name, form in self._dates.items():
+            try:
+                columns.timestamps(name, form)
+            except TabvisionError:
+                unread = [str(it).strip() != "" and parse_date(it, form) is None for it in frame[name].fillna("")]
+                if any(unread):
+                    raise ReadAgain([(frame[unread].head(1), False)]) from None
+                raise
+        for name, (known, most) in self._few.items():
+            distinct = _values(pd.Series(frame[name].array[training], copy=False))
+            new = [at for at, value in enumerate(distinct) if value not in known][: most + 1]
+            if new:
+                self._new.append((frame.iloc[training].drop_duplicates(name).iloc[new], True))
+                known.update(distinct[at] for at in new)
+                if len(known) > most or any(isinstance(distinct[at], float) and distinct[at] % 1 for at in new):
+                    raise ReadAgain(self._new)
+
+
+def _values(column: pd.Series) -> list[Any]:
+    """Return the distinct values of a column in the order of its rows, None for missing.
+
+    Example:
+        >>> _values(pd.Series([3.0, float("nan"), 3.0]))
+        [3.0, None]
+    """
+    distinct = column.unique()
+    return [None if is_missing else it for it, is_missing in zip(distinct.tolist(), pd.isna(distinct), strict=True)]
