@@ -33,6 +33,7 @@ _BODY = "resnet34"
 _EPOCHS, _FREEZE_EPOCHS = 9, 5  # five for the head alone, on features computed once, and four for everything
 PCT_START, VIEWS = 0.3, 2  # of the frozen epochs: the rate rises and falls; a plain and an augmented view in turns
 # a few hundred photos still take enough steps in the few epochs of a fine-tune
+_PROBED = range(10, 100_001)  # training images: fewer cannot choose a penalty, for more the head takes long
 IMAGE_BATCHES = {"least": 8, "most": 64, "steps_per_epoch": 14}
 FUSED_EPOCHS, FUSED_FREEZE_EPOCHS = 32, 30  # new parts learn for long, on features computed once, and the body little
 _OF_TABLE = 2  # the last layer groups, which a network of the table alone has
@@ -53,14 +54,8 @@ def image_job(arguments: argparse.Namespace) -> Job:
     if arguments.mixup:
         callbacks.append(Component("tabvision.callbacks.MixUp", {"alpha": arguments.mixup}))
     data = build_datamodule(arguments, Component("tabvision.data.ImageDataModule", settings))
-    if "val" not in data.parts and (arguments.probe or "," in model.get("body", "")):
-        option = "--probe" if arguments.probe else f"--body {model['body']}"
-        problem = f"{option} measures a linear probe on held-out images, and none are held out"
-        raise BadValueError("tabvision train", problem, "Leave --validation none out, or name one body and no --probe")
-    bodies = [name.strip() for name in model.get("body", _BODY).split(",")]
-    best = None
-    if len(bodies) > 1 or (arguments.probe and not is_worker()):  # every process has to know the best of several
-        best = _best_body(data, model, bodies, arguments.accelerator)
+    best = _best_body(arguments, data, model)
+    if best is not None:
         model["body"] = best.module.hparams["body"]
     return make_job(
         arguments,
@@ -75,9 +70,26 @@ def image_job(arguments: argparse.Namespace) -> Job:
     )
 
 
-def _best_body(data: ImageDataModule, settings: dict[str, Any], bodies: Sequence[str], accelerator: str) -> Probe:
-    """Return the linear probe with the lowest loss of these bodies, and print what they are worth."""
-    is_on_gpu = accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+@speaking("tabvision train")
+def _best_body(arguments: argparse.Namespace, data: ImageDataModule, settings: Mapping[str, Any]) -> Probe | None:
+    """Return the linear probe with the lowest loss of one or several bodies, and print what they are worth; None for none.
+
+    Raises:
+        BadValueError: A probe is wanted, and there are no validation images, or too few to learn from.
+    """
+    bodies = [name.strip() for name in settings.get("body", _BODY).split(",")]
+    is_wanted = len(bodies) > 1 or arguments.probe
+    if is_wanted and "val" not in data.parts:
+        option = "--probe" if arguments.probe else f"--body {settings['body']}"
+        problem = f"{option} measures a linear probe on held-out images, and none are held out"
+        raise BadValueError(problem, "Leave --validation none out, or name one body and no --probe")
+    if len(bodies) > 1 and arguments.probe is False:
+        raise BadValueError("--no-probe leaves out what compares several bodies", "Name one body, or leave it out")
+    if not is_wanted and (arguments.probe is False or not _has_probe(arguments, data, settings)):
+        return None
+    if is_worker() and len(bodies) == 1:  # every process has to know the best of several
+        return None
+    is_on_gpu = arguments.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
     found = []
     for body in bodies:
         with same_random_state():  # those of the run
@@ -92,6 +104,13 @@ def _best_body(data: ImageDataModule, settings: dict[str, Any], bodies: Sequence
         beside = f"naive {data.baseline()[name]:.4g}; {best.seconds:.1f} s"
         print(f"a linear probe on frozen features{of}: {name.removeprefix('val/')} {value:.4g}, {beside}")
     return best
+
+
+def _has_probe(arguments: argparse.Namespace, data: ImageDataModule, settings: Mapping[str, Any]) -> bool:
+    """Return whether a run has a probe by default: it begins with a pretrained body, and its recipe need not repeat it."""
+    is_pretrained = settings.get("weights", "default") is not None and vars(arguments)["from"] is None
+    num_rows = len(data.parts["train"].rows)
+    return is_pretrained and not arguments.verifiable and "val" in data.parts and num_rows in _PROBED
 
 
 def _ranking(bodies: Sequence[str], found: Sequence[Probe]) -> str:

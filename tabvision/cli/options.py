@@ -115,7 +115,9 @@ _GROUPS: list[tuple[str | None, tuple[str, ...], list[_Option]]] = [  # title, k
                 _WHOLE),
         _Option("--label-pattern", "data.label_pattern", "REGEX",
                 "read the label from the file name: the first (group) of REGEX"),
-        _Option("--probe", "", None, "first fit a linear probe on frozen features: metrics in seconds, and probe.ckpt", _YES),
+        _Option("--probe", "", None,
+                "first fit a linear probe on frozen features, and keep it if training ends worse (default: for pretrained "
+                "weights)", {"action": argparse.BooleanOptionalAction}),
     ]),
     ("images", ("images", "fused"), [
         _Option("--body", "model.body", "NAME",
