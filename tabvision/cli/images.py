@@ -50,7 +50,7 @@ def image_job(arguments: argparse.Namespace) -> Job:
         raise BadValueError("tabvision train", problem, "Name one, or give the table other columns to learn from")
     settings |= {"path": paths[0]} if paths else {}
     epochs = arguments.epochs or _EPOCHS
-    callbacks = fine_tuning(stages(arguments, epochs, min(_FREEZE_EPOCHS, (epochs + 1) // 2)))
+    callbacks = fine_tuning(stages(arguments, epochs, min(_FREEZE_EPOCHS, (epochs + 1) // 2)), arguments.features)
     if arguments.mixup:
         callbacks.append(Component("tabvision.callbacks.MixUp", {"alpha": arguments.mixup}))
     data = build_datamodule(arguments, Component("tabvision.data.ImageDataModule", settings))
@@ -147,12 +147,13 @@ def image_settings(arguments: argparse.Namespace, kind: str) -> tuple[dict[str, 
     return settings, model
 
 
-def fine_tuning(settings: Mapping[str, Any]) -> list[Component]:
-    """Return `FineTune` with these settings; if it freezes the body, the head learns from features computed once."""
+def fine_tuning(settings: Mapping[str, Any], folder: str | None = None) -> list[Component]:
+    """Return `FineTune` with these settings; if it freezes the body, the head learns from features, perhaps of a folder."""
     if not settings["freeze_epochs"]:
         return [Component("tabvision.callbacks.FineTune", settings)]
     stages = Component("tabvision.callbacks.FineTune", {**settings, "frozen_pct_start": PCT_START})
-    return [stages, Component("tabvision.callbacks.FrozenFeatures", {"views": VIEWS})]
+    kept = {} if folder is None else {"folder": folder}
+    return [stages, Component("tabvision.callbacks.FrozenFeatures", {"views": VIEWS, **kept})]
 
 
 @speaking("tabvision train")
@@ -180,8 +181,9 @@ def stages(arguments: argparse.Namespace, epochs: int, freeze_epochs: int) -> di
     if frozen >= epochs:
         problem = f"--freeze-epochs must be less than the {count(epochs, 'epoch')} of the run, got {frozen}"
         raise BadValueError(problem, "Raise --epochs, or pass --freeze-epochs 0 to train every layer")
-    if arguments.frozen_bf16 and not frozen:
-        problem = "--frozen-bf16 is for epochs with a frozen body, and this run has none"
+    if (arguments.frozen_bf16 or arguments.features) and not frozen:
+        option = "--frozen-bf16" if arguments.frozen_bf16 else "--features"
+        problem = f"{option} is for epochs with a frozen body, and this run has none"
         raise BadValueError(problem, "Leave it out, or raise --epochs and --freeze-epochs")
     return {"freeze_epochs": frozen, **rate}
 
@@ -216,7 +218,7 @@ def fused_job(arguments: argparse.Namespace) -> Job:
             batch_size=arguments.batch_size or min(table_batch_size(num_rows), IMAGE_BATCHES["most"]),
             epochs=most_epochs(num_rows),
             model=Component("tabvision.modules.FusedModule", {**model, **lr_setting("lr", arguments.lr)}),
-            callbacks=_table_fit(),
+            callbacks=_table_fit(arguments.features),
             monitor="oof/loss",
             shown=data.image.columns,
         )
@@ -229,12 +231,17 @@ def fused_job(arguments: argparse.Namespace) -> Job:
         batch_size=arguments.batch_size or default_batch_size(num_rows, **IMAGE_BATCHES),
         epochs=epochs,
         model=Component("tabvision.modules.FusedModule", model),
-        callbacks=fine_tuning(rates),
+        callbacks=fine_tuning(rates, arguments.features),
         shown=data.image.columns,
     )
 
 
-def _table_fit() -> list[Component]:
+def _table_fit(folder: str | None) -> list[Component]:
     """Return the callbacks that fit a table's part of the network, on features computed once; the rest stays frozen."""
-    settings = {"Unfreeze": {"stages": {0: _OF_TABLE}}, "FrozenFeatures": {}, "FitTable": {}}
+    kept = {} if folder is None else {"folder": folder}
+    settings: dict[str, dict[str, Any]] = {
+        "Unfreeze": {"stages": {0: _OF_TABLE}},
+        "FrozenFeatures": kept,
+        "FitTable": {},
+    }
     return [Component(f"tabvision.callbacks.{name}", each) for name, each in settings.items()]

@@ -178,6 +178,8 @@ def test_every_choice_for_photos_has_an_option_and_stands_in_the_recipe() -> Non
         "0.4",
         "--cache",
         "none",
+        "--features",
+        "kept",
         "--frozen-bf16",
         "--epochs",
         "3",
@@ -190,7 +192,7 @@ def test_every_choice_for_photos_has_an_option_and_stands_in_the_recipe() -> Non
     assert {**recipe["model"]["init_args"], "head": "linear", "frozen_bf16": True} == recipe["model"]["init_args"]
     stages, features, mixup, *_ = recipe["trainer"]["callbacks"]
     assert stages["init_args"] == {"freeze_epochs": 2, "frozen_pct_start": 0.3}
-    assert (features["init_args"], mixup["init_args"]) == ({"views": 2}, {"alpha": 0.4})
+    assert (features["init_args"], mixup["init_args"]) == ({"views": 2, "folder": "kept"}, {"alpha": 0.4})
 
 
 def test_a_model_below_the_naive_answer_is_told_of(capsys: pytest.CaptureFixture[str]) -> None:
@@ -209,6 +211,7 @@ def test_a_model_below_the_naive_answer_is_told_of(capsys: pytest.CaptureFixture
             "--freeze-epochs must be less than the 1 epoch of the run",
         ),
         (["photos", "--epochs", "1", "--frozen-bf16"], "--frozen-bf16 is for epochs with a frozen body"),
+        (["photos", "--epochs", "1", "--features", "kept"], "--features is for epochs with a frozen body"),
         (["phottos", "--body", "resnet18"], "no file 'phottos'. Did you mean 'photos'?"),
         (["phottos", "--user", "a", "--item", "b"], "no file 'phottos'. Did you mean 'photos'?"),
         (["photos", "--body", "resnet3"], "no network named 'resnet3'"),
