@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import logging
+import pickle
+import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import Any, final
 
+import numpy as np
 import torch
 from torch import Tensor
 from typing_extensions import override
 
+from tabvision import __version__
 from tabvision import lightning as pl
 from tabvision.callbacks.fine_tune import FineTune
 from tabvision.callbacks.layer_groups import layer_groups_of
@@ -21,6 +28,7 @@ from tabvision.checks import check_positive, check_whole
 from tabvision.data.images.base import BaseImageDataModule
 from tabvision.data.images.loader import ImageLoader
 from tabvision.data.splits.base import PartName
+from tabvision.data.tables.write import writing
 from tabvision.errors import BadValueError, speaking
 from tabvision.lightning import Callback, TrainerFn, callbacks_of, check_trainer
 from tabvision.nets.layer_groups import num_new
@@ -41,7 +49,7 @@ class FrozenFeatures(Callback):
     View 0 of a training image is plain, view 1 is augmented as in epoch 1 otherwise, and so on; a validation image has one.
     Features are computed by `module.features(batch)` in evaluation mode, in fixed chunks that ranks share: they are a
     function of weights and view alone, so that nothing is saved and a resumed fit has the same. They are kept in the memory
-    of each process until the body thaws.
+    of each process until the body thaws, and with `folder` on disk for later fits as well.
 
     Beside `MixUp` or `CutMix`, which blend images, training images are computed anew in each epoch, as without this
     callback, and only validation features are kept.
@@ -55,6 +63,9 @@ class FrozenFeatures(Callback):
         views: Views of each training image, at least 1: epoch e trains on view e modulo `views`.
         most_gb: The most memory for features, in gigabytes, above 0. If they need more, each epoch computes all anew, as
             without this callback, and says so.
+        folder: A folder in which to keep the features, shared by ranks and fits: a fit with the same weights, images and
+            settings reads them there. It holds at most `most_gb`; what exceeds that is not kept, and a sentence says so. None
+            for none.
 
     Raises:
         BadTypeError: An argument is of another kind.
@@ -63,11 +74,12 @@ class FrozenFeatures(Callback):
     """
 
     @speaking()
-    def __init__(self, views: int = 1, *, most_gb: float = 2.0) -> None:
+    def __init__(self, views: int = 1, *, most_gb: float = 2.0, folder: str | Path | None = None) -> None:
         check_whole("views", views, remedy="Pass 1, or 2 for an augmented view as well")
         check_positive("most_gb", most_gb, remedy="Pass 2")
         self.views = views
         self.most_gb = most_gb
+        self.folder = None if folder is None else Path(folder).expanduser()
         self._kept: dict[tuple[object, ...], _Tensors] = {}
         self._is_too_large = False
 
@@ -129,7 +141,7 @@ class FrozenFeatures(Callback):
         if any(kept[-1] != data.size for kept in self._kept):
             self._kept = {}
         if key not in self._kept and not self._is_too_large:
-            found = self._computed(trainer, module, data, part, view)
+            found = self._read_or_computed(trainer, module, data, part, view)
             self._is_too_large = found is None
             if found is not None:
                 self._kept[key] = found
@@ -141,6 +153,47 @@ class FrozenFeatures(Callback):
                     raise BadValueError("FrozenFeatures", problem, "Raise most_gb, or pass FitTable(folds=False)")
                 fit(found)
         return self._kept.get(key)
+
+    def _read_or_computed(
+        self,
+        trainer: pl.Trainer,
+        module: Any,  # noqa: ANN401 - as above
+        data: BaseImageDataModule,
+        part: PartName,
+        view: int,
+    ) -> _Tensors | None:
+        """Return what `_computed` does; read from the folder if it is there, else written to it."""
+        if self.folder is None or (view and data.augment.own is not None):  # a function, whose code may change
+            return self._computed(trainer, module, data, part, view)
+        file = self.folder / f"{_key(trainer, module, data, part, view)}.pt"
+        if trainer.strategy.reduce_boolean_decision(file.exists()):
+            return _read(file)
+        found = self._computed(trainer, module, data, part, view)
+        if found is None:
+            return None
+        if not trainer.strategy.reduce_boolean_decision(not data.bad.reasons):
+            _logger.info(
+                "FrozenFeatures: images that cannot be read are to be found in each fit, so no features are kept on disk."
+            )
+        elif trainer.is_global_zero:
+            self._write(found, file)
+        return found
+
+    def _write(self, found: _Tensors, file: Path) -> None:
+        """Write features, at once for whoever looks for them; not if they would exceed what the folder may hold."""
+        with writing(file.parent):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            held = sum(each.stat().st_size for each in file.parent.glob("*.pt"))
+            needed = sum(each.nbytes for each in found.values())
+            if held + needed > self.most_gb * 1e9:
+                problem = f"{str(file.parent)!r} would hold more than most_gb={self.most_gb:g}"
+                _logger.info(
+                    f"FrozenFeatures: {problem}, so no more features are kept there. Remove old files, or raise it."
+                )
+                return
+            with tempfile.NamedTemporaryFile(dir=file.parent, delete=False) as written:
+                torch.save(dict(found), written)
+            Path(written.name).replace(file)
 
     @torch.no_grad()
     def _computed(
@@ -196,6 +249,54 @@ class FrozenFeatures(Callback):
         if names := _blending(trainer):
             rest = "features of training images are computed anew in each frozen epoch, and those of validation images once"
             _logger.info(f"FrozenFeatures: {' and '.join(names)} blends images, so {rest}.")
+
+
+def _read(file: Path) -> _Tensors:
+    """Return features from a file.
+
+    Raises:
+        BadValueError: It is damaged.
+    """
+    try:
+        found: _Tensors = torch.load(file, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        problem = f"the features in {str(file)!r} cannot be read ({type(error).__name__})"
+        raise BadValueError("FrozenFeatures", problem, "Remove the file") from error
+    return found
+
+
+def _key(trainer: pl.Trainer, module: pl.LightningModule, data: BaseImageDataModule, part: PartName, view: int) -> str:
+    """Return a hash of all that decides the features of a split in a view."""
+    unfreeze = unfreeze_of(trainer)
+    assert unfreeze is not None
+    groups = layer_groups_of(module, unfreeze.groups)
+    parts = [each for group in groups[-num_new(groups) :] for each in group.modules]
+    new = {id(tensor) for each in parts for tensor in each.state_dict(keep_vars=True).values()}
+    weights = {name: each for name, each in module.state_dict(keep_vars=True).items() if id(each) not in new}
+    tensors, rows = data.parts[part]
+    hashed = hashlib.sha256()
+    for name, tensor in {**weights, **tensors, "rows": rows}.items():
+        plain = tensor.detach().cpu().contiguous()
+        hashed.update(f"{name} {plain.dtype} {tuple(plain.shape)}".encode())
+        hashed.update(plain.flatten().view(torch.uint8).numpy())
+    for file in data.tables[part].files(np.arange(len(data.tables[part].frame), dtype=np.int64)):
+        with suppress(OSError):  # of an empty cell
+            facts = Path(file).stat()
+            hashed.update(f"{file} {facts.st_size} {facts.st_mtime_ns}".encode(errors="surrogateescape"))
+    network = (repr(module), module.hparams.get("frozen_bf16"), getattr(getattr(module, "schema", None), "image", None))
+    images = (
+        part,
+        view,
+        data.seed,
+        data.size,
+        data.image,
+        data.augment.to_dict(),
+        data.cache is None,
+        data.device_augment,
+    )
+    machine = (trainer.precision, module.device.type, torch.__version__, __version__)
+    hashed.update(repr((network, images, machine)).encode())
+    return hashed.hexdigest()
 
 
 def _has_folds(data: BaseImageDataModule) -> bool:

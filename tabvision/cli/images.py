@@ -33,6 +33,7 @@ _BODY = "resnet34"
 _EPOCHS, _FREEZE_EPOCHS = 9, 5  # five for the head alone, on features computed once, and four for everything
 PCT_START, VIEWS = 0.3, 2  # of the frozen epochs: the rate rises and falls; a plain and an augmented view in turns
 # a few hundred photos still take enough steps in the few epochs of a fine-tune
+_PROBED = range(10, 100_001)  # training images: fewer cannot choose a penalty, for more the head takes long
 IMAGE_BATCHES = {"least": 8, "most": 64, "steps_per_epoch": 14}
 FUSED_EPOCHS, FUSED_FREEZE_EPOCHS = 32, 30  # new parts learn for long, on features computed once, and the body little
 _OF_TABLE = 2  # the last layer groups, which a network of the table alone has
@@ -49,18 +50,12 @@ def image_job(arguments: argparse.Namespace) -> Job:
         raise BadValueError("tabvision train", problem, "Name one, or give the table other columns to learn from")
     settings |= {"path": paths[0]} if paths else {}
     epochs = arguments.epochs or _EPOCHS
-    callbacks = fine_tuning(stages(arguments, epochs, min(_FREEZE_EPOCHS, (epochs + 1) // 2)))
+    callbacks = fine_tuning(stages(arguments, epochs, min(_FREEZE_EPOCHS, (epochs + 1) // 2)), arguments.features)
     if arguments.mixup:
         callbacks.append(Component("tabvision.callbacks.MixUp", {"alpha": arguments.mixup}))
     data = build_datamodule(arguments, Component("tabvision.data.ImageDataModule", settings))
-    if "val" not in data.parts and (arguments.probe or "," in model.get("body", "")):
-        option = "--probe" if arguments.probe else f"--body {model['body']}"
-        problem = f"{option} measures a linear probe on held-out images, and none are held out"
-        raise BadValueError("tabvision train", problem, "Leave --validation none out, or name one body and no --probe")
-    bodies = [name.strip() for name in model.get("body", _BODY).split(",")]
-    best = None
-    if len(bodies) > 1 or (arguments.probe and not is_worker()):  # every process has to know the best of several
-        best = _best_body(data, model, bodies, arguments.accelerator)
+    best = _best_body(arguments, data, model)
+    if best is not None:
         model["body"] = best.module.hparams["body"]
     return make_job(
         arguments,
@@ -75,9 +70,26 @@ def image_job(arguments: argparse.Namespace) -> Job:
     )
 
 
-def _best_body(data: ImageDataModule, settings: dict[str, Any], bodies: Sequence[str], accelerator: str) -> Probe:
-    """Return the linear probe with the lowest loss of these bodies, and print what they are worth."""
-    is_on_gpu = accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+@speaking("tabvision train")
+def _best_body(arguments: argparse.Namespace, data: ImageDataModule, settings: Mapping[str, Any]) -> Probe | None:
+    """Return the linear probe with the lowest loss of one or several bodies, and print what they are worth; None for none.
+
+    Raises:
+        BadValueError: A probe is wanted, and there are no validation images, or too few to learn from.
+    """
+    bodies = [name.strip() for name in settings.get("body", _BODY).split(",")]
+    is_wanted = len(bodies) > 1 or arguments.probe
+    if is_wanted and "val" not in data.parts:
+        option = "--probe" if arguments.probe else f"--body {settings['body']}"
+        problem = f"{option} measures a linear probe on held-out images, and none are held out"
+        raise BadValueError(problem, "Leave --validation none out, or name one body and no --probe")
+    if len(bodies) > 1 and arguments.probe is False:
+        raise BadValueError("--no-probe leaves out what compares several bodies", "Name one body, or leave it out")
+    if not is_wanted and (arguments.probe is False or not _has_probe(arguments, data, settings)):
+        return None
+    if is_worker() and len(bodies) == 1:  # every process has to know the best of several
+        return None
+    is_on_gpu = arguments.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
     found = []
     for body in bodies:
         with same_random_state():  # those of the run
@@ -92,6 +104,13 @@ def _best_body(data: ImageDataModule, settings: dict[str, Any], bodies: Sequence
         beside = f"naive {data.baseline()[name]:.4g}; {best.seconds:.1f} s"
         print(f"a linear probe on frozen features{of}: {name.removeprefix('val/')} {value:.4g}, {beside}")
     return best
+
+
+def _has_probe(arguments: argparse.Namespace, data: ImageDataModule, settings: Mapping[str, Any]) -> bool:
+    """Return whether a run has a probe by default: it begins with a pretrained body, and its recipe need not repeat it."""
+    is_pretrained = settings.get("weights", "default") is not None and vars(arguments)["from"] is None
+    num_rows = len(data.parts["train"].rows)
+    return is_pretrained and not arguments.verifiable and "val" in data.parts and num_rows in _PROBED
 
 
 def _ranking(bodies: Sequence[str], found: Sequence[Probe]) -> str:
@@ -128,12 +147,13 @@ def image_settings(arguments: argparse.Namespace, kind: str) -> tuple[dict[str, 
     return settings, model
 
 
-def fine_tuning(settings: Mapping[str, Any]) -> list[Component]:
-    """Return `FineTune` with these settings; if it freezes the body, the head learns from features computed once."""
+def fine_tuning(settings: Mapping[str, Any], folder: str | None = None) -> list[Component]:
+    """Return `FineTune` with these settings; if it freezes the body, the head learns from features, perhaps of a folder."""
     if not settings["freeze_epochs"]:
         return [Component("tabvision.callbacks.FineTune", settings)]
     stages = Component("tabvision.callbacks.FineTune", {**settings, "frozen_pct_start": PCT_START})
-    return [stages, Component("tabvision.callbacks.FrozenFeatures", {"views": VIEWS})]
+    kept = {} if folder is None else {"folder": folder}
+    return [stages, Component("tabvision.callbacks.FrozenFeatures", {"views": VIEWS, **kept})]
 
 
 @speaking("tabvision train")
@@ -161,8 +181,9 @@ def stages(arguments: argparse.Namespace, epochs: int, freeze_epochs: int) -> di
     if frozen >= epochs:
         problem = f"--freeze-epochs must be less than the {count(epochs, 'epoch')} of the run, got {frozen}"
         raise BadValueError(problem, "Raise --epochs, or pass --freeze-epochs 0 to train every layer")
-    if arguments.frozen_bf16 and not frozen:
-        problem = "--frozen-bf16 is for epochs with a frozen body, and this run has none"
+    if (arguments.frozen_bf16 or arguments.features) and not frozen:
+        option = "--frozen-bf16" if arguments.frozen_bf16 else "--features"
+        problem = f"{option} is for epochs with a frozen body, and this run has none"
         raise BadValueError(problem, "Leave it out, or raise --epochs and --freeze-epochs")
     return {"freeze_epochs": frozen, **rate}
 
@@ -197,7 +218,7 @@ def fused_job(arguments: argparse.Namespace) -> Job:
             batch_size=arguments.batch_size or min(table_batch_size(num_rows), IMAGE_BATCHES["most"]),
             epochs=most_epochs(num_rows),
             model=Component("tabvision.modules.FusedModule", {**model, **lr_setting("lr", arguments.lr)}),
-            callbacks=_table_fit(),
+            callbacks=_table_fit(arguments.features),
             monitor="oof/loss",
             shown=data.image.columns,
         )
@@ -210,12 +231,17 @@ def fused_job(arguments: argparse.Namespace) -> Job:
         batch_size=arguments.batch_size or default_batch_size(num_rows, **IMAGE_BATCHES),
         epochs=epochs,
         model=Component("tabvision.modules.FusedModule", model),
-        callbacks=fine_tuning(rates),
+        callbacks=fine_tuning(rates, arguments.features),
         shown=data.image.columns,
     )
 
 
-def _table_fit() -> list[Component]:
+def _table_fit(folder: str | None) -> list[Component]:
     """Return the callbacks that fit a table's part of the network, on features computed once; the rest stays frozen."""
-    settings = {"Unfreeze": {"stages": {0: _OF_TABLE}}, "FrozenFeatures": {}, "FitTable": {}}
+    kept = {} if folder is None else {"folder": folder}
+    settings: dict[str, dict[str, Any]] = {
+        "Unfreeze": {"stages": {0: _OF_TABLE}},
+        "FrozenFeatures": kept,
+        "FitTable": {},
+    }
     return [Component(f"tabvision.callbacks.{name}", each) for name, each in settings.items()]

@@ -115,7 +115,9 @@ _GROUPS: list[tuple[str | None, tuple[str, ...], list[_Option]]] = [  # title, k
                 _WHOLE),
         _Option("--label-pattern", "data.label_pattern", "REGEX",
                 "read the label from the file name: the first (group) of REGEX"),
-        _Option("--probe", "", None, "first fit a linear probe on frozen features: metrics in seconds, and probe.ckpt", _YES),
+        _Option("--probe", "", None,
+                "first fit a linear probe on frozen features, and keep it if training ends worse (default: for pretrained "
+                "weights)", {"action": argparse.BooleanOptionalAction}),
     ]),
     ("images", ("images", "fused"), [
         _Option("--body", "model.body", "NAME",
@@ -134,6 +136,8 @@ _GROUPS: list[tuple[str | None, tuple[str, ...], list[_Option]]] = [  # title, k
                 "epochs in which only new layers train, 0 for none (default 5 of 9; with other columns 30 of 32, and "
                 "all below 10,000 rows)",
                 {"type": functools.partial(whole, least=0)}),
+        _Option("--features", "", "FOLDER",
+                "keep features of the frozen body there, and read those that a run with the same photos and settings kept"),
         _Option("--cache", "data.cache", "WHERE",
                 "where small copies of the photos are kept: memory, none, or a folder (default auto)"),
         _Option("--bad-share", "data.bad_share", "FRACTION",

@@ -204,12 +204,17 @@ def _held_out(
     held_out = shown.loader("val") if "val" in shown.parts else shown.fold_loader()
     validation = data.val_dataloader() if "val" in data.parts else held_out  # without ratings with negatives
     (measured,) = trainer.validate(model, validation, ckpt_path=best, weights_only=True, verbose=False)
-    if job.probe is not None and trainer.world_size == 1 and job.probe.metrics["val/loss"] < measured["val/loss"]:
+    kept, probed = model, folder / "probe.ckpt"
+    if probed.exists():  # also of a run that was resumed, and on every rank
+        probe = type(model).load_from_checkpoint(probed, map_location="cpu", weights_only=True)
+        (of_probe,) = trainer.validate(probe, validation, verbose=False)
+        if not measured["val/loss"] <= of_probe["val/loss"]:  # so if it is not a number
+            kept, measured = probe, of_probe
+    gathered = gather(trainer.predict(kept, held_out, weights_only=True))
+    if kept is not model and trainer.is_global_zero:  # when little is left to do: what is resumed begins with best.ckpt
         print("The linear probe is better than the network after training, so it is what best.ckpt holds.")
-        shutil.copyfile(folder / "probe.ckpt", best)
-        model = job.probe.module
-        (measured,) = trainer.validate(model, validation, verbose=False)
-    return measured, gather(trainer.predict(model, held_out, weights_only=True))
+        shutil.copyfile(probed, best)
+    return measured, gathered
 
 
 def _fit_bag(job: Job, model: TabularModule, folder: Path, held: ExitStack) -> _Fitted:

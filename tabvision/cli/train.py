@@ -46,7 +46,7 @@ def _train(arguments: argparse.Namespace) -> None:
     find_folder = functools.partial(
         free_folder, arguments.out, arguments.data, overwrite=arguments.overwrite, reads=reads
     )
-    if arguments.probe or "," in (arguments.body or ""):  # which takes a while, so the folder is checked before as well
+    if kind == "images":  # probing takes a while, so the folder is checked before as well
         find_folder()
     seed_everything(arguments.seed, workers=True, verbose=False)
     with notes_at(verbose=not arguments.quiet):
@@ -64,7 +64,7 @@ def _check_verifiable(arguments: argparse.Namespace) -> None:
     """Raise if a run that is to be verified does what a recipe cannot repeat.
 
     Raises:
-        BadValueError: It begins with a trained network, is several fits, or ends by the clock.
+        BadValueError: It begins with a trained network, is several fits, ends by the clock, or may keep a probe.
     """
     from tabvision.errors import BadValueError
 
@@ -72,6 +72,7 @@ def _check_verifiable(arguments: argparse.Namespace) -> None:
         "--from": vars(arguments)["from"],
         "--preset best": arguments.preset == "best",
         "--max-time": arguments.max_time,
+        "--probe": arguments.probe,
     }
     if arguments.verifiable and (found := [flag for flag, value in others.items() if value]):
         problem = f"--verifiable is for a fit that its recipe repeats to the bit, which {found[0]} rules out"

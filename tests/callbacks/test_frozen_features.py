@@ -267,3 +267,41 @@ def test_two_ranks_have_the_features_of_one_to_the_bit_and_equal_weights(tmp_pat
     for rank in (first, second):
         assert not different(alone, rank["features"])
     assert not different(first["state"], second["state"])
+    kept = sorted(file.name for file in (tmp_path / "kept").iterdir())
+    read, _ = features_of(tmp_path, devices=1, folder=tmp_path / "kept")
+    assert not different(alone, read)
+    assert kept == sorted(file.name for file in (tmp_path / "kept").iterdir())  # nothing was computed again
+
+
+def test_features_on_disk_are_read_by_the_next_fit_with_the_same_bits(photos: Path, tmp_path: Path) -> None:
+    def fit(**settings: Any) -> VisionModule:
+        return fitted(photos, [FrozenFeatures(views=2, folder=tmp_path), FineTune(2)], max_epochs=3, **settings)
+
+    plain = fitted(photos, [FrozenFeatures(views=2), FineTune(2)], max_epochs=3)
+    first = fit()
+    files = {file: file.stat().st_mtime_ns for file in tmp_path.iterdir()}
+    again = fit()
+
+    assert len(files) == 3  # of two views, and of validation images
+    assert files == {file: file.stat().st_mtime_ns for file in tmp_path.iterdir()}
+    assert not different(plain.state_dict(), first.state_dict())
+    assert not different(plain.state_dict(), again.state_dict())
+    fit(seed=1)  # another split and augmentation
+    fit(size=40)
+    assert len([*tmp_path.iterdir()]) == 9
+    for file in files:
+        file.write_bytes(b"damaged")
+    with pytest.raises(BadValueError, match="cannot be read"):
+        fit()
+
+
+def test_a_folder_of_features_is_not_filled_beyond_its_limit(
+    photos: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "old.pt").write_bytes(bytes(1_000_000))
+
+    with caplog.at_level(logging.INFO, "tabvision"):
+        fitted(photos, [FrozenFeatures(folder=tmp_path, most_gb=1e-3), FineTune(1)], max_epochs=2)
+
+    assert "would hold more than most_gb=0.001" in caplog.text
+    assert [file.name for file in tmp_path.iterdir()] == ["old.pt"]

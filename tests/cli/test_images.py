@@ -1,11 +1,16 @@
 """Photos by command: trained, evaluated beside the naive answer, asked again from the checkpoint alone."""
 
 import json
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import timm
+import torch
 import yaml
 
 from tabvision.cli import main
@@ -173,6 +178,8 @@ def test_every_choice_for_photos_has_an_option_and_stands_in_the_recipe() -> Non
         "0.4",
         "--cache",
         "none",
+        "--features",
+        "kept",
         "--frozen-bf16",
         "--epochs",
         "3",
@@ -185,7 +192,7 @@ def test_every_choice_for_photos_has_an_option_and_stands_in_the_recipe() -> Non
     assert {**recipe["model"]["init_args"], "head": "linear", "frozen_bf16": True} == recipe["model"]["init_args"]
     stages, features, mixup, *_ = recipe["trainer"]["callbacks"]
     assert stages["init_args"] == {"freeze_epochs": 2, "frozen_pct_start": 0.3}
-    assert (features["init_args"], mixup["init_args"]) == ({"views": 2}, {"alpha": 0.4})
+    assert (features["init_args"], mixup["init_args"]) == ({"views": 2, "folder": "kept"}, {"alpha": 0.4})
 
 
 def test_a_model_below_the_naive_answer_is_told_of(capsys: pytest.CaptureFixture[str]) -> None:
@@ -204,9 +211,12 @@ def test_a_model_below_the_naive_answer_is_told_of(capsys: pytest.CaptureFixture
             "--freeze-epochs must be less than the 1 epoch of the run",
         ),
         (["photos", "--epochs", "1", "--frozen-bf16"], "--frozen-bf16 is for epochs with a frozen body"),
+        (["photos", "--epochs", "1", "--features", "kept"], "--features is for epochs with a frozen body"),
         (["phottos", "--body", "resnet18"], "no file 'phottos'. Did you mean 'photos'?"),
         (["phottos", "--user", "a", "--item", "b"], "no file 'phottos'. Did you mean 'photos'?"),
         (["photos", "--body", "resnet3"], "no network named 'resnet3'"),
+        (["photos", "--probe", "--verifiable"], "which --probe rules out"),
+        (["photos", "--no-probe", "--body", "resnet18,resnet34"], "--no-probe leaves out what compares several bodies"),
         (["photos", "--lr", "fast"], "--lr must be one number"),
         (["photos", "--augment", "strange"], "'strange'"),
         (["nowhere/", "--image", "file"], "nowhere"),
@@ -238,24 +248,59 @@ def test_a_fourth_band_of_16_bits_is_trained_on_by_command(capsys: pytest.Captur
     assert pd.read_csv("answers.csv")["label"].notna().all()
 
 
-def test_a_probe_answers_before_the_run_and_does_not_change_it(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["train", "photos", *SMALL, "--out", "plain"]) == 0
-    assert main(["train", "photos", *SMALL, "--out", "probed", "--probe"]) == 0
+def trained_weights(name: str = "own.pth") -> str:
+    """A file of weights, in place of those that are downloaded."""
+    torch.manual_seed(1)
+    torch.save(timm.create_model("test_resnet").state_dict(), name)
+    return name
+
+
+def test_a_probe_answers_before_a_run_from_trained_weights_and_does_not_change_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    words = ["train", "photos", *SMALL, "--weights", trained_weights()]
+    assert main([*words, "--out", "plain", "--no-probe"]) == 0
+    assert "probe" not in capsys.readouterr().out
+    assert main([*words, "--out", "probed"]) == 0
 
     assert "a linear probe on frozen features: accuracy" in capsys.readouterr().out
     assert Path("plain/metrics.csv").read_text() == Path("probed/metrics.csv").read_text()
-    assert Path("plain/recipe.yaml").read_text() == Path("probed/recipe.yaml").read_text()
     assert main(["predict", "probed/probe.ckpt", "photos/cat/cat_000.jpg", "--out", "out.csv"]) == 0
 
 
+@pytest.mark.parametrize("words", [["--weights", "none"], ["--weights", "own.pth", "--verifiable"]])
+def test_a_run_without_trained_weights_or_to_be_repeated_has_no_probe(words: list[str]) -> None:
+    trained_weights()
+
+    assert main(["train", "photos", *SMALL, "--out", "plain", "--devices", "1", *words]) == 0
+
+    assert not Path("plain/probe.ckpt").exists()
+
+
 def test_a_run_that_ends_above_the_loss_of_its_probe_keeps_the_probe(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["train", "photos", *SMALL, "--out", "probed", "--probe", "--lr", "1e-9"]) == 0
+    words = ["--weights", trained_weights(), "--out", "probed", "--lr", "1e-9"]
+    assert main(["train", "photos", *SMALL, *words]) == 0
 
     out = capsys.readouterr().out
     assert "The linear probe is better" in out
     assert Path("probed/best.ckpt").read_bytes() == Path("probed/probe.ckpt").read_bytes()
     (measured,) = json.loads(Path("probed/metrics.json").read_text())["metrics"].values()
     assert f"a linear probe on frozen features: accuracy {measured['accuracy']['model']:.4g}," in out
+
+
+def test_a_resumed_run_and_several_ranks_keep_the_probe_too(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["train", "photos", *SMALL, "--weights", trained_weights(), "--lr", "1e-9", "--out"]
+    command = [sys.executable, "-m", "tabvision", *words, "two", "--devices", "2"]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    assert Path("two/best.ckpt").read_bytes() == Path("two/probe.ckpt").read_bytes()
+
+    assert main([*words, "cut", "--no-probe"]) == 0
+    for name in ("metrics.json", "predictions.csv"):  # as if it had been stopped before its answers
+        Path("cut", name).unlink()
+    shutil.copyfile("two/probe.ckpt", "cut/probe.ckpt")
+    assert main(["train", "--resume", "cut", "--no-report"]) == 0
+
+    assert "The linear probe is better" in capsys.readouterr().out
 
 
 def test_of_several_bodies_the_best_by_a_probe_is_trained(capsys: pytest.CaptureFixture[str]) -> None:

@@ -34,18 +34,18 @@ def write_many(folder: Path) -> Path:
     return write_folder(folder / "photos", {"ants": 90, "bees": 90}, size=(10, 10))
 
 
-def features_of(folder: Path, **settings: Any) -> tuple[dict[str, Tensor], VisionModule]:
+def features_of(root: Path, folder: Path | None = None, **settings: Any) -> tuple[dict[str, Tensor], VisionModule]:
     """Fit with two frozen epochs; return the features by view, and the module."""
     torch.manual_seed(0)
-    data = ImageDataModule(folder / "photos", size=32, batch_size=16, verbose=False, num_workers=0)
+    data = ImageDataModule(root / "photos", size=32, batch_size=16, verbose=False, num_workers=0)
     module = VisionModule(data.schema, body="test_resnet", weights=None)
-    frozen = FrozenFeatures(views=2)
+    frozen = FrozenFeatures(views=2, folder=folder)
     kept = Kept(frozen)
-    make_trainer(folder, max_epochs=3, callbacks=[FineTune(2), frozen, kept], **settings).fit(module, data)
+    make_trainer(root, max_epochs=3, callbacks=[FineTune(2), frozen, kept], **settings).fit(module, data)
     return kept.features, module
 
 
 def main(folder: Path) -> None:
     """Write down what this process kept."""
-    features, module = features_of(folder, strategy="ddp", devices=2)
+    features, module = features_of(folder, folder / "kept", strategy="ddp", devices=2)
     torch.save({"features": features, "state": module.state_dict()}, folder / f"rank{distributed.get_rank()}.pt")

@@ -22,8 +22,8 @@ from tabvision.preprocess.parse import parse_date
 from tabvision.preprocess.running import Moments
 from tabvision.schema import Schema, Target
 from tabvision.tasks import Task
-from tabvision.tasks.base import TargetFacts
 from tabvision.tasks.classes import MAX_INTEGER_CLASSES
+from tabvision.tasks.target import TargetFacts
 
 MAY_VARY = ("constant", "no value in any row")  # reasons to leave a column out that later rows may refute
 _Kept: TypeAlias = tuple[NDArray[np.bool_] | None, NDArray[np.bool_]]  # as `RowSample.add` returns
