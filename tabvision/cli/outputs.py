@@ -178,10 +178,10 @@ def write_run_report(
     from tabvision.inference import Predictor
 
     best = folder / "best.ckpt"
-    is_val = "val" in job.datamodule.parts
+    is_val, by_folds = "val" in job.datamodule.parts, job.monitor == "oof/loss"
     rows = f"{count(len(results), 'row' if not results.schema.is_of_images else 'image')} "
     rows += (
-        "held out for validation, by which the epoch was chosen as well"
+        "held out for validation" + ("" if by_folds else ", by which the epoch was chosen as well")
         if is_val
         else "of training, each answered by those parts of the network that did not learn from it"
     )

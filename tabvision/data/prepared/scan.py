@@ -320,9 +320,13 @@ class Scan:
         self._check_parts(divide)
         self._check_task(task, head, seen.distinct())
         target = seen.fitted(features.num_rows, is_stated=settings.task is not None)
-        target = replace(target, num_rows=features.num_rows + int(self.sizes[PARTS.index("val")]))
+        target = replace(target, num_rows=features.num_rows + self._num_validating(divide))
         every = pd.DataFrame(columns=self.tables[0].names)
         return schema_of_features(features.features(Columns(every)), target, reserved, settings.form)
+
+    def _num_validating(self, divide: Split) -> int:
+        """Return the number of validation rows that are drawn from the source."""
+        return 0 if isinstance(divide, SourceSplit) else int(self.sizes[PARTS.index("val")])
 
     def _task_and_split(self, head: pd.DataFrame) -> tuple[Task, Split]:
         settings = self.settings
