@@ -167,7 +167,9 @@ def write_run_report(
     best = folder / "best.ckpt"
     which = "of training, each answered by those parts of the network that did not learn from it"
     if "val" in job.datamodule.parts:
-        which = "held out for validation, by which the epoch was chosen as well"
+        which = "held out for validation" + (
+            "" if job.monitor == "oof/loss" else ", by which the epoch was chosen as well"
+        )
     rows = f"{count(len(results), noun_of(results))} {which}"
     try:
         from tabvision.cli.report import report_on  # which needs packages that may not be installed

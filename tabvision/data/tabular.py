@@ -37,7 +37,7 @@ from tabvision.data.rows import (
     taken,
 )
 from tabvision.data.splits.base import PartName, Rows, Split, SplitRows
-from tabvision.data.splits.given import PART_COLUMN
+from tabvision.data.splits.given import PART_COLUMN, SourceSplit
 from tabvision.data.splits.ordered import TimeSplit
 from tabvision.data.splits.random import GroupSplit, as_split, assign_folds
 from tabvision.data.tables.read import Source, read_frame, text_format
@@ -194,9 +194,10 @@ class TabularDataModule(TensorDataModule):
                 target_facts = fit_target(
                     rows[list(columns)].iloc[parts.train], columns, chosen, separator, is_stated=stated is not None
                 )
+                own = parts.train if isinstance(divide, SourceSplit) else np.append(parts.train, parts.validation)
                 schema = self._fit(
                     raw.take(parts.train),
-                    replace(target_facts, num_rows=len(parts.train) + len(parts.validation)),
+                    replace(target_facts, num_rows=len(own)),
                     named,
                     reserved_columns(divide, weight, sampler),
                 )
@@ -417,11 +418,11 @@ def _settled(split: Any, num_rows: int) -> Any:  # noqa: ANN401 - as for the dat
     """Return the split with what "auto" means for so many rows in its place.
 
     Example:
-        >>> _settled("auto", 500), _settled(("auto", 0.1), 50_000)
-        (None, (0.2, 0.1))
+        >>> _settled("auto", 500), _settled(("auto", 0.1), 22_222), _settled(("auto", 0.1), 22_221)
+        (None, (0.2, 0.1), (None, 0.1))
     """
     if isinstance(split, tuple | list) and split[:1] in (("auto",), ["auto"]):
-        return (_settled("auto", round(num_rows * (1 - split[1]))), *split[1:])
+        return (_settled("auto", num_rows - round(num_rows * split[1])), *split[1:])  # as the test rows are drawn
     if isinstance(split, str) and split == "auto":
         return None if num_rows < SMALL_TABLE else 0.2
     return split

@@ -35,6 +35,17 @@ def has_fractions(values: pd.Series) -> bool:
     return not pd.api.types.is_integer_dtype(values)
 
 
+def has_single(values: pd.Series) -> bool:
+    """Return whether some value of a column is in one row only, of 50 to 20,000: a count's tail, seldom a class.
+
+    Example:
+        >>> visits = pd.Series([0, 1, 2, 3] * 20 + [9_999])
+        >>> has_single(visits), has_single(visits[:-1]), has_single(pd.Series([1, 2, 3]))
+        (True, False, False)
+    """
+    return bool(50 <= len(values) <= 20_000 and (values.value_counts() == 1).any())
+
+
 def parse_as_numbers(values: pd.Series) -> bool:
     """Return whether every value is the text of a number."""
     return bool(pd.to_numeric(values, errors="coerce").notna().all())

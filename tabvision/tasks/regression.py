@@ -107,11 +107,14 @@ class Regression(Task):
             return f"regression ({frame.shape[1]} numbers per row)." if numbers else None
         values = frame.iloc[:, 0]
         numeric = labels.are_numbers(values, bools=False)
-        if few is not None and not (numeric and labels.has_fractions(values)):
+        is_count = few is not None and numeric and not labels.has_fractions(values)
+        if few is not None and not (labels.has_single(values) if is_count else numeric):
             return None
         if not numeric and (values.dtype == "category" or not labels.parse_as_numbers(values)):
             return None
-        return f"regression (numbers{'' if numeric else ', held as text'}). Override with task='multiclass' (--task)."
+        facts = "" if numeric else ", held as text"
+        facts = ", of which some are in one row only" if is_count else facts
+        return f"regression (numbers{facts}). Override with task='multiclass' (--task)."
 
     @property
     @override

@@ -51,7 +51,7 @@ class Target:
         low: The smallest training value of each column, if recorded.
         high: The largest training value of each column, if recorded.
         num_rows: The number of rows that train or validate, if recorded: small tables get another network and another
-            fit. Validation rows count, so that holding some out does not choose another network.
+            fit. Validation rows of the same source count, so that holding some out does not choose another network.
         grown: The number of classes that each growth of the network has added.
     """
 

@@ -30,6 +30,8 @@ INFERRED: list[tuple[Any, type[Task], str]] = [
     (list(range(20)), Multiclass, "Override with task='regression' (--task)."),
     (pd.array([1, 2, 3, None]), Multiclass, "multiclass (3 values: 1, 2, 3)."),
     (MANY * 2, Multiclass, "multiclass (30 values)."),
+    ([0, 1, 2, 3] * 20 + [9_999], Regression, "regression (numbers, of which some are in one row only)."),
+    ([0, 1, 2, 3] * 20 + [9_999] * 2, Multiclass, "multiclass (5 values: 0, 1, 2, 3, 9999)."),
     (list(range(21)), Regression, "regression (numbers). Override with task='multiclass' (--task)."),
     ([1.0, 2.0, 3.0], Regression, "regression (numbers). Override with task='multiclass' (--task)."),
     ([f"{number / 7:.3f}" for number in range(30)], Regression, "regression (numbers, held as text)."),

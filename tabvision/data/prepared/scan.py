@@ -157,7 +157,7 @@ class Scan:
         self._read_all(part_of, task, add)
         self._check_parts(divide)
         target = seen.fitted(head.dtypes, features.num_rows, is_stated=settings.task is not None)
-        target = replace(target, num_rows=features.num_rows + int(self.sizes[PARTS.index("val")]))
+        target = replace(target, num_rows=features.num_rows + self._num_validating(divide))
         every = pd.DataFrame(columns=self.tables[0].names)
         return schema_of_features(features.features(Columns(every)), target, reserved, settings.form)
 
@@ -176,6 +176,10 @@ class Scan:
         needed = {*inputs, *settings.target, settings.weight, settings.sampler, *of_split}
         self.columns = [name for name in self.tables[0].names if name in needed]
         self.categories = [name for name in self.columns if name in categories]
+
+    def _num_validating(self, divide: Split) -> int:
+        """Return the number of validation rows that are drawn from the source."""
+        return 0 if isinstance(divide, SourceSplit) else int(self.sizes[PARTS.index("val")])
 
     def _task_and_split(self, head: pd.DataFrame) -> tuple[Task, Split]:
         settings = self.settings
