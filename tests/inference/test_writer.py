@@ -58,6 +58,7 @@ def test_what_is_written_and_merged_is_what_gather_gives(target: str, tmp_path: 
     expected = answer_frame(module.schema, gathered["predictions"].numpy())
     expected.insert(0, "row", held)
     assert rows == len(held)
+    assert len(outputs) > 1 == pa.parquet.read_metadata(tmp_path / "shards/rank-00000.parquet").num_row_groups
     assert_frame_equal(found.reset_index(drop=True), expected, check_dtype=False)
 
 
