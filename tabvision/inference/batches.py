@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tabvision.schema import Schema
 
 ROWS_AT_ONCE = 2048  # measured on CPUs: more rows of a table do not fit the caches
+_CELLS_AT_ONCE = 1 << 19  # a network of 8 members takes up to 1 KB for a cell: 10 GB for 2,000 rows of 5,000 columns
 IMAGES_AT_ONCE = 64
 _PLAIN_WEIGHT = 0.25  # of the plain view's prediction; the mean of the augmented views gets the rest
 Arrays: TypeAlias = dict[str, NDArray[Any]]
@@ -89,7 +90,7 @@ class Inputs:
         """Yield the arrays of the readable rows, in order.
 
         Args:
-            batch_size: Rows in a batch; None for 2,048 of a table or 64 with images.
+            batch_size: Rows in a batch; None for 2,048 of a table, fewer if it has over 256 columns, or 64 with images.
             view: 0 for the plain view of images; from 1 for augmented views, each number another one.
 
         Shape:
@@ -103,7 +104,8 @@ class Inputs:
             for drawn in self.images.batches(batch_size or IMAGES_AT_ONCE, view):
                 yield drawn | {name: array[drawn["index"]] for name, array in self.arrays.items()}
             return
-        size = batch_size or ROWS_AT_ONCE
+        columns = sum(array.shape[1] for array in self.arrays.values() if array.ndim > 1)
+        size = batch_size or max(1, min(ROWS_AT_ONCE, _CELLS_AT_ONCE // max(1, columns)))
         for start in range(0, self.num_rows, size):
             stop = min(start + size, self.num_rows)
             part = {name: array[start:stop] for name, array in self.arrays.items()}

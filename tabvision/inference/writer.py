@@ -26,6 +26,7 @@ from tabvision.lightning import Callback, check_trainer
 from tabvision.modules import SupervisedModule
 
 MERGE_ROWS = 1_000_000  # held in memory at once
+_GROUP_BYTES = 1 << 22  # of a shard's row groups: with one a batch, merging takes time with the square of the rows
 INDEX = "row"
 _FACTS = b"tabvision"  # key of the facts in a shard's metadata
 
@@ -51,6 +52,7 @@ class PredictionWriter(Callback):
         self.folder = Path(folder).expanduser()
         self.proba = proba
         self._writer: Any = None
+        self._answers: list[Any] = []  # that are not written yet
         self._num_rows = 0
         self._total: int | None = None
         self._run = ""
@@ -73,7 +75,8 @@ class PredictionWriter(Callback):
         self._run = trainer.strategy.broadcast(uuid.uuid4().hex)
         sampler = getattr(getattr(trainer.predict_dataloaders, "batch_sampler", None), "sampler", None)
         rows = getattr(sampler, "rows", None)  # of all ranks, for a loader of tabvision
-        self._writer, self._num_rows, self._total = None, 0, None if rows is None else len(rows)
+        self._writer, self._answers = None, []
+        self._num_rows, self._total = 0, None if rows is None else len(rows)
 
     @override
     @speaking()
@@ -93,17 +96,27 @@ class PredictionWriter(Callback):
         frame.insert(0, INDEX, rows)
         if not len(frame):
             return
-        table = pa.Table.from_pandas(frame, preserve_index=False)
-        with writing(self._partial(trainer)):
-            if self._writer is None:
-                self._writer = pa.parquet.ParquetWriter(self._partial(trainer), table.schema)
-            self._writer.write_table(table.cast(self._writer.schema))
+        self._answers.append(pa.Table.from_pandas(frame, preserve_index=False))
         self._num_rows += len(frame)
+        if sum(table.nbytes for table in self._answers) >= _GROUP_BYTES:
+            self._write(self._partial(trainer))
+
+    def _write(self, partial: Path) -> None:
+        """Write the answers that are held as one row group."""
+        if not self._answers:
+            return
+        with writing(partial):
+            if self._writer is None:
+                self._writer = pa.parquet.ParquetWriter(partial, self._answers[0].schema)
+            whole = pa.concat_tables([table.cast(self._writer.schema) for table in self._answers])
+            self._writer.write_table(whole)
+        self._answers = []
 
     @override
     @speaking()
     def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, SupervisedModule)
+        self._write(self._partial(trainer))
         if self._writer is None:  # a rank without rows writes an empty shard
             no_rows = np.empty((0, pl_module.task.num_predictions), dtype=np.float32)
             frame = answer_frame(pl_module.schema, no_rows, proba=self.proba)

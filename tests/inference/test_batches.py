@@ -67,6 +67,13 @@ def test_answers_are_put_where_their_rows_were() -> None:
         assert found[:, 0].tolist() == [1, 2, 3, 4, 5]
 
 
+def test_a_wide_table_is_answered_in_batches_of_fewer_rows() -> None:
+    narrow, wide = (Inputs(300, {"continuous": np.zeros((300, columns), np.float32)}) for columns in (8, 4096))
+
+    assert [len(arrays["index"]) for arrays in narrow.batches()] == [300]
+    assert [len(arrays["index"]) for arrays in wide.batches()] == [128, 128, 44]
+
+
 def test_no_rows_have_answers_as_wide_as_others() -> None:
     inputs = Inputs(0, {"continuous": np.empty((0, 2), np.float32)})
 

@@ -14,6 +14,7 @@ import torch
 from pandas.testing import assert_frame_equal
 from torch import Tensor
 
+from tabvision.data.loaders import TensorLoader
 from tabvision.errors import BadTypeError, BadValueError, MissingFileError
 from tabvision.inference import PredictionWriter, gather, merge_predictions
 from tabvision.inference import writer as under_test
@@ -59,11 +60,13 @@ def test_what_is_written_and_merged_is_what_gather_gives(target: str, tmp_path: 
     assert_frame_equal(found.reset_index(drop=True), expected, check_dtype=False)
 
 
-def test_probabilities_can_be_left_out(tmp_path: Path, quick_trainer: Any) -> None:
+def test_probabilities_can_be_left_out_and_small_batches_are_one_row_group(tmp_path: Path, quick_trainer: Any) -> None:
     _, data, module = trained("binary")
 
-    quick_trainer(callbacks=[PredictionWriter(tmp_path, proba=False)]).predict(module, data, return_predictions=False)
+    loader = TensorLoader(data.parts["val"].tensors, batch_size=8)
+    quick_trainer(callbacks=[PredictionWriter(tmp_path, proba=False)]).predict(module, loader, return_predictions=False)
 
+    assert len(loader) > 1 == pa.parquet.read_metadata(tmp_path / "rank-00000.parquet").num_row_groups
     assert pa.parquet.read_schema(tmp_path / "rank-00000.parquet").names == ["row", "label"]
 
 

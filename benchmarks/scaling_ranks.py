@@ -1,0 +1,85 @@
+"""One process of a fit on several ranks on the CPU, for `scaling.py`: what it holds, sends, and takes for a step."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import time
+from pathlib import Path
+from typing import Any, final
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.strategies import DDPStrategy
+from torch import distributed
+from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
+from typing_extensions import override
+
+from benchmarks.quiet import quiet_trainer
+from benchmarks.scaling_stages import BATCH_SIZE, mib_of
+from tabvision.data import TabularDataModule
+from tabvision.modules import TabularModule
+
+KINDS = ("in memory", "prepared")
+RANK_ROWS, STEPS, WARM_STEPS = 500_000, 40, 10
+ALONE_MIB, ALONE_TIMES = 64, 5
+
+_sent = {"bytes": 0}
+
+
+@final
+class Clock(Callback):
+    """When each step ended, on the wall and of the processor."""
+
+    def __init__(self) -> None:
+        self.wall: list[float] = []
+        self.cpu: list[float] = []
+
+    @override
+    def on_train_batch_end(self, *args: Any) -> None:
+        self.wall.append(time.perf_counter())
+        self.cpu.append(time.process_time())
+
+
+def counted(state: object, bucket: distributed.GradBucket) -> Any:  # noqa: ANN401, ARG001
+    """All-reduces a bucket of gradients as usual, and counts its bytes."""
+    _sent["bytes"] += bucket.buffer().nbytes
+    return allreduce_hook(None, bucket)  # type: ignore[arg-type]  # None: the group of all
+
+
+def train(folder: Path, ranks: int, kind: str, out: Path) -> None:
+    """Trains some steps, and writes down what this rank measured."""
+    before = mib_of("VmRSS") - mib_of("RssFile")
+    where = folder / "prepared" if kind == "prepared" else None
+    source = folder / "part-*.parquet"
+    data = TabularDataModule(source, "y", split=0.1, batch_size=BATCH_SIZE, prepared=where, verbose=False)
+    clock = Clock()
+    settings: dict[str, Any] = {"devices": ranks, "max_steps": STEPS, "limit_val_batches": 0}
+    if ranks > 1:
+        settings["strategy"] = DDPStrategy(ddp_comm_hook=counted)
+    trainer: pl.Trainer = quiet_trainer(-1, clock, enable_progress_bar=False, **settings)
+    trainer.fit(TabularModule(data.schema), data)
+    found = {
+        "private_mib": mib_of("VmRSS") - mib_of("RssFile") - before,
+        "bytes": _sent["bytes"] / STEPS,
+        "cpu": (clock.cpu[-1] - clock.cpu[WARM_STEPS]) / (STEPS - WARM_STEPS - 1),
+        "wall": (clock.wall[-1] - clock.wall[WARM_STEPS]) / (STEPS - WARM_STEPS - 1),
+        "bandwidth": 0.0 if ranks == 1 else bandwidth(),
+    }
+    trainer.strategy.barrier()  # all are there, and share pages
+    rollup = Path("/proc/self/smaps_rollup").read_text(encoding="ascii").splitlines()
+    found["shared_mib"] = next(int(line.split()[1]) for line in rollup if line.startswith("Pss:")) / 1024
+    out.mkdir(exist_ok=True)
+    (out / f"{trainer.global_rank}.json").write_text(json.dumps(found), encoding="utf-8")
+    trainer.strategy.barrier()
+
+
+def bandwidth() -> float:
+    """Bytes a second of an all-reduce that nothing else waits for."""
+    tensor, seconds = torch.zeros(ALONE_MIB << 18), []
+    for _ in range(ALONE_TIMES):
+        start = time.perf_counter()
+        distributed.all_reduce(tensor)
+        seconds.append(time.perf_counter() - start)
+    return tensor.nbytes / statistics.median(seconds)
