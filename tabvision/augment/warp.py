@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -19,9 +19,6 @@ from tabvision.augment.geometry import Matrices, from_output, jacobian, rescaled
 if TYPE_CHECKING:
     from torch import Tensor
 
-Pad = Literal["reflect", "zeros", "border"]
-_CV2_PADS = {"reflect": cv2.BORDER_REFLECT, "zeros": cv2.BORDER_CONSTANT, "border": cv2.BORDER_REPLICATE}
-_TORCH_PADS = {"reflect": "reflection", "zeros": "zeros", "border": "border"}
 _FLAGS = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
 _ROUNDING = 1e-9  # tolerance, so that a rounding error does not turn a shrink by exactly two into none
 _NEAR_AFFINE = 1e-12  # relative size of the last row that moves no pixel of any image
@@ -30,16 +27,13 @@ _NEAR_AFFINE = 1e-12  # relative size of the last row that moves no pixel of any
 _MOST_WIDENED = 16
 
 
-def warp_image(
-    source: NDArray[np.uint8], matrix: NDArray[np.float64], out: NDArray[np.uint8], *, pad: Pad = "reflect"
-) -> None:
-    """Warp an image into `out`.
+def warp_image(source: NDArray[np.uint8], matrix: NDArray[np.float64], out: NDArray[np.uint8]) -> None:
+    """Warp an image into `out`; outside of the source is its mirror image.
 
     Args:
         source: The image.
         matrix: Output pixel to source pixel, as from `geometry`.
         out: The array that the result is written to.
-        pad: Pixels outside the source: its mirror image, black, or its outermost pixels.
 
     Shape:
         - source: (h, w, C) uint8
@@ -57,21 +51,20 @@ def warp_image(
     if block != (1, 1):
         source, matrix = _averaged(source, matrix, block, (height, width))
     if out.shape[2] != 3 or source.size > 3 * _MOST_WIDENED * height * width:
-        _interpolated(source, matrix, out, pad)
+        _interpolated(source, matrix, out)
         return
     wide_source, wide_out = (np.empty((*each.shape[:2], 4), np.uint8) for each in (source, out))
     cv2.cvtColor(source, cv2.COLOR_RGB2RGBA, wide_source)
-    _interpolated(wide_source, matrix, wide_out, pad)
+    _interpolated(wide_source, matrix, wide_out)
     cv2.cvtColor(wide_out, cv2.COLOR_RGBA2RGB, out)
 
 
-def _interpolated(source: NDArray[np.uint8], matrix: Matrices, out: NDArray[np.uint8], pad: Pad) -> None:
+def _interpolated(source: NDArray[np.uint8], matrix: Matrices, out: NDArray[np.uint8]) -> None:
     height, width = out.shape[:2]
-    border = _CV2_PADS[pad]
     if np.abs(matrix[2, :2]).max() < _NEAR_AFFINE * abs(matrix[2, 2]):
-        cv2.warpAffine(source, matrix[:2] / matrix[2, 2], (width, height), out, _FLAGS, border)
+        cv2.warpAffine(source, matrix[:2] / matrix[2, 2], (width, height), out, _FLAGS, cv2.BORDER_REFLECT)
     else:
-        cv2.warpPerspective(source, matrix, (width, height), out, _FLAGS, border)
+        cv2.warpPerspective(source, matrix, (width, height), out, _FLAGS, cv2.BORDER_REFLECT)
 
 
 def resize_image(source: NDArray[np.uint8], size: tuple[int, int], interpolation: int) -> NDArray[np.uint8]:
@@ -86,14 +79,13 @@ def resize_image(source: NDArray[np.uint8], size: tuple[int, int], interpolation
     return parts[0] if parts[0].shape[2:] == source.shape[2:] else np.dstack(parts)
 
 
-def warp_batch(images: Tensor, matrices: Tensor, size: tuple[int, int], *, pad: Pad = "reflect") -> Tensor:
-    """Warp a batch of images of one size, each by its own matrix.
+def warp_batch(images: Tensor, matrices: Tensor, size: tuple[int, int]) -> Tensor:
+    """Warp a batch of images of one size, each by its own matrix; outside of an image is its mirror image.
 
     Args:
         images: The images, on any device.
         matrices: Output pixel to source pixel; best on the CPU, which reads them first.
         size: (height, width) of the output.
-        pad: Pixels outside the source: its mirror image, black, or its outermost pixels.
 
     Shape:
         - images: (B, C, h, w) uint8 in [0, 255], or float
@@ -113,12 +105,12 @@ def warp_batch(images: Tensor, matrices: Tensor, size: tuple[int, int], *, pad: 
     values = images.float()
     kinds = sorted(set(blocks))
     if len(kinds) == 1:
-        result = _sampled(values, known, kinds[0], size, pad)
+        result = _sampled(values, known, kinds[0], size)
     else:
         result = values.new_empty((len(values), values.shape[1], *size))
         for kind in kinds:
             rows = [row for row, block in enumerate(blocks) if block == kind]
-            result[rows] = _sampled(values[rows], known[rows], kind, size, pad)
+            result[rows] = _sampled(values[rows], known[rows], kind, size)
     layout = torch.channels_last if images.is_contiguous(memory_format=torch.channels_last) else torch.contiguous_format
     result = result.contiguous(memory_format=layout)
     return result.div_(255) if images.dtype == torch.uint8 else result
@@ -170,7 +162,7 @@ def _visible(
     return ends[0], ends[1], ends[2], ends[3]
 
 
-def _sampled(values: Tensor, matrices: Matrices, block: tuple[int, int], size: tuple[int, int], pad: Pad) -> Tensor:
+def _sampled(values: Tensor, matrices: Matrices, block: tuple[int, int], size: tuple[int, int]) -> Tensor:
     """Average and interpolate images whose blocks have one size."""
     import torch
     from torch.nn import functional
@@ -181,7 +173,7 @@ def _sampled(values: Tensor, matrices: Matrices, block: tuple[int, int], size: t
         matrices = rescaled(matrices, (1 / down, 1 / across))
     in_frame = from_output((values.shape[-2], values.shape[-1])) @ matrices
     grid = _grid(torch.from_numpy(in_frame).to(values.device, torch.float32), size)
-    return functional.grid_sample(values, grid, "bilinear", _TORCH_PADS[pad], align_corners=False)
+    return functional.grid_sample(values, grid, "bilinear", "reflection", align_corners=False)
 
 
 def _grid(matrices: Tensor, size: tuple[int, int]) -> Tensor:
