@@ -13,7 +13,7 @@ State = dict[str, Any]
 
 
 def batches_per_rank(trainer: pl.Trainer) -> int:
-    """Return how many of a step's micro-batches each rank trains, one after the other: one, unless `ExactResume` says so."""
+    """Return how many of a step's micro-batches each rank trains in turn: one, unless `ExactResume` says otherwise."""
     own: int | None = getattr(getattr(trainer, "datamodule", None), "micro_batches", None)
     return (own or int(trainer.world_size)) // int(trainer.world_size)
 
