@@ -237,7 +237,7 @@ class TabularDataModule(TensorDataModule):
 
     @override
     def sampled(self) -> Self:
-        """Return the datamodule itself, or of a prepared table one of at most 50,000 rows of each part, in memory.
+        """Return the datamodule itself, or of a prepared table one of about 50,000 rows of each part, in memory.
 
         Its `frame` holds these rows as they stand in the files; the frame's index is their number there.
         """
