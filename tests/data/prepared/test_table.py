@@ -50,9 +50,10 @@ def surprising_table() -> pd.DataFrame:
     frame["grade"] = frame["grade"].astype("str")
     frame["sold"] = frame["sold"].dt.strftime("%Y-%m-%d %H:%M:%S")
     frame["price"] = [f"{number:.2f}" for number in np.random.default_rng(1).normal(size=ROWS)]
-    frame["day"] = np.where(rows == 777, "never", np.where(rows % 2 == 0, "2024-02-01", "2024-01-01"))
+    frame["day"] = np.where(rows == 775, "never", np.where(rows % 2 == 0, "2024-02-01", "2024-01-01"))
     frame["level"] = rows // 40  # more than 20 whole numbers, of which the first blocks show few
     frame["same"] = np.where(rows == 801, 7, 3)
+    frame["code"] = [f"{'A' if row > 600 else ''}{row % 7}" for row in rows]  # in a text file numbers, at first
     frame["hole"] = np.where(np.isin(rows, [611, 912]), rows / 7, np.nan)
     frame["key"] = [f"id-{row}" for row in rows]
     return frame
