@@ -158,6 +158,11 @@ def growth(curve: Mapping[str, Any], stage: str, what: str) -> dict[str, float] 
     return exponent(curve["sizes"], values)
 
 
+def power(found: Mapping[str, float]) -> str:
+    """An exponent and its standard error."""
+    return f"{found['exponent']:.2f} ± {found['error']:.2f}"
+
+
 def to_markdown(result: Mapping[str, Any]) -> str:
     """A table a curve: seconds and memory at the largest size, exponents, and what one more unit takes."""
     parts = []
@@ -194,7 +199,7 @@ def _cells(curve: Mapping[str, Any], stage: str, what: str, scale: float) -> lis
     largest = "" if values is None else f"{values[-1]:,.2f}" if what == "seconds" else f"{max(0.0, values[-1]):,.0f}"
     if found is None:
         return [largest, "" if values is None else "-", ""]
-    return [largest, f"{found['exponent']:.2f} ± {found['error']:.2f}", f"{max(0.0, found['unit'] * scale):,.3g}"]
+    return [largest, power(found), f"{max(0.0, found['unit'] * scale):,.3g}"]
 
 
 def ranks_to_markdown(runs: Sequence[Mapping[str, Any]]) -> str:
