@@ -73,7 +73,7 @@ def limits(result: Mapping[str, Any]) -> str:
     merge = 2 * one("prepared", "merge shards", "seconds")
     memory = one("rows", DATA, "mib")
     pairs, photos = one("negatives", TAKEN, "mib"), one("one_folder", LISTING, "mib")
-    value, wide = one("cardinality", "weights", "mib"), one("cardinality", FEW, "mib")
+    weights = result["curves"]["cardinality"]["stages"]["weights"]["mib"][-1] * 2**20 / 1e6
     ids, saved = one("ids", EVERY, "mib"), one("ids", "checkpoint: weights and moments", "mib")
     seen = int(ROWS * VALIDATION)
     lines = [
@@ -125,13 +125,13 @@ def limits(result: Mapping[str, Any]) -> str:
         ),
         (
             f"a category of {VALUES:,} values: weights",
-            f"{VALUES:.0e} x {value:.0f} bytes",
-            f"{VALUES * value / 1e6:,.0f} MB, all-reduced each step",
+            "measured; ten million numbers at most up to 2,500,000 values",
+            f"{weights:,.0f} MB, all-reduced each step",
         ),
         (
-            "the same in training, moments and gradient included",
-            f"{VALUES:.0e} x {wide:.0f} bytes",
-            f"{VALUES * wide / 1e9:.2f} GB a rank",
+            "a category of a hundred million, with gradient and moments",
+            "1e+08 x 4 numbers x 16 bytes",
+            f"{1e8 * 4 * 16 / 1e9:.1f} GB a rank, {1e8 * 4 * 4 / 1e9:.1f} GB all-reduced each step",
         ),
         (
             "a hundred million users and as many items, every row updated",
@@ -154,7 +154,6 @@ PREDICT = "predict half the rows into shards"
 DATA = "TabularDataModule, all of the above"
 TAKEN = "know which pairs were taken"
 LISTING = "ImageDataModule, listing included"
-FEW = "train, 5 steps"
 EVERY = "5 steps, every row"
 
 
