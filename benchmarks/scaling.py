@@ -32,7 +32,8 @@ from benchmarks.common import ROOT, describe_run, make_parser, run_facts, table,
 from benchmarks.scaling_ranks import KINDS, RANK_ROWS, train
 from benchmarks.scaling_stages import CURVES, SMALL, Curve, Stages, make_rows
 
-LEAST_SECONDS, LEAST_MIB = 0.03, 16.0  # a stage that grows by less over all sizes is not fitted
+LEAST = {"seconds": 0.01, "mib": 8.0}  # growth below is noise, and not fitted
+FEWEST = 3  # sizes that are fitted
 MAX_RANKS = 4
 
 
@@ -129,11 +130,12 @@ def measure_ranks(folder: Path) -> list[dict[str, Any]]:
     return found
 
 
-def exponent(sizes: Sequence[float], values: Sequence[float]) -> dict[str, float]:
+def exponent(sizes: Sequence[float], values: Sequence[float], least: float = 0.0) -> dict[str, float]:
     """The power of the size with which a value grows, its standard error, and the growth for one more unit.
 
     A constant is taken out by differences: the first point is taken from all others, sizes and values alike, and a line is
-    fitted to their logarithms by least squares. Growth by one unit is that between the last two points.
+    fitted to the logarithms of those above the least, by least squares. Growth by one unit is that between the last two
+    points.
 
     Example:
         >>> found = exponent([10, 20, 40, 80, 160], [5 + 3 * size for size in (10, 20, 40, 80, 160)])
@@ -141,7 +143,7 @@ def exponent(sizes: Sequence[float], values: Sequence[float]) -> dict[str, float
         (1.0, 0.0, 3.0)
     """
     size, value = (np.asarray(each[1:], dtype=float) - each[0] for each in (sizes, values))
-    x, y = np.log(size), np.log(np.maximum(value, max(value) * 1e-4))
+    x, y = np.log(size[value > least]), np.log(value[value > least])
     slope, constant = np.polyfit(x, y, 1)
     residual = y - constant - slope * x
     error = math.sqrt(float(residual @ residual) / max(1, len(x) - 2) / float(((x - x.mean()) ** 2).sum()))
@@ -152,10 +154,14 @@ def exponent(sizes: Sequence[float], values: Sequence[float]) -> dict[str, float
 def growth(curve: Mapping[str, Any], stage: str, what: str) -> dict[str, float] | None:
     """The exponent of a stage's "seconds" or "mib"; None where it hardly grows."""
     values = curve["stages"][stage].get(what)
-    least = LEAST_SECONDS if what == "seconds" else LEAST_MIB
-    if values is None or max(values) - values[0] < least or values[-1] - values[0] < least:
+    if values is None or sum(value - values[0] > LEAST[what] for value in values) < FEWEST:
         return None
-    return exponent(curve["sizes"], values)
+    return exponent(curve["sizes"], values, LEAST[what])
+
+
+def power(found: Mapping[str, float]) -> str:
+    """An exponent and its standard error."""
+    return f"{found['exponent']:.2f} ± {found['error']:.2f}"
 
 
 def to_markdown(result: Mapping[str, Any]) -> str:
@@ -185,7 +191,8 @@ def to_markdown(result: Mapping[str, Any]) -> str:
 NOTE = (
     "Seconds of the processor; MiB are the most that the process has to itself beyond its imports, what stages before hold "
     "included. Exponents are fitted to five sizes after a sixth and smallest was taken from each, with their standard error; "
-    "- where there is hardly any growth. What one more unit takes is the slope between the two largest sizes."
+    "- where fewer than three show growth by more than 10 ms or 8 MiB. What one more unit takes is the slope between the two "
+    "largest sizes."
 )
 
 
@@ -194,7 +201,7 @@ def _cells(curve: Mapping[str, Any], stage: str, what: str, scale: float) -> lis
     largest = "" if values is None else f"{values[-1]:,.2f}" if what == "seconds" else f"{max(0.0, values[-1]):,.0f}"
     if found is None:
         return [largest, "" if values is None else "-", ""]
-    return [largest, f"{found['exponent']:.2f} ± {found['error']:.2f}", f"{max(0.0, found['unit'] * scale):,.3g}"]
+    return [largest, power(found), f"{max(0.0, found['unit'] * scale):,.3g}"]
 
 
 def ranks_to_markdown(runs: Sequence[Mapping[str, Any]]) -> str:
@@ -213,7 +220,7 @@ def ranks_to_markdown(runs: Sequence[Mapping[str, Any]]) -> str:
             f"{run['kind']}, {run['ranks']}",
             f"{max(run['private_mib']):,.0f}",
             f"{sum(run['shared_mib']):,.0f}",
-            f"{run['bytes'][0] / 1e6:,.2f}",
+            f"{run['bytes'][0] / 1e6:,.2f}" if run["ranks"] > 1 else "",
             f"{statistics.fmean(run['cpu']) * 1e3:,.1f}",
             f"{statistics.fmean(run['wall']) * 1e3:,.1f}",
             f"{run['bandwidth'][0] / 1e6:,.0f}" if run["ranks"] > 1 else "",

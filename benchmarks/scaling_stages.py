@@ -323,15 +323,14 @@ def ids(folder: Path, size: int, stages: Stages) -> None:
     for name, rowwise in (("rows of the batch", True), ("every row", False)):
         module = CollabModule(schema, rowwise=rowwise)
         optimizer = module.configure_optimizers()
-        for stage in (f"first step, which allocates: {name}", f"{STEPS} further steps: {name}"):
-            with stages(stage):
-                for _ in range(1 if stage.startswith("first") else STEPS):
-                    pairs = torch.randint(1, size + 1, (BATCH_SIZE, 2), generator=draw)
-                    stars = torch.rand(BATCH_SIZE, 1, generator=draw) * 4 + 1
-                    loss = task.loss(module({"categorical": pairs}), stars).mean()
-                    optimizer.zero_grad()
-                    torch.autograd.backward(loss)
-                    optimizer.step()
+        with stages(f"{STEPS} steps, {name}"):
+            for _ in range(STEPS):
+                pairs = torch.randint(1, size + 1, (BATCH_SIZE, 2), generator=draw)
+                stars = torch.rand(BATCH_SIZE, 1, generator=draw) * 4 + 1
+                loss = task.loss(module({"categorical": pairs}), stars).mean()
+                optimizer.zero_grad()
+                torch.autograd.backward(loss)
+                optimizer.step()
     file = folder / "ids.ckpt"
     torch.save({"state_dict": module.state_dict(), "optimizer_states": [optimizer.state_dict()]}, file)
     stages.holds("checkpoint: weights and moments", file.stat().st_size / 2**20)
@@ -366,7 +365,7 @@ class Curve(NamedTuple):
 SMALL = 10  # of a size that warms up: first calls import, compile and allocate
 _COLUMNS = (30, 150, 350, 800, 2_000, 5_000)
 _VALUES = (2_000, 32_000, 75_000, 180_000, 420_000, 1_000_000)
-_FILES = (1_000, 32_000, 75_000, 180_000, 420_000, 1_000_000)
+_FILES = (1_000, 10_000, 24_000, 58_000, 140_000, 320_000)
 CURVES: Mapping[str, Curve] = {
     "rows": Curve(
         "Rows of a table in memory: ten columns",

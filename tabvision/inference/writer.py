@@ -205,8 +205,10 @@ def _facts(shard: Path) -> dict[str, Any]:
 
 def _row_numbers(shards: list[Path], expected: int | None) -> NDArray[np.int64]:
     """Return the row numbers in ascending order; raise if one is missing or comes twice."""
-    parts = [pa.parquet.read_table(shard, columns=[INDEX])[INDEX].to_numpy() for shard in shards]
-    found: NDArray[np.int64] = np.sort(np.concatenate(parts))
+    found: NDArray[np.int64] = np.concatenate(
+        [pa.parquet.read_table(shard, columns=[INDEX])[INDEX].to_numpy() for shard in shards]
+    )
+    found.sort()  # in place: 8 GB of a billion rows
     if twice := int((np.diff(found) == 0).sum()):
         raise BadValueError(f"{count(twice, 'row')} came twice", "Predict again into an empty folder")
     total = _facts(shards[0])["total"] if expected is None else expected

@@ -1,0 +1,161 @@
+"""What `docs/scaling.md` shows of `scaling.json`: the exponents in short, and what they make of a billion rows and 64 GPUs.
+
+python benchmarks/scaling_limits.py    # writes the two tables anew
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.common import ROOT, describe_run, table, write_text
+from benchmarks.scaling import exponent, growth, power, ranks_to_markdown
+
+DOCUMENT = ROOT / "docs" / "scaling.md"
+RESULT = ROOT / "benchmarks" / "results" / "scaling.json"
+ROWS, GPUS, PAIRS, PHOTOS, VALUES = 10**9, 64, 10**8, 10**6, 10**6
+VALIDATION = 0.2  # of the rows
+
+
+def main() -> None:
+    result = json.loads(RESULT.read_text(encoding="utf-8"))
+    text = DOCUMENT.read_text(encoding="utf-8")
+    for name, content in tables(result).items():
+        before, rest = text.split(f"<!-- {name} -->\n")
+        text = f"{before}<!-- {name} -->\n{content}\n<!-- end -->" + rest.split("<!-- end -->", 1)[1]
+    write_text(DOCUMENT, text)
+
+
+def tables(result: Mapping[str, Any]) -> dict[str, str]:
+    """The tables of the document by the name of their place in it."""
+    return {"exponents": exponents(result), "ranks": ranks_to_markdown(result["ranks"]), "limits": limits(result)}
+
+
+def exponents(result: Mapping[str, Any]) -> str:
+    """A line a stage that takes time or memory with the size."""
+    lines = []
+    for curve in result["curves"].values():
+        found = [
+            [stage, *_growth(curve, stage, "seconds", 1e6), *_growth(curve, stage, "mib", 2**20)]
+            for stage in curve["stages"]
+        ]
+        lines += [[f"**{curve['title']}**", "", "", "", ""], *(line for line in found if any(line[1:]))]
+    headers = ["one more takes", "µs", "exponent of time", "bytes", "exponent of memory"]
+    return f"{table(headers, lines)}\n\n{describe_run(dict(result))}."
+
+
+def _growth(curve: Mapping[str, Any], stage: str, what: str, scale: float) -> list[str]:
+    found = growth(curve, stage, what)
+    return ["", ""] if found is None else [f"{max(0.0, found['unit'] * scale):,.3g}", power(found)]
+
+
+def limits(result: Mapping[str, Any]) -> str:
+    """A line a limit: what is multiplied, and what comes out."""
+
+    def one(curve: str, stage: str, what: str) -> float:
+        """What one more unit takes, in seconds or bytes."""
+        found = result["curves"][curve]
+        unit = exponent(found["sizes"], found["stages"][stage][what])["unit"]
+        return unit * (2**20 if what == "mib" else 1)
+
+    alone, *_, most = (run for run in result["ranks"] if run["kind"] == "in memory")
+    sent, step = most["bytes"][0], statistics.fmean(alone["cpu"])
+    ring = 2 * (GPUS - 1) / GPUS * sent
+    disk, prepare = one("prepared", "arrays on the disk", "mib"), one("prepared", PREPARE, "seconds")
+    epoch = 2 * one("prepared", TRAIN, "seconds")  # half of the rows train
+    answer = 2 * one("prepared", PREDICT, "seconds")
+    merge = 2 * one("prepared", "merge shards", "seconds")
+    memory = one("rows", DATA, "mib")
+    pairs, photos = one("negatives", TAKEN, "mib"), one("one_folder", LISTING, "mib")
+    weights = result["curves"]["cardinality"]["stages"]["weights"]["mib"][-1] * 2**20 / 1e6
+    ids, saved = one("ids", EVERY, "mib"), one("ids", "checkpoint: weights and moments", "mib")
+    seen = int(ROWS * VALIDATION)
+    lines = [
+        (
+            "prepared arrays on the disk",
+            f"{ROWS:.0e} rows x {disk:.0f} bytes",
+            f"{ROWS * disk / 1e9:,.0f} GB a machine",
+        ),
+        ("preparing, on one core", f"{ROWS:.0e} x {prepare * 1e6:.2f} µs", f"{ROWS * prepare / 3600:.1f} hours"),
+        ("an epoch, on one core", f"{ROWS:.0e} x {epoch * 1e6:.0f} µs", f"{ROWS * epoch / 3600:.1f} hours"),
+        ("an epoch, on 64 such cores", "a 64th, if the exchange keeps up", f"{ROWS * epoch / 60 / GPUS:.0f} minutes"),
+        ("answers, on one core", f"{ROWS:.0e} x {answer * 1e6:.1f} µs", f"{ROWS * answer / 3600:.1f} hours"),
+        ("merging their shards, on one core", f"{ROWS:.0e} x {merge * 1e6:.2f} µs", f"{ROWS * merge / 60:.0f} minutes"),
+        (
+            "the numbers of all rows, to merge shards",
+            f"{ROWS:.0e} x (8 bytes, 8 more while they are sorted)",
+            f"{ROWS * 16 / 1e9:.0f} GB",
+        ),
+        (
+            "the table in memory, for each rank",
+            f"{ROWS:.0e} x {memory:.0f} bytes",
+            f"{ROWS * memory / 1e9:,.0f} GB: prepare it",
+        ),
+        (
+            "metrics of a validation, gathered by each rank",
+            f"{seen:.0e} rows x 8 bytes",
+            f"{seen * 8 / 1e9:.1f} GB a rank, {GPUS * seen * 8 / 1e9:,.0f} GB over all",
+        ),
+        (
+            "the order of an epoch",
+            f"{ROWS:.0e} / 1,024 blocks x 24 bytes",
+            f"{ROWS / 1024 * 24 / 1e6:.0f} MB a rank, and 13 for the window",
+        ),
+        ("gradients all-reduced a step, the default network", "measured", f"{sent / 1e6:.2f} MB"),
+        (
+            "what a rank then sends, and receives, of 64 in a ring",
+            f"2 x 63/64 x {sent / 1e6:.2f} MB",
+            f"{ring / 1e6:.2f} MB",
+        ),
+        (
+            "bandwidth at which that takes as long as a step here",
+            f"{ring / 1e6:.2f} MB / {step * 1e3:.0f} ms",
+            f"{ring / step / 1e6:.0f} MB/s",
+        ),
+        (
+            "the same for a device 100 times as fast",
+            "x 100",
+            f"{100 * ring / step / 1e9:.1f} GB/s",
+        ),
+        (
+            f"a category of {VALUES:,} values: weights",
+            "measured; ten million numbers at most up to 2,500,000 values",
+            f"{weights:,.0f} MB, all-reduced each step",
+        ),
+        (
+            "a category of a hundred million, with gradient and moments",
+            "1e+08 x 4 numbers x 16 bytes",
+            f"{1e8 * 4 * 16 / 1e9:.1f} GB a rank, {1e8 * 4 * 4 / 1e9:.1f} GB all-reduced each step",
+        ),
+        (
+            "a hundred million users and as many items, every row updated",
+            f"1e+08 x {ids:.0f} bytes",
+            f"{1e8 * ids / 1e9:,.0f} GB a rank, a checkpoint of {1e8 * saved / 1e9:,.0f} GB",
+        ),
+        (
+            f"{PAIRS:,} pairs of which negatives are drawn",
+            f"{PAIRS:.0e} x {pairs:.0f} bytes",
+            f"{PAIRS * pairs / 1e9:.1f} GB at most, {PAIRS * 8 / 1e9:.1f} GB kept",
+        ),
+        (f"{PHOTOS:,} photos listed", f"{PHOTOS:.0e} x {photos:.0f} bytes", f"{PHOTOS * photos / 1e6:.0f} MB"),
+    ]
+    return table(["what", "from", "comes to"], lines)
+
+
+PREPARE = "prepare: read twice, learn, encode, write"
+TRAIN = "train, an epoch of half the rows"
+PREDICT = "predict half the rows into shards"
+DATA = "TabularDataModule, all of the above"
+TAKEN = "know which pairs were taken"
+LISTING = "ImageDataModule, listing included"
+EVERY = "5 steps, every row"
+
+
+if __name__ == "__main__":
+    main()
