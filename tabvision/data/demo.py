@@ -88,15 +88,14 @@ def digits(folder: Path) -> Path:
     except ModuleNotFoundError as error:
         problem = "the digits come with the package scikit-learn, which is not installed"
         raise BadValueError("tabvision demo", problem, "Install it: pip install 'tabvision[demo]'") from error
-    import torch
-    from torchvision.io import write_png
+    from PIL import Image
 
     found = load_digits()
     images = np.round(found.images * (255 / 16)).astype(np.uint8)  # from 17 levels of gray to 256
     for index, (image, label) in enumerate(zip(images, found.target, strict=True)):
         file = folder / str(label) / f"{index:04}.png"
         file.parent.mkdir(parents=True, exist_ok=True)
-        write_png(torch.from_numpy(image)[None], str(file))
+        Image.fromarray(image).save(file)
     return folder
 
 

