@@ -31,6 +31,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 demo: $(VENV)/.installed  ## train on real tables, photos and ratings, then show what came out
 	$(BIN)/tabvision demo tabular
 	$(BIN)/tabvision demo vision
+	$(BIN)/tabvision demo fused
 	$(BIN)/tabvision demo collab
 
 test: $(VENV)/.installed  ## tests and doctests, but those marked slow

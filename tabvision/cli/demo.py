@@ -12,6 +12,7 @@ from tabvision.errors import BadValueError
 QUESTIONS = {
     "tabular": "will a flight be late?",
     "vision": "which digit was written?",
+    "fused": "what does an order come to, whose quantity is handwritten?",
     "collab": "which films will somebody like?",
 }
 
@@ -46,6 +47,10 @@ def _write_data(kind: str, folder: Path, num_rows: int | None) -> list[str]:
     if kind == "vision":  # no augmentation: a mirrored digit is not a digit
         words = [str(demo.digits(folder / "digits")), "--body", "efficientnet_lite0", "--size", "64"]
         return [*words, "--augment", "none", "--batch-size", "32", "--epochs", "8", "--lr", "5e-3"]
+    if kind == "fused":
+        data, frame = folder / "orders.csv", demo.orders(folder)
+        frame.head(num_rows or len(frame)).to_csv(data, index=False)
+        return [str(data), "--target", "log_total", "--image", "photo", "--body", "efficientnet_lite0", "--size", "64"]
     data, titles = folder / "ratings.csv", folder / "films.csv"
     demo.ratings().to_csv(data, index=False)
     demo.films().to_csv(titles, index=False)

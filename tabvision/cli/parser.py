@@ -217,7 +217,7 @@ def _add_others(commands: _Commands) -> None:
     questions = "; ".join(f"{kind}: {question}" for kind, question in QUESTIONS.items())
     demo.add_argument("kind", nargs="?", choices=QUESTIONS, default="tabular", help=questions)
     demo.add_argument("--out", metavar="DIR", help="new folder for everything written (default runs/demo-KIND)")
-    demo.add_argument("--rows", metavar="N", type=whole, help="flights to take (default: all 327,346)")
+    demo.add_argument("--rows", metavar="N", type=whole, help="flights or orders to take (default: all)")
 
 
 def _add_checkpoint(

@@ -9,6 +9,9 @@ import pandas as pd
 
 from tabvision.errors import BadValueError
 
+_PRICES = {"pen": 2.0, "mug": 9.0, "book": 15.0, "lamp": 40.0, "chair": 90.0}
+_ORDERS = 500
+_NO_PHOTO = 0.03  # of the orders
 LATE_MINUTES = 15  # the airlines' limit between on time and late
 
 
@@ -85,13 +88,30 @@ def digits(folder: Path) -> Path:
     except ModuleNotFoundError as error:
         problem = "the digits come with the package scikit-learn, which is not installed"
         raise BadValueError("tabvision demo", problem, "Install it: pip install 'tabvision[demo]'") from error
-    import torch
-    from torchvision.io import write_png
+    from PIL import Image
 
     found = load_digits()
     images = np.round(found.images * (255 / 16)).astype(np.uint8)  # from 17 levels of gray to 256
     for index, (image, label) in enumerate(zip(images, found.target, strict=True)):
         file = folder / str(label) / f"{index:04}.png"
         file.parent.mkdir(parents=True, exist_ok=True)
-        write_png(torch.from_numpy(image)[None], str(file))
+        Image.fromarray(image).save(file)
     return folder
+
+
+def orders(folder: Path) -> pd.DataFrame:
+    """Write the photos of 500 made orders, and return the orders; `log_total` is the natural logarithm of what one comes to.
+
+    The quantity, from 1 to 9, is handwritten in the `photo`, which a few orders lack; `item` and `discount` are columns. So
+    neither the photo nor the columns alone tell the total.
+
+    Source: photos as for `digits`; the rest is drawn at random.
+    """
+    files = sorted(digits(folder / "digits").glob("[1-9]/*.png"), key=lambda file: file.name)[:_ORDERS]
+    draw = np.random.default_rng(0)
+    item, discount = draw.choice([*_PRICES], len(files)), draw.uniform(0, 0.3, len(files)).round(2)
+    quantity = np.array([int(file.parent.name) for file in files])
+    total = quantity * np.array([_PRICES[name] for name in item]) * (1 - discount) * draw.lognormal(0, 0.05, len(files))
+    photo = [file.relative_to(folder).as_posix() for file in files]
+    frame = pd.DataFrame({"photo": photo, "item": item, "discount": discount, "log_total": np.log(total)})
+    return frame.assign(photo=frame["photo"].mask(draw.random(len(files)) < _NO_PHOTO))

