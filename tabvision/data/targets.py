@@ -109,7 +109,10 @@ def fit_target(
         text = "errors count relative to the prediction (error='tweedie'). Override with task='regression' (--task)."
         logger.info(f"target {target.quoted} is skewed: {text}")
         task = chosen
-    return dataclasses.replace(target, task=task.fit(values, len(target.classes)))
+    task = task.fit(values, len(target.classes))
+    known = task.is_classes and getattr(task, "class_weights", None) is None  # else the loss is of other frequencies
+    frequencies = tuple(np.round(task.constant(values)[0], 7).tolist()) if known else ()
+    return dataclasses.replace(target, task=task, frequencies=frequencies)
 
 
 def encode_target(frame: pd.DataFrame, target: Target) -> NDArray[Any]:
