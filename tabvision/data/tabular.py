@@ -195,9 +195,10 @@ class TabularDataModule(TensorDataModule):
                     rows[list(columns)].iloc[parts.train], columns, chosen, separator, is_stated=stated is not None
                 )
                 own = parts.train if isinstance(divide, SourceSplit) else np.append(parts.train, parts.validation)
+                frequencies = () if sampler or weight else target_facts.frequencies
                 schema = self._fit(
                     raw.take(parts.train),
-                    replace(target_facts, num_rows=len(own)),
+                    replace(target_facts, num_rows=len(own), frequencies=frequencies),
                     named,
                     reserved_columns(divide, weight, sampler),
                 )

@@ -19,7 +19,7 @@ from tabvision.preprocess.text_formats import NUMBER_LIKE, all_match, numbers_in
 from tabvision.schema import Target
 from tabvision.tasks import Task, labels
 from tabvision.tasks.classes import MAX_INTEGER_CLASSES
-from tabvision.tasks.registry import KINDS
+from tabvision.tasks.registry import KINDS, is_own
 
 logger = logging.getLogger("tabvision")
 
@@ -109,7 +109,10 @@ def fit_target(
         text = "errors count relative to the prediction (error='tweedie'). Override with task='regression' (--task)."
         logger.info(f"target {target.quoted} is skewed: {text}")
         task = chosen
-    return dataclasses.replace(target, task=task.fit(values, len(target.classes)))
+    task = task.fit(values, len(target.classes))
+    is_plain = values.ndim == 1 and not is_own(task) and getattr(task, "class_weights", None) is None
+    frequencies = tuple(task.constant(values)[0].tolist()) if is_plain else ()  # as the loss counts them
+    return dataclasses.replace(target, task=task, frequencies=frequencies)
 
 
 def encode_target(frame: pd.DataFrame, target: Target) -> NDArray[Any]:

@@ -236,6 +236,10 @@ def packed_net(schema: Schema, settings: Mapping[str, Any], joined: int = 0) -> 
         joined=joined,
         **{name: settings[name] for name in ("members", "own_inputs", "dropout", "unknown_share")},
     )
+    frequencies = schema.target.frequencies
+    start = schema.task.logits_of(torch.tensor([frequencies])) if frequencies else None
+    if start is not None and start.shape[1] == schema.target.first_outputs:  # few rows stop before they have taught it
+        net.head.get_parameter("bias").data += start
     net.head = with_growth(net.head, schema.target.grown, schema.task.join_new)
     return net
 

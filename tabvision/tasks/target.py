@@ -53,6 +53,7 @@ class Target:
         num_rows: The number of rows that train or validate, if recorded: small tables get another network and another
             fit. Validation rows of the same source count, so that holding some out does not choose another network.
         grown: The number of classes that each growth of the network has added.
+        frequencies: The fraction of the training rows in each class, if recorded: a network starts with these answers.
     """
 
     columns: tuple[str, ...]
@@ -63,6 +64,7 @@ class Target:
     high: tuple[float, ...] = ()
     num_rows: int = 0
     grown: Annotated[tuple[Annotated[int, Meta(ge=1)], ...], Meta(max_length=MOST_GROWTHS)] = ()
+    frequencies: tuple[Annotated[float, Meta(ge=0, le=1)], ...] = ()
 
     @property
     def of_small_table(self) -> bool:

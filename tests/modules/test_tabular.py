@@ -6,18 +6,21 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 import pytorch_lightning as pl
 import torch
 from torch import nn
 
+from tabvision.data import TabularDataModule
 from tabvision.errors import BadValueError, UnknownNameError
 from tabvision.modules import TabularModule
 from tabvision.nets.embedding_mlp import EmbeddingMLP
 from tabvision.nets.embeddings import embedding_width
 from tabvision.nets.packed import PackedNet
 from tabvision.schema import Continuous, Schema, Target
-from tabvision.tasks import Regression
+from tabvision.tasks import Multiclass, Regression
 from tests.made.pairs import make_frame, tabular_data
 
 
@@ -236,3 +239,19 @@ def test_numbers_of_a_schema_made_by_hand_have_an_effect_though_their_range_is_n
     with torch.no_grad():
         assert len(module(batch).unique()) == 4
         assert len(constant(batch).unique()) == 1  # a column with one value in training has no effect
+
+
+@pytest.mark.parametrize("classes", [["no"] * 3 + ["yes"], ["a"] * 6 + ["b", "c"]], ids=["binary", "multiclass"])
+def test_a_new_network_starts_with_the_frequencies_of_the_classes(classes: list[str]) -> None:
+    frame = pd.DataFrame({"x": np.arange(240.0), "y": classes * (240 // len(classes))})
+    schema, weighted = (
+        TabularDataModule(frame, "y", task=task, split=None, verbose=False).schema
+        for task in (None, Multiclass(class_weights="balanced"))
+    )
+
+    bias = TabularModule(schema).get_parameter("net.head.bias").flatten(0, 1)
+
+    frequencies = tuple(frame["y"].value_counts(normalize=True).sort_index())
+    assert schema.target.frequencies == frequencies
+    assert torch.allclose(schema.task.activate(bias), torch.tensor(frequencies))
+    assert not TabularModule(weighted).get_parameter("net.head.bias").any()

@@ -121,7 +121,8 @@ class RunningTarget:
         std = np.sqrt(found.squares / max(1, found.number))
         facts = TargetFacts(rows_of, found.mean, std, found.low, found.high)
         fitted = fit_target(frame, target.columns, target.task.refit(facts), separator, is_stated=is_stated)
-        return replace(fitted, task=fitted.task.refit(facts))
+        frequencies = (rows_of / max(1, rows_of.sum())).astype(np.float32) if fitted.frequencies else rows_of[:0]
+        return replace(fitted, task=fitted.task.refit(facts), frequencies=tuple(frequencies.tolist()))
 
 
 @final

@@ -157,7 +157,7 @@ class Scan:
         self._read_all(part_of, task, add)
         self._check_parts(divide)
         target = seen.fitted(head.dtypes, features.num_rows, is_stated=settings.task is not None)
-        target = replace(target, num_rows=features.num_rows + self._num_validating(divide))
+        target = self._with_counts(target, features.num_rows, divide)
         every = pd.DataFrame(columns=self.tables[0].names)
         return schema_of_features(features.features(Columns(every)), target, reserved, settings.form)
 
@@ -177,9 +177,11 @@ class Scan:
         self.columns = [name for name in self.tables[0].names if name in needed]
         self.categories = [name for name in self.columns if name in categories]
 
-    def _num_validating(self, divide: Split) -> int:
-        """Return the number of validation rows that are drawn from the source."""
-        return 0 if isinstance(divide, SourceSplit) else int(self.sizes[PARTS.index("val")])
+    def _with_counts(self, target: Target, num_training: int, divide: Split) -> Target:
+        """Return the target with the number of rows of its source, and without frequencies if rows count differently."""
+        num_rows = num_training + (0 if isinstance(divide, SourceSplit) else int(self.sizes[PARTS.index("val")]))
+        frequencies = () if self.settings.sampler or self.settings.weight else target.frequencies
+        return replace(target, num_rows=num_rows, frequencies=frequencies)
 
     def _task_and_split(self, head: pd.DataFrame) -> tuple[Task, Split]:
         settings = self.settings
