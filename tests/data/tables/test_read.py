@@ -241,6 +241,9 @@ def test_a_missing_file_names_the_closest_one(tmp_path: Path) -> None:
 
     with pytest.raises(MissingFileError, match=r"no file '.*adlt\.csv'\. Did you mean '.*adult\.csv'\?$"):
         read_frame(tmp_path / "adlt.csv")
+    (tmp_path / "latest.csv").symlink_to("gone.csv")
+    with pytest.raises(MissingFileError, match=r"latest\.csv' is a link to 'gone\.csv', which leads to no file"):
+        read_frame(tmp_path / "latest.csv")
 
 
 def test_a_missing_file_like_no_other_says_to_check_the_path(tmp_path: Path) -> None:
