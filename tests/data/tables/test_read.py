@@ -319,3 +319,16 @@ def test_a_parquet_file_without_rows_is_refused(tmp_path: Path) -> None:
 def test_a_source_without_columns_is_refused() -> None:
     with pytest.raises(BadValueError, match="the source has no columns"):
         read_frame([])
+
+
+def test_a_column_may_be_called_self(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("self,b\n1,x\n,y\n")
+
+    assert read_frame(tmp_path / "a.csv")["self"].tolist() == [1, pd.NA]
+
+
+def test_an_index_of_a_columns_name_is_refused(tmp_path: Path) -> None:
+    pd.DataFrame({"a": [1]}, index=pd.Index([2], name="a")).to_parquet(tmp_path / "a.parquet")
+
+    with pytest.raises(BadValueError, match="both the index and a column are called 'a'"):
+        read_frame(tmp_path / "a.parquet")
