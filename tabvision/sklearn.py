@@ -21,6 +21,7 @@ from typing_extensions import override
 from tabvision import lightning as pl
 from tabvision.callbacks import AverageAndStop, FitTable, OneCycle
 from tabvision.data import Split, TabularDataModule
+from tabvision.data.tables.cells import with_columns
 from tabvision.data.tables.read import check_names, frame_of_arrow
 from tabvision.data.tabular import most_epochs, table_batch_size
 from tabvision.errors import BadValueError, count, speaking
@@ -107,7 +108,7 @@ class _TabularEstimator(BaseEstimator, ABC):  # type: ignore[misc]  # scikit-lea
             raise BadValueError(f"X must have at least 2 rows, got {count(len(frame), 'sample')}", "Pass more rows")
         weights = None if sample_weight is None else _check_sample_weight(sample_weight, frame)
         targets, task = self._targets(y, frame)
-        frame, weight = frame.assign(**targets), _free("weight", [*frame, *targets])
+        frame, weight = with_columns(frame, targets), _free("weight", [*frame, *targets])
         if weights is not None:
             frame[weight] = weights
         seed = int(check_random_state(self.random_state).randint(_MAX_SEED))

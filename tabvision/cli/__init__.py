@@ -13,9 +13,10 @@ import os
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import Path
 
 from tabvision.cli.parser import LIGHTNING_COMMANDS, USAGE_ERROR, build_parser
-from tabvision.errors import TabvisionError, UnwritableFileError, too_long
+from tabvision.errors import MissingFileError, TabvisionError, UnwritableFileError, too_long
 
 __all__ = ["build_parser", "main"]
 
@@ -80,6 +81,10 @@ def _say(sentence: str) -> None:
 
 def _run(words: list[str]) -> int:
     """Run one command, and write what it printed; return its exit status, 0 unless it says another."""
+    try:
+        Path.cwd()
+    except FileNotFoundError as error:
+        raise MissingFileError("the working folder has been removed", "Change to one that exists") from error
     try:
         if words and words[0] in LIGHTNING_COMMANDS:
             _run_recipe([word for word in words if word != "--safe"], safe="--safe" in words)

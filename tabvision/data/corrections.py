@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from tabvision.data.splits.base import Rows
+from tabvision.data.tables.cells import with_columns
 from tabvision.data.tables.read import Source, read_frame
 from tabvision.data.targets import infer_task, missing_cells
 from tabvision.errors import BadValueError, MissingColumnsError, UnknownNameError, count, listed
@@ -76,7 +77,7 @@ def corrected(
     changed.iloc[rows[~is_dropped]] = labels.array
     counts = f"{count(len(labels), 'row')} relabeled, {count(int(is_dropped.sum()), 'row')} dropped"
     logger.info(f"{counts} by the corrections.")
-    return frame.assign(**{column: changed}), np.delete(every, rows[is_dropped])
+    return with_columns(frame, {column: changed}), np.delete(every, rows[is_dropped])
 
 
 def _positions(wanted: pd.Series, labels: pd.Index, key: str) -> Rows:

@@ -12,6 +12,7 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from tabvision.data.tables.cells import with_columns
 from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError, count, listed
 from tabvision.plain import Label
 from tabvision.preprocess.columns import Text
@@ -154,7 +155,7 @@ def _with_numbers(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
             numbers = numbers_in(text)
             if numbers is not None and numbers.form != "lenient" and not any(map(str.strip, numbers.others)):
                 found[name] = text.to_numbers(name, numbers.form).values
-    return frame.assign(**found) if found else frame
+    return with_columns(frame, found) if found else frame
 
 
 def beside_target(

@@ -130,6 +130,8 @@ class _Service:
         takes_images = kind == "multipart/form-data" and self.model.schema.image is not None
         if not takes_images and kind != "application/json":
             raise RequestError(WRONG_KIND, self._expected_body(kind))
+        if (encoding := request.headers.get("content-encoding", "identity").lower()) != "identity":
+            raise RequestError(WRONG_KIND, f"The body must be sent as it is, got Content-Encoding {encoding!r}.")
         with self.bytes.reserve(_declared_length(request, self.limits)):
             body = await _read_body(request, self.limits)
             if not takes_images:
@@ -334,4 +336,6 @@ async def _refused(_: Request, error: Exception) -> Response:
         404: "Not found. Call /, /predict, /health or /schema.",
         405: "Call /predict with POST, the others with GET.",
     }
-    return _failure(error.status_code, sentences.get(error.status_code, str(error.detail)))
+    answer = _failure(error.status_code, sentences.get(error.status_code, str(error.detail)))
+    answer.headers.update(error.headers or {})  # such as the methods that are allowed
+    return answer

@@ -57,6 +57,8 @@ class ProgressProtocol(h11_impl.H11Protocol):
         ]
         for event in (h11.Response(status_code=status, headers=headers), h11.Data(data=body), h11.EndOfMessage()):
             self.transport.write(self.conn.send(event))
+        if self.cycle is not None:
+            self.cycle.disconnected = True  # an answer that is still to come would raise
         self.transport.close()
 
     def _progress(self) -> _Progress:

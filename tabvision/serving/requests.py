@@ -128,7 +128,7 @@ def _parsed(body: bytes) -> Any:  # noqa: ANN401 - whatever the JSON holds
         raise RequestError(BAD_REQUEST, f"{name} is not a JSON number. Send null for a missing value.")
 
     try:
-        return json.loads(body.decode("utf-8"), parse_constant=refuse_constant, object_pairs_hook=object_of)
+        return json.loads(body.decode("utf-8-sig"), parse_constant=refuse_constant, object_pairs_hook=object_of)
     except UnicodeDecodeError as error:
         raise RequestError(BAD_REQUEST, "The body must be JSON in UTF-8.") from error
     except RecursionError as error:

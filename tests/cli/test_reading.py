@@ -138,3 +138,14 @@ def test_photos_that_are_not_read_are_named_before_training_fails_on_them(capsys
     Path("photos/dog/x.heic").rename("photos/cow/x.heic")
     assert main(["train", "photos", *NET]) == 2
     assert "the class folder 'photos/cow' holds no image that can be read: 1 .heic." in capsys.readouterr().err
+
+
+def test_a_working_folder_that_is_gone_is_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+
+    assert main(["train", "../people.csv", "--target", "paid"]) == 2
+    assert "the working folder has been removed. Change to one that exists." in capsys.readouterr().err

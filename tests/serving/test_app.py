@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import codecs
+import gzip
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -181,6 +183,18 @@ def test_a_wrong_body_gets_a_sentence(content: bytes, status: int, sentence: str
     assert sentence in response.json()["error"]
     assert response.json().keys() == {"error"}
     assert "Traceback" not in response.text
+
+
+def test_a_byte_order_mark_is_read_over_and_an_encoded_body_is_refused(client: httpx.Client) -> None:
+    row = json.dumps({"x": 1, "z": 1, "job": "cook", "size": "s"}).encode()
+
+    marked = client.post("/predict", content=codecs.BOM_UTF8 + row, headers=JSON)
+    packed = client.post("/predict", content=gzip.compress(row), headers={**JSON, "Content-Encoding": "gzip"})
+
+    assert marked.json() == client.post("/predict", content=row, headers=JSON).json()
+    assert packed.status_code == 415
+    assert "got Content-Encoding 'gzip'" in packed.json()["error"]
+    assert client.put("/predict").headers["Allow"] == "POST"
 
 
 def test_a_body_that_does_not_tell_its_length_is_cut_off(client: httpx.Client) -> None:

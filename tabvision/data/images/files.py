@@ -19,7 +19,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from tabvision.data.splits.base import Rows
-from tabvision.data.tables.cells import MISSING_WORDS, Known
+from tabvision.data.tables.cells import MISSING_WORDS, Known, with_columns
 from tabvision.data.tables.files import are_tables, folder_of, is_paths
 from tabvision.data.tables.read import Source, read_frame
 from tabvision.data.tables.text_file import TextFormat
@@ -67,7 +67,7 @@ class ImageTable:
     def with_whole_paths(self) -> ImageTable:
         """Return the table with absolute paths, which need neither the folder nor the suffix."""
         paths = _packed([os.path.abspath(it) for it in self.files(np.arange(len(self.frame), dtype=np.int64))])  # noqa: PTH100
-        return replace(self, frame=self.frame.assign(**{self.path: paths}), root="", suffix="")
+        return replace(self, frame=with_columns(self.frame, {self.path: paths}), root="", suffix="")
 
     def files(self, rows: Rows) -> list[str]:
         """Return the paths of some rows' files, ready to open."""
@@ -114,7 +114,7 @@ def labels_from_names(table: ImageTable, pattern: str, *, label: str = LABEL_COL
         problem = f"label_pattern {pattern!r} matches {count(len(names) - len(missed), 'file name')} of {len(names):,}"
         raise BadValueError(f"{problem}; not {listed([repr(name) for name in missed])}", "Correct the pattern")
     labels = [match[1] for match in matches if match is not None]
-    return replace(table, frame=table.frame.assign(**{label: pd.array(labels, dtype="str")}))
+    return replace(table, frame=with_columns(table.frame, {label: pd.array(labels, dtype="str")}))
 
 
 def image_table(

@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from tabvision.data.splits.ordered import times_as_numbers
+from tabvision.data.tables.cells import with_columns
 from tabvision.data.targets import missing_cells
 from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError, UnknownNameError, count, listed
 from tabvision.logs import notes_at
@@ -56,7 +57,7 @@ def with_whole_ids(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
         if len(present):
             new[name] = values.astype("Int64") if values.isna().any() else values.astype(np.int64)
             logger.info(f"Column {name!r} holds floats that are all whole: taken as whole numbers.")
-    return frame.assign(**new) if new else frame
+    return with_columns(frame, new) if new else frame
 
 
 def _check_one_kind(ids: pd.Series, name: str) -> None:

@@ -24,6 +24,7 @@ from tabvision.data.tables.read import (
     is_text,
     is_text_type,
     read_file,
+    with_index,
     with_no_labels,
     with_partition,
     without_saved_index,
@@ -161,7 +162,7 @@ class TableBlocks:
                     table.validate(full=True)
                     frame = frame_of_arrow(table)
                     if names := [name for name in frame.index.names if name is not None]:
-                        frame = frame.reset_index(names)
+                        frame = with_index(frame, names)
                     yield first, with_no_labels(self._without_index(frame), self.known)
         elif suffix in CSV_SUFFIXES and file.is_file() and file.stat().st_size > _TEXT_BYTES:
             for frame in _texts(file, self.known, self.form):

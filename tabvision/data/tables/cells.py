@@ -30,6 +30,19 @@ Parse: TypeAlias = Callable[..., pd.DataFrame]
 """Parses some columns: all texts or inferred, given the words that are missing."""
 
 
+def with_columns(frame: pd.DataFrame, columns: Mapping[Any, Any] | pd.DataFrame) -> pd.DataFrame:
+    """Return a frame with some columns set, as `assign` does, which takes none that is called self.
+
+    Example:
+        >>> with_columns(pd.DataFrame({"self": [1]}), {"self": [2]})["self"].tolist()
+        [2]
+    """
+    found = frame.copy(deep=False)
+    for name, values in columns.items():
+        found[name] = values
+    return found
+
+
 def checked_words(na_values: Sequence[str] | None) -> tuple[str, ...]:
     """Return the words that mean a missing value besides the empty cell; None for those of `MISSING_WORDS`.
 
@@ -77,7 +90,7 @@ def without_words(
         columns[name] = frame[name].mask(frame[name].isin(list(counts))) if is_text or stays else again[name]
     _log_words("missing", found, is_default=is_default)
     _log_words("a value, not as missing", kept, is_default=is_default)
-    return frame.assign(**columns)
+    return with_columns(frame, columns)
 
 
 def _counts(values: pa.Array, words: Collection[str]) -> dict[str, int]:
@@ -125,7 +138,7 @@ def with_padded_numbers(
     if not padded:
         return frame
     logger.info(f"Whole numbers with zeros in front stay text: {listed([*map(repr, padded)])}.")
-    return frame.assign(**padded)
+    return with_columns(frame, padded)
 
 
 def _are_whole(values: pd.Series) -> bool:

@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
-from tabvision.data.tables.cells import Known, checked_words, with_padded_numbers, without_words
+from tabvision.data.tables.cells import Known, checked_words, with_columns, with_padded_numbers, without_words
 from tabvision.data.tables.layout import Layout, find_layout, ragged, usual_delimiter
 from tabvision.data.tables.text_file import TextFile, TextFormat
 from tabvision.errors import BadValueError, count, listed
@@ -110,7 +110,7 @@ def _with_decimal_commas(frame: pd.DataFrame, known: Known | None = None) -> pd.
         return frame
     numbers = {name: pd.to_numeric(frame[name].str.replace(",", ".", regex=False)) for name in found}
     logger.info(f"Read with a decimal comma: {listed([repr(name) for name in numbers])}.")
-    return frame.assign(**numbers)
+    return with_columns(frame, numbers)
 
 
 def _all_match(values: pa.Array, pattern: str) -> bool:
@@ -143,7 +143,7 @@ def _parse(
     try:
         frame = read(dtype={name: "str" for name in layout.names if known.get(name) is not None})
         if mixed := [name for name in frame if _holds_empty_text(frame[name])]:
-            frame = frame.assign(**read(usecols=mixed, dtype="str"))
+            frame = with_columns(frame, read(usecols=mixed, dtype="str"))
         return with_exact_integers(frame, lambda some: read(usecols=some, dtype_backend="numpy_nullable"))
     except pd.errors.ParserError as error:
         if found := re.search(r"Expected (\d+) fields in line (\d+), saw (\d+)", str(error)):
@@ -172,7 +172,7 @@ def with_exact_integers(frame: pd.DataFrame, read: Callable[[list[str]], pd.Data
     names = [name for name in frame if _may_be_integers(frame[name])]
     again = read(names) if names else frame
     found = {name: again[name].array for name in names if pd.api.types.is_integer_dtype(again[name])}
-    return frame.assign(**found) if found else frame
+    return with_columns(frame, found) if found else frame
 
 
 def _may_be_integers(values: pd.Series) -> bool:

@@ -11,7 +11,7 @@ from typing import Any, BinaryIO, Unpack
 import pandas as pd
 import pyarrow as pa
 
-from tabvision.data.tables.cells import Known, checked_words, without_words
+from tabvision.data.tables.cells import Known, checked_words, with_columns, without_words
 from tabvision.data.tables.text_file import TextFormat
 from tabvision.errors import BadValueError, count
 
@@ -56,7 +56,7 @@ def read_excel(path: Path, known: Known, **form: Unpack[TextFormat]) -> pd.DataF
 
     typed = parse([*frame], ())
     if mixed := [name for name in frame if typed[name].dtype == object]:  # numbers beside words, as typed
-        typed = typed.assign(**{name: _as_text(values) for name, values in parse(mixed, words).items()})
+        typed = with_columns(typed, {name: _as_text(values) for name, values in parse(mixed, words).items()})
     return without_words(typed, words, known, parse, is_default=form.get("na_values") is None)
 
 

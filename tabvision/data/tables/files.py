@@ -107,6 +107,10 @@ def check_file(path: Path) -> None:
         return
     if not path.parent.is_dir():
         raise MissingFileError(f"no file {str(path)!r}: there is no folder {str(path.parent)!r}", "Check the path")
+    if path.is_symlink():
+        raise MissingFileError(
+            f"{str(path)!r} is a link to {str(path.readlink())!r}, which leads to no file", "Mend it"
+        )
     close = closest(path.name, [entry.name for entry in path.parent.iterdir()])
     remedy = f"Did you mean {str(path.with_name(close))!r}?" if close else "Check the path"
     raise MissingFileError(f"no file {str(path)!r}", remedy)

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from tabvision.data.tables.cells import Known, checked_words
+from tabvision.data.tables.cells import Known, checked_words, with_columns
 from tabvision.data.tables.delimited import CSV_SUFFIXES, read_csv, with_exact_integers
 from tabvision.data.tables.excel import read_excel
 from tabvision.data.tables.files import BINARY_SUFFIXES, JSON_SUFFIXES, files_of, is_paths, partition_of
@@ -213,7 +213,7 @@ def with_no_labels(frame: pd.DataFrame, known: Known) -> pd.DataFrame:
     for name, values in texts.items():
         is_category = isinstance(values.dtype, pd.CategoricalDtype)
         texts[name] = (values.astype("str") if is_category else values).fillna("")
-    return frame.assign(**texts)
+    return with_columns(frame, texts)
 
 
 def _unknown_format(path: Path) -> BadValueError:
@@ -292,6 +292,13 @@ def _read_binary(path: Path) -> pd.DataFrame:
     if not names:
         return frame
     logger.info(f"The file's index is read as a column: {listed([repr(name) for name in names])}.")
+    return with_index(frame, names)
+
+
+def with_index(frame: pd.DataFrame, names: Sequence[Any]) -> pd.DataFrame:
+    """Return a frame with levels of its index as columns; raise if there are columns of their names."""
+    if twice := [repr(name) for name in names if name in frame]:
+        raise BadValueError(f"both the index and a column are called {listed(twice)}", "Rename or remove one of each")
     return frame.reset_index(names)
 
 
@@ -312,7 +319,7 @@ def with_partition(frame: pd.DataFrame, path: Path, known: Known) -> pd.DataFram
         is_number = re.fullmatch(r"-?(0|[1-9][0-9]{0,17})", value) and known.get(name) is None
         found = None if value == _NO_PARTITION else int(value) if is_number else value
         columns[name] = found if is_number else pd.array([found] * len(frame), dtype="str")
-    return frame.assign(**{name: values for name, values in columns.items() if name not in frame})
+    return with_columns(frame, {name: values for name, values in columns.items() if name not in frame})
 
 
 def without_saved_index(frame: pd.DataFrame) -> pd.DataFrame:

@@ -241,6 +241,9 @@ def test_a_missing_file_names_the_closest_one(tmp_path: Path) -> None:
 
     with pytest.raises(MissingFileError, match=r"no file '.*adlt\.csv'\. Did you mean '.*adult\.csv'\?$"):
         read_frame(tmp_path / "adlt.csv")
+    (tmp_path / "latest.csv").symlink_to("gone.csv")
+    with pytest.raises(MissingFileError, match=r"latest\.csv' is a link to 'gone\.csv', which leads to no file"):
+        read_frame(tmp_path / "latest.csv")
 
 
 def test_a_missing_file_like_no_other_says_to_check_the_path(tmp_path: Path) -> None:
@@ -316,3 +319,16 @@ def test_a_parquet_file_without_rows_is_refused(tmp_path: Path) -> None:
 def test_a_source_without_columns_is_refused() -> None:
     with pytest.raises(BadValueError, match="the source has no columns"):
         read_frame([])
+
+
+def test_a_column_may_be_called_self(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("self,b\n1,x\n,y\n")
+
+    assert read_frame(tmp_path / "a.csv")["self"].tolist() == [1, pd.NA]
+
+
+def test_an_index_of_a_columns_name_is_refused(tmp_path: Path) -> None:
+    pd.DataFrame({"a": [1]}, index=pd.Index([2], name="a")).to_parquet(tmp_path / "a.parquet")
+
+    with pytest.raises(BadValueError, match="both the index and a column are called 'a'"):
+        read_frame(tmp_path / "a.parquet")
