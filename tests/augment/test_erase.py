@@ -14,7 +14,7 @@ from tabvision.counter_random import uniforms
 ALWAYS = Augmentation(erase=1.0)
 
 
-def test_boxes_lie_inside_and_have_fastais_areas_and_shapes() -> None:
+def test_boxes_lie_inside_with_fastais_shapes_in_a_share_of_the_rows() -> None:
     draws = uniforms(0, 0, np.arange(4_000), NUM_DRAWS)
 
     boxes = erase_boxes(ALWAYS, draws, (200, 100))
@@ -29,10 +29,6 @@ def test_boxes_lie_inside_and_have_fastais_areas_and_shapes() -> None:
     whole = (bottom - top < 200) & (right - left < 100) & (right - left > 5) & (bottom - top > 5)
     shapes = np.log((bottom - top)[whole] / (right - left)[whole])
     assert np.abs(shapes).max() < -math.log(0.3) + 0.2
-
-
-def test_a_share_of_the_rows_is_erased() -> None:
-    draws = uniforms(0, 0, np.arange(4_000), NUM_DRAWS)
 
     boxes = erase_boxes(dataclasses.replace(ALWAYS, erase=0.25), draws, (64, 64))
 

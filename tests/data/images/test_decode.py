@@ -126,11 +126,9 @@ def test_arrays_of_grey_or_with_alpha_become_rgb(shape: tuple[int, ...]) -> None
     assert read_image(np.full(shape, 7, dtype=np.uint8)).tolist() == np.full((4, 5, 3), 7).tolist()
 
 
-def test_a_mask_is_black_and_white() -> None:
+def test_a_mask_is_black_and_white_and_each_kind_of_source_has_its_image() -> None:
     assert read_image(np.array([[True, False]])).tolist() == [[[255] * 3, [0] * 3]]
 
-
-def test_each_kind_of_source_has_its_image() -> None:
     assert isinstance(open_image(encoded(pixels())), _StoredJpeg)
     assert isinstance(open_image(encoded(pixels(), "PNG")), StoredPil)
     assert isinstance(open_image(pixels()), StoredArray)

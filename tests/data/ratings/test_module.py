@@ -276,20 +276,18 @@ def test_ids_as_whole_floats_are_taken_as_whole_numbers(capsys: pytest.CaptureFi
     assert "Column 'film' holds floats that are all whole" in capsys.readouterr().out
 
 
-def test_ids_with_fractions_are_refused() -> None:
+def test_ids_with_fractions_and_test_rows_without_a_rating_are_refused() -> None:
     with pytest.raises(BadTypeError, match=r"column 'stars' must hold ids, got the number \d\.5"):
         ratings_data(user="stars", rating=None)
+
+    with pytest.raises(MissingColumnsError, match="lacks 1 column: 'stars'"):
+        ratings_data(test=made_ratings().drop(columns="stars"))
 
 
 @pytest.mark.parametrize(("column", "role"), [("who", "user"), ("film", "item")])
 def test_a_single_user_or_item_is_refused(column: str, role: str) -> None:
     with pytest.raises(BadValueError, match=f"there must be at least two {role}s, got one, 1, in column '{column}'"):
         ratings_data(made_ratings().drop_duplicates("film" if column == "who" else "who").assign(**{column: 1}))
-
-
-def test_a_test_source_needs_a_rating() -> None:
-    with pytest.raises(MissingColumnsError, match="lacks 1 column: 'stars'"):
-        ratings_data(test=made_ratings().drop(columns="stars"))
 
 
 def test_users_called_na_none_and_nan_are_users_on_request(tmp_path: Path) -> None:
