@@ -140,6 +140,7 @@ def test_close_names_come_first_and_may_differ_in_case() -> None:
     assert str(UnknownNameError("optimizer", "sdg", ["adam", "sgd"])).endswith("Choices: sgd, adam.")
 
     assert closest("AGE", ["age", "wage"]) == "age"
+    assert closest("age", ["AGE", "wage"]) == "AGE"
     assert closest("zzz", ["age"]) is None
     assert closest("age", (f"column {number}" if number < 100_000 else "age" for number in itertools.count())) is None
 
