@@ -32,11 +32,9 @@ def test_bytes_and_shares_give_the_formula(subtests: pytest.Subtests) -> None:
 
 def test_any_number_of_channels_and_a_cut_out_are_normalized_too() -> None:
     images = torch.randint(0, 256, (4, 3, 8, 8), dtype=torch.uint8)[:, :, 2:6, 1:5]
-
     torch.testing.assert_close(normalize(images, MEAN, SPREAD), normalize(images.contiguous(), MEAN, SPREAD))
 
     images = torch.full((1, 1, 2, 2), 51, dtype=torch.uint8)
-
     assert normalize(images, (0.1,), (0.5,)).flatten().tolist() == pytest.approx([0.2] * 4)
 
 

@@ -25,10 +25,8 @@ def test_the_default_is_fastais_with_presizing() -> None:
 
 def test_none_is_no_augmentation_and_a_mapping_changes_the_preset_it_names() -> None:
     assert augmentation_named(None) == PRESETS["none"]
-
     assert augmentation_named({"rotate": 20}) == Augmentation(rotate=20)
     assert augmentation_named({"preset": "none", "flip": 0.5}).to_dict() == {**PRESETS["none"].to_dict(), "flip": 0.5}
-
     assert augmentation_named({"ratio": [0.75, 1.5]}).ratio == (0.75, 1.5)
 
 

@@ -44,7 +44,6 @@ def test_a_compressed_archive_and_a_wrong_checksum_are_refused() -> None:
         plain_archive(bomb, "it")
 
     content = zipped(b"A" * 1_000).replace(b"AAAA", b"AABA", 1)
-
     with pytest.raises(
         BadValueError, match=r"it is damaged or not a checkpoint \(Bad CRC-32 for file 'archive/data.pkl'\)"
     ):
@@ -168,12 +167,10 @@ def test_tuples_in_tuples_without_end_are_refused(end: bytes) -> None:
 
 def test_tuples_that_are_remembered_and_large_integers_are_counted_as_well() -> None:
     steps = b"".join(b"h" + bytes([place]) + b"\x85q" + bytes([place + 1]) + b"0" for place in range(200))
-
     with pytest.raises(BadValueError, match="nests tuples without end"):
         open_checkpoint(with_pickle(b"\x80\x02)q\x00" + steps + b"."))
 
     integers = b"".join(b"\x8a\x10" + (place * (2**61 - 1) << 40).to_bytes(16, "little") for place in range(2_000))
-
     with pytest.raises(BadValueError, match="holds a great many integers of more than 64 bits"):
         open_checkpoint(with_pickle(b"\x80\x02](" + integers + b"e."))
 

@@ -207,12 +207,10 @@ def output(*rows: int) -> dict[str, Tensor]:
 
 def test_rows_are_gathered_by_their_number_each_once() -> None:
     gathered = gather([output(5, 2), output(9), output(0, 7)])
-
     assert gathered["index"].tolist() == [0, 2, 5, 7, 9]
     assert gathered["predictions"].flatten().tolist() == [0.0, 20.0, 50.0, 70.0, 90.0]
 
     empty = {"predictions": torch.empty(0, 1), "index": torch.empty(0, dtype=torch.int64)}
-
     assert gather([empty, output(1), empty])["index"].tolist() == [1]
 
     with pytest.raises(BadValueError, match="gather: each row must come once, but 2 rows came again"):

@@ -35,7 +35,6 @@ def test_the_best_and_the_worst_item_are_at_the_ends(module: CollabModule) -> No
 
 def test_biases_and_factors_are_the_modules_in_the_order_of_the_vocabulary(module: CollabModule) -> None:
     bias = item_bias(module).set_index("film")
-
     net: Any = module.net
     place = module.item.vocabulary.index(5) + 1
     assert bias.loc[5, "bias"] == pytest.approx(net.items.weight[place, -1].item())
@@ -43,7 +42,6 @@ def test_biases_and_factors_are_the_modules_in_the_order_of_the_vocabulary(modul
     assert bias.loc[5, "num_pairs"] == (made_ratings()["film"] == 5).sum()
 
     factors = item_factors(module)
-
     assert factors["film"].tolist() == list(module.item.vocabulary)
     expected = net.items.weight[1:, :-1].detach().numpy()
     np.testing.assert_array_equal(factors.filter(like="factor_"), expected)

@@ -74,12 +74,10 @@ def test_more_places_than_items_find_everything() -> None:
 
 def test_what_cannot_be_ranked_is_refused() -> None:
     data = ratings_data(test=made_ratings().assign(who=-1))
-
     with pytest.raises(BadValueError, match="no test pair has a known user and item"):
         ranking_metrics(CollabModule(data.schema, factors=2), data, part="test")
 
     data = ratings_data(split=None)
-
     with pytest.raises(BadValueError, match="there is no val split, only train"):
         ranking_metrics(CollabModule(data.schema), data)
     with pytest.raises(BadTypeError, match="ranking_metrics: a CollabModule is needed, got str"):

@@ -32,11 +32,8 @@ def module(quick_trainer: MakeTrainer) -> CollabModule:
 
 def test_nothing_is_recommended_that_the_user_has_rated_whose_id_may_be_text(module: CollabModule) -> None:
     known = set(made_ratings().query("who == 105")["film"])
-
     found = recommend(module, 105, 100)
-
     assert set(found["film"]) == set(module.item.vocabulary) - known
-
     pd.testing.assert_frame_equal(recommend(module, "105"), recommend(module, 105))
 
 
@@ -116,15 +113,11 @@ def test_similar_items_have_the_highest_cosine(module: CollabModule) -> None:
 
 def test_items_of_few_pairs_are_like_none_and_may_be_left_out(module: CollabModule) -> None:
     counts = made_ratings()["film"].value_counts()
-
     found = similar_items(module, 3, 100, min_pairs=18)
-
     assert set(found["film"]) == set(counts[counts >= 18].index) - {3}
 
     counts = item_factors(module).set_index("film")["num_pairs"]
-
     named = recommend(module, 105, 100, exclude_seen=False, min_pairs=int(counts.median()))["film"]
-
     assert set(named) == set(counts[counts >= counts.median()].index)
 
 

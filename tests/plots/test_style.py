@@ -14,7 +14,6 @@ def test_letters_of_many_scripts_are_kept_and_those_of_none_become_squares() -> 
 
 def test_a_title_takes_one_line_and_a_long_label_is_cut() -> None:
     assert drawable(" one\n\ttwo ") == "one two"
-
     assert short("x" * 100) == "x" * 27 + "…"
 
 

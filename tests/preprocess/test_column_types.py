@@ -267,7 +267,6 @@ def test_columns_that_are_not_there_or_not_as_told_are_refused() -> None:
         infer(pd.date_range("2020", periods=N), continuous=["x"])
 
     values = np.array(["20000-01-01"] * N, dtype="datetime64[s]")
-
     with pytest.raises(BadValueError, match=r"'x' holds dates outside the years 1 to 9999. Correct them"):
         infer(values)
 

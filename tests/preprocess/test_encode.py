@@ -93,14 +93,11 @@ def test_a_frame_without_rows_gives_arrays_without_rows(features: Features) -> N
 def test_the_frame_is_left_as_it_is_and_other_columns_order_and_index_do_not_matter(features: Features) -> None:
     frame = mixed_table()
     other = frame[frame.columns[::-1]].assign(extra=[[]] * len(frame)).set_index(pd.Index(["a"] * len(frame)))
-
     assert_array_equal(to_arrays(features, other)[0], to_arrays(features, frame)[0])
 
     frame = mixed_table()
     before = frame.copy(deep=True)
-
     to_arrays(features, frame)
-
     pd.testing.assert_frame_equal(frame, before)
 
 

@@ -115,7 +115,6 @@ def test_numbers_too_large_to_square_or_for_float32_are_refused() -> None:
         statistics_of(np.array([1e200, -1e200]), "x")
 
     write = number_writer(np.array([1.0, 1e60]), Continuous(name="x", source="x", mean=0.0, std=1.0, fill=0.0))
-
     with pytest.raises(
         BadValueError, match=r"'x' holds 1e\+60, too far from the training rows to compute with. Correct"
     ):

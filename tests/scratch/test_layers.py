@@ -69,11 +69,9 @@ def test_a_network_by_hand_has_the_gradients_of_the_tape() -> None:
 
 def test_images_become_rows_and_back_also_a_single_one() -> None:
     layer, x = Flatten(), RANDOM.normal(size=(2, 3, 4, 5))
-
     np.testing.assert_array_equal(layer.backward(layer.forward(x)), x)
 
     net = image_net(1, 8, 10, np.random.default_rng(0))
-
     assert net.backward(net.forward(np.zeros((1, 1, 8, 8)))).shape == (1, 1, 8, 8)
 
 

@@ -28,13 +28,10 @@ def test_suggestions_equal_fastai_on_the_recorded_curve(way: str) -> None:
 
 def test_the_usable_part_leaves_out_the_ends_and_what_is_no_number() -> None:
     lrs, losses = suggestions.usable(range(1, 101), range(100), 100)
-
     assert (lrs[0], lrs[-1], losses[0], losses[-1]) == (11, 95, 10, 94)
 
     losses = [1.0] * 30 + [math.nan] + [1.0] * 69
-
     assert len(suggestions.usable(range(100), losses, 100)[1]) == 20
-
     assert len(suggestions.usable(range(40), [1.0] * 40, 100)[1]) == 25
 
 
@@ -61,14 +58,11 @@ def test_a_curve_that_never_falls_still_has_an_answer(subtests: pytest.Subtests)
 def test_lowest_sees_no_lag_and_is_misled_by_no_lucky_or_high_loss() -> None:
     lrs = [10 ** (place / 10 - 7) for place in range(80)]
     raw = [2.0 if place < 30 else abs(place - 50) / 10 for place in range(80)]
-
     assert suggestions.lowest(lrs, raw) == pytest.approx(lrs[50])
 
     losses = [3.0 - place / 20 for place in range(40)] + [1.0 + place / 5 for place in range(20)]
     losses[15] = 1.0
-
     assert 37 <= suggestions.lowest([float(place) for place in range(60)], losses) <= 41
 
     losses = [2.0] * 10 + [1.0] * 5 + [1e30] * 5
-
     assert 10 <= suggestions.lowest([float(place) for place in range(20)], losses) <= 14

@@ -97,7 +97,6 @@ def test_a_pattern_that_does_not_serve_is_a_sentence(pattern: str, sentence: str
 
 def test_paths_too_long_or_not_utf_8_are_a_sentence() -> None:
     table = ImageTable(pd.DataFrame({"image": ["x" * 5000 + ".jpg"]}))
-
     with pytest.raises(MissingFileError, match=r"1 of 1 path in 'image' does not exist: 'xxx"):
         check_files(table)
 

@@ -175,11 +175,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
 
 def test_a_network_learns_where_points_are_and_its_checkpoint_is_plain_data(trained: Trained) -> None:
     distance = float(trained.trainer.callback_metrics["val/distance"])
-
     assert distance < 0.8 * trained.data.baseline()["val/distance"]
 
     kept = torch.load(trained.path, weights_only=True)
-
     assert kept["hyper_parameters"]["schema"]["target"]["task"]["name"] == "points"
     assert VisionModule.load_from_checkpoint(trained.path).schema == trained.module.schema
 

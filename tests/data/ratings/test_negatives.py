@@ -50,11 +50,9 @@ def test_every_item_not_taken_has_the_same_chance() -> None:
 
 def test_users_who_took_everything_or_are_unknown_have_negatives() -> None:
     drawn = sampler_of([(1, 1), (1, 2)], 2, 2).of(np.array([1] * 50), np.arange(50), times=2, epoch=0)
-
     assert set(drawn.ravel().tolist()) == {1, 2}
 
     drawn = sampler_of([(0, 1), (1, 0)], 1, 2).of(np.array([0, 1]), np.arange(2), times=20, epoch=0)
-
     assert set(drawn[0].tolist()) == {2}
     assert set(drawn[1].tolist()) == {1, 2}
 

@@ -91,11 +91,9 @@ def test_an_item_without_a_title_is_called_by_its_id(caplog: pytest.LogCaptureFi
 
 def test_titles_match_ids_that_are_whole_floats_and_may_come_again() -> None:
     table = pd.DataFrame({"film": [7.0, 8.0, 9.0], "title": ["a", "b", "c"]})
-
     assert titles_of(ITEMS, table, "title") == ("a", "b", "c")
 
     table = pd.DataFrame({"film": [7, 7, 8, 9], "title": ["a", "a", "b", "c"]})
-
     assert titles_of(ITEMS, table, "title") == ("a", "b", "c")
 
 

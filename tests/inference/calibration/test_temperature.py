@@ -40,18 +40,14 @@ def scipy_temperature(task: Task, logits: Any, target: Any) -> float:
 def test_temperatures_agree_with_scipy(factor: float) -> None:
     logits, codes = over_sure(400, 4, factor)
     task = Multiclass(4)
-
     (temperature,) = fit_temperatures(logits, codes)
-
     assert temperature == pytest.approx(scipy_temperature(task, logits, codes), rel=1e-5)
     assert temperature == pytest.approx(factor, rel=0.25)
 
     plain = DRAW.normal(size=(400, 1)) * 2
     target = flags_of(plain)[:, 0]
     logits = (plain * factor).astype(np.float32)
-
     (temperature,) = fit_temperatures(logits, target)
-
     assert temperature == pytest.approx(scipy_temperature(Binary(), logits, target), rel=1e-5)
 
 
@@ -107,9 +103,7 @@ def test_rows_that_are_all_right_or_no_better_than_chance_have_no_best_temperatu
 def test_the_calibration_error_is_torchmetrics() -> None:
     logits, codes = over_sure(500, 4, 3.0)
     chances = torch.from_numpy(logits).softmax(1)
-
     expected = multiclass_calibration_error(chances, torch.from_numpy(codes), 4, n_bins=15, norm="l1")
-
     assert expected_calibration_error(chances.numpy(), codes) == pytest.approx(float(expected), abs=1e-6)
 
     shares = DRAW.random((500, 2)).astype(np.float32)
@@ -118,7 +112,6 @@ def test_the_calibration_error_is_torchmetrics() -> None:
         float(binary_calibration_error(torch.from_numpy(given), torch.from_numpy(truth), n_bins=15, norm="l1"))
         for given, truth in ((shares[:, 1].copy(), target[:, 1].copy()), (shares.ravel(), target.ravel()))
     ]
-
     two = np.stack([1 - shares[:, 1], shares[:, 1]], axis=1)
     assert expected_calibration_error(two, target[:, 1]) == pytest.approx(wanted[0], abs=1e-6)
     assert expected_calibration_error(shares, target) == pytest.approx(wanted[1], abs=1e-6)
