@@ -43,6 +43,9 @@ def test_a_compressed_archive_and_a_wrong_checksum_are_refused() -> None:
     with pytest.raises(BadValueError, match=r"it would expand to more than its \d\d,\d{3} bytes, as no Trainer"):
         plain_archive(bomb, "it")
 
+    with pytest.raises(BadValueError, match="it would expand"):  # though it does not
+        plain_archive(zipped(bytes(range(256)), zipfile.ZIP_DEFLATED), "it")
+
     content = zipped(b"A" * 1_000).replace(b"AAAA", b"AABA", 1)
     with pytest.raises(
         BadValueError, match=r"it is damaged or not a checkpoint \(Bad CRC-32 for file 'archive/data.pkl'\)"
