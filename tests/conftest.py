@@ -2,6 +2,7 @@
 
 import gc
 import random
+import re
 from pathlib import Path
 from typing import Any
 
@@ -16,22 +17,15 @@ from tests.made.trainers import MakeTrainer, quiet_trainer
 # Tensors are tiny here: a second thread only spins, and on a busy machine it made tests ten times as slow.
 torch.set_num_threads(1)
 gc.disable()  # until all is collected: it stays, and a search for garbage in it is a fifth of the time that it takes
-_LONGEST = (
-    "test_readme.py",
-    "test_lessons.py",
-    "test_run.py",
-    "test_exact_resume_sweep.py",
-    "test_damaged.py",
-    "test_kept_checkpoints.py",
-    "test_exporting.py",
-    "test_every_module.py",
-    "test_deploy_guide.py",
+_LONGEST = re.compile(
+    "test_(readme|lessons|exact_resume_sweep|damaged|kept_checkpoints|exporting|deploy_guide|every_module|table|"
+    "train_options|safe|lightning|trainer|public_files|run)"
 )
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the files that take longest first, so that no process is left alone with one at the end."""
-    items.sort(key=lambda item: item.path.name not in _LONGEST)
+    items.sort(key=lambda item: not _LONGEST.fullmatch(item.path.stem))
 
 
 def pytest_collection_finish() -> None:

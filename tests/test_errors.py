@@ -138,16 +138,14 @@ def test_functions_that_took_who_take_it_for_one_more_version() -> None:
 
 def test_close_names_come_first_and_may_differ_in_case() -> None:
     assert str(UnknownNameError("optimizer", "sdg", ["adam", "sgd"])).endswith("Choices: sgd, adam.")
-
     assert closest("AGE", ["age", "wage"]) == "age"
+    assert closest("age", ["AGE", "wage"]) == "AGE"
     assert closest("zzz", ["age"]) is None
     assert closest("age", (f"column {number}" if number < 100_000 else "age" for number in itertools.count())) is None
 
 
 def test_many_missing_columns_are_counted_in_the_plural_and_cut() -> None:
     text = str(MissingColumnsError([f"x{i}" for i in range(20)], ["y"], "Add them"))
-
     assert "lacks 20 columns" in text
     assert "and 12 more" in text
-
     assert (count(0, "row"), count(1, "row"), count(2, "row")) == ("0 rows", "1 row", "2 rows")

@@ -17,7 +17,6 @@ def test_every_public_name_is_found_and_no_module_takes_its_place(package: str) 
     assert sorted(name for name in module._MODULES if not name.endswith("Network")) == sorted(module.__all__)
     for name in module.__all__:
         assert getattr(module, name).__name__ == name
-
     assert not set(module._MODULES) & set(module._MODULES.values())
 
 

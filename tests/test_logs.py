@@ -27,11 +27,9 @@ def console(request: pytest.FixtureRequest) -> Iterator[logging.Logger]:
 
 def test_a_note_is_printed_as_a_plain_sentence_and_a_detail_is_not(capsys: pytest.CaptureFixture[str]) -> None:
     LOGGER.info("3 rows without a target left out.")
-
     assert capsys.readouterr().out == "3 rows without a target left out.\n"
 
     LOGGER.debug("a detail")
-
     assert not capsys.readouterr().out
 
 

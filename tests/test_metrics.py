@@ -60,7 +60,6 @@ def computed(case: Case, *, batch: int = 64) -> dict[str, float]:
 def test_metrics_equal_those_of_scikit_learn() -> None:
     _, predictions, target = cases()["binary"]
     answered = predictions[:, 1] > 0.4
-
     assert computed(cases()["binary"]) == pytest.approx(
         {
             "accuracy": sk.accuracy_score(target, answered),
@@ -72,13 +71,11 @@ def test_metrics_equal_those_of_scikit_learn() -> None:
 
     _, predictions, target = cases()["multiclass"]
     answered = predictions.argmax(dim=1)
-
     expected = {"accuracy": sk.accuracy_score(target, answered), "f1": sk.f1_score(target, answered, average="macro")}
     assert computed(cases()["multiclass"]) == pytest.approx(expected, rel=1e-6)
 
     _, predictions, target = cases()["multilabel"]
     answered = predictions > 0.5
-
     expected = {
         "accuracy": float((answered == target).float().mean()),
         "f1": sk.f1_score(target, answered, average="macro"),
@@ -87,7 +84,6 @@ def test_metrics_equal_those_of_scikit_learn() -> None:
 
     _, predictions, target = cases()["regression"]
     wanted, given = target.double().numpy(), predictions.double().numpy()
-
     expected = {
         "mae": sk.mean_absolute_error(wanted, given),
         "r2": sk.r2_score(wanted, given),
@@ -145,24 +141,18 @@ def test_softened_targets_count_as_what_they_lean_to(name: str) -> None:
 @pytest.mark.parametrize("name", cases())
 def test_predictions_in_bfloat16_or_with_gradients_are_taken_and_not_kept(name: str) -> None:
     make, predictions, target = cases()[name]
-
     rounded = computed((make, predictions.bfloat16(), target))
-
     assert rounded == pytest.approx(computed((make, predictions.bfloat16().float(), target)), rel=1e-6)
 
     given = predictions.clone().requires_grad_()
     metrics = make()
-
     metrics.update(given, target)
     given.detach().zero_()
-
     assert values(metrics) == computed(cases()[name], batch=500)
 
     metrics = make()
-
     copy = metrics.clone(prefix="val/")
     copy.update(predictions, target)
-
     assert not metrics.state_dict()
     assert set(values(copy)) == {f"val/{metric}" for metric in metrics}
 
@@ -171,15 +161,12 @@ def test_predictions_in_bfloat16_or_with_gradients_are_taken_and_not_kept(name: 
 def test_one_row_is_quiet_and_no_rows_or_a_reset_leave_nothing(name: str) -> None:
     make, predictions, target = cases()[name]
     metrics = make()
-
     metrics.update(predictions[:1], target[:1])
     found = values(metrics)
-
     undefined = {name for name, value in found.items() if math.isnan(value)}
     assert undefined == {"binary": {"auroc"}, "regression": {"r2"}}.get(name, set())
 
     metrics = make()
-
     metrics.update(predictions[:0], target[:0])
     assert all(math.isnan(value) for value in values(metrics).values())
 
@@ -191,23 +178,17 @@ def test_one_row_is_quiet_and_no_rows_or_a_reset_leave_nothing(name: str) -> Non
         metrics.update(predictions[:9], target[:9])
         metrics.compute()
         metrics.reset()
-
     metrics.update(predictions, target)
-
     assert values(metrics) == computed(cases()[name], batch=500)
 
 
 def test_what_is_not_defined_is_not_a_number_and_r2_of_the_mean_is_zero() -> None:
     metrics = binary_metrics(0.5)
-
     metrics.update(torch.tensor([[0.9, 0.1], [0.2, 0.8]]), torch.tensor([0, 0]))
-
     assert values(metrics) == pytest.approx({"accuracy": 0.5, "auroc": math.nan, "f1": 0.0}, nan_ok=True)
 
     metrics = regression_metrics(1)
-
     metrics.update(torch.tensor([[1.0], [2.0]]), torch.tensor([[1.0], [1.0]]))
-
     assert values(metrics) == pytest.approx({"mae": 0.5, "r2": math.nan, "rmse": 0.5**0.5}, nan_ok=True)
 
     wanted = torch.tensor([0.1, 0.2, 0.7, 3.3, 4.9])

@@ -120,14 +120,11 @@ def test_the_oldest_versions_are_the_lower_bounds_and_each_python_is_run_by_the_
         *project["dependencies"],
         *(each for name in extras if name not in {"dev", "docs", "export"} for each in extras[name]),
     ]
-
     for requirement in map(Requirement, bounds):
         for bound in requirement.specifier:
             if bound.operator in {">=", "=="}:
                 assert Version(oldest[requirement.name]) == Version(bound.version), requirement.name
-
     named = re.findall(r"Python :: (3\.\d+)", "\n".join(project["classifiers"]))
-
     assert named[0] == project["requires-python"].removeprefix(">=")
     workflow = (ROOT / ".github" / "workflows" / "check.yml").read_text(encoding="utf-8")
     assert set(re.findall(r'"(3\.\d+)"', workflow)) >= set(named)

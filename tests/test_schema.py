@@ -93,12 +93,10 @@ def test_a_notebook_shows_the_same_as_a_table_in_which_no_name_is_markup() -> No
 def test_a_wide_table_prints_short() -> None:
     columns = tuple(Continuous(name=f"x{i}", source=f"x{i}", mean=0.0, std=1.0, fill=0.0) for i in range(1000))
     wide = Schema(target=Target(columns=("y",), task=Regression(mean=(0.0,), spread=(1.0,))), continuous=columns)
-
     assert len(str(wide).splitlines()) < 50
     assert "990 more columns" in str(wide)
 
     wide = dataclasses.replace(SCHEMA, continuous=columns)
-
     assert "id           left out     every value differs" in str(wide).splitlines()
 
 

@@ -194,11 +194,9 @@ def test_a_class_is_described_with_the_public_members_that_it_adds() -> None:
 def test_what_a_module_defines_itself_is_public_unless_all_decides() -> None:
     module = ModuleType("made")
     exec("from pathlib import Path\ndef run(): ...\ndef _hidden(): ...\nLIMIT = 3", vars(module))
-
     assert public_names(module) == ["run"]
 
     exec("from pathlib import Path\n__all__ = ['Path']", vars(module))
-
     assert public_names(module) == ["Path"]
 
 

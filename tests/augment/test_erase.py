@@ -14,11 +14,9 @@ from tabvision.counter_random import uniforms
 ALWAYS = Augmentation(erase=1.0)
 
 
-def test_boxes_lie_inside_and_have_fastais_areas_and_shapes() -> None:
+def test_boxes_lie_inside_with_fastais_shapes_in_a_share_of_the_rows() -> None:
     draws = uniforms(0, 0, np.arange(4_000), NUM_DRAWS)
-
     boxes = erase_boxes(ALWAYS, draws, (200, 100))
-
     top, bottom, left, right = boxes.T
     assert (top >= 0).all()
     assert (left >= 0).all()
@@ -30,12 +28,7 @@ def test_boxes_lie_inside_and_have_fastais_areas_and_shapes() -> None:
     shapes = np.log((bottom - top)[whole] / (right - left)[whole])
     assert np.abs(shapes).max() < -math.log(0.3) + 0.2
 
-
-def test_a_share_of_the_rows_is_erased() -> None:
-    draws = uniforms(0, 0, np.arange(4_000), NUM_DRAWS)
-
     boxes = erase_boxes(dataclasses.replace(ALWAYS, erase=0.25), draws, (64, 64))
-
     assert (boxes[:, 1] > boxes[:, 0]).mean() == pytest.approx(0.25, abs=0.02)
     top, bottom, left, right = erase_boxes(PRESETS["default"], draws, (64, 64)).T
     assert (bottom == top).all()

@@ -30,10 +30,12 @@ def test_bytes_and_shares_give_the_formula(subtests: pytest.Subtests) -> None:
             assert np.abs(from_shares.numpy() - expected).max(initial=0) < 1e-5
 
 
-def test_a_cut_out_of_larger_images_is_normalized_too() -> None:
+def test_any_number_of_channels_and_a_cut_out_are_normalized_too() -> None:
     images = torch.randint(0, 256, (4, 3, 8, 8), dtype=torch.uint8)[:, :, 2:6, 1:5]
-
     torch.testing.assert_close(normalize(images, MEAN, SPREAD), normalize(images.contiguous(), MEAN, SPREAD))
+
+    images = torch.full((1, 1, 2, 2), 51, dtype=torch.uint8)
+    assert normalize(images, (0.1,), (0.5,)).flatten().tolist() == pytest.approx([0.2] * 4)
 
 
 @pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
@@ -73,12 +75,6 @@ def test_other_channels_than_means_are_refused(layout: torch.memory_format) -> N
 
     with pytest.raises(BadValueError, match=r"must be \(B, 3, H, W\), as there are means, got \(1, 2, 4, 4\)"):
         normalize(images, MEAN, SPREAD)
-
-
-def test_any_number_of_channels() -> None:
-    images = torch.full((1, 1, 2, 2), 51, dtype=torch.uint8)
-
-    assert normalize(images, (0.1,), (0.5,)).flatten().tolist() == pytest.approx([0.2] * 4)
 
 
 def test_whole_numbers_other_than_bytes_are_refused() -> None:

@@ -23,8 +23,11 @@ def test_the_default_is_fastais_with_presizing() -> None:
     assert (settings.brightness, settings.contrast, settings.min_scale) == (0.2, 0.2, 0.75)
 
 
-def test_none_is_no_augmentation() -> None:
+def test_none_is_no_augmentation_and_a_mapping_changes_the_preset_it_names() -> None:
     assert augmentation_named(None) == PRESETS["none"]
+    assert augmentation_named({"rotate": 20}) == Augmentation(rotate=20)
+    assert augmentation_named({"preset": "none", "flip": 0.5}).to_dict() == {**PRESETS["none"].to_dict(), "flip": 0.5}
+    assert augmentation_named({"ratio": [0.75, 1.5]}).ratio == (0.75, 1.5)
 
 
 def test_a_function_varies_images_by_itself_and_is_no_plain_data() -> None:
@@ -37,25 +40,12 @@ def test_a_function_varies_images_by_itself_and_is_no_plain_data() -> None:
         Augmentation(own="max")  # type: ignore[arg-type]
 
 
-def test_a_mapping_changes_the_default_or_the_preset_it_names() -> None:
-    assert augmentation_named({"rotate": 20}) == Augmentation(rotate=20)
-    assert augmentation_named({"preset": "none", "flip": 0.5}).to_dict() == {**PRESETS["none"].to_dict(), "flip": 0.5}
-
-
-def test_a_ratio_in_a_file_is_a_list() -> None:
-    assert augmentation_named({"ratio": [0.75, 1.5]}).ratio == (0.75, 1.5)
-
-
-def test_a_misspelt_preset_is_refused_with_close_names() -> None:
+def test_what_is_misspelt_or_of_the_wrong_kind_is_refused_with_close_names() -> None:
     with pytest.raises(UnknownNameError, match=r"no preset named 'defualt'. Choices: default, "):
         augmentation_named("defualt")
 
-
-def test_a_misspelt_setting_is_refused_with_close_names() -> None:
     with pytest.raises(UnknownNameError, match=r"no setting named 'rotation'. Choices: ratio|rotate"):
         augmentation_named({"rotation": 20})
 
-
-def test_a_strength_of_the_wrong_kind_in_a_file_is_refused() -> None:
     with pytest.raises(BadTypeError, match="rotate must be a number, got 'much'"):
         augmentation_named({"rotate": "much"})

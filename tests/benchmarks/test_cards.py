@@ -88,17 +88,13 @@ def test_the_card_is_this_text() -> None:
 
 def test_the_card_follows_its_result() -> None:
     changed = RESULT | {"commit": {"revision": "0123456789abcdef", "dirty": True}}
-
     assert "commit 0123456789, with changes." in render_card("coins", changed)
 
     metrics = RESULT["metrics"] | {"val/auroc": {"mean": 0.8, "spread": 0.0, "values": [0.8]}}
-
     assert "| val/auroc | 0.8000 | 0.0000 | 0.5000 |" in render_card("coins", RESULT | {"metrics": metrics})
 
     data = {key: RESULT["data"][key] for key in ("class", "summary", "rows", "batch_size")}
-
     card = render_card("coins", RESULT | {"data": data, "commit": None})
-
     assert "Source" not in card
     assert "Limits" not in card
     assert "no commit" in card

@@ -91,12 +91,10 @@ def test_what_is_no_recipe_or_option_is_refused(
 ) -> None:
     with pytest.raises(SystemExit):
         parse([str(tmp_path)])
-
     assert "there is no recipe.yaml" in capsys.readouterr().err
 
     with pytest.raises(SystemExit):
         parse([str(recipe), "--sedes", "1"])
-
     assert "not understood: --sedes 1" in capsys.readouterr().err
 
 

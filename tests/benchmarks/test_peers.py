@@ -48,11 +48,9 @@ def test_a_library_that_is_not_installed_is_missing_and_named(tmp_path: Path) ->
 
 def test_an_environment_that_is_not_there_is_missing_and_a_run_that_fails_says_why(tmp_path: Path) -> None:
     run = run_peer("fastai", str(tmp_path / "bin" / "python"), SPEC | {"csv": "none"}, np.zeros(1), tmp_path)
-
     assert "no Python there" in run["missing"]
 
     run = run_peer("of_nobody", sys.executable, SPEC | {"csv": "none"}, np.zeros(1), tmp_path)
-
     assert "run_of_nobody.py" in run["failed"]
 
 

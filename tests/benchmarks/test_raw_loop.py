@@ -33,12 +33,10 @@ def test_torch_layers_answer_the_same() -> None:
 
 def test_targets_are_as_the_loss_takes_them_and_every_epoch_is_timed() -> None:
     _, codes, target = training_tensors(made())
-
     assert codes.dtype == torch.int64
     assert abs(float(target.mean())) < 1e-5
     assert target.shape == (len(codes), 1)
 
     seconds = raw_epoch_seconds(made(), epochs=3, dropout=0.1, now=time.perf_counter)
-
     assert len(seconds) == 3
     assert min(seconds) > 0

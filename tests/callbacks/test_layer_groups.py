@@ -88,43 +88,35 @@ def test_a_divided_optimizer_stays_as_it_is_and_a_shared_parameter_counts_once()
     optimizer = module.configure_optimizers()
     divide_optimizers([optimizer], groups_of(module), module)
     before = [dict(group) for group in optimizer.param_groups]
-
     divide_optimizers([optimizer], groups_of(module), module)
-
     assert [dict(group) for group in optimizer.param_groups] == before
 
     module = make_module()
     module.middle.append(module.middle[0])
     optimizer = module.configure_optimizers()
-
     divide_optimizers([optimizer], groups_of(module), module)
-
     assert [len(params) for params in held(optimizer)] == [4, 2, 2]
 
 
 def test_groups_that_do_not_hold_the_parameters_once_are_refused_by_name() -> None:
     module = make_module()
     module.head = module.body[0]  # type: ignore[assignment]
-
     with pytest.raises(BadValueError, match="2 parameters in more than one layer group"):
         groups_of(module)
 
     module = make_module()
     layers = layer_groups_of(module, lambda module: [module.body, module.head])
-
     sentence = r"2 parameters of the optimizer in no layer group: middle\.0\.bias, middle\.0\.weight"
     with pytest.raises(BadValueError, match=sentence):
         divide_optimizers([module.configure_optimizers()], layers, module)
 
     module = make_module()
     optimizer = torch.optim.SGD(module.head.parameters(), lr=0.1)
-
     with pytest.raises(BadValueError, match=r"6 parameters of the layer groups not in the optimizer: .*body\.0\.bias"):
         divide_optimizers([optimizer], groups_of(module), module)
 
     module = make_module()
     optimizer = torch.optim.SGD([*module.parameters(), nn.Parameter(torch.zeros(1))], lr=0.1)
-
     with pytest.raises(BadValueError, match=r"1 parameter of the optimizer in no layer group: .*not the module's"):
         divide_optimizers([optimizer], groups_of(module), module)
 

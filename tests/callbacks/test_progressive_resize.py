@@ -294,7 +294,6 @@ def test_a_network_that_takes_every_size_trains_at_them(quick_trainer: MakeTrain
 def test_data_that_cannot_change_size_are_refused_as_are_loaders_alone(quick_trainer: MakeTrainer) -> None:
     data = pl.LightningDataModule.from_datasets(TensorDataset(torch.zeros(4, 3)))
     trainer = quick_trainer(callbacks=[ProgressiveResize({0: 12})])
-
     with pytest.raises(BadTypeError, match="LightningDataModule has no set_size"):
         trainer.fit(make_module(), data)
 

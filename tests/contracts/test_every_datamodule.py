@@ -126,13 +126,11 @@ def test_no_datamodule_is_left_out_of_the_sweep() -> None:
 
 def test_facts_and_baseline_are_there_before_any_trainer_and_every_row_in_one_part(make: Make) -> None:
     data = make()
-
     assert data.trainer is None
     assert type(data.schema).from_dict(data.schema.to_dict()) == data.schema
     assert data.baseline().keys() == {f"val/{name}" for name in data.schema.task.metrics()}
 
     rows = torch.cat([part.rows for part in make().parts.values()])
-
     assert rows.sort().values.tolist() == list(range(ROWS))
 
 
@@ -199,10 +197,8 @@ def test_a_pass_goes_on_where_another_was_left_with_the_same_batches_alone(make:
     first = [dict(next(begun)) for _ in range(2)]
     state = left.state_dict()
     resumed = make().train_dataloader()
-
     resumed.load_state_dict(state)
     rest = batches_of(resumed)
-
     assert len(whole) > 3
     assert are_same(first + rest, whole)
     assert len(batches_of(resumed)) == len(whole)  # only that pass
@@ -210,24 +206,18 @@ def test_a_pass_goes_on_where_another_was_left_with_the_same_batches_alone(make:
     left = make().train_dataloader()
     next(iter(left))
     other = make(batch_size=4).train_dataloader()
-
     other.load_state_dict(left.state_dict())
-
     with pytest.raises(BadValueError, match=r"the epoch was left after step 1 with .* Resume with the same batch size"):
         next(iter(other))
 
 
 def test_no_training_batch_is_left_with_one_row_unless_that_is_asked_for(make: Make) -> None:
     data = make(batch_size=3, split=None)  # 43 = 14 * 3 + 1
-
     sizes = [len(batch["index"]) for batch in data.train_dataloader()]
-
     assert sizes == [3] * 13 + [4]
 
     data = make(batch_size=1)
-
     sizes = [len(batch["index"]) for batch in data.train_dataloader()]
-
     assert set(sizes[:-1]) == {1}
     assert sum(sizes) == len(data.parts["train"].rows)
 

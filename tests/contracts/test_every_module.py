@@ -72,7 +72,6 @@ def test_backward_reaches_every_parameter_and_one_layer_group_holds_it(pair: Pai
     data = pair.data()
     module = pair.module(data.schema)
     batch = first_batch(data)
-
     optimizer = torch.optim.SGD(module.parameters(), lr=0.01)
     for _ in range(
         3
@@ -81,7 +80,6 @@ def test_backward_reaches_every_parameter_and_one_layer_group_holds_it(pair: Pai
         optimizer.zero_grad()
         logits = module(batch)
         torch.autograd.backward(module.task.loss(logits, batch["target"]).mean())
-
     assert logits.shape == (16, module.task.num_outputs)
     for name, parameter in module.named_parameters():
         assert parameter.grad is not None, name
@@ -89,7 +87,6 @@ def test_backward_reaches_every_parameter_and_one_layer_group_holds_it(pair: Pai
         assert (parameter.grad != 0).any(), name
 
     groups = module.layer_groups()
-
     held = [id(parameter) for group in groups for parameter in group]
     assert sorted(held) == sorted(id(parameter) for parameter in module.parameters())
     assert len({group.name for group in groups}) == len(groups)
@@ -148,15 +145,12 @@ def test_a_module_pickles_and_its_hyperparameters_build_it_again(pair: Pair, qui
     module = pair.module(data.schema)
     fresh = pickle.loads(pickle.dumps(module))
     quick_trainer().fit(module, data)
-
     trained = pickle.loads(pickle.dumps(module))
-
     batch = first_batch(data)
     assert fresh.schema == module.schema
     torch.testing.assert_close(trained.eval()(batch), module.eval()(batch), rtol=0, atol=0)
 
     settings = dict(module.hparams)
-
     assert_plain(settings, "hparams")
     again = pair.kind(**settings)
     assert again.schema == module.schema

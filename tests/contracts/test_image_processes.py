@@ -59,16 +59,12 @@ def test_the_body_rests_in_the_frozen_epoch_and_learns_after_it(seen: Seen) -> N
 
 def test_each_row_is_trained_on_and_validated_once_an_epoch(seen: Seen, folder: Path) -> None:
     rows = make_images(folder)[1].parts["train"].rows.tolist()
-
     first, second = (process["whole"]["trained"] for process in seen)
-
     assert {epoch: sorted(first[epoch] + second[epoch]) for epoch in first} == dict.fromkeys(range(EPOCHS), rows)
     assert first[0] != first[1]
 
     rows = make_images(folder)[1].parts["val"].rows.tolist()
-
     first, second = (process["whole"]["validated"] for process in seen)
-
     assert {epoch: sorted(first[epoch] + second[epoch]) for epoch in first} == dict.fromkeys(range(EPOCHS), rows)
 
 

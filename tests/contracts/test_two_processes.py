@@ -30,14 +30,11 @@ def records(folder: Path) -> Seen:
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_both_processes_train_on_the_rows_of_one_and_hold_the_same_bits_and_loss(records: Seen, name: str) -> None:
     first, second = (record[name]["state"] for record in records)
-
     different = [key for key in first if not torch.equal(first[key], second[key])]
-
     assert not different
 
     _, data = SCENARIOS[name].build()
     first, second = (record[name] for record in records)
-
     assert first["steps"] == second["steps"]
     assert len(first["seen"]) == 2
     order = data.train_dataloader().batch_sampler.sampler
@@ -49,7 +46,6 @@ def test_both_processes_train_on_the_rows_of_one_and_hold_the_same_bits_and_loss
     assert first["seen"][0] != first["seen"][1]
 
     first, second = (record[name]["logged"]["train/loss"] for record in records)
-
     assert np.isfinite(first)
     assert first == second
 
@@ -58,18 +54,14 @@ def test_both_processes_train_on_the_rows_of_one_and_hold_the_same_bits_and_loss
 def test_validation_and_gathered_predictions_are_those_of_one_process(records: Seen, name: str, tmp_path: Path) -> None:
     module, data = SCENARIOS[name].build()
     module.load_state_dict(records[0][name]["state"])
-
     (alone,) = make_trainer(tmp_path, devices=1).validate(module, data, verbose=False)
-
     for record in records:
         assert record[name]["validated"] == pytest.approx(alone, rel=1e-6, nan_ok=True)
         logged = {key: value for key, value in record[name]["logged"].items() if key.startswith("val/")}
         assert logged == pytest.approx(alone, rel=1e-6, nan_ok=True)
 
     module.load_state_dict(records[0][name]["state"])
-
     gathered = gather(make_trainer(tmp_path, devices=1).predict(module, data))
-
     for record in records:
         assert torch.equal(record[name]["gathered"]["index"], data.parts["val"].rows)
         torch.testing.assert_close(record[name]["gathered"]["predictions"], gathered["predictions"])

@@ -68,7 +68,6 @@ def test_rows_without_a_target_are_left_out_and_the_others_copied_only_where_ask
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     frame = frame_with_gaps()
-
     assert rows_with_target(frame, ["paid"], "error").tolist() == [0, 1, 2, 3, 4, 5]
     assert not caplog.messages
     assert rows_with_target(frame, ["paid"], "drop").tolist() == [0, 2, 3, 4]
@@ -78,7 +77,6 @@ def test_rows_without_a_target_are_left_out_and_the_others_copied_only_where_ask
         rows_with_target(frame, ["paid"], "skip")
 
     frame = frame_with_gaps()
-
     assert taken(frame, np.arange(6)) is frame
     assert taken(frame, np.array([0, 2])).index.tolist() == [0, 2]
 

@@ -37,18 +37,15 @@ def test_columns_missing_values_and_test_rows_are_those_of_uci(path: Path) -> No
     workclass = next(
         column for column in AdultDataModule(path, verbose=False).schema.categorical if column.name == "workclass"
     )
-
     assert read_adult(path)["workclass"].isna().sum() == 6
     assert workclass.vocabulary == ("a", "b")
 
     data = AdultDataModule(path, verbose=False)
-
     assert data.parts["test"].rows.tolist() == list(range(40, 60))
     assert len(data.parts["val"].rows) == 8
     assert int(data.parts["val"].rows.max()) < 40
 
     schema = AdultDataModule(path, verbose=False).schema
-
     assert [column.name for column in schema.continuous] == list(adult.CONTINUOUS)
     assert "split" not in schema.inputs
     assert schema.classes == ("<=50K", ">50K")

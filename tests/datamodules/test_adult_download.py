@@ -22,7 +22,6 @@ TEST = f"|1x3 Cross validator\n{ROW}.\n{ROW.replace('<=50K', '>50K')}.\n\n"
 
 def test_both_files_of_uci_are_read_in_their_own_format() -> None:
     frame = parse_uci(TRAIN, "train")
-
     assert list(frame.columns) == [*ADULT_COLUMNS, "split"]
     assert frame["age"].tolist() == [39, 52]
     assert frame["workclass"].tolist() == ["State-gov", "State-gov"]
@@ -30,7 +29,6 @@ def test_both_files_of_uci_are_read_in_their_own_format() -> None:
     assert frame["split"].unique().tolist() == ["train"]
 
     frame = parse_uci(TEST, "test")
-
     assert frame["salary"].tolist() == ["<=50K", ">50K"]
     assert frame["hours-per-week"].tolist() == [40, 40]
 

@@ -19,7 +19,6 @@ def test_the_price_is_the_target_and_rows_are_those_of_the_fixed_split(data: Dia
     assert data.schema.target.columns == ("log_price",)
     assert sorted(data.schema.inputs) == sorted(["cut", "color", "clarity", "carat", "depth", "table", "x", "y", "z"])
     assert [column.name for column in data.schema.categorical] == ["cut", "color", "clarity"]
-
     assert len(data.frame) == 53_940
     assert data.parts["val"].rows.tolist() == list(benchmark_split(53_940).validation)
 

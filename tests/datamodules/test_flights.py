@@ -20,7 +20,6 @@ def test_the_target_is_lateness_and_rows_are_those_of_the_fixed_split(data: Flig
     assert [column.name for column in data.schema.continuous] == ["distance", "sched_dep_time", "sched_arr_time"]
     names = ["month", "day", "hour", "carrier", "origin", "dest", "weekday"]
     assert [column.name for column in data.schema.categorical] == names
-
     assert len(data.frame) == 327_346
     assert data.parts["val"].rows.tolist() == list(benchmark_split(327_346).validation)
 

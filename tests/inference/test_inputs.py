@@ -172,13 +172,9 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_predictor_tells_how_many_users_and_items_training_lacks(checkpoint: Path) -> None:
     answers = Predictor(checkpoint).predict(PAIRS)
-
     assert answers.attrs["unseen"] == {"who": 2, "film": 1}
 
-
-def test_rows_that_are_all_known_leave_nothing_to_tell(checkpoint: Path) -> None:
     answers = Predictor(checkpoint).predict(made_ratings())
-
     assert answers.attrs["unseen"] == {}
 
 

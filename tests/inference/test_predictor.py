@@ -73,16 +73,12 @@ def test_answers_are_those_of_the_trainer(target: str, quick_trainer: MakeTraine
 
 def test_classes_are_answered_by_label_with_a_probability_each() -> None:
     answers = predictor("multiclass").predict(raw())
-
     assert answers.columns.tolist() == ["label", "probability_high", "probability_low", "probability_mid"]
     probabilities = answers.drop(columns="label")
     assert probabilities.sum(axis=1).to_numpy() == pytest.approx(np.ones(40), abs=1e-6)
     assert answers["label"].tolist() == probabilities.idxmax(axis=1).str.removeprefix("probability_").tolist()
 
-
-def test_yes_or_no_is_answered_by_label() -> None:
     answers = predictor("binary").predict(raw())
-
     assert answers.columns.tolist() == ["label", "probability_no", "probability_yes"]
     assert answers["label"].tolist() == np.where(answers["probability_yes"] > 0.5, "yes", "no").tolist()
 
@@ -97,18 +93,11 @@ def test_labels_are_joined(target: str) -> None:
         assert row.label == " ".join(chosen)
 
 
-def test_numbers_are_answered_in_the_users_units() -> None:
+def test_numbers_are_answered_in_the_users_units_within_their_range_by_the_name_of_their_target() -> None:
     answers = predictor("regression").predict(raw())
-
     assert answers.columns.tolist() == ["prediction"]
     assert answers["prediction"].between(0, 2e4).all()
-
-
-def test_several_numbers_are_named_by_their_target() -> None:
     assert predictor("regression_several").predict(raw()).columns.tolist() == ["prediction_pay", "prediction_cost"]
-
-
-def test_a_range_holds() -> None:
     assert predictor("regression_range").predict(raw())["prediction"].between(0.5, 5.5).all()
 
 
@@ -138,18 +127,14 @@ def test_rows_as_dicts_are_answered_as_a_frame_is(subtests: pytest.Subtests) -> 
 
 def test_rows_may_be_dicts_with_more_columns_in_any_order() -> None:
     frame = raw()
-
     answers = predictor().predict(records(frame)[3])
-
     assert_frame_equal(answers, predictor().predict(frame.iloc[[3]].reset_index(drop=True)), rtol=1e-4)
 
     frame = raw()
-
     assert_frame_equal(predictor().predict(frame.to_dict("list")), predictor().predict(frame))
 
     frame = raw()
     wider = frame[INPUTS[::-1]].assign(paid="who knows", other=[[1]] * len(frame))
-
     assert_frame_equal(predictor().predict(wider), predictor().predict(frame))
 
 
@@ -280,29 +265,20 @@ def test_a_task_of_the_users_own_is_asked_for_by_each_predictor(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("as_rows", [True, False])
-def test_a_missing_column_is_named_with_the_close_one(as_rows: bool) -> None:
+def test_rows_that_do_not_fit_are_refused(as_rows: bool) -> None:
     frame = raw().rename(columns={"job": "Job"})
-
     with pytest.raises(
         MissingColumnsError, match=r"Predictor: the frame lacks 1 column: 'job' \(did you mean 'Job'\?\)."
     ):
         predictor().predict(records(frame)[:2] if as_rows else frame)
 
-
-@pytest.mark.parametrize("as_rows", [True, False])
-def test_text_where_numbers_were_is_refused(as_rows: bool) -> None:
     frame = raw().astype({"x": object})
     frame.loc[1, "x"] = "much"
-
     with pytest.raises(TabvisionError, match=r"Predictor: .*'x' must hold .*'much'"):
         predictor().predict(records(frame)[:4] if as_rows else frame.assign(x=frame["x"].astype(str)))
 
-
-@pytest.mark.parametrize("as_rows", [True, False])
-def test_an_infinity_is_refused(as_rows: bool) -> None:
     frame = raw()
     frame.loc[1, "x"] = np.inf
-
     with pytest.raises(BadValueError, match=r"Predictor: .*'x' must hold finite numbers"):
         predictor().predict(records(frame)[:4] if as_rows else frame)
 

@@ -205,17 +205,16 @@ def output(*rows: int) -> dict[str, Tensor]:
     return {"predictions": index[:, None].float() * 10, "index": index}
 
 
-def test_rows_are_sorted_by_their_number() -> None:
+def test_rows_are_gathered_by_their_number_each_once() -> None:
     gathered = gather([output(5, 2), output(9), output(0, 7)])
-
     assert gathered["index"].tolist() == [0, 2, 5, 7, 9]
     assert gathered["predictions"].flatten().tolist() == [0.0, 20.0, 50.0, 70.0, 90.0]
 
-
-def test_batches_without_rows_are_passed_over() -> None:
     empty = {"predictions": torch.empty(0, 1), "index": torch.empty(0, dtype=torch.int64)}
-
     assert gather([empty, output(1), empty])["index"].tolist() == [1]
+
+    with pytest.raises(BadValueError, match="gather: each row must come once, but 2 rows came again"):
+        gather([output(1, 2, 3), output(3, 1)])
 
 
 @pytest.mark.parametrize("outputs", [None, []])
@@ -225,11 +224,6 @@ def test_nothing_gives_nothing(outputs: Any) -> None:
     assert gathered["index"].shape == (0,)
     assert gathered["index"].dtype == torch.int64
     assert gathered["predictions"].shape == (0, 0)
-
-
-def test_a_row_that_comes_twice_is_refused() -> None:
-    with pytest.raises(BadValueError, match="gather: each row must come once, but 2 rows came again"):
-        gather([output(1, 2, 3), output(3, 1)])
 
 
 @pytest.mark.parametrize(

@@ -90,11 +90,9 @@ EXPECTED = {
 
 def test_the_part_and_the_label_of_photos_are_known(tmp_path: Path) -> None:
     folder = made_folder(tmp_path / "photos")
-
     assert known(duplicates(network(), folder)) == EXPECTED
 
     data = ImageDataModule(str(folder), size=64, batch_size=4, num_workers=1, verbose=False)
-
     assert known(duplicates(network(), data)) == EXPECTED
 
 

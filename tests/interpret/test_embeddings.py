@@ -35,7 +35,6 @@ def test_the_best_and_the_worst_item_are_at_the_ends(module: CollabModule) -> No
 
 def test_biases_and_factors_are_the_modules_in_the_order_of_the_vocabulary(module: CollabModule) -> None:
     bias = item_bias(module).set_index("film")
-
     net: Any = module.net
     place = module.item.vocabulary.index(5) + 1
     assert bias.loc[5, "bias"] == pytest.approx(net.items.weight[place, -1].item())
@@ -43,7 +42,6 @@ def test_biases_and_factors_are_the_modules_in_the_order_of_the_vocabulary(modul
     assert bias.loc[5, "num_pairs"] == (made_ratings()["film"] == 5).sum()
 
     factors = item_factors(module)
-
     assert factors["film"].tolist() == list(module.item.vocabulary)
     expected = net.items.weight[1:, :-1].detach().numpy()
     np.testing.assert_array_equal(factors.filter(like="factor_"), expected)
@@ -100,9 +98,15 @@ def test_any_category_of_a_table_is_read_in_the_same_way() -> None:
     assert list(pca(found, 2)) == ["job", "axis_1", "axis_2"]
 
 
-def test_a_column_that_is_no_category_is_refused() -> None:
+def test_what_has_no_embeddings_or_axes_is_refused() -> None:
     with pytest.raises(UnknownNameError, match=r"no category named 'fim'\. Choices: film"):
         embedding_frame(CollabModule(ratings_data().schema, factors=2), "fim")
+
+    with pytest.raises(BadTypeError, match="a module with embeddings is needed, got str"):
+        embedding_frame("best.ckpt", "who")  # type: ignore[arg-type]
+
+    with pytest.raises(BadTypeError, match="a frame of factors is needed, got ndarray"):
+        pca(np.zeros((3, 3)))
 
 
 def test_axes_of_something_else_are_refused(module: CollabModule) -> None:
@@ -116,13 +120,3 @@ def test_axes_of_something_else_are_refused(module: CollabModule) -> None:
 def test_what_is_no_module_of_ratings_is_refused(read: Callable[[Any], pd.DataFrame]) -> None:
     with pytest.raises(BadTypeError, match=f"{read.__name__}: a CollabModule is needed, got str"):
         read("best.ckpt")
-
-
-def test_what_has_no_embeddings_is_refused() -> None:
-    with pytest.raises(BadTypeError, match="a module with embeddings is needed, got str"):
-        embedding_frame("best.ckpt", "who")  # type: ignore[arg-type]
-
-
-def test_axes_of_an_array_are_refused() -> None:
-    with pytest.raises(BadTypeError, match="a frame of factors is needed, got ndarray"):
-        pca(np.zeros((3, 3)))

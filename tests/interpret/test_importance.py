@@ -255,10 +255,17 @@ def test_the_module_is_left_as_it_was() -> None:
     assert module.training
 
 
-def test_a_model_of_images_alone_is_refused() -> None:
+def test_images_folds_and_metrics_that_do_not_fit_are_refused() -> None:
     pair = Pair(VisionModule, "binary")
     with pytest.raises(BadTypeError, match="importance: the model must read columns of a table"):
         importance(pair.module(pair.data().schema), make_frame())
+
+    with pytest.raises(BadValueError, match="importance: fold must have a number for each of 30 rows, got 29"):
+        importance(trained("binary")[2], make_frame(30), fold=np.zeros(29, np.int64))
+
+    frame = make_frame(30).query("paid == 'yes'")
+    with pytest.raises(BadValueError, match="importance: auroc is nan on these rows"):
+        importance(trained("binary")[2], frame, metric="auroc")
 
 
 @pytest.mark.parametrize(
@@ -274,14 +281,3 @@ def test_a_model_of_images_alone_is_refused() -> None:
 def test_what_cannot_be_is_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises((BadValueError, UnknownNameError), match=f"importance: .*{message}"):
         importance(trained("binary")[2], make_frame(30), **settings)
-
-
-def test_folds_of_other_rows_are_refused() -> None:
-    with pytest.raises(BadValueError, match="importance: fold must have a number for each of 30 rows, got 29"):
-        importance(trained("binary")[2], make_frame(30), fold=np.zeros(29, np.int64))
-
-
-def test_a_metric_that_these_rows_do_not_define_is_refused() -> None:
-    frame = make_frame(30).query("paid == 'yes'")
-    with pytest.raises(BadValueError, match="importance: auroc is nan on these rows"):
-        importance(trained("binary")[2], frame, metric="auroc")

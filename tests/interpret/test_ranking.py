@@ -72,11 +72,16 @@ def test_more_places_than_items_find_everything() -> None:
     assert ranking_metrics(CollabModule(data.schema, factors=2), data, 100)["recall@100"] == 1
 
 
-def test_held_out_pairs_of_the_unknown_are_refused() -> None:
+def test_what_cannot_be_ranked_is_refused() -> None:
     data = ratings_data(test=made_ratings().assign(who=-1))
-
     with pytest.raises(BadValueError, match="no test pair has a known user and item"):
         ranking_metrics(CollabModule(data.schema, factors=2), data, part="test")
+
+    data = ratings_data(split=None)
+    with pytest.raises(BadValueError, match="there is no val split, only train"):
+        ranking_metrics(CollabModule(data.schema), data)
+    with pytest.raises(BadTypeError, match="ranking_metrics: a CollabModule is needed, got str"):
+        ranking_metrics("best.ckpt", data)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("settings", [{"k": 0}, {"max_users": 0}])
@@ -85,12 +90,3 @@ def test_counts_of_none_are_refused(settings: dict[str, Any]) -> None:
 
     with pytest.raises(BadValueError, match="must be at least 1, got 0"):
         ranking_metrics(CollabModule(data.schema, factors=2), data, **settings)
-
-
-def test_a_part_or_module_that_is_none_is_refused() -> None:
-    data = ratings_data(split=None)
-
-    with pytest.raises(BadValueError, match="there is no val split, only train"):
-        ranking_metrics(CollabModule(data.schema), data)
-    with pytest.raises(BadTypeError, match="ranking_metrics: a CollabModule is needed, got str"):
-        ranking_metrics("best.ckpt", data)  # type: ignore[arg-type]

@@ -30,12 +30,11 @@ def module(quick_trainer: MakeTrainer) -> CollabModule:
     return trained(quick_trainer(max_epochs=10))
 
 
-def test_nothing_is_recommended_that_the_user_has_rated(module: CollabModule) -> None:
+def test_nothing_is_recommended_that_the_user_has_rated_whose_id_may_be_text(module: CollabModule) -> None:
     known = set(made_ratings().query("who == 105")["film"])
-
     found = recommend(module, 105, 100)
-
     assert set(found["film"]) == set(module.item.vocabulary) - known
+    pd.testing.assert_frame_equal(recommend(module, "105"), recommend(module, 105))
 
 
 def test_predictions_are_those_of_a_predictor_and_the_best_come_first(module: CollabModule, tmp_path: Path) -> None:
@@ -49,10 +48,6 @@ def test_predictions_are_those_of_a_predictor_and_the_best_come_first(module: Co
     assert found["film"].tolist() == expected["film"].tolist()
     np.testing.assert_allclose(found["prediction"], expected["prediction"], rtol=1e-6)
     assert found["title"].tolist() == [f"Film No. {film}" for film in found["film"]]
-
-
-def test_a_users_id_may_come_as_text(module: CollabModule) -> None:
-    pd.testing.assert_frame_equal(recommend(module, "105"), recommend(module, 105))
 
 
 def test_ids_that_no_float_holds_are_found_as_numbers_and_as_text(tmp_path: Path) -> None:
@@ -116,12 +111,14 @@ def test_similar_items_have_the_highest_cosine(module: CollabModule) -> None:
     np.testing.assert_allclose(found["similarity"], cosine, rtol=1e-4)
 
 
-def test_items_of_few_pairs_are_like_none(module: CollabModule) -> None:
+def test_items_of_few_pairs_are_like_none_and_may_be_left_out(module: CollabModule) -> None:
     counts = made_ratings()["film"].value_counts()
-
     found = similar_items(module, 3, 100, min_pairs=18)
-
     assert set(found["film"]) == set(counts[counts >= 18].index) - {3}
+
+    counts = item_factors(module).set_index("film")["num_pairs"]
+    named = recommend(module, 105, 100, exclude_seen=False, min_pairs=int(counts.median()))["film"]
+    assert set(named) == set(counts[counts >= counts.median()].index)
 
 
 def test_an_unknown_item_is_refused(module: CollabModule) -> None:
@@ -133,14 +130,6 @@ def test_an_unknown_item_is_refused(module: CollabModule) -> None:
 def test_a_number_of_items_that_is_none_is_refused(module: CollabModule, k: Any, error: type[Exception]) -> None:
     with pytest.raises(error, match="recommend: k must be"):
         recommend(module, 105, k)
-
-
-def test_items_of_few_pairs_may_be_left_out(module: CollabModule) -> None:
-    counts = item_factors(module).set_index("film")["num_pairs"]
-
-    named = recommend(module, 105, 100, exclude_seen=False, min_pairs=int(counts.median()))["film"]
-
-    assert set(named) == set(counts[counts >= counts.median()].index)
 
 
 @pytest.mark.parametrize("user", ["bob", None, float("nan"), [100], {}])

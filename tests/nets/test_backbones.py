@@ -92,12 +92,10 @@ def test_a_vision_transformer_pools_by_itself_and_takes_other_sizes(size: tuple[
 
 def test_sizes_that_a_network_does_not_take_are_a_sentence() -> None:
     body = make_body("mixer_s32_224", weights=None)
-
     with pytest.raises(BadValueError, match=r"takes no images of 64 x 64 pixels \(Input height.*\)"):
         body.feature_shape((64, 64))
 
     body = make_body("alexnet", weights=None)
-
     with pytest.raises(BadValueError, match=r"takes no images of 16 x 16 pixels \(.*\)"):
         body.feature_shape((16, 16))
 

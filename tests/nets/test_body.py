@@ -42,13 +42,10 @@ class Answers(nn.Module):
 
 def test_channels_come_first_tokens_are_averaged_and_vectors_stay() -> None:
     maps = torch.randn(1, 2, 3, 5)
-
     features = Body(Answers(maps), channels_first=False)(torch.zeros(1, 3, 8, 8))
-
     assert torch.equal(features, maps.permute(0, 3, 1, 2))
 
     tokens, vectors = torch.randn(1, 7, 5), torch.randn(1, 5)
-
     assert torch.equal(as_body(Answers(tokens))(torch.zeros(1)), tokens.mean(dim=1))
     assert torch.equal(as_body(Answers(vectors))(torch.zeros(1)), vectors)
 

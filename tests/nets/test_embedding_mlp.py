@@ -56,7 +56,6 @@ def net(request: pytest.FixtureRequest) -> EmbeddingMLP:
 def test_every_parameter_gets_a_finite_gradient_and_is_in_one_group(net: EmbeddingMLP) -> None:
     logits = net(*batch(64))
     logits.square().sum().backward()
-
     assert logits.shape == (64, 3)
     for name, parameter in net.named_parameters():
         assert parameter.grad is not None, name
@@ -64,11 +63,8 @@ def test_every_parameter_gets_a_finite_gradient_and_is_in_one_group(net: Embeddi
         assert (parameter.grad != 0).any(), name
 
     parts = {"embeddings": net.embeddings, "layers": net.layers, "head": net.head}
-
     check_groups([LayerGroup(name, (part,)) for name, part in parts.items()], net)
-
     net(*batch(1)).sum().backward()
-
     assert net.head.weight.grad is not None
 
 
@@ -81,7 +77,6 @@ def test_answers_are_alike_alone_among_others_from_copies_and_in_bfloat16(
 
     numbers, codes = batch(8)
     net.eval()
-
     torch.testing.assert_close(net(numbers, codes)[3:4], net(numbers[3:4], codes[3:4]))
 
     inputs, copied = batch(), pickle.loads(pickle.dumps(net))
@@ -89,9 +84,7 @@ def test_answers_are_alike_alone_among_others_from_copies_and_in_bfloat16(
     for parameter in fresh.parameters():
         nn.init.zeros_(parameter)
     fresh.load_state_dict(net.state_dict())
-
     expected = net.eval()(*inputs)
-
     assert torch.equal(copied.eval()(*inputs), expected)
     assert torch.equal(fresh.eval()(*inputs), expected)
 
@@ -99,7 +92,6 @@ def test_answers_are_alike_alone_among_others_from_copies_and_in_bfloat16(
     net.eval()
     with torch.autocast("cpu", dtype=torch.bfloat16):
         low = net(*inputs)
-
     torch.testing.assert_close(low.float(), net(*inputs), atol=0.05, rtol=0.05)
 
 
@@ -122,17 +114,14 @@ def test_a_seed_repeats_the_start() -> None:
 
 def test_categories_or_numbers_alone_are_enough() -> None:
     assert EmbeddingMLP([3], 0, 1, numbers=piecewise)(*batch(4, numbers=0, categories=1)).shape == (4, 1)
-
     assert EmbeddingMLP([], 2, 1)(*batch(4, categories=0)).shape == (4, 1)
 
 
 def test_layers_follow_fastais_order_each_with_its_own_dropout() -> None:
     net = EmbeddingMLP([], 2, 1, widths=(8,), dropout=0.1)
-
     assert [type(layer).__name__ for layer in net.layers] == ["Linear", "ReLU", "BatchNorm1d", "Dropout"]
 
     net = EmbeddingMLP([], 2, 1, widths=(8, 8, 8), dropout=[0.1, 0.0, 0.3])
-
     assert [layer.p for layer in net.layers if isinstance(layer, Dropout)] == [0.1, 0.3]
 
 

@@ -31,26 +31,20 @@ def test_rows_start_at_length_one_and_those_of_code_0_at_zero() -> None:
 
 def test_columns_share_tables_with_the_values_and_gradients_of_torchs_lookup() -> None:
     embeddings, codes = Embeddings(CARDINALITIES, WIDTHS).eval(), codes_of()
-
     result = embeddings(codes)
-
     assert [tuple(table.shape) for table in embeddings.tables] == [(10, 2), (7, 4), (9, 3)]
     each = [functional.embedding(codes[:, column], embeddings.table(column)) for column in range(len(WIDTHS))]
     assert torch.equal(result, torch.cat(each, dim=1))
 
     upstream = torch.randn(len(codes), sum(WIDTHS))
-
     gradients = torch.autograd.grad(embeddings(codes), [*embeddings.parameters()], upstream)
-
     expected = torch.autograd.grad(torch.cat(each, dim=1), [*embeddings.parameters()], upstream)
     for found, wanted in zip(gradients, expected, strict=True):
         torch.testing.assert_close(found, wanted)
 
     old = {f"tables.{column}.weight": embeddings.table(column).detach().clone() for column in range(len(WIDTHS))}
     fresh = Embeddings(CARDINALITIES, WIDTHS).eval()
-
     fresh.load_state_dict(old)
-
     assert torch.equal(fresh(codes), embeddings(codes))
 
 

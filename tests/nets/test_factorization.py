@@ -41,16 +41,12 @@ def test_factors_begin_small_and_biases_at_nought() -> None:
 
 def test_the_unknown_row_is_the_mean_of_the_others_once_training_stops_and_not_before() -> None:
     net = filled(EmbeddingDotBias([4, 5], factors=3))
-
     net.eval()
-
     torch.testing.assert_close(net.users.weight[0], net.users.weight[1:].mean(dim=0))
     torch.testing.assert_close(net.items.weight[0], net.items.weight[1:].mean(dim=0))
 
     before = net.users.weight[0].clone()
-
     net.train()
-
     assert torch.equal(net.users.weight[0], before)
 
 

@@ -21,7 +21,6 @@ def shapes(head: nn.Module) -> dict[str, tuple[int, ...]]:
 
 def test_the_default_head_is_fastais_and_begins_as_it() -> None:
     head = make_head(512, 10)
-
     assert shapes(head) == FASTAI_SHAPES
     assert [name for name, _ in head.named_parameters() if name.endswith("bias")] == ["2.bias", "6.bias"]
     kinds = [_ConcatPool, nn.Identity, BatchNorm1d, nn.Dropout, nn.Linear, nn.ReLU, BatchNorm1d, nn.Dropout, nn.Linear]

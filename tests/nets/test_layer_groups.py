@@ -21,15 +21,12 @@ class Net(nn.Module):
 
 def test_a_group_gives_each_parameter_once_in_order_and_is_frozen() -> None:
     net = Net()
-
     group = LayerGroup("all", (net.body, net, net.head))
-
     assert [id(parameter) for parameter in group] == [id(parameter) for parameter in net.parameters()]
     assert len(group) == 4
     assert list(group.parameters()) == list(group)
 
     group = LayerGroup("activation", (nn.ReLU(),))
-
     assert len(group) == 0
     assert group
 
@@ -39,23 +36,18 @@ def test_a_group_gives_each_parameter_once_in_order_and_is_frozen() -> None:
 
 def test_groups_that_cover_the_module_pass_also_with_a_tied_parameter() -> None:
     net = Net()
-
     check_groups([LayerGroup("body", (net.body,)), LayerGroup("head", (net.head,))], net)
-
     net.head.weight = nn.Parameter(net.body.weight[:1].detach().clone())
     net.body.bias = net.head.bias
-
     check_groups([LayerGroup("all", (net,))], net)
 
 
 def test_groups_that_do_not_hold_every_parameter_once_are_refused() -> None:
     net = Net()
-
     with pytest.raises(BadValueError, match=r"2 parameters in no layer group: head\.weight, head\.bias"):
         check_groups([LayerGroup("body", (net.body,))], net)
 
     groups = [LayerGroup("all", (net,)), LayerGroup("head", (net.head,))]
-
     with pytest.raises(BadValueError, match=r"2 parameters in several layer groups: head\.weight, head\.bias"):
         check_groups(groups, net)
 
@@ -102,19 +94,16 @@ def test_equal_parts_make_equal_runs(num_runs: int, parts_a_run: int) -> None:
 
 def test_parts_are_layers_with_weights_or_whole_stages() -> None:
     net = nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.LayerNorm(2), nn.Linear(2, 2))
-
     assert _depth(net) == 2
     assert parts_of(net, 2) == [net[0], net[2], net[3]]
 
     stages = [nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2)) for _ in range(3)]
     net = nn.Sequential(*stages)
-
     assert parts_of(net, 3) == stages
     assert len(parts_of(net, 4)) > 3
 
     layers = [nn.Linear(2, 2) for _ in range(10)]
     net = nn.Sequential(nn.Linear(2, 2), nn.Sequential(*layers))
-
     assert parts_of(net, 2) == [net[0], *layers]
 
 

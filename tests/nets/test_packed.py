@@ -138,13 +138,11 @@ def test_tables_of_numbers_or_of_categories_alone_are_answered() -> None:
 
 def test_embeddings_of_many_values_are_narrow_and_own_ones_no_wider_than_a_number() -> None:
     net = PackedNet([1_000_001, 10], [], 1)
-
     assert [net.embeddings.categories.table(column).shape[1] for column in (0, 1)] == [9, 6]
 
     (own,), (shared,) = (
         PackedNet([900], [], 1, own_inputs=each).embeddings.categories.tables for each in (True, False)
     )
-
     assert (own.shape[1], shared.shape[1]) == (4 * 8, 72)
 
 

@@ -215,5 +215,4 @@ def test_real_photos_are_recognized_and_best_with_the_statistics_of_the_weights(
 
 def test_a_package_that_is_absent_or_holds_no_weights_has_no_file() -> None:
     assert packaged_weights("no_such_package") is None
-
     assert packaged_weights("json") is None

@@ -61,14 +61,17 @@ def test_labels_may_be_left_out_and_long_ones_are_cut() -> None:
     assert r"costs \$5 or \$6" in texts
 
 
-def test_a_frame_without_the_axes_is_refused() -> None:
+def test_what_cannot_be_drawn_is_refused() -> None:
     with pytest.raises(BadTypeError, match="the frame lacks 'axis_4'"):
         embedding_map(crowd(), axes=(1, 4))
 
-
-def test_a_negative_number_of_labels_is_refused() -> None:
     with pytest.raises(BadValueError, match="max_labels must be at least 0, got -1"):
         embedding_map(crowd(), max_labels=-1)
+
+    with pytest.raises(BadTypeError, match="the frame lacks 'bias'"):
+        bias_bars(crowd())
+    with pytest.raises(BadValueError, match="k must be at least 1, got 0"):
+        bias_bars(pd.DataFrame({"film": [1], "bias": [0.5]}), 0)
 
 
 def test_bars_are_the_lowest_and_the_highest_in_order() -> None:
@@ -86,13 +89,6 @@ def test_few_rows_are_all_drawn_without_a_gap() -> None:
     plane = bias_bars(pd.DataFrame({"film": [1, 2, 3], "bias": [0.1, 0.2, 0.3]}), 3).axes[0]
 
     assert np.diff([bar.get_y() for bar in plane.patches]).tolist() == [1, 1]  # type: ignore[attr-defined]
-
-
-def test_bars_of_nothing_are_refused() -> None:
-    with pytest.raises(BadTypeError, match="the frame lacks 'bias'"):
-        bias_bars(crowd())
-    with pytest.raises(BadValueError, match="k must be at least 1, got 0"):
-        bias_bars(pd.DataFrame({"film": [1], "bias": [0.5]}), 0)
 
 
 @pytest.mark.parametrize("label", ["電影 Heat", "Tom &\nJerry\t2", "Cost: 5 $ or $x^2$", "🎬 " * 30, "\x07bell", ""])

@@ -12,18 +12,15 @@ def test_letters_of_many_scripts_are_kept_and_those_of_none_become_squares() -> 
     assert drawable("a\U0010fffdb") == f"a{NO_GLYPH}b"
 
 
-def test_a_title_takes_one_line() -> None:
+def test_a_title_takes_one_line_and_a_long_label_is_cut() -> None:
     assert drawable(" one\n\ttwo ") == "one two"
+    assert short("x" * 100) == "x" * 27 + "…"
 
 
 def test_only_installed_fonts_are_named() -> None:
     installed = {font.name for font in fontManager.ttflist}
 
     assert set(font_families()[1:]) <= installed
-
-
-def test_a_long_label_is_cut() -> None:
-    assert short("x" * 100) == "x" * 27 + "…"
 
 
 def test_of_many_labels_every_nth_is_written() -> None:

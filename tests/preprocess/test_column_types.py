@@ -259,9 +259,19 @@ def test_a_choice_that_cannot_be_followed_is_refused(choices: Any, error: type[E
         infer(FEW, **choices)
 
 
-def test_a_target_that_is_not_there_is_refused() -> None:
+def test_columns_that_are_not_there_or_not_as_told_are_refused() -> None:
     with pytest.raises(MissingColumnsError, match=r"lacks 1 column: 'pay' \(did you mean 'Pay'\?\)"):
         infer_kinds(pd.DataFrame({"Pay": [1]}), target=["pay"])
+
+    with pytest.raises(BadTypeError, match=r"'x' must hold numbers, got dates. When fitting pass dates=\['x'\]"):
+        infer(pd.date_range("2020", periods=N), continuous=["x"])
+
+    values = np.array(["20000-01-01"] * N, dtype="datetime64[s]")
+    with pytest.raises(BadValueError, match=r"'x' holds dates outside the years 1 to 9999. Correct them"):
+        infer(values)
+
+    with pytest.raises(BadValueError, match="'x' holds text that is not valid Unicode"):
+        infer(objects("a", "\ud800"))
 
 
 @pytest.mark.parametrize(
@@ -310,23 +320,6 @@ def test_values_that_no_network_reads_are_refused(values: Any, message: str) -> 
 def test_text_that_does_not_parse_is_counted_and_shown(values: Any, choice: str, message: str) -> None:
     with pytest.raises(BadValueError, match=message):
         infer(values, **{choice: ["x"]})
-
-
-def test_dates_forced_to_be_numbers_are_refused() -> None:
-    with pytest.raises(BadTypeError, match=r"'x' must hold numbers, got dates. When fitting pass dates=\['x'\]"):
-        infer(pd.date_range("2020", periods=N), continuous=["x"])
-
-
-def test_dates_outside_the_calendar_are_refused() -> None:
-    values = np.array(["20000-01-01"] * N, dtype="datetime64[s]")
-
-    with pytest.raises(BadValueError, match=r"'x' holds dates outside the years 1 to 9999. Correct them"):
-        infer(values)
-
-
-def test_text_that_is_not_unicode_is_refused() -> None:
-    with pytest.raises(BadValueError, match="'x' holds text that is not valid Unicode"):
-        infer(objects("a", "\ud800"))
 
 
 @pytest.mark.parametrize(

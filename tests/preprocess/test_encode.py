@@ -93,14 +93,11 @@ def test_a_frame_without_rows_gives_arrays_without_rows(features: Features) -> N
 def test_the_frame_is_left_as_it_is_and_other_columns_order_and_index_do_not_matter(features: Features) -> None:
     frame = mixed_table()
     other = frame[frame.columns[::-1]].assign(extra=[[]] * len(frame)).set_index(pd.Index(["a"] * len(frame)))
-
     assert_array_equal(to_arrays(features, other)[0], to_arrays(features, frame)[0])
 
     frame = mixed_table()
     before = frame.copy(deep=True)
-
     to_arrays(features, frame)
-
     pd.testing.assert_frame_equal(frame, before)
 
 
@@ -217,11 +214,9 @@ def test_a_column_that_comes_twice_is_refused_only_where_it_is_needed(features: 
         to_arrays(features, pd.concat([frame, frame["size"]], axis=1))
 
 
-def test_names_that_are_not_text_are_refused_where_columns_are_missing(features: Features) -> None:
+def test_what_is_no_frame_or_lacks_columns_beside_names_of_no_text_is_refused(features: Features) -> None:
     with pytest.raises(BadTypeError, match=r"column names must be text, got 0 \(int\)"):
         to_arrays(features, pd.DataFrame([[1, 2]]))
 
-
-def test_what_is_no_frame_is_refused(features: Features) -> None:
     with pytest.raises(BadTypeError, match="must be a pandas DataFrame, got ndarray"):
         to_arrays(features, np.zeros((2, 2)))  # what the test is about

@@ -200,7 +200,6 @@ def test_numbers_against_a_text_vocabulary_are_refused_and_never_unseen() -> Non
 
 def test_text_and_dates_against_a_vocabulary_of_numbers_are_refused() -> None:
     step = Categorify(["x"]).fit(pd.DataFrame({"x": [1, 2]}))
-
     with pytest.raises(
         BadTypeError, match=r"must hold numbers, got text that does not read as one: 1 value, first 'b'"
     ):
@@ -261,15 +260,11 @@ def test_the_first_and_the_last_day_of_the_calendar_have_parts() -> None:
         assert all(parts[name][row].item() == one[name.removeprefix("when_")] for name in parts)
 
 
-def test_parts_that_do_not_vary_in_training_are_dropped() -> None:
+def test_parts_that_do_not_vary_in_training_are_dropped_but_for_the_elapsed_seconds() -> None:
     step = Dates(["sold"]).fit(pd.DataFrame({"sold": ["2020-03-03", "2020-03-04"]}))
-
     assert tuple(step.names_["sold"]) == ("day", "weekday", "day_of_year", "elapsed")
 
-
-def test_a_date_that_never_changes_keeps_its_elapsed_seconds() -> None:
     step = Dates(["sold"]).fit(pd.DataFrame({"sold": ["2020-03-03"] * 3}))
-
     assert tuple(step.names_["sold"]) == ("elapsed",)
 
 

@@ -68,14 +68,10 @@ def test_arrays_side_by_side_each_get_their_columns_of_the_gradient() -> None:
 
 def test_an_array_on_the_left_is_part_of_the_expression_and_a_second_backward_forgets_the_first() -> None:
     a = Value(A)
-
     (B * a).sum().backward()
-
     np.testing.assert_array_equal(a.grad, B)
 
     a = Value(A)
-
     for _ in range(2):
         (a * 3.0).sum().backward()
-
     np.testing.assert_array_equal(a.grad, np.full_like(A, 3.0))

@@ -67,10 +67,12 @@ def test_a_network_by_hand_has_the_gradients_of_the_tape() -> None:
         np.testing.assert_allclose(one, param.grad, rtol=1e-10, atol=1e-14)
 
 
-def test_images_become_rows_and_back() -> None:
+def test_images_become_rows_and_back_also_a_single_one() -> None:
     layer, x = Flatten(), RANDOM.normal(size=(2, 3, 4, 5))
-
     np.testing.assert_array_equal(layer.backward(layer.forward(x)), x)
+
+    net = image_net(1, 8, 10, np.random.default_rng(0))
+    assert net.backward(net.forward(np.zeros((1, 1, 8, 8)))).shape == (1, 1, 8, 8)
 
 
 @pytest.mark.parametrize("shift", [0.0, 1e3, -1e5])
@@ -104,9 +106,3 @@ def test_mse_is_torchs() -> None:
 
     assert loss == pytest.approx(float(expected.detach()), rel=1e-12)
     np.testing.assert_allclose(grad, np.asarray(predictions.grad), rtol=1e-12)
-
-
-def test_a_batch_of_one_image_goes_through() -> None:
-    net = image_net(1, 8, 10, np.random.default_rng(0))
-
-    assert net.backward(net.forward(np.zeros((1, 1, 8, 8)))).shape == (1, 1, 8, 8)

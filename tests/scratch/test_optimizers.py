@@ -103,9 +103,7 @@ def test_a_hundred_steps_are_those_of_the_modules(
 
 def test_the_lessons_momentum_is_torchs_at_a_tenth_of_the_rate_until_beta_changes() -> None:
     lesson, torchs = Momentum([Value(START.copy())], 0.1), TorchMomentum([Value(START.copy())], 0.1 * (1 - 0.9))
-
     np.testing.assert_allclose(ours(lesson, scheduled=False), ours(torchs, scheduled=False), rtol=1e-11)
-
     assert np.abs(ours(lesson) - ours(torchs)).max() > 0.01
 
 

@@ -57,7 +57,6 @@ def test_every_input_has_a_field_with_a_label() -> None:
 
 def test_names_and_values_are_never_markup_and_nothing_is_loaded_from_elsewhere() -> None:
     text = page(evil(), "nonce")
-
     elements = Elements(text)
     assert len(elements.all("script")) == 1
     assert not elements.all("img")

@@ -129,7 +129,6 @@ def test_numbers_too_close_for_float32_are_refused_and_years_are_not() -> None:
         BadValueError, match=r"varies by 1\.12 around 1\.6e\+09, finer than float32 can resolve\. Subtract"
     ):
         labels.as_floats(pd.Series(1.6e9 + np.arange(4)), "y")
-
     assert labels.as_floats(pd.Series([2019, 2020]), "y").tolist() == [2019, 2020]
 
 

@@ -29,19 +29,15 @@ def test_answers_are_fastais_scaled_sigmoid() -> None:
 
 def test_the_loss_is_the_mean_squared_error_of_the_points_that_are_there() -> None:
     logits, target = far_away()
-
     expected = functional.mse_loss(TASK.activate(logits), target, reduction="none").mean(dim=1)
-
     torch.testing.assert_close(TASK.loss(logits, target), expected)
 
     logits, target = far_away()
     target[1, 2:] = torch.nan
     target[2] = torch.nan
     logits.requires_grad_()
-
     losses = TASK.loss(logits, target)
     losses.sum().backward()  # type: ignore[no-untyped-call]  # torch
-
     assert losses.isfinite().all()
     assert losses[2] == 0
     assert logits.grad is not None
@@ -78,12 +74,10 @@ def test_answers_without_a_view_stay_as_they_are() -> None:
 def test_the_distance_counts_the_points_that_are_there() -> None:
     metrics = TASK.metrics()
     metrics.update(torch.zeros(2, 4), torch.tensor([[0.3, 0.4, torch.nan, torch.nan], [0.0, 1.0, 0.0, 0.0]]))
-
     assert metrics.compute()["distance"].item() == pytest.approx((0.5 + 1 + 0) / 3)
 
     metrics = TASK.metrics()
     metrics.update(torch.zeros(1, 4), torch.full((1, 4), torch.nan))
-
     assert metrics.compute()["distance"].isnan()
 
 

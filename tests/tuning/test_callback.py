@@ -202,12 +202,10 @@ def test_a_scheduler_of_the_users_own_is_refused(quick_trainer: MakeTrainer) -> 
         quick_trainer(callbacks=[FindLR()]).fit(WithScheduler(), make_loader())
 
 
-def test_an_unknown_way_lists_the_choices() -> None:
+def test_an_unknown_way_and_a_sweep_too_short_are_refused() -> None:
     with pytest.raises(UnknownNameError, match=r"FindLR: no way named .valleys.\. Choices: valley"):
         FindLR("valleys")  # type: ignore[arg-type]
 
-
-def test_a_sweep_too_short_to_read_is_refused() -> None:
     with pytest.raises(BadValueError, match="FindLR: num_steps must be at least 20, got 19"):
         FindLR(num_steps=19)
 

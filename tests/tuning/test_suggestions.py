@@ -26,19 +26,12 @@ def test_suggestions_equal_fastai_on_the_recorded_curve(way: str) -> None:
     assert WAYS[way](lrs, losses) == pytest.approx(FINDER["suggestions"][way], rel=1e-5)
 
 
-def test_the_usable_part_leaves_out_the_first_tenth_and_the_last_five() -> None:
+def test_the_usable_part_leaves_out_the_ends_and_what_is_no_number() -> None:
     lrs, losses = suggestions.usable(range(1, 101), range(100), 100)
-
     assert (lrs[0], lrs[-1], losses[0], losses[-1]) == (11, 95, 10, 94)
 
-
-def test_the_usable_part_ends_before_the_first_loss_that_is_no_number() -> None:
     losses = [1.0] * 30 + [math.nan] + [1.0] * 69
-
     assert len(suggestions.usable(range(100), losses, 100)[1]) == 20
-
-
-def test_a_sweep_that_stopped_early_is_read_up_to_its_end() -> None:
     assert len(suggestions.usable(range(40), [1.0] * 40, 100)[1]) == 25
 
 
@@ -62,21 +55,14 @@ def test_a_curve_that_never_falls_still_has_an_answer(subtests: pytest.Subtests)
             assert lrs[0] / 10 <= EVERY_WAY[way](lrs, losses) <= lrs[-1]
 
 
-def test_lowest_sees_no_lag_where_the_smoothed_minimum_does() -> None:
+def test_lowest_sees_no_lag_and_is_misled_by_no_lucky_or_high_loss() -> None:
     lrs = [10 ** (place / 10 - 7) for place in range(80)]
     raw = [2.0 if place < 30 else abs(place - 50) / 10 for place in range(80)]
-
     assert suggestions.lowest(lrs, raw) == pytest.approx(lrs[50])
 
-
-def test_lowest_is_not_misled_by_one_lucky_batch() -> None:
     losses = [3.0 - place / 20 for place in range(40)] + [1.0 + place / 5 for place in range(20)]
     losses[15] = 1.0
-
     assert 37 <= suggestions.lowest([float(place) for place in range(60)], losses) <= 41
 
-
-def test_lowest_takes_losses_above_the_first_ones_for_those() -> None:
     losses = [2.0] * 10 + [1.0] * 5 + [1e30] * 5
-
     assert 10 <= suggestions.lowest([float(place) for place in range(20)], losses) <= 14

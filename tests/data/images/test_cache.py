@@ -66,12 +66,10 @@ def test_what_an_interrupted_writer_left_or_nonsense_is_not_read(tmp_path: Path)
     with (cache.folder / "pixels.bin").open("r+b") as file:
         file.seek(2 * cache.slot_bytes + 100)
         file.write(bytes(50))
-
     assert folder_cache(tmp_path).get(2, 5) is None
 
     cache = folder_cache(tmp_path)
     np.array([(5, 0, 60_000, 60_000, 0)] * 5, ENTRY).tofile(cache.folder / "entries.bin")
-
     assert folder_cache(tmp_path).get(2, 5) is None
 
 

@@ -126,11 +126,8 @@ def test_arrays_of_grey_or_with_alpha_become_rgb(shape: tuple[int, ...]) -> None
     assert read_image(np.full(shape, 7, dtype=np.uint8)).tolist() == np.full((4, 5, 3), 7).tolist()
 
 
-def test_a_mask_is_black_and_white() -> None:
+def test_a_mask_is_black_and_white_and_each_kind_of_source_has_its_image() -> None:
     assert read_image(np.array([[True, False]])).tolist() == [[[255] * 3, [0] * 3]]
-
-
-def test_each_kind_of_source_has_its_image() -> None:
     assert isinstance(open_image(encoded(pixels())), _StoredJpeg)
     assert isinstance(open_image(encoded(pixels(), "PNG")), StoredPil)
     assert isinstance(open_image(pixels()), StoredArray)
@@ -206,12 +203,10 @@ def test_what_is_no_jpeg_has_no_header(data: bytes) -> None:
 def test_a_frame_that_not_every_decoder_reads_is_none_and_a_cut_file_not_whole() -> None:
     data = encoded(pixels())
     place = data.index(b"\xff\xc0")
-
     assert jpeg_header(data[:place] + b"\xff\xc3" + data[place + 2 :]) is None  # lossless
     assert jpeg_header(data[: place + 4] + b"\x0c" + data[place + 5 :]) is None  # 12 bits
 
     data = encoded(pixels())
-
     assert is_whole(data)
     assert is_whole(data + bytes(100))
     assert not is_whole(data[:-2])

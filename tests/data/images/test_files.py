@@ -95,14 +95,11 @@ def test_a_pattern_that_does_not_serve_is_a_sentence(pattern: str, sentence: str
         labels_from_names(table, pattern)
 
 
-def test_a_path_that_is_too_long_does_not_exist() -> None:
+def test_paths_too_long_or_not_utf_8_are_a_sentence() -> None:
     table = ImageTable(pd.DataFrame({"image": ["x" * 5000 + ".jpg"]}))
-
     with pytest.raises(MissingFileError, match=r"1 of 1 path in 'image' does not exist: 'xxx"):
         check_files(table)
 
-
-def test_listed_paths_that_are_not_utf_8_are_a_sentence() -> None:
     with pytest.raises(BadValueError, match=r"the list holds 1 path .* as UTF-8: 'caf\\udce9.jpg'. Rename"):
         image_table(["cat.jpg", "caf\udce9.jpg"])
 

@@ -173,10 +173,16 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     return Trained(tmp_path_factory.mktemp("points"))
 
 
-def test_a_network_learns_where_points_are(trained: Trained) -> None:
+def test_a_network_learns_where_points_are_and_its_checkpoint_is_plain_data(trained: Trained) -> None:
     distance = float(trained.trainer.callback_metrics["val/distance"])
-
     assert distance < 0.8 * trained.data.baseline()["val/distance"]
+
+    kept = torch.load(trained.path, weights_only=True)
+    assert kept["hyper_parameters"]["schema"]["target"]["task"]["name"] == "points"
+    assert VisionModule.load_from_checkpoint(trained.path).schema == trained.module.schema
+
+    with pytest.raises(BadValueError, match="points have nothing that is calibrated"):
+        Predictor(trained.path).calibrate(trained.frame)
 
 
 def test_a_checkpoint_answers_in_pixels_of_each_image(trained: Trained) -> None:
@@ -220,13 +226,6 @@ def test_a_image_that_cannot_be_read_keeps_its_row(trained: Trained) -> None:
         assert answers.iloc[1, :4].notna().all()
 
 
-def test_a_checkpoint_is_plain_data(trained: Trained) -> None:
-    kept = torch.load(trained.path, weights_only=True)
-
-    assert kept["hyper_parameters"]["schema"]["target"]["task"]["name"] == "points"
-    assert VisionModule.load_from_checkpoint(trained.path).schema == trained.module.schema
-
-
 def test_a_schema_used_again_reads_other_images(trained: Trained, tmp_path: Path) -> None:
     data = ImageDataModule(spotted(tmp_path), schema=trained.module.schema, path="file", split=None, verbose=False)
 
@@ -265,8 +264,3 @@ def test_the_shown_batch_holds_the_points(tmp_path: Path) -> None:
     for image, label in shown:
         assert label == "2 points"
         assert (image == (255, 255, 0)).all(axis=2).sum() >= 2
-
-
-def test_points_are_not_calibrated(trained: Trained) -> None:
-    with pytest.raises(BadValueError, match="points have nothing that is calibrated"):
-        Predictor(trained.path).calibrate(trained.frame)

@@ -18,9 +18,7 @@ from tests.made.ratings import made_ratings, made_titles, ratings_data, rows_of
 def test_batches_hold_codes_of_users_and_items_of_the_training_rows_and_the_rating() -> None:
     frame = made_ratings()
     data = ratings_data(frame)
-
     batch = next(iter(data.train_dataloader()))
-
     users, items = data.schema.categorical
     rows = frame.iloc[batch["index"].numpy()]
     assert np.array(users.vocabulary)[batch["categorical"][:, 0] - 1].tolist() == rows["who"].tolist()
@@ -30,22 +28,18 @@ def test_batches_hold_codes_of_users_and_items_of_the_training_rows_and_the_rati
 
     frame = made_ratings()
     unseen = frame["film"] == 7
-
     data = ratings_data(frame, split=IndexSplit(np.flatnonzero(unseen).tolist()))
-
     assert 7 not in data.schema.categorical[1].vocabulary
     assert not data.parts["val"].tensors["categorical"][data.parts["val"].rows, 1].any()
 
 
 def test_the_schema_is_of_two_categories_and_a_number_and_is_used_again() -> None:
     schema = ratings_data().schema
-
     assert [column.name for column in schema.categorical] == ["who", "film"]
     assert not schema.continuous
     assert isinstance(schema.task, Regression)
     assert schema.task.y_range == (0.75, 5.25)
     assert Schema.from_dict(schema.to_dict()) == schema
-
     assert ratings_data(made_ratings().head(60), schema=schema).schema is schema
 
     with pytest.raises(BadValueError, match=r"the schema was fitted to \['who', 'film', 'stars'\], not to"):
@@ -82,12 +76,10 @@ def test_known_pairs_are_those_of_every_part_whose_codes_are_known() -> None:
 
 def test_pairs_are_told_apart_and_the_baseline_is_the_mean_rating() -> None:
     data = ratings_data()
-
     assert data.training_pairs().shape[1] == len(data.parts["train"].rows)
     assert data.held_out_pairs().shape[1] == len(data.parts["val"].rows)
 
     train, val = (data.frame["stars"].iloc[data.parts[name].rows.numpy()] for name in ("train", "val"))
-
     assert data.baseline()["val/mae"] == pytest.approx((val - train.mean()).abs().mean(), rel=1e-5)
     assert ratings_data(rating=None).baseline() == {}
 
@@ -276,20 +268,18 @@ def test_ids_as_whole_floats_are_taken_as_whole_numbers(capsys: pytest.CaptureFi
     assert "Column 'film' holds floats that are all whole" in capsys.readouterr().out
 
 
-def test_ids_with_fractions_are_refused() -> None:
+def test_ids_with_fractions_and_test_rows_without_a_rating_are_refused() -> None:
     with pytest.raises(BadTypeError, match=r"column 'stars' must hold ids, got the number \d\.5"):
         ratings_data(user="stars", rating=None)
+
+    with pytest.raises(MissingColumnsError, match="lacks 1 column: 'stars'"):
+        ratings_data(test=made_ratings().drop(columns="stars"))
 
 
 @pytest.mark.parametrize(("column", "role"), [("who", "user"), ("film", "item")])
 def test_a_single_user_or_item_is_refused(column: str, role: str) -> None:
     with pytest.raises(BadValueError, match=f"there must be at least two {role}s, got one, 1, in column '{column}'"):
         ratings_data(made_ratings().drop_duplicates("film" if column == "who" else "who").assign(**{column: 1}))
-
-
-def test_a_test_source_needs_a_rating() -> None:
-    with pytest.raises(MissingColumnsError, match="lacks 1 column: 'stars'"):
-        ratings_data(test=made_ratings().drop(columns="stars"))
 
 
 def test_users_called_na_none_and_nan_are_users_on_request(tmp_path: Path) -> None:

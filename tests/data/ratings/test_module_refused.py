@@ -104,12 +104,10 @@ def test_ids_as_text_keep_their_zeros() -> None:
     assert ratings_data(frame).schema.categorical[0].vocabulary[0] == "00100"
 
 
-def test_ratings_that_are_all_alike_are_refused() -> None:
+def test_ratings_that_are_all_alike_and_pairs_of_no_part_are_refused() -> None:
     with pytest.raises(BadValueError, match=r"all ratings in 'stars' are 5.0.* each row means a yes, leave rating out"):
         ratings_data(made_ratings().assign(stars=5.0))
 
-
-def test_pairs_of_a_part_that_is_not_there_are_refused() -> None:
     with pytest.raises(BadValueError, match="there is no val split, only train"):
         ratings_data(split=None).held_out_pairs()
     with pytest.raises(BadValueError, match=r"there is no test split, only train, val\. Pass test= a table or file"):

@@ -48,23 +48,19 @@ def test_every_item_not_taken_has_the_same_chance() -> None:
     np.testing.assert_allclose(shares[[1, 3, 4, 6]], 0.25, atol=0.01)
 
 
-def test_of_a_user_who_took_everything_any_item_is_drawn() -> None:
+def test_users_who_took_everything_or_are_unknown_have_negatives() -> None:
     drawn = sampler_of([(1, 1), (1, 2)], 2, 2).of(np.array([1] * 50), np.arange(50), times=2, epoch=0)
-
     assert set(drawn.ravel().tolist()) == {1, 2}
+
+    drawn = sampler_of([(0, 1), (1, 0)], 1, 2).of(np.array([0, 1]), np.arange(2), times=20, epoch=0)
+    assert set(drawn[0].tolist()) == {2}
+    assert set(drawn[1].tolist()) == {1, 2}
 
 
 def test_users_who_took_everything_are_told(capsys: pytest.CaptureFixture[str]) -> None:
     ratings_data(pd.DataFrame({"who": [1, 1, 2], "film": [7, 8, 7]}), rating=None, split=None, verbose=True)
 
     assert "Note: 1 user took every item" in capsys.readouterr().out
-
-
-def test_an_unknown_user_and_unknown_items_are_no_hindrance() -> None:
-    drawn = sampler_of([(0, 1), (1, 0)], 1, 2).of(np.array([0, 1]), np.arange(2), times=20, epoch=0)
-
-    assert set(drawn[0].tolist()) == {2}
-    assert set(drawn[1].tolist()) == {1, 2}
 
 
 def test_a_row_has_the_same_negatives_in_whatever_batch_it_stands() -> None:

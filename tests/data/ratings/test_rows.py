@@ -31,12 +31,10 @@ def test_floats_that_are_no_ids_are_refused(wrong: float) -> None:
         with_whole_ids(pd.DataFrame({"who": [1.0, wrong]}), ["who"])
 
 
-def test_floats_of_32_bits_lose_digits_earlier() -> None:
+def test_ids_of_32_bit_floats_and_columns_of_gaps_are_refused() -> None:
     with pytest.raises(BadTypeError, match=r"lost their last digits, such as 1\.67772e\+07"):
         with_whole_ids(pd.DataFrame({"who": np.array([2**24, 1], np.float32)}), ["who"])
 
-
-def test_a_column_of_gaps_leaves_nothing() -> None:
     with pytest.raises(BadValueError, match="every row is without 'who'"):
         complete_rows(pd.DataFrame({"who": [None, None]}), ["who"], "drop")
 
@@ -91,15 +89,11 @@ def test_an_item_without_a_title_is_called_by_its_id(caplog: pytest.LogCaptureFi
     assert caplog.messages == ["1 item without a title, named by id."]
 
 
-def test_ids_that_are_whole_floats_on_one_side_match() -> None:
+def test_titles_match_ids_that_are_whole_floats_and_may_come_again() -> None:
     table = pd.DataFrame({"film": [7.0, 8.0, 9.0], "title": ["a", "b", "c"]})
-
     assert titles_of(ITEMS, table, "title") == ("a", "b", "c")
 
-
-def test_a_title_that_comes_again_is_one_title() -> None:
     table = pd.DataFrame({"film": [7, 7, 8, 9], "title": ["a", "a", "b", "c"]})
-
     assert titles_of(ITEMS, table, "title") == ("a", "b", "c")
 
 

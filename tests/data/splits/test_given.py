@@ -78,9 +78,17 @@ def test_rows_that_cannot_be_meant_are_refused(rows: Any, error: type[Exception]
         IndexSplit(rows)(FOUR, None, seed=0)
 
 
-def test_a_row_in_two_parts_is_refused() -> None:
+def test_rows_and_frames_that_do_not_fit_are_refused() -> None:
     with pytest.raises(BadValueError, match="1 row are both in validation and in test: 2"):
         IndexSplit([1, 2], [2])(FOUR, None, seed=0)
+
+    with pytest.raises(
+        MissingColumnsError, match=r"the frame lacks 1 column: 'x' \(did you mean 'X'\?\)\. Give the val"
+    ):
+        SourceSplit(pd.DataFrame({"X": [1]})).gather(FOUR)
+
+    with pytest.raises(BadValueError, match="SourceSplit: the frame does not hold the rows of the other sources"):
+        SourceSplit(FOUR)(FOUR, None, seed=0)
 
 
 def test_sources_of_their_own_are_read_and_follow_the_training_rows(tmp_path: Path) -> None:
@@ -109,18 +117,6 @@ def test_a_fraction_of_the_training_source_may_test_at_random_or_by_a_split() ->
     assert last(frame, codes, seed=0).test.tolist() == [8, 9]
     with pytest.raises(BadValueError, match="SourceSplit: test must draw no validation rows"):
         SourceSplit(pd.DataFrame({"x": [1, 2]}), test=TimeSplit("x", 0.2, 0.2))(frame, codes, seed=0)
-
-
-def test_a_source_that_lacks_a_column_is_refused() -> None:
-    with pytest.raises(
-        MissingColumnsError, match=r"the frame lacks 1 column: 'x' \(did you mean 'X'\?\)\. Give the val"
-    ):
-        SourceSplit(pd.DataFrame({"X": [1]})).gather(FOUR)
-
-
-def test_a_frame_that_was_not_gathered_is_refused() -> None:
-    with pytest.raises(BadValueError, match="SourceSplit: the frame does not hold the rows of the other sources"):
-        SourceSplit(FOUR)(FOUR, None, seed=0)
 
 
 @pytest.mark.parametrize(

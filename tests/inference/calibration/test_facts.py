@@ -49,32 +49,22 @@ def test_tensors_and_arrays_are_scaled_alike(temperatures: tuple[float, ...]) ->
     np.testing.assert_allclose(found.numpy(), logits / np.array(temperatures))
 
 
-def test_thresholds_answer_in_place_of_the_tasks() -> None:
+def test_thresholds_answer_in_place_of_the_tasks_one_a_label_and_exactly() -> None:
     schema = Schema(target=Target(columns=("paid",), task=Binary(), classes=("no", "yes")))
     predictions = np.array([[0.8, 0.2], [0.6, 0.4]], dtype=np.float32)
-
     answers = answer_frame(schema, predictions, calibration=Calibration(thresholds=(0.3,)))
-
     assert answers["label"].tolist() == ["no", "yes"]
     assert answer_frame(schema, predictions)["label"].tolist() == ["no", "no"]
 
-
-def test_each_label_has_its_threshold() -> None:
     schema = Schema(target=Target(columns=("t",), task=Multilabel(2), classes=("a", "b"), separator="|"))
     calibration = Calibration(thresholds=(0.1, 0.9))
-
     answers = answer_frame(schema, np.array([[0.2, 0.8], [0.05, 0.95]]), calibration=calibration)
-
     assert answers["label"].tolist() == ["a", "b"]
 
-
-def test_a_threshold_is_not_rounded_onto_the_next_probability() -> None:
     low = np.float32(0.3)
     high = np.nextafter(low, np.float32(1))
     limit = (float(low) + float(high)) / 2
-
     found = Calibration(thresholds=(limit,)).decode(Binary(), np.array([[1 - low, low], [1 - high, high]]))
-
     assert found.tolist() == [0, 1]
 
 

@@ -37,24 +37,17 @@ def scipy_temperature(task: Task, logits: Any, target: Any) -> float:
 
 
 @pytest.mark.parametrize("factor", [0.3, 1.0, 4.0])
-def test_several_classes_agree_with_scipy(factor: float) -> None:
+def test_temperatures_agree_with_scipy(factor: float) -> None:
     logits, codes = over_sure(400, 4, factor)
     task = Multiclass(4)
-
     (temperature,) = fit_temperatures(logits, codes)
-
     assert temperature == pytest.approx(scipy_temperature(task, logits, codes), rel=1e-5)
     assert temperature == pytest.approx(factor, rel=0.25)
 
-
-@pytest.mark.parametrize("factor", [0.3, 1.0, 4.0])
-def test_two_classes_agree_with_scipy(factor: float) -> None:
     plain = DRAW.normal(size=(400, 1)) * 2
     target = flags_of(plain)[:, 0]
     logits = (plain * factor).astype(np.float32)
-
     (temperature,) = fit_temperatures(logits, target)
-
     assert temperature == pytest.approx(scipy_temperature(Binary(), logits, target), rel=1e-5)
 
 
@@ -97,38 +90,31 @@ def test_very_sure_logits_do_no_harm() -> None:
         fit_temperatures(logits, np.array([0, 0, 1, 0]))
 
 
-def test_rows_that_are_all_right_have_no_best_temperature() -> None:
+def test_rows_that_are_all_right_or_no_better_than_chance_have_no_best_temperature() -> None:
     with pytest.raises(
         BadValueError, match=r"all rows are answered correctly with certainty.*Pass rows that the training"
     ):
         fit_temperatures(np.array([[9.0], [-9.0]]), np.array([1, 0]))
 
-
-def test_answers_no_better_than_chance_have_no_best_temperature() -> None:
     with pytest.raises(BadValueError, match=r"no better than chance on these rows"):
         fit_temperatures(np.array([[2.0], [-2.0]]), np.array([0, 1]))
 
 
-def test_the_calibration_error_of_several_classes_is_torchmetrics() -> None:
+def test_the_calibration_error_is_torchmetrics() -> None:
     logits, codes = over_sure(500, 4, 3.0)
     chances = torch.from_numpy(logits).softmax(1)
-
     expected = multiclass_calibration_error(chances, torch.from_numpy(codes), 4, n_bins=15, norm="l1")
-
     assert expected_calibration_error(chances.numpy(), codes) == pytest.approx(float(expected), abs=1e-6)
 
-
-def test_the_calibration_error_of_two_classes_and_of_labels_is_torchmetrics() -> None:
-    chances = DRAW.random((500, 2)).astype(np.float32)
-    target = (DRAW.random((500, 2)) < chances**2).astype(np.int64)
+    shares = DRAW.random((500, 2)).astype(np.float32)
+    target = (DRAW.random((500, 2)) < shares**2).astype(np.int64)
     wanted = [
         float(binary_calibration_error(torch.from_numpy(given), torch.from_numpy(truth), n_bins=15, norm="l1"))
-        for given, truth in ((chances[:, 1].copy(), target[:, 1].copy()), (chances.ravel(), target.ravel()))
+        for given, truth in ((shares[:, 1].copy(), target[:, 1].copy()), (shares.ravel(), target.ravel()))
     ]
-
-    two = np.stack([1 - chances[:, 1], chances[:, 1]], axis=1)
+    two = np.stack([1 - shares[:, 1], shares[:, 1]], axis=1)
     assert expected_calibration_error(two, target[:, 1]) == pytest.approx(wanted[0], abs=1e-6)
-    assert expected_calibration_error(chances, target) == pytest.approx(wanted[1], abs=1e-6)
+    assert expected_calibration_error(shares, target) == pytest.approx(wanted[1], abs=1e-6)
 
 
 def test_cross_entropy_is_the_tasks_loss() -> None:
