@@ -91,10 +91,8 @@ def importance(frame: pd.DataFrame, k: int = 20, *, title: str = "") -> Figure:
     check_whole("k", k, remedy=PASS_A_NUMBER)
     top = frame.sort_values("importance", ascending=False, kind="stable").head(k)
     figure, (axes,) = panels(0.9 + _BAR * len(top))
-    spread = top["std"].fillna(0) if "std" in top else None
-    axes.barh(
-        range(len(top)), top["importance"], xerr=spread, color=COLORS[0], error_kw={"ecolor": INK, "elinewidth": 1}
-    )
+    std, line = (top["std"].fillna(0) if "std" in top else None), {"ecolor": INK, "elinewidth": 1}
+    axes.barh(range(len(top)), top["importance"], xerr=std, color=COLORS[0], error_kw=line)
     _name_bars(axes, list(top["column"]))
     axes.axvline(0, color=INK, linewidth=0.8)
     axes.set(xlabel="how much worse the answers are\nwhen its values are shuffled", title=short(title, 60))
