@@ -1,6 +1,6 @@
 """How time and memory of each stage grow with rows, columns, values, classes, photos, pairs, and ranks; fitted exponents.
 
-    python benchmarks/scaling.py --out benchmarks/results/scaling.json --picture docs/pictures/scaling.svg
+    python benchmarks/scaling.py --out benchmarks/results/scaling.json
     python benchmarks/scaling.py --curves rows,ranks --out benchmarks/results/scaling.json    # these anew, the rest kept
 
 Each size of each curve runs in a process of its own, forked after the imports, which does all of the work once at a small
@@ -28,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 import torch
 
-from benchmarks.common import ROOT, describe_run, make_parser, run_facts, table, tell, write_text
+from benchmarks.common import ROOT, describe_run, make_parser, run_facts, table, tell
 from benchmarks.scaling_ranks import KINDS, RANK_ROWS, train
 from benchmarks.scaling_stages import CURVES, SMALL, Curve, Stages, make_rows
 
@@ -42,7 +42,6 @@ def main(words: Sequence[str] | None = None) -> None:
     known = [*CURVES, "ranks"]
     parser.add_argument("--curves", type=lambda text: text.split(","), default=known, help=f"of {', '.join(known)}")
     parser.add_argument("--folder", type=Path, help="where the data go (default: a temporary folder)")
-    parser.add_argument("--picture", type=Path, help="an SVG file for the curves")
     parser.add_argument("--rank", nargs=2, metavar=("RANKS", "KIND"), help="what a process of several ranks runs")
     options = parser.parse_args(words)
     torch.set_num_threads(1)
@@ -61,8 +60,6 @@ def main(words: Sequence[str] | None = None) -> None:
                 curves[name] = measure(CURVES[name], Path(folder))
         tell(result, f"{name} done", options.out)
     print(to_markdown(result))
-    if options.picture:
-        write_text(options.picture, picture(result))
 
 
 def measure(curve: Curve, folder: Path) -> dict[str, Any]:
@@ -228,24 +225,6 @@ def ranks_to_markdown(runs: Sequence[Mapping[str, Any]]) -> str:
         for run in runs
     ]
     return table(headers, lines)
-
-
-def picture(result: Mapping[str, Any]) -> str:
-    """The seconds of each stage over the size, a panel a curve, as SVG."""
-    from tabvision.plots.style import COLORS, legend, panels, svg_of
-
-    curves = [*result["curves"].values()]
-    figure, grid = panels(2.9 * len(curves), rows=len(curves))
-    for axes, curve in zip(grid, curves, strict=True):
-        timed = {name: stage["seconds"] for name, stage in curve["stages"].items() if "seconds" in stage}
-        for color, (name, seconds) in zip(COLORS, timed.items(), strict=False):
-            axes.loglog(
-                curve["sizes"], [max(1e-3, value) for value in seconds], "o-", ms=3, lw=1, color=color, label=name
-            )
-        axes.set_title(curve["title"])
-        axes.set_ylabel("seconds")
-        legend(axes, outside=True)
-    return svg_of(figure, "scaling")
 
 
 if __name__ == "__main__":

@@ -107,7 +107,7 @@ def limits(result: Mapping[str, Any]) -> str:
             f"{ROWS:.0e} / 1,024 blocks x 24 bytes",
             f"{ROWS / 1024 * 24 / 1e6:.0f} MB a rank, and 13 for the window",
         ),
-        ("gradients all-reduced a step, the default network", "measured", f"{sent / 1e6:.2f} MB"),
+        ("gradients all-reduced a step, the default network", "4 bytes a weight", f"{sent / 1e6:.2f} MB"),
         (
             "what a rank then sends, and receives, of 64 in a ring",
             f"2 x 63/64 x {sent / 1e6:.2f} MB",
