@@ -75,7 +75,7 @@ def test_a_resumed_run_ends_where_an_uninterrupted_one_does(
 @pytest.mark.slow
 def test_a_run_goes_on_with_more_devices_that_share_its_steps() -> None:
     whole, cut = Path("runs/whole"), Path("runs/cut")
-    words = [*TABLE, "--epochs", "30", "--micro-batches", "2"]
+    words = [*TABLE, "--epochs", "30", "--micro-batches", "2", "--no-report"]
     assert main([*words, "--out", str(whole)]) == 0
     train_and_be_killed(words, cut)
 

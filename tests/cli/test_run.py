@@ -388,7 +388,7 @@ def test_ctrl_c_ends_the_best_preset_like_any_other_fit() -> None:
 @pytest.mark.slow
 @pytest.mark.usefixtures("_nothing_to_learn")
 def test_two_processes_write_the_answers_of_all_rows() -> None:
-    command = [sys.executable, "-m", "tabvision", *BEST, "--devices", "2"]
+    command = [sys.executable, "-m", "tabvision", *BEST, "--devices", "2", "--epochs", "2", "--no-report"]
 
     done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, check=False, timeout=300)
 
