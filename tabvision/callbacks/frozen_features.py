@@ -69,8 +69,8 @@ class FrozenFeatures(Callback):
 
     Raises:
         BadTypeError: An argument is of another kind.
-        BadValueError: An argument is out of range. When a fit starts: nothing freezes the body, its BatchNorm follows the
-            data, the data are no images, or the module has no `features`.
+        BadValueError: An argument is out of range, or `folder` is a file. When a fit starts: nothing freezes the body, its
+            BatchNorm follows the data, the data are no images, or the module has no `features`.
     """
 
     @speaking()
@@ -80,6 +80,8 @@ class FrozenFeatures(Callback):
         self.views = views
         self.most_gb = most_gb
         self.folder = None if folder is None else Path(folder).expanduser()
+        if self.folder is not None and self.folder.exists() and not self.folder.is_dir():
+            raise BadValueError(f"{str(self.folder)!r} is a file, and features are kept in a folder", "Name another")
         self._kept: dict[tuple[object, ...], _Tensors] = {}
         self._is_too_large = False
 

@@ -17,7 +17,7 @@ from matplotlib.patheffects import withStroke
 from tabvision.checks import check_whole
 from tabvision.errors import BadValueError, speaking
 from tabvision.interpret.recommend import PASS_A_NUMBER
-from tabvision.plots.style import COLORS, INK, check_frame, headline, label_ticks, legend, panels, short
+from tabvision.plots.style import COLORS, INK, check_frame, label_ticks, legend, panels, set_figure_title, short
 
 _MAX_WRITTEN = 12  # classes up to which each cell holds its number
 _MAX_PANELS = 6
@@ -212,7 +212,7 @@ def residuals(frame: pd.DataFrame, *, title: str = "") -> Figure:
         histogram.set(xlabel="residual (true - predicted)", ylabel="rows")
         for axes in (cloud, histogram):
             axes.locator_params(axis="x", nbins=3)  # as long numbers as prices fit
-    headline(figure, title)
+    set_figure_title(figure, title)
     return figure
 
 
@@ -249,7 +249,7 @@ def threshold_curves(frame: pd.DataFrame, *, title: str = "") -> Figure:
         axes.set_axis_off()
     legend(grid[0])
     of = f" {len(shown)} of {len(labels)} labels" if len(labels) > len(shown) else ""
-    headline(figure, title + of)
+    set_figure_title(figure, title + of)
     return figure
 
 

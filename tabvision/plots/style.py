@@ -58,7 +58,7 @@ def panels(height: float, rows: int = 1, columns: int = 1, **settings: Any) -> t
     return figure, grid
 
 
-def headline(figure: Figure, title: str) -> None:
+def set_figure_title(figure: Figure, title: str) -> None:
     """Write a title above several panels, if there is one."""
     if title:
         figure.suptitle(short(title, 70), color=INK, fontsize=10, fontfamily=font_families())

@@ -15,7 +15,7 @@ from matplotlib.ticker import ScalarFormatter
 from tabvision.callbacks.schedule import RunLength, Schedule
 from tabvision.callbacks.unfreeze import Unfreeze
 from tabvision.errors import BadTypeError, BadValueError, MissingFileError, speaking
-from tabvision.plots.style import COLORS, INK, check_frame, headline, legend, panels, short
+from tabvision.plots.style import COLORS, INK, check_frame, legend, panels, set_figure_title, short
 from tabvision.schedules import epoch_ends
 from tabvision.scratch.optimizers import INTERCEPT, SLOPE
 from tabvision.tuning import LRFinding
@@ -67,7 +67,7 @@ def history(metrics: Metrics | Mapping[str, Metrics], *, title: str = "") -> Fig
     for axes in grid[num_panels:]:
         axes.set_axis_off()
     legend(grid[0])
-    headline(figure, title)
+    set_figure_title(figure, title)
     return figure
 
 

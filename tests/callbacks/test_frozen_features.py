@@ -294,6 +294,9 @@ def test_features_on_disk_are_read_by_the_next_fit_with_the_same_bits(photos: Pa
     with pytest.raises(BadValueError, match="cannot be read"):
         fit()
 
+    with pytest.raises(BadValueError, match="is a file"):
+        FrozenFeatures(folder=next(iter(files)))
+
 
 def test_a_folder_of_features_is_not_filled_beyond_its_limit(
     photos: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
