@@ -159,9 +159,12 @@ def writing(path: Path) -> Iterator[None]:
     except OSError as error:
         raise UnwritableFileError(path, error) from error
     except RuntimeError as error:
-        if "inline_container" not in str(error):  # torch's writer of archives, in place of the system's error
+        if "inline_container" not in str(error):  # torch's writer of archives, in place of what stopped it
             raise
-        raise UnwritableFileError(path, error.__context__ or error) from error
+        stopped_by = error.__context__ or error
+        if not isinstance(stopped_by, OSError | RuntimeError):  # such as Ctrl-C
+            raise stopped_by from None
+        raise UnwritableFileError(path, stopped_by) from error
 
 
 def _neutralize(text: pd.Series) -> pd.Series:

@@ -1,14 +1,16 @@
 """Writing a table: whole or not at all, never over another file, safe in a spreadsheet."""
 
 import errno
+import io
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from tabvision.data.tables.read import read_frame
-from tabvision.data.tables.write import _neutralize, check_destination, write_frame
+from tabvision.data.tables.write import _neutralize, check_destination, write_frame, writing
 from tabvision.errors import BadValueError, MissingFileError, UnwritableFileError
 
 FRAME = pd.DataFrame({"kind": ["cat", "dog, big"], "share": [0.25, np.nan], "seen": [True, False], "times": [1, 2]})
@@ -125,6 +127,21 @@ def test_what_was_half_done_is_removed_when_the_disk_fails(tmp_path: Path, monke
     assert told.value.errno == errno.ENOSPC
 
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("stopped_at", [1, 2, 9])
+def test_ctrl_c_while_an_archive_is_written_is_no_full_disk(stopped_at: int) -> None:
+    class File(io.BytesIO):
+        writes = 0
+
+        def write(self, data: object) -> int:
+            self.writes += 1
+            if self.writes == stopped_at:
+                raise KeyboardInterrupt
+            return super().write(data)  # type: ignore[arg-type]
+
+    with pytest.raises(KeyboardInterrupt), writing(Path("last.ckpt")):
+        torch.save({"a": torch.zeros(3)}, File())
 
 
 def test_an_unknown_suffix_is_refused() -> None:
