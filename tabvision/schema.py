@@ -87,7 +87,8 @@ class Categorical:
         vocabulary: The values, in order; the value at index i has code i + 1, and code 0 is missing or unseen.
         ordered: Whether the order is the user's own (an ordered pandas category).
         titles: Readable names in the order of the vocabulary, such as film titles; empty if there are none.
-        part: The part of the date it is, or "missing" for the indicator of a missing number or date; None for a raw category.
+        part: The part of the date it is, "missing" for the indicator of a missing number or date, "value" for the values of a
+            number that names something, or None for a raw category.
         text: How text is matched with the vocabulary: exactly.
         width: Embedding width of a network that has grown; None for the network's own rule.
     """
@@ -97,7 +98,7 @@ class Categorical:
     vocabulary: tuple[Label, ...]
     ordered: bool = False
     titles: tuple[str, ...] = ()
-    part: DatePart | Literal["missing"] | None = None
+    part: DatePart | Literal["missing", "value"] | None = None
     text: Literal["exact"] = "exact"
     width: Annotated[int, Meta(ge=1)] | None = None
 

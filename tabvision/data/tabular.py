@@ -45,6 +45,7 @@ from tabvision.data.targets import check_columns, encode_target, fit_target
 from tabvision.errors import BadValueError, speaking
 from tabvision.logs import notes_at
 from tabvision.preprocess import Columns, fit_features, infer_kinds, to_arrays
+from tabvision.preprocess.naming import with_names
 from tabvision.schema import JoinedLabels, Schema, Target
 from tabvision.tasks import Task
 from tabvision.tasks.target import SMALL_TABLE
@@ -361,7 +362,10 @@ class TabularDataModule(TensorDataModule):
         check_reserved(training.frame, reserved, target.columns, features)
         named = {**named, "ignore": [*dict.fromkeys([*(named["ignore"] or ()), *reserved])]}
         settings: Any = {**named, "day_first": self._day_first}
-        fitted = fit_features(training, infer_kinds(training, target=target.columns, **settings))
+        kinds = infer_kinds(training, target=target.columns, **settings)
+        encoded = encode_target(training.raw(target.columns), target)
+        kinds = with_names(kinds, training, encoded, stated=named["continuous"] or ())
+        fitted = fit_features(training, kinds)
         return schema_of_features(fitted, target, reserved, self._form)
 
     def _fill(self, raw: Columns, numbers: Rows, parts: SplitRows, sources: Mapping[PartName, Source | None]) -> None:

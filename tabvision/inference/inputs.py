@@ -177,17 +177,16 @@ def _unseen_rows(
     has_zero = (codes == 0).any(axis=0).tolist()
     found: dict[str, list[int]] = {}
     for position, column in enumerate(schema.categorical):
-        if has_zero[position] and column.name == column.source:  # others are indicators and parts of dates
+        if has_zero[position] and column.part in (None, "value"):  # others are indicators and parts of dates
             values = values_of(column.source)
             unknown = np.flatnonzero((codes[:, position] == 0) & ~np.asarray(pd.isna(values), dtype=bool))
             unseen = values.iloc[unknown] if isinstance(values, pd.Series) else [values[row] for row in unknown]
-            found[column.name] = [
+            found[column.source] = [
                 row for row, value in zip(unknown.tolist(), unseen, strict=True) if not is_blank(value)
             ]
     for number in schema.continuous:
         if number.text != "strict":
             texts = ((row, value) for row, value in enumerate(values_of(number.source)) if isinstance(value, str))
-            found[number.source] = [
-                row for row, text in texts if not is_blank(text) and parse_number(text, number.text) is None
-            ]
+            none = [row for row, text in texts if not is_blank(text) and parse_number(text, number.text) is None]
+            found[number.source] = sorted({*none, *found.get(number.source, ())})
     return {name: np.array(numbers, dtype=np.int64) for name, numbers in found.items() if numbers}

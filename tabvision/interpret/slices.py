@@ -116,7 +116,7 @@ def _slices_of_column(results: Results, column: str, num_slices: int) -> NDArray
     for number in results.schema.continuous:
         if number.source == number.name == column:  # perhaps written as text
             values = pd.Series(Columns(results.frame).numbers(column, number.text).values)
-    is_name = column in {category.source for category in results.schema.categorical if category.source == category.name}
+    is_name = column in {it.source for it in results.schema.categorical if it.part in (None, "value")}
     return _slices_of(values, num_slices, is_name=is_name)
 
 

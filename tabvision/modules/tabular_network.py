@@ -16,7 +16,7 @@ from tabvision.modules.network import OWN, SchemaNetwork, with_defaults
 from tabvision.modules.optimizers import Decay, OptimizerFactory
 from tabvision.nets.embedding_mlp import EmbeddingMLP
 from tabvision.nets.growth import scale_outputs, with_growth
-from tabvision.nets.hiding import MissingColumn
+from tabvision.nets.hiding import Hidden
 from tabvision.nets.layer_groups import LayerGroup
 from tabvision.nets.numeric import PiecewiseNumbers, PlainNumbers
 from tabvision.nets.packed import PackedNet
@@ -232,6 +232,7 @@ def packed_net(schema: Schema, settings: Mapping[str, Any], joined: int = 0) -> 
         schema.target.first_outputs,
         widths=settings["member_widths"],
         missing=_missing_columns(schema),
+        names=[at for at, column in enumerate(schema.categorical) if column.part == "value"],
         embedding_widths=grown_widths(schema),
         joined=joined,
         **{name: settings[name] for name in ("members", "own_inputs", "dropout", "unknown_share")},
@@ -244,15 +245,15 @@ def packed_net(schema: Schema, settings: Mapping[str, Any], joined: int = 0) -> 
     return net
 
 
-def _missing_columns(schema: Schema) -> list[MissingColumn]:
-    """Return the raw columns whose missing values have an indicator."""
+def _missing_columns(schema: Schema) -> list[Hidden]:
+    """Return what stands in place of a missing value, for each raw column whose missing values have an indicator."""
     found = []
-    for indicator, marker in enumerate(schema.categorical):
-        if marker.part == "missing":
-            numbers = [(at, it) for at, it in enumerate(schema.continuous) if it.source == marker.source]
-            categories = [at for at, it in enumerate(schema.categorical) if it.source == marker.source and it != marker]
-            fills = {at: (it.fill - it.mean) / it.std for at, it in numbers}
-            found.append(MissingColumn(indicator, fills, categories))
+    for source in [it.source for it in schema.categorical if it.part == "missing"]:
+        numbers = [(at, it) for at, it in enumerate(schema.continuous) if it.source == source]
+        codes = [
+            (at, 2 if it.part == "missing" else 0) for at, it in enumerate(schema.categorical) if it.source == source
+        ]
+        found.append(Hidden(dict(codes), {at: (it.fill - it.mean) / it.std for at, it in numbers}))
     return found
 
 

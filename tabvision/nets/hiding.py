@@ -1,8 +1,9 @@
-"""Hide numbers in training as if they were missing, so that the other columns learn to answer without them."""
+"""Hide values in training as if they were missing or unseen, so that the other columns learn to answer without them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple, final
 
 import torch
@@ -11,26 +12,22 @@ from typing_extensions import override
 
 from tabvision.nets.layers import keep_mask
 
-_MISSING = 2  # the code of the indicator, whose vocabulary is (False, True)
 
-
-class MissingColumn(NamedTuple):
-    """A raw column of which some training rows had no value, by the positions of what is made of it.
+class Hidden(NamedTuple):
+    """What stands in place of a hidden value, by the positions of what is made of its raw column.
 
     Args:
-        indicator: The category that marks missing values.
-        fills: For each number what stands in place of a missing value, in standardized units.
-        categories: Other categories, such as the parts of a date.
+        codes: For each category its code, such as 0, or that of the indicator of missing values.
+        fills: For each number the value that fills a missing one, in standardized units.
     """
 
-    indicator: int
-    fills: Mapping[int, float]
-    categories: Sequence[int] = ()
+    codes: Mapping[int, int]
+    fills: Mapping[int, float] = MappingProxyType({})
 
 
 @final
-class HideNumbers(nn.Module):
-    """Replace a small fraction of the values of some columns, in training, by what stands for a missing one.
+class HideValues(nn.Module):
+    """Replace a fraction of the values of some columns, in training, by what stands for a missing or unseen one.
 
     A column may be missing in few rows, most of one kind. Its indicator then says what these are, and nothing is learned of
     other rows without it. Monthly sales of houses in 46 towns: the number of offers was missing mostly in small ones, and a
@@ -47,21 +44,18 @@ class HideNumbers(nn.Module):
         - returns: the same
 
     Example:
-        >>> hide = HideNumbers([MissingColumn(indicator=1, fills={0: 0.5})], 0.999)
+        >>> hide = HideValues([Hidden(codes={1: 2}, fills={0: 0.5})], 0.999)
         >>> [each.tolist() for each in hide(torch.ones(1, 1), torch.tensor([[7, 1]]))]
         [[[0.5]], [[7, 2]]]
         >>> [each.tolist() for each in hide.eval()(torch.ones(1, 1), torch.tensor([[7, 1]]))]
         [[[1.0]], [[7, 1]]]
     """
 
-    code_at: Tensor
-
-    def __init__(self, columns: Sequence[MissingColumn], fraction: float) -> None:
+    def __init__(self, columns: Sequence[Hidden], fraction: float) -> None:
         super().__init__()
         self.fraction = fraction
         numbers = [(at, owner, fill) for owner, column in enumerate(columns) for at, fill in column.fills.items()]
-        codes = [(column.indicator, owner, _MISSING) for owner, column in enumerate(columns)]
-        codes += [(at, owner, 0) for owner, column in enumerate(columns) for at in column.categories]
+        codes = [(at, owner, code) for owner, column in enumerate(columns) for at, code in column.codes.items()]
         self._num_columns = len(columns)
         for name, cells in (("number", numbers), ("code", codes)):
             at, owner, value = zip(*cells, strict=True) if cells else ((), (), ())
@@ -74,7 +68,7 @@ class HideNumbers(nn.Module):
     def forward(self, continuous: Tensor, categorical: Tensor) -> tuple[Tensor, Tensor]:
         if not (self.training and self.fraction and self._num_columns):
             return continuous, categorical
-        is_kept = keep_mask(categorical[:, self.code_at[: self._num_columns]], self.fraction).bool()
+        is_kept = keep_mask(categorical[:, :1].expand(-1, self._num_columns), self.fraction).bool()
         return self._with_hidden(continuous, "number", is_kept), self._with_hidden(categorical, "code", is_kept)
 
     def _with_hidden(self, rows: Tensor, name: str, is_kept: Tensor) -> Tensor:

@@ -14,12 +14,13 @@ from typing_extensions import override
 from tabvision.checks import check_fraction, check_whole
 from tabvision.errors import BadValueError, speaking
 from tabvision.nets.embeddings import Embeddings, embedding_width
-from tabvision.nets.hiding import HideNumbers, MissingColumn
+from tabvision.nets.hiding import Hidden, HideValues
 from tabvision.nets.layers import BatchNorm1d, Dropout
 from tabvision.nets.numeric import squash
 
 _NUMBER_WIDTH = 8  # outputs for each number
-_HIDDEN_FRACTION = 0.01  # of the numbers of a column that had missing values; 0.003 and 0.03 are worse
+_HIDDEN_MISSING = 0.01  # of the values of a column that had missing ones; 0.003 and 0.03 are worse
+_HIDDEN_NAMES = 0.1  # of the values of a number that names something, since rows to predict often have new ones
 _HEAD_SCALE = 0.3  # as in `EmbeddingMLP`
 _MOST_WEIGHTS = 10_000_000  # in the embeddings of one category: a million values get a width of 10 rather than 600
 # bounds the scale of a unit that is nearly always 0: with torch's 1e-5 the prediction of a rare row may be far away
@@ -47,7 +48,8 @@ class PackedNet(nn.Module):
         own_inputs: Whether each member has embeddings and encodings of its own, for small tables: a category's embedding is
             then no wider than the encoding of a number, since a wide one overfits values that occur in few rows.
         unknown_share: Fraction of codes that become 0 (missing or unseen) in training, in [0, 1).
-        missing: Columns that had missing values, of whose numbers some are hidden in training; see `HideNumbers`.
+        missing: Columns that had missing values, of which some are hidden in training; see `HideValues`.
+        names: Categories, by position, that are the values of a number; likewise, but more of them.
         embedding_widths: Embedding width of some categories by position; the rest get `embedding_width`, within limits.
         joined: Numbers of each row that join the inputs of the last hidden layer, such as what its images gave; 0 for none.
 
@@ -80,7 +82,8 @@ class PackedNet(nn.Module):
         dropout: float = 0.0,
         own_inputs: bool = False,
         unknown_share: float = 0.003,
-        missing: Sequence[MissingColumn] = (),
+        missing: Sequence[Hidden] = (),
+        names: Sequence[int] = (),
         embedding_widths: Mapping[int, int] | None = None,
         joined: int = 0,
     ) -> None:
@@ -92,8 +95,14 @@ class PackedNet(nn.Module):
         check_fraction("unknown_share", unknown_share)
         if not len(widths):
             raise BadValueError("widths must name at least one layer, got none", 'Pass such as [96, 64], or net="mlp"')
+        hide = HideValues(missing, _HIDDEN_MISSING), HideValues([Hidden({at: 0}) for at in names], _HIDDEN_NAMES)
         self.embeddings = _Inputs(
-            cardinalities, bins, members if own_inputs else 1, unknown_share, missing, embedding_widths or {}
+            cardinalities,
+            bins,
+            members if own_inputs else 1,
+            unknown_share,
+            hide if unknown_share else (),
+            embedding_widths or {},
         )
         self.layers = nn.Sequential()
         for number, (size, width) in enumerate(itertools.pairwise([self.embeddings.width, *widths]), start=1):
@@ -184,7 +193,7 @@ class _Inputs(nn.Module):
         bins: Sequence[Sequence[float]],
         members: int,
         unknown_share: float,
-        missing: Sequence[MissingColumn],
+        hide: Sequence[HideValues],
         chosen: Mapping[int, int],
     ) -> None:
         super().__init__()
@@ -196,14 +205,15 @@ class _Inputs(nn.Module):
             for column, number in enumerate(cardinalities)
         ]
         self.members = members
-        self.hide = HideNumbers(missing, _HIDDEN_FRACTION if unknown_share else 0.0)
+        self.hide = nn.ModuleList(hide)
         self.categories = Embeddings(cardinalities, widths, members=members, unknown_share=unknown_share)
         self.numbers = _PackedNumbers(bins, members)
         self.width = sum(widths) + _NUMBER_WIDTH * len(bins)
 
     @override
     def forward(self, continuous: Tensor, categorical: Tensor) -> Tensor:
-        continuous, categorical = self.hide(continuous, categorical)
+        for hide in self.hide:
+            continuous, categorical = hide(continuous, categorical)
         parts = []
         if self.categories.width:
             embedded = self.categories(categorical)

@@ -27,8 +27,8 @@ from tabvision.schema import Categorical, Continuous, Date, DatePart
 MIN_THREADED = 200_000  # rows below which starting threads costs more than it saves
 MAX_THREADS = 8
 _NAME_A_PART = (
-    "Pass such as part='month' for a part of a date, part='missing' for the category that marks missing values, and no part "
-    "for a raw column"
+    "Pass such as part='month' for a part of a date, part='missing' for the category that marks missing values, part='value' "
+    "for the values of a number, and no part for a raw column"
 )
 
 Writers: TypeAlias = list[tuple[str, int, Writer]]  # the array, the index of the column in it, its writer
@@ -105,11 +105,17 @@ def _writers(source: Source, columns: Columns) -> Writers:
     if source.kind == "category":
         column = columns.read(name)
         return [("categorical", index, code_writer(column, it.vocabulary, name)) for index, it in source.categorical]
-    values = columns.numbers(name, source.form).values
-    return [
-        *(("continuous", index, number_writer(values, number)) for index, number in source.continuous),
-        *(("categorical", index, _indicator_writer(np.isnan(values))) for index, _ in source.categorical),
+    column = columns.numbers(name, source.form)
+    writers: Writers = [
+        ("continuous", index, number_writer(column.values, number)) for index, number in source.continuous
     ]
+    for index, category in source.categorical:
+        is_missing = category.part == "missing"
+        writer = (
+            _indicator_writer(np.isnan(column.values)) if is_missing else code_writer(column, category.vocabulary, name)
+        )
+        writers.append(("categorical", index, writer))
+    return writers
 
 
 def _date_writers(date: Source, parts: DateParts) -> Writers:
@@ -181,9 +187,9 @@ class Source:
         for column in columns:
             is_number = isinstance(column, Continuous)
             fits = {
-                "number": column.part == (None if is_number else "missing"),
+                "number": column.part is None if is_number else column.part in {"missing", "value"},
                 "category": column.part is None,
-                "date": column.part is not None and (is_number or column.part != "elapsed"),
+                "date": column.part not in ({None} if is_number else {None, "elapsed", "value"}),
             }
             if not fits[self.kind]:
                 source = f"the {self.kind} {self.name!r}"

@@ -136,7 +136,13 @@ def encode_rows(prepared: Prepared, rows: Sequence[Row]) -> Arrays:
 
 def _number_reader(source: Source) -> Reader:
     fills = [(index, column.fill) for index, column in source.continuous]
-    indicators, form = [index for index, _ in source.categorical], source.form
+    indicators = [index for index, category in source.categorical if category.part == "missing"]
+    lookups = [
+        (index, codes_by_label(category.vocabulary))
+        for index, category in source.categorical
+        if category.part == "value"
+    ]
+    form = source.form
 
     def read(value: Raw, numbers: list[float], codes: list[int]) -> None:
         found = _as_number(value, form)
@@ -144,6 +150,8 @@ def _number_reader(source: Source) -> Reader:
             numbers[index] = fill if found is None else found
         for index in indicators:
             codes[index] = 2 if found is None else 1
+        for index, lookup in lookups:
+            codes[index] = 0 if found is None else lookup.get(found, 0)
 
     return read
 

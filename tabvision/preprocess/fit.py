@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tabvision.errors import accepting_who, speaking
-from tabvision.preprocess.categories import vocabulary_of
+from tabvision.preprocess.categories import distinct_numbers, vocabulary_of
 from tabvision.preprocess.column_types import Kinds
 from tabvision.preprocess.columns import Column, Levels, Numbers, Timestamps
 from tabvision.preprocess.datetimes import CONTINUOUS_PARTS, DateParts
@@ -28,7 +28,8 @@ class Features:
     Args:
         dates: Date columns, which are cut into parts.
         continuous: Numbers, in the order of the first array.
-        categorical: Categories, in the order of the second array: the user's own, parts of dates, missing indicators.
+        categorical: Categories, in the order of the second array: the user's own, the values of numbers that name something,
+            parts of dates, missing indicators.
         left_out: Columns not used, and why.
     """
 
@@ -86,6 +87,7 @@ class RunningFeatures:
         self._numbers = {name: RunningNumber(merges=merges) for name in kinds.continuous}
         self._dates = {name: RunningDate(merges=merges) for name in kinds.dates}
         self._vocabularies: dict[str, tuple[tuple[Label, ...], bool]] = {}
+        self._values: dict[str, NDArray[Any]] = {}  # of the numbers that name something
 
     def add(
         self, columns: Columns, numbers: NDArray[np.int64] | None = None
@@ -114,8 +116,13 @@ class RunningFeatures:
         def add_category(name: str) -> None:
             self._vocabularies[name] = _joined(self._vocabularies.get(name), columns.read(name), name)
 
+        def add_values(name: str) -> None:
+            values = distinct_numbers(columns.numbers(name, forms.get(name, "strict")).values)
+            self._values[name] = np.union1d(self._values[name], values) if name in self._values else values
+
         in_threads(add_number, self.kinds.continuous, columns)
         in_threads(add_category, self.kinds.categorical, columns)
+        in_threads(add_values, self.kinds.names, columns)
         in_threads(add_date, self.kinds.dates, columns)
         return kept
 
@@ -141,11 +148,17 @@ class RunningFeatures:
             dates.append(Date(name=name, parts=running.varying(), format=form))
             parts += [_fit_part(running, part, name, _free_name(f"{name}_{part}", taken)) for part in running.varying()]
             parts += [_indicator(name, taken)] if running.num_missing else []
+        names = [_fit_values(self._values[name], name, _free_name(f"{name}_value", taken)) for name in self.kinds.names]
         indicators = [_indicator(column.name, taken) for column in numbers if column.had_missing]
         return Features(
             dates=tuple(dates),
             continuous=(*numbers, *(column for column in parts if isinstance(column, Continuous))),
-            categorical=(*categories, *(column for column in parts if isinstance(column, Categorical)), *indicators),
+            categorical=(
+                *categories,
+                *names,
+                *(column for column in parts if isinstance(column, Categorical)),
+                *indicators,
+            ),
             left_out=self.kinds.left_out,
         )
 
@@ -165,6 +178,12 @@ def _joined(known: tuple[tuple[Label, ...], bool] | None, column: Column, name: 
         order = {value: position for position, value in enumerate(column.values.to_list())}
         return tuple(sorted(dict.fromkeys(labels), key=lambda label: order.get(label, len(order)))), ordered
     return tuple(sorted(set(labels))), ordered
+
+
+def _fit_values(values: NDArray[Any], source: str, name: str) -> Categorical:
+    is_whole = bool((values % 1 == 0).all())  # of many rows the first decide that a number names something
+    vocabulary = tuple(Numbers(values, "integer" if is_whole else "float").to_list())
+    return Categorical(name=name, source=source, vocabulary=vocabulary, part="value")
 
 
 def _fit_part(date: RunningDate, part: DatePart, source: str, name: str) -> Continuous | Categorical:

@@ -90,7 +90,7 @@ class Columns:
 
     def read(self, name: str) -> Column:
         """Return a column as stored."""
-        return self._once("read", name, lambda: _read_column(self._raw(name), name))
+        return self._once("read", name, lambda: _read_column(self.raw([name])[name], name))
 
     def read_all(self, name: str) -> Column:
         """Return a column as stored, of all rows of the frame from which `take` took some."""
@@ -157,8 +157,9 @@ class Columns:
             remedy = "Rename them, or keep the first of each: frame.loc[:, ~frame.columns.duplicated()]"
             raise BadValueError(f"column names must be unique, got {listed(twice)}", remedy)
 
-    def _raw(self, name: str) -> pd.Series:
-        return self.frame[name] if self._whole is None else self.frame[name].iloc[self._whole[1]]
+    def raw(self, names: Sequence[str]) -> pd.DataFrame:
+        """Return some columns of these rows as they are."""
+        return self.frame[[*names]] if self._whole is None else self.frame[[*names]].iloc[self._whole[1]]
 
     def _once(self, method: str, name: str, make: Callable[[], Found], *form: str) -> Found:
         key = (method, name, *form)

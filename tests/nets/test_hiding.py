@@ -8,14 +8,14 @@ import torch
 
 from tabvision.data import TabularDataModule
 from tabvision.modules import TabularModule
-from tabvision.nets.hiding import HideNumbers, MissingColumn
+from tabvision.nets.hiding import Hidden, HideValues
 
 
 def test_about_the_fraction_is_hidden_each_column_apart_and_the_rest_stays() -> None:
     torch.manual_seed(0)
     numbers, codes = torch.randn(20_000, 3), torch.randint(1, 5, (20_000, 3))
     codes[:, :2] = 1
-    hide = HideNumbers([MissingColumn(1, {0: 9.0}, [2]), MissingColumn(0, {2: 8.0})], 0.1)
+    hide = HideValues([Hidden({1: 2, 2: 0}, {0: 9.0}), Hidden({0: 2}, {2: 8.0})], 0.1)
 
     new_numbers, new_codes = hide(numbers, codes)
 
@@ -39,7 +39,7 @@ def test_a_hidden_row_is_what_the_datamodule_makes_of_a_missing_one() -> None:
     data = TabularDataModule(frame, "y", split=None, batch_size=64, verbose=False)
     batch = next(iter(data.train_dataloader()))
     net: Any = TabularModule(data.schema).net
-    hide = net.embeddings.hide
+    hide = net.embeddings.hide[0]
     is_missing = batch["index"] <= 3
 
     hide.fraction = 1.0

@@ -1,0 +1,167 @@
+"""Numbers that name something: find whole numbers, such as a subject's, whose single values tell of the target."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tabvision.errors import listed
+from tabvision.preprocess.column_types import Kinds
+from tabvision.preprocess.columns import Column, Levels, Numbers, Text, dictionary_of, lack_digits
+from tabvision.preprocess.frame import Columns, Frame
+from tabvision.preprocess.parse import NO_DATE
+
+_logger = logging.getLogger("tabvision")
+_MAX_ROWS = 200_000  # the first are looked at
+_MAX_WORK = 2e9  # of rows times the square of the columns of the linear fit
+_MIN_ROWS, _MIN_REPEATS = 30, 2  # rows, and rows a value on average, below which nothing is concluded
+_MIN_GAIN, _MIN_Z = 0.05, 3.0  # the fraction of the squared error that the values explain, and its standard errors
+_PRIOR = 2.0  # rows with an effect of 0 that each value is taken to have beside its own
+_RIDGE = 1.0
+_MAX_CLASSES = 10  # of a target, the most frequent
+_KNOTS = np.linspace(0.1, 0.9, 9)  # quantiles between which the effect of a number is linear
+_NOTE = (
+    "whole numbers that name something, since single values tell of the target: used as a number and as a category. "
+    "To use it as a number alone, name it in continuous= (--continuous)."
+)
+
+
+def with_names(kinds: Kinds, frame: Frame, target: NDArray[Any], *, stated: Collection[str] = ()) -> Kinds:
+    """Return the kinds with the numbers that name something as `names`, and log a note on them.
+
+    The number of a subject, a shop or a team says little by its size, but much by itself: rows of one subject are alike. A
+    whole number is such a name if the mean target of the other rows of its value explains at least 5 % of the squared error
+    that the categories and a smooth effect of the numbers leave, by at least 3 standard errors.
+
+    Args:
+        kinds: The kind of each column.
+        frame: The training rows, or their `Columns`.
+        target: (N,) or (N, C), the encoded target of these rows; integers are classes.
+        stated: Columns that the user named as numbers, which stay numbers alone.
+
+    Example:
+        >>> import pandas as pd
+        >>> subject = np.arange(400) % 40
+        >>> skill, noise = np.random.default_rng(0).normal(size=(2, 400))
+        >>> frame = pd.DataFrame({"subject": subject, "age": subject % 7 + 20 + noise})
+        >>> with_names(Kinds(continuous=("subject", "age")), frame, skill[subject] + 0.5 * noise).names
+        ('subject',)
+    """
+    columns = Columns.of(frame)
+    if len(columns) > _MAX_ROWS:
+        columns, target = columns.take(np.arange(_MAX_ROWS)), target[:_MAX_ROWS]
+    candidates = {}
+    for name in kinds.continuous:
+        if name not in stated and (codes := _codes_of_names(_numbers(columns, kinds, name))) is not None:
+            candidates[name] = codes
+    if not candidates or len(columns) < _MIN_ROWS:
+        return kinds
+    left = _unexplained(columns, kinds, candidates, _as_numbers(target))
+    names = tuple(name for name, codes in candidates.items() if _explains(codes[: len(left)], left))
+    if names:
+        _logger.info("%s: %s", listed([repr(name) for name in names]), _NOTE)
+    return replace(kinds, names=names)
+
+
+def _numbers(columns: Columns, kinds: Kinds, name: str) -> Numbers:
+    form: Any = kinds.formats.get(name, "strict")
+    return columns.numbers(name, form)
+
+
+def _codes_of_names(column: Numbers) -> NDArray[np.int64] | None:
+    """Return the index of each row's value, -1 where missing, if it may name something: whole numbers that repeat.
+
+    Example:
+        >>> [_codes_of_names(Numbers(np.array(it), "float")) for it in ([7.0, np.nan, 7.0], [0.5, 0.5], [1.0, 2.0])]
+        [array([ 0, -1,  0]), None, None]
+    """
+    values = column.values.astype(np.float64)
+    present = np.isfinite(values)
+    if lack_digits(values) or (values[present] % 1).any():
+        return None
+    distinct, inverse = np.unique(values[present], return_inverse=True)
+    if len(distinct) * _MIN_REPEATS > len(inverse):
+        return None
+    codes: NDArray[np.int64] = np.full(len(values), -1, dtype=np.int64)
+    codes[present] = inverse
+    return codes
+
+
+def _as_numbers(target: NDArray[Any]) -> NDArray[np.float64]:
+    """Return the target as (N, C) numbers: a column for each frequent class, others divided by their standard deviation."""
+    if target.ndim == 1 and target.dtype.kind in "iub":
+        classes, counts = np.unique(target, return_counts=True)
+        frequent = classes[np.argsort(-counts, kind="stable")[:_MAX_CLASSES]]
+        return np.asarray(target[:, None] == frequent, dtype=np.float64)
+    numbers = np.nan_to_num(np.asarray(target, dtype=np.float64).reshape(len(target), -1))
+    return np.asarray(numbers / np.maximum(numbers.std(axis=0), 1e-12))
+
+
+def _unexplained(
+    columns: Columns, kinds: Kinds, candidates: Collection[str], target: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return what the categories and a smooth effect of the numbers leave of the target; of the first rows if many."""
+    left = target - target.mean(axis=0)
+    for name in kinds.categorical:
+        left -= _mean_of_others(_codes_of_labels(columns.read(name).to_labels()), left)
+    inputs = [_smooth(_numbers(columns, kinds, name).values, bends=name in candidates) for name in kinds.continuous]
+    for name in kinds.dates:
+        form: Any = kinds.formats.get(name, "iso")
+        ticks = columns.timestamps(name, form).values
+        inputs.append(_smooth(np.where(ticks == NO_DATE, np.nan, ticks), bends=True))
+    size = sum(it.shape[1] for it in inputs)
+    rows = max(_MIN_ROWS, min(len(left), int(_MAX_WORK / size**2)))
+    matrix, left = np.hstack([it[:rows] for it in inputs]), left[:rows]
+    weights = np.linalg.solve(matrix.T @ matrix + _RIDGE * np.eye(size), matrix.T @ left)
+    return np.asarray(left - matrix @ weights)
+
+
+def _codes_of_labels(column: Column) -> NDArray[np.int64]:
+    """Return the index of each row's label, that of missing ones included."""
+    if isinstance(column, Levels):
+        codes = column.codes
+    elif isinstance(column, Numbers):
+        codes, _ = column.distinct()
+    else:
+        assert isinstance(column, Text), "to_labels leaves no timestamps"
+        codes, _ = dictionary_of(column.values)
+    return codes.astype(np.int64) + 1
+
+
+def _smooth(values: NDArray[Any], *, bends: bool) -> NDArray[np.float64]:
+    """Return the inputs of a linear effect, or of one that bends at quantiles, (N, 1 or more), standardized.
+
+    Example:
+        >>> _smooth(np.array([1.0, 3.0, np.nan]), bends=False)[:, 0].tolist()
+        [-1.0, 1.0, 0.0]
+    """
+    values = values.astype(np.float64)
+    present = np.isfinite(values)
+    knots = np.unique(np.quantile(values[present], _KNOTS)) if bends and present.any() else np.empty(0)
+    inputs = np.hstack([values[:, None], np.maximum(values[:, None] - knots, 0)])
+    inputs -= inputs[present].mean(axis=0) if present.any() else 0.0
+    inputs[~present] = 0.0
+    return np.asarray(inputs / np.maximum(inputs.std(axis=0), 1e-12))
+
+
+def _mean_of_others(codes: NDArray[np.int64], numbers: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return for each row the mean of the other rows of its code, drawn to 0 if these are few."""
+    counts = np.bincount(codes)[codes]
+    sums = np.stack([np.bincount(codes, weights=column)[codes] for column in numbers.T], axis=1)
+    return np.asarray((sums - numbers) / (counts - 1 + _PRIOR)[:, None])
+
+
+def _explains(codes: NDArray[np.int64], left: NDArray[np.float64]) -> bool:
+    """Return whether the values of a column explain enough of what is left of the target."""
+    codes, left = codes[codes >= 0], left[codes >= 0]
+    if not len(codes):
+        return False
+    before, after = (left**2).sum(axis=1), ((left - _mean_of_others(codes, left)) ** 2).sum(axis=1)
+    by_value = np.bincount(codes, weights=before - after)  # rows of one value are no independent evidence
+    gain, deviation = by_value.sum(), np.sqrt((by_value**2).sum())
+    return bool(gain >= _MIN_GAIN * before.sum() and gain >= _MIN_Z * deviation and gain > 0)
