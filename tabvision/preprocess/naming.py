@@ -18,13 +18,11 @@ from tabvision.preprocess.parse import NO_DATE
 
 _logger = logging.getLogger("tabvision")
 _MAX_ROWS = 200_000  # the first are looked at
-_MAX_WORK = 2e9  # of rows times the square of the columns of the linear fit
+_MAX_WORK = 2e9  # rows times the square of the columns of the linear fit
 _MIN_ROWS, _MIN_REPEATS = 30, 2  # rows, and rows a value on average, below which nothing is concluded
 _MIN_GAIN, _MIN_Z = 0.05, 3.0  # the fraction of the squared error that the values explain, and its standard errors
 _PRIOR = 2.0  # rows with an effect of 0 that each value is taken to have beside its own
-_RIDGE = 1.0
 _MAX_CLASSES = 10  # of a target, the most frequent
-_KNOTS = np.linspace(0.1, 0.9, 9)  # quantiles between which the effect of a number is linear
 _NOTE = (
     "whole numbers that name something, since single values tell of the target: used as a number and as a category. "
     "To use it as a number alone, name it in continuous= (--continuous)."
@@ -35,8 +33,9 @@ def with_names(kinds: Kinds, frame: Frame, target: NDArray[Any], *, stated: Coll
     """Return the kinds with the numbers that name something as `names`, and log a note on them.
 
     The number of a subject, a shop or a team says little by its size, but much by itself: rows of one subject are alike. A
-    whole number is such a name if the mean target of the other rows of its value explains at least 5 % of the squared error
-    that the categories and a smooth effect of the numbers leave, by at least 3 standard errors.
+    whole number is such a name if the mean target of the other rows of its value explains at least 5 % more of the squared
+    error that the categories and a linear effect of the numbers leave than the rows of the neighboring values do, by at least
+    3 standard errors.
 
     Args:
         kinds: The kind of each column.
@@ -49,7 +48,9 @@ def with_names(kinds: Kinds, frame: Frame, target: NDArray[Any], *, stated: Coll
         >>> subject = np.arange(400) % 40
         >>> skill, noise = np.random.default_rng(0).normal(size=(2, 400))
         >>> frame = pd.DataFrame({"subject": subject, "age": subject % 7 + 20 + noise})
-        >>> with_names(Kinds(continuous=("subject", "age")), frame, skill[subject] + 0.5 * noise).names
+        >>> kinds = with_names(Kinds(continuous=("subject", "age")), frame, skill[subject] + 0.5 * noise)
+        'subject': whole numbers that name something, since single values tell of the target: used as a number and as a ...
+        >>> kinds.names
         ('subject',)
     """
     columns = Columns.of(frame)
@@ -61,7 +62,7 @@ def with_names(kinds: Kinds, frame: Frame, target: NDArray[Any], *, stated: Coll
             candidates[name] = codes
     if not candidates or len(columns) < _MIN_ROWS:
         return kinds
-    left = _unexplained(columns, kinds, candidates, _as_numbers(target))
+    left = _unexplained(columns, kinds, _as_numbers(target))
     names = tuple(name for name, codes in candidates.items() if _explains(codes[: len(left)], left))
     if names:
         _logger.info("%s: %s", listed([repr(name) for name in names]), _NOTE)
@@ -102,22 +103,20 @@ def _as_numbers(target: NDArray[Any]) -> NDArray[np.float64]:
     return np.asarray(numbers / np.maximum(numbers.std(axis=0), 1e-12))
 
 
-def _unexplained(
-    columns: Columns, kinds: Kinds, candidates: Collection[str], target: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Return what the categories and a smooth effect of the numbers leave of the target; of the first rows if many."""
+def _unexplained(columns: Columns, kinds: Kinds, target: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return what categories and a linear effect of numbers leave of the target; of the first rows if columns are many."""
     left = target - target.mean(axis=0)
     for name in kinds.categorical:
         left -= _mean_of_others(_codes_of_labels(columns.read(name).to_labels()), left)
-    inputs = [_smooth(_numbers(columns, kinds, name).values, bends=name in candidates) for name in kinds.continuous]
+    inputs = [_numbers(columns, kinds, name).values for name in kinds.continuous]
     for name in kinds.dates:
         form: Any = kinds.formats.get(name, "iso")
         ticks = columns.timestamps(name, form).values
-        inputs.append(_smooth(np.where(ticks == NO_DATE, np.nan, ticks), bends=True))
-    size = sum(it.shape[1] for it in inputs)
-    rows = max(_MIN_ROWS, min(len(left), int(_MAX_WORK / size**2)))
-    matrix, left = np.hstack([it[:rows] for it in inputs]), left[:rows]
-    weights = np.linalg.solve(matrix.T @ matrix + _RIDGE * np.eye(size), matrix.T @ left)
+        inputs.append(np.where(ticks == NO_DATE, np.nan, ticks))
+    rows = max(_MIN_ROWS, min(len(left), int(_MAX_WORK / len(inputs) ** 2)))
+    matrix, left = np.stack([_standardized(it[:rows]) for it in inputs], axis=1), left[:rows]
+    ridge = len(inputs) * np.eye(len(inputs))  # the more inputs there are, the more of chance they would explain
+    weights = np.linalg.solve(matrix.T @ matrix + ridge, matrix.T @ left)
     return np.asarray(left - matrix @ weights)
 
 
@@ -133,35 +132,47 @@ def _codes_of_labels(column: Column) -> NDArray[np.int64]:
     return codes.astype(np.int64) + 1
 
 
-def _smooth(values: NDArray[Any], *, bends: bool) -> NDArray[np.float64]:
-    """Return the inputs of a linear effect, or of one that bends at quantiles, (N, 1 or more), standardized.
+def _standardized(values: NDArray[Any]) -> NDArray[np.float64]:
+    """Return numbers with mean 0 and standard deviation 1, 0 where they are missing.
 
     Example:
-        >>> _smooth(np.array([1.0, 3.0, np.nan]), bends=False)[:, 0].tolist()
-        [-1.0, 1.0, 0.0]
+        >>> _standardized(np.array([1.0, 3.0, 1.0, 3.0])).tolist()
+        [-1.0, 1.0, -1.0, 1.0]
     """
     values = values.astype(np.float64)
     present = np.isfinite(values)
-    knots = np.unique(np.quantile(values[present], _KNOTS)) if bends and present.any() else np.empty(0)
-    inputs = np.hstack([values[:, None], np.maximum(values[:, None] - knots, 0)])
-    inputs -= inputs[present].mean(axis=0) if present.any() else 0.0
-    inputs[~present] = 0.0
-    return np.asarray(inputs / np.maximum(inputs.std(axis=0), 1e-12))
+    centered = np.where(present, values - (values[present].mean() if present.any() else 0.0), 0.0)
+    return np.asarray(centered / max(float(centered.std()), 1e-12))
 
 
 def _mean_of_others(codes: NDArray[np.int64], numbers: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return for each row the mean of the other rows of its code, drawn to 0 if these are few."""
-    counts = np.bincount(codes)[codes]
-    sums = np.stack([np.bincount(codes, weights=column)[codes] for column in numbers.T], axis=1)
-    return np.asarray((sums - numbers) / (counts - 1 + _PRIOR)[:, None])
+    counts, sums = _counted(codes, numbers)
+    return np.asarray((sums[codes] - numbers) / (counts[codes] - 1 + _PRIOR))
+
+
+def _mean_of_neighbors(codes: NDArray[np.int64], numbers: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return for each row the mean of the rows of the code before its own and of the code after it, likewise."""
+    counts, sums = (np.pad(it, [(1, 1), (0, 0)]) for it in _counted(codes, numbers))
+    return np.asarray(((sums[:-2] + sums[2:]) / (counts[:-2] + counts[2:] + _PRIOR))[codes])
+
+
+def _counted(codes: NDArray[np.int64], numbers: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the number of rows of each code, (codes, 1), and the sums of their numbers, (codes, C)."""
+    sums = [np.bincount(codes, weights=column) for column in numbers.T]
+    return np.bincount(codes)[:, None].astype(np.float64), np.stack(sums, axis=1)
 
 
 def _explains(codes: NDArray[np.int64], left: NDArray[np.float64]) -> bool:
-    """Return whether the values of a column explain enough of what is left of the target."""
+    """Return whether the values of a column explain enough of what is left of the target beyond their neighbors."""
     codes, left = codes[codes >= 0], left[codes >= 0]
     if not len(codes):
         return False
-    before, after = (left**2).sum(axis=1), ((left - _mean_of_others(codes, left)) ** 2).sum(axis=1)
-    by_value = np.bincount(codes, weights=before - after)  # rows of one value are no independent evidence
+    nothing, neighbors, own = (
+        ((left - found) ** 2).sum(axis=1)
+        for found in (np.zeros_like(left), _mean_of_neighbors(codes, left), _mean_of_others(codes, left))
+    )
+    before = min(nothing, neighbors, key=np.sum)
+    by_value = np.bincount(codes, weights=before - own)  # rows of one value are no independent evidence
     gain, deviation = by_value.sum(), np.sqrt((by_value**2).sum())
-    return bool(gain >= _MIN_GAIN * before.sum() and gain >= _MIN_Z * deviation and gain > 0)
+    return bool(gain > 0 and gain >= _MIN_GAIN * nothing.sum() and gain >= _MIN_Z * deviation)

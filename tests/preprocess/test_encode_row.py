@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import decimal
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from tabvision.preprocess import Features, RowEncoder, encode_rows, fit_features
 from tests.made.tables import mixed_table
 
 TRAINING = mixed_table().assign(code=["1", "2"] * 100, flag=pd.array([True, False, None, True] * 50, dtype="boolean"))
-FEATURES = fit_features(TRAINING, infer_kinds(TRAINING, target=["pay"]))
+FEATURES = fit_features(TRAINING, replace(infer_kinds(TRAINING, target=["pay"]), names=("visits",)))
 ENCODE = RowEncoder(FEATURES)
 ROW = TRAINING.iloc[3].to_dict()
 

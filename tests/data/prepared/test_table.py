@@ -45,7 +45,9 @@ def surprising_table() -> pd.DataFrame:
     """Columns of every kind; some show only in few rows far from the head what they are."""
     rows = np.arange(ROWS)
     frame = mixed_table(ROWS)
-    frame["paid"] = np.where(frame.pop("pay") > 0, "yes", "no")
+    pay = frame.pop("pay")
+    frame["paid"] = np.where(pay > 0, "yes", "no")
+    frame["team"] = (pay.rank().to_numpy() // 40).astype(int) * 7 % 26  # a number that names something
     frame["part"] = np.where(rows % 5 == 0, "valid", "train")
     frame["grade"] = frame["grade"].astype("str")
     frame["sold"] = frame["sold"].dt.strftime("%Y-%m-%d %H:%M:%S")
@@ -88,6 +90,7 @@ def test_facts_and_rows_are_those_of_the_table_in_memory(kind: str, target: str,
     prepared = quiet(source, target, **settings, prepared=tmp_path / "prepared")
 
     assert prepared.schema == memory.schema
+    assert target == "size" or "team_value" in [column.name for column in memory.schema.categorical]
     for part, (tensors, rows) in memory.parts.items():
         assert prepared.parts[part].rows.tolist() == rows.tolist()
         for name in ("continuous", "categorical", "target"):

@@ -1,0 +1,47 @@
+"""A number that names something is learned by its values, from the table to each kind of answer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from tabvision.callbacks import FitTable
+from tabvision.inference import OnnxPredictor, Predictor, export
+from tabvision.modules import TabularModule
+from tests.made.tables import quiet
+from tests.made.trainers import quiet_trainer
+
+DRAW = np.random.default_rng(0)
+SKILL = DRAW.normal(size=60)
+SUBJECT = DRAW.integers(0, 40, 480)
+FRAME = pd.DataFrame(
+    {"subject": SUBJECT, "size": DRAW.normal(size=480), "y": SKILL[SUBJECT] + 0.3 * DRAW.normal(size=480)}
+)
+NEW = pd.DataFrame({"subject": [3, 50, None], "size": [0.5, 0.5, 0.5]})
+
+
+def test_a_name_is_learned_answered_exported_and_grown(tmp_path: Path) -> None:
+    data = quiet(FRAME.drop(index=range(80)), "y", split=None, batch_size=64)
+    module = TabularModule(data.schema)
+    quiet_trainer(max_epochs=30, callbacks=[FitTable()]).fit(module, data)
+    predictor = Predictor(module)
+
+    answers = predictor.predict(NEW)
+    held_out = predictor.predict(FRAME.head(80))
+
+    assert [column.part for column in data.schema.categorical if column.source == "subject"] == ["value"]
+    assert (held_out["prediction"] - FRAME["y"].head(80)).std() < 0.7 * FRAME["y"].std()
+    assert answers.attrs["unseen"] == {"subject": 1}
+    assert predictor.predict([{"subject": 3, "size": 0.5}])["prediction"].iloc[0] == answers["prediction"].iloc[0]
+    export(module, tmp_path / "y.onnx")
+    onnx = OnnxPredictor(tmp_path / "y.onnx")
+    np.testing.assert_allclose(onnx.predict(NEW)["prediction"], answers["prediction"], atol=1e-5)
+
+    more = FRAME.assign(subject=SUBJECT + 20, y=SKILL[SUBJECT + 20])
+    grown = module.grow(quiet(more, "y", split=None).schema)
+    vocabulary = grown.schema.categorical[0].vocabulary
+    assert torch.equal(torch.tensor(vocabulary), torch.arange(60))
+    np.testing.assert_allclose(Predictor(grown).predict(NEW)["prediction"], answers["prediction"], atol=1e-6)
