@@ -165,7 +165,7 @@ class _PackedNumbers(nn.Module):
                 continue  # constant, or no two edges that float32 tells apart: 0 in every row
             number, sizes = len(found) - 1, found.diff()
             scale[row, :number], shift[row, :number] = (1 / sizes).float(), (-found[:-1] / sizes).float()
-            low[row], high[row] = found[0], found[-1]
+            low[row], high[row] = edges[0], edges[-1]
         for name, value in {"scale": scale, "shift": shift, "low": low, "high": high}.items():
             self.register_buffer(name, value, persistent=False)
         self.table = nn.Parameter(torch.zeros(num, max(1, most), width))
@@ -177,7 +177,7 @@ class _PackedNumbers(nn.Module):
     def forward(self, continuous: Tensor, columns: Sequence[int] | None = None) -> Tensor:
         parts = (self.shift, self.scale, self.low, self.high, self.table, self.bias, self.weight)
         shift, scale, low, high, table, bias, weight = parts if columns is None else [it[list(columns)] for it in parts]
-        held = squash(continuous).clamp(low, high).unsqueeze(-1)
+        held = squash(continuous.clamp(low, high)).unsqueeze(-1)
         places = torch.addcmul(shift, held, scale).clamp(0, 1)
         encoded = torch.bmm(places.transpose(0, 1), table).transpose(0, 1)
         return torch.addcmul(bias + encoded, held, weight)

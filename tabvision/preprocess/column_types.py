@@ -56,16 +56,16 @@ class Kinds:
         categorical: Categories.
         dates: Dates, to be cut into parts.
         left_out: Columns not used, and why.
-        names: Numbers that name something, and are categories as well; see `with_names`.
         formats: How the text of a column is read as numbers or dates; "strict" or "iso" for columns that are not here.
+        names: Numbers that name something, and are categories as well; see `with_names`.
     """
 
     continuous: tuple[str, ...] = ()
     categorical: tuple[str, ...] = ()
     dates: tuple[str, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
-    names: tuple[str, ...] = ()
     formats: Mapping[str, NumberFormat | DateFormat] = field(default_factory=dict)
+    names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
