@@ -29,18 +29,13 @@ from tabvision.data.splits.base import Split
 from tabvision.data.tables.blocks import check_paths, described, named_file, table_bytes
 from tabvision.data.tables.files import files_of
 from tabvision.data.tables.read import first_line
-from tabvision.data.tables.write import writing
+from tabvision.data.tables.write import lock, writing
 from tabvision.data.targets import encode_target
 from tabvision.errors import BadValueError, UnwritableFileError, count
 from tabvision.preprocess import Columns, to_arrays
 from tabvision.schema import Schema
 from tabvision.tasks import Task, own_task
 from tabvision.tasks.registry import KINDS
-
-try:
-    import fcntl
-except ImportError:  # where there is none, processes do not wait for each other
-    fcntl = None  # type: ignore[assignment]
 
 logger = logging.getLogger("tabvision")
 
@@ -318,12 +313,8 @@ def _change(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
 @contextlib.contextmanager
 def _one_at_a_time(folder: Path) -> Iterator[None]:
     """Let one process on this machine into the block at a time; a process that dies leaves it."""
-    if fcntl is None:
-        yield
-        return
     with writing(folder):
-        file = folder.with_name(f".{folder.name}.lock").open("w")
+        file = folder.with_name(f".{folder.name}.lock").open("wb")
     with file:
-        with contextlib.suppress(OSError):  # a file system without locks
-            fcntl.flock(file, fcntl.LOCK_EX)
+        lock(file, wait=True)
         yield
