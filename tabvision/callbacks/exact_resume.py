@@ -35,7 +35,7 @@ from tabvision.callbacks.resume_state import (
 )
 from tabvision.checks import check_whole
 from tabvision.counter_random import seed_of
-from tabvision.data.tables.write import written_whole
+from tabvision.data.tables.write import writing, written_whole
 from tabvision.errors import BadValueError, count, speaking
 from tabvision.lightning import (
     Callback,
@@ -275,7 +275,7 @@ def write_checkpoints_whole(trainer: pl.Trainer) -> None:
 class _AtomicCheckpointIO(TorchCheckpointIO):
     """Write a checkpoint to a temporary file and rename it when it is complete.
 
-    A process killed while writing leaves the previous checkpoint, and a `.part` file that the next write replaces.
+    A process killed while writing leaves the previous checkpoint, and a hidden file that the next write removes.
     """
 
     @override
@@ -283,10 +283,10 @@ class _AtomicCheckpointIO(TorchCheckpointIO):
         if "://" in str(path) or storage_options is not None:  # a remote store is atomic in its own way
             super().save_checkpoint(checkpoint, path, storage_options)
             return
-        with written_whole(Path(path), Path(f"{path}.part")) as part:
-            part.parent.mkdir(parents=True, exist_ok=True)
-            with part.open("wb") as file:
-                torch.save(checkpoint, file)
+        with writing(path := Path(path)):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        with written_whole(path) as partial, partial.open("wb") as file:
+            torch.save(checkpoint, file)
 
 
 def _can_continue(ranks: list[dict[str, Any]], trainer: pl.Trainer) -> bool:

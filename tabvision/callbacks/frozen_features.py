@@ -6,7 +6,6 @@ import functools
 import hashlib
 import logging
 import pickle
-import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -28,7 +27,7 @@ from tabvision.checks import check_positive, check_whole
 from tabvision.data.images.base import BaseImageDataModule
 from tabvision.data.images.loader import ImageLoader
 from tabvision.data.splits.base import PartName
-from tabvision.data.tables.write import writing
+from tabvision.data.tables.write import writing, written_whole
 from tabvision.errors import BadValueError, speaking
 from tabvision.lightning import Callback, TrainerFn, callbacks_of, check_trainer
 from tabvision.nets.layer_groups import num_new
@@ -193,9 +192,8 @@ class FrozenFeatures(Callback):
                     f"FrozenFeatures: {problem}, so no more features are kept there. Remove old files, or raise it."
                 )
                 return
-            with tempfile.NamedTemporaryFile(dir=file.parent, delete=False) as written:
-                torch.save(dict(found), written)
-            Path(written.name).replace(file)
+        with written_whole(file) as partial, partial.open("wb") as opened:
+            torch.save(dict(found), opened)
 
     @torch.no_grad()
     def _computed(

@@ -10,7 +10,7 @@ from pathlib import Path
 from tabvision.cli.jobs import CHECKPOINTS
 from tabvision.data.tables.files import name_of
 from tabvision.data.tables.read import Source
-from tabvision.data.tables.write import check_not_read, writing
+from tabvision.data.tables.write import check_not_read, lock, writing
 from tabvision.errors import BadValueError, speaking
 
 _WHO = "tabvision train"
@@ -57,8 +57,8 @@ def free_folder(out: str | None, data: Source, *, overwrite: bool, reads: Sequen
 
 
 def is_finished(folder: Path) -> bool:
-    """Return whether the run in a folder came to its end."""
-    return any((folder / name).exists() for name in ("metrics.json", "predictions.csv"))
+    """Return whether the run in a folder came to its end, where it writes metrics.json."""
+    return (folder / "metrics.json").exists()
 
 
 @contextmanager
@@ -68,22 +68,18 @@ def alone_in(folder: Path) -> Iterator[None]:
     Raises:
         BadValueError: Another run holds it.
     """
-    if is_worker() or os.name == "nt":  # Windows has no such lock
+    if is_worker() or os.name == "nt":  # which opens no folder
         yield
         return
-    import fcntl
-
     with speaking(_WHO), writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         held = os.open(folder, os.O_RDONLY)
     try:
         try:
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock(held)
         except BlockingIOError as error:
             problem = f"another run is writing into {folder}"
             raise BadValueError(_WHO, problem, "Wait until it ends, or choose another folder with --out") from error
-        except OSError:
-            pass  # a file system without locks
         yield
     finally:
         os.close(held)

@@ -13,7 +13,7 @@ import torch
 from tabvision.cli.jobs import Job
 from tabvision.cli.printing import format_number, format_table, metrics_by_name, short_name
 from tabvision.data import CollabDataModule
-from tabvision.data.tables.write import writing
+from tabvision.data.tables.write import written_whole
 from tabvision.data.targets import beside_target, encode_target
 from tabvision.errors import count, shown, speaking
 from tabvision.inference import Predictor, Results
@@ -65,8 +65,8 @@ def write_metrics(
         **({} if rate is None else {"lr": rate}),
         "metrics": metrics,
     }
-    with speaking(_WHO), writing(folder):
-        (folder / "metrics.json").write_text(json.dumps(facts, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    with speaking(_WHO), written_whole(folder / "metrics.json") as partial:
+        partial.write_text(json.dumps(facts, indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def held_out_table(data: DataModule, gathered: Mapping[str, Any], *, shown: Sequence[str] = ()) -> pd.DataFrame:

@@ -33,7 +33,7 @@ from tabvision.cli.outputs import (
 from tabvision.cli.printing import metrics_by_name
 from tabvision.cli.progress import progress_callbacks
 from tabvision.cli.trainer import guard_checkpoints, reworded_resume_errors, reworded_trainer_errors, tidied
-from tabvision.data.tables.write import write_frame, writing
+from tabvision.data.tables.write import write_frame, writing, written_whole
 from tabvision.errors import BadValueError, speaking
 from tabvision.inference import Results, gather
 from tabvision.inference.checkpoint import read_state
@@ -105,7 +105,7 @@ def _write_results(
         metrics["test"] = _printed(tested, naive_metrics(data, "test"), title)
     callbacks: list[Callback] = fitted.trainer.callbacks  # type: ignore[attr-defined]  # set by Lightning's connector
     rate = next((callback.rate for callback in callbacks if isinstance(callback, FindLR)), None)
-    write_metrics(job, model, folder, max(0.0, time.time() - start), metrics, rate)  # a clock may be set back
+    seconds = max(0.0, time.time() - start)  # a clock may be set back
     if job.intervals is not None and fitted.table is not None:
         add_intervals(data.sampled(), fitted.table, job.intervals, folder / "best.ckpt")
     if report and fitted.results is not None:
@@ -116,6 +116,7 @@ def _write_results(
         with speaking(_WHO):
             head = write_chain(folder, job.to_recipe(), data, fitted.trainer.strategy.root_device)
         print(f"The hash of the chain, to keep elsewhere: {head}")
+    write_metrics(job, model, folder, seconds, metrics, rate)  # last, since a run that has it is finished
     print_files(job, folder)
 
 
@@ -184,9 +185,9 @@ def _begin(job: Job, folder: Path) -> None:
     if is_worker():
         return
     if job.module is None:
-        with speaking(_WHO), writing(folder):
+        with speaking(_WHO), written_whole(folder / "recipe.yaml") as partial:
             text = yaml.safe_dump(job.to_recipe(), sort_keys=False, allow_unicode=True)
-            (folder / "recipe.yaml").write_text(text, encoding="utf-8")
+            partial.write_text(text, encoding="utf-8")
     if job.probe is not None:
         job.probe.save(folder / "probe.ckpt", job.datamodule)
 
@@ -213,7 +214,8 @@ def _held_out(
     gathered = gather(trainer.predict(kept, held_out, weights_only=True))
     if kept is not model and trainer.is_global_zero:  # when little is left to do: what is resumed begins with best.ckpt
         print("The linear probe is better than the network after training, so it is what best.ckpt holds.")
-        shutil.copyfile(probed, best)
+        with written_whole(Path(best)) as partial:
+            shutil.copyfile(probed, partial)
     return measured, gathered
 
 
@@ -242,7 +244,8 @@ def _keep_metrics(trainer: pl.Trainer, folder: Path, last: Path) -> None:
     logger: Any = trainer.logger
     logger.experiment.metrics_keys = [*before.columns]  # creates the writer, which removes the file
     before = before.dropna(subset=["epoch", "step"])  # killed within a line
-    before[pd.to_numeric(before["epoch"]) <= epoch].to_csv(file, index=False)
+    with written_whole(file) as partial:
+        before[pd.to_numeric(before["epoch"]) <= epoch].to_csv(partial, index=False)
 
 
 def _make_trainer(job: Job, folder: Path, callbacks: Sequence[Callback] = (), **settings: Any) -> pl.Trainer:  # noqa: ANN401

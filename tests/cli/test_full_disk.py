@@ -39,7 +39,7 @@ def files_up_to(num_bytes: int) -> Iterator[None]:
     ("words", "num_bytes", "file"),
     [
         ([*TRAIN, "--out", "new"], 40_000, "new/best.ckpt"),
-        ([*TRAIN, "--out", "new"], 100, "new"),
+        ([*TRAIN, "--out", "new"], 100, "new/recipe.yaml"),
         (["predict", CHECKPOINT, "people.csv", "--out", "new.csv"], 1_000, "new.csv"),
         (["predict", CHECKPOINT, "people.csv", "--out", "new.parquet"], 1_000, "new.parquet"),
         (["calibrate", CHECKPOINT, "people.csv", "--out", "new.ckpt"], 40_000, "new.ckpt"),

@@ -93,13 +93,14 @@ def test_a_run_stopped_by_ctrl_c_goes_on_below_its_joined_metrics() -> None:
     assert main([*TABLE, "--epochs", "3", "--task", "binary", "--class-weights", "1,5"]) == 0
     run = Path("runs/people")
     whole = (run / "metrics.csv").read_bytes()
-    for name in ("predictions.csv", "metrics.json"):
-        (run / name).unlink()  # as if it had been stopped between its last epoch and its answers
+    (run / "metrics.json").unlink()  # which is written last: as if it had been stopped after its answers
+    (run / "predictions.csv").write_text("older")
 
     assert main(["train", "--resume", str(run), "--no-report"]) == 0
 
     assert (run / "metrics.csv").read_bytes() == whole
-    assert (run / "predictions.csv").exists()
+    assert (run / "metrics.json").exists()
+    assert (run / "predictions.csv").read_text() != "older"
 
 
 @pytest.mark.parametrize(
@@ -108,13 +109,12 @@ def test_a_run_stopped_by_ctrl_c_goes_on_below_its_joined_metrics() -> None:
 def test_metrics_that_were_cut_off_are_no_hindrance(left: str) -> None:
     assert main([*TABLE, "--epochs", "3"]) == 0
     run = Path("runs/people")
-    for name in ("predictions.csv", "metrics.json"):
-        (run / name).unlink()
+    (run / "metrics.json").unlink()
     (run / "metrics.csv").write_text(left)
 
     assert main(["train", "--resume", str(run), "--no-report"]) == 0
 
-    assert (run / "predictions.csv").exists()
+    assert (run / "metrics.json").exists()
 
 
 def test_what_cannot_be_resumed_is_a_sentence_that_says_what_to_do(

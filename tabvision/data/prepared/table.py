@@ -28,18 +28,14 @@ from tabvision.data.rows import row_weights, taken
 from tabvision.data.splits.base import Split
 from tabvision.data.tables.blocks import check_paths, described, named_file, table_bytes
 from tabvision.data.tables.files import files_of
-from tabvision.data.tables.write import writing
+from tabvision.data.tables.read import first_line
+from tabvision.data.tables.write import lock, writing
 from tabvision.data.targets import encode_target
 from tabvision.errors import BadValueError, UnwritableFileError, count
 from tabvision.preprocess import Columns, to_arrays
 from tabvision.schema import Schema
 from tabvision.tasks import Task, own_task
 from tabvision.tasks.registry import KINDS
-
-try:
-    import fcntl
-except ImportError:  # where there is none, processes do not wait for each other
-    fcntl = None  # type: ignore[assignment]
 
 logger = logging.getLogger("tabvision")
 
@@ -88,17 +84,22 @@ def prepare(folder: Path, settings: TableSettings) -> PreparedTable:
     with _one_at_a_time(folder), own_task(None if task is None or type(task) in KINDS else type(task)):
         key, manifest = _key(settings), _manifest(folder)
         if manifest is not None and manifest["key"] == key:
-            logger.info(f"{count(manifest['num_rows'], 'row')} prepared before, in {str(folder)!r}.")
-            return _opened(folder, manifest)
-        if manifest is not None:
+            try:
+                found = _opened(folder, manifest)
+            except (FileNotFoundError, EOFError, ValueError, LookupError) as error:
+                logger.info(f"{str(folder)!r} is damaged ({first_line(error)}), so it is prepared anew.")
+            else:
+                logger.info(f"{count(manifest['num_rows'], 'row')} prepared before, in {str(folder)!r}.")
+                return found
+        elif manifest is not None:
             logger.info(f"{_change(manifest['key'], key)} since {str(folder)!r} was prepared, so it is prepared anew.")
         elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             remedy = "Pass an empty or a new folder (prepared=, --prepared)"
             raise BadValueError(f"{str(folder)!r} holds something else than a prepared table", remedy)
         _prepare(folder, settings, key)
-        found = _manifest(folder)
-        assert found is not None, "it was just written"
-        return _opened(folder, found)
+        manifest = _manifest(folder)
+        assert manifest is not None, "it was just written"
+        return _opened(folder, manifest)
 
 
 def does_not_fit(source: Any) -> bool:  # noqa: ANN401 - any source
@@ -312,12 +313,8 @@ def _change(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
 @contextlib.contextmanager
 def _one_at_a_time(folder: Path) -> Iterator[None]:
     """Let one process on this machine into the block at a time; a process that dies leaves it."""
-    if fcntl is None:
-        yield
-        return
     with writing(folder):
-        file = folder.with_name(f".{folder.name}.lock").open("w")
+        file = folder.with_name(f".{folder.name}.lock").open("wb")
     with file:
-        with contextlib.suppress(OSError):  # a file system without locks
-            fcntl.flock(file, fcntl.LOCK_EX)
+        lock(file, wait=True)
         yield

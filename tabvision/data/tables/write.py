@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, BinaryIO
 
 import pandas as pd
 import pyarrow as pa
@@ -15,6 +16,11 @@ import pyarrow.csv
 
 from tabvision.data.tables.excel import check_excel, write_excel
 from tabvision.errors import BadValueError, MissingFileError, TabvisionError, UnwritableFileError
+
+try:
+    import fcntl
+except ImportError:  # where there is none, nothing is locked
+    fcntl = None  # type: ignore[assignment]
 
 FORMATS = (".csv", ".parquet", ".pq", ".feather", ".arrow", ".xlsx")
 # A spreadsheet runs text with such a start as a formula; a plain number such as -5 is harmless.
@@ -114,12 +120,10 @@ def write_frame(frame: pd.DataFrame, path: str | Path, *, overwrite: bool = Fals
 
 
 @contextmanager
-def written_whole(path: Path, partial: Path | None = None) -> Iterator[Path]:
+def written_whole(path: Path) -> Iterator[Path]:
     """Yield a temporary path to write to; it replaces `path` when the block ends, and is removed on an error.
 
-    Args:
-        path: The file.
-        partial: The temporary path; None for a hidden one beside the file, which no other process uses.
+    It is a hidden file beside, which no other process uses. What killed processes left of theirs is removed.
 
     Raises:
         UnwritableFileError: The disk is full or read-only, or the folder belongs to somebody else.
@@ -133,9 +137,14 @@ def written_whole(path: Path, partial: Path | None = None) -> Iterator[Path]:
         >>> [file.name for file in folder.iterdir()]
         ['a.txt']
     """
-    partial = partial or path.with_name(f".{path.stem[:40]}.{os.getpid()}.partial{path.suffix}")
+    start, end = f".{path.stem[:40]}.", f".partial{path.suffix}"
+    partial = path.with_name(f"{start}{os.getpid()}{end}")
+    for left in path.parent.glob(f"{glob.escape(start)}*{glob.escape(end)}"):
+        with suppress(OSError), left.open("rb") as file:
+            if lock(file):
+                left.unlink()
     try:
-        with writing(path):
+        with writing(path), _locked(partial):
             yield partial
             with partial.open("rb+") as written:
                 os.fsync(written.fileno())
@@ -143,6 +152,34 @@ def written_whole(path: Path, partial: Path | None = None) -> Iterator[Path]:
     finally:
         with suppress(OSError):  # which would hide the first error
             partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Create a file, and hold it in the block."""
+    if fcntl is None:  # an open file could not be renamed there
+        yield
+        return
+    with path.open("wb") as file:
+        lock(file)
+        yield
+
+
+def lock(file: IO[bytes] | int, *, wait: bool = False) -> bool:
+    """Hold an open file or folder until it is closed or the process dies; return whether that is possible here.
+
+    Raises:
+        BlockingIOError: Another process holds it, and this one does not wait.
+    """
+    if fcntl is None:
+        return False
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        raise
+    except OSError:  # a file system without locks
+        return False
+    return True
 
 
 @contextmanager

@@ -222,6 +222,22 @@ def test_what_a_killed_process_or_a_full_disk_leaves_is_never_half_a_table(tmp_p
     assert quiet(source, prepared=folder).schema.target.num_rows == ROWS
 
 
+@pytest.mark.parametrize(("file", "size"), [("continuous.npy", 900), ("rows_val.npy", 0), ("sample.feather", 50)])
+def test_a_damaged_table_is_prepared_anew_and_said(
+    file: str, size: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    frame = pd.DataFrame({"x": np.arange(300) / 7, "paid": np.arange(300) % 2})
+    folder = tmp_path / "prepared"
+    quiet(source := written(frame, tmp_path, "parquet"), prepared=folder)
+    whole = (folder / file).read_bytes()
+    (folder / file).write_bytes(whole[:size])
+
+    TabularDataModule(source, "paid", prepared=folder)
+
+    assert "prepared' is damaged (" in capsys.readouterr().out
+    assert (folder / file).read_bytes() == whole
+
+
 def test_a_file_that_changes_while_it_is_prepared_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source, run = written(surprising_table(), tmp_path, "parquet"), scan.Scan.run
 

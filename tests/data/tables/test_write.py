@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from tabvision.data.tables.read import read_frame
-from tabvision.data.tables.write import _neutralize, check_destination, write_frame, writing
+from tabvision.data.tables.write import _neutralize, check_destination, write_frame, writing, written_whole
 from tabvision.errors import BadValueError, MissingFileError, UnwritableFileError
 
 FRAME = pd.DataFrame({"kind": ["cat", "dog, big"], "share": [0.25, np.nan], "seen": [True, False], "times": [1, 2]})
@@ -127,6 +127,20 @@ def test_what_was_half_done_is_removed_when_the_disk_fails(tmp_path: Path, monke
     assert told.value.errno == errno.ENOSPC
 
     assert not list(tmp_path.iterdir())
+
+
+def test_what_killed_processes_left_is_removed_and_what_a_living_one_writes_is_not(tmp_path: Path) -> None:
+    path, left = tmp_path / "a [b].csv", tmp_path / ".a [b].1.partial.csv"
+    left.write_text("half")
+    with written_whole(path) as partial:
+        assert [*tmp_path.iterdir()] == [partial]
+        partial.rename(left)  # as if another process wrote it
+        write_frame(FRAME, path)
+        assert sorted(tmp_path.iterdir()) == [left, path]
+        left.rename(partial)
+
+    assert [*tmp_path.iterdir()] == [path]
+    assert not path.read_text()
 
 
 @pytest.mark.parametrize("stopped_at", [1, 2, 9])
