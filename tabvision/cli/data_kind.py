@@ -70,7 +70,7 @@ def check_held_out(arguments: argparse.Namespace) -> None:
 
 def _learns_from_columns(arguments: argparse.Namespace) -> bool:
     """Return whether DATA has columns besides its images, target and weights, and the target does not lie in an image."""
-    if arguments.task is not None and arguments.task.startswith("points"):
+    if arguments.task is not None and arguments.task[0] == "points":
         return False
     known = dict.fromkeys(arguments.image, MISSING_WORDS)
     if arguments.separator is not None:
