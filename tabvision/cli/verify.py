@@ -24,7 +24,7 @@ from tabvision.cli.safe import check_writes_here
 from tabvision.cli.trainer import guard_checkpoints, reworded_resume_errors, reworded_trainer_errors
 from tabvision.errors import BadValueError, speaking
 from tabvision.inference.checkpoint import read_state
-from tabvision.lightning import ModelCheckpoint, seed_everything
+from tabvision.lightning import ModelCheckpoint, callbacks_of, seed_everything
 from tabvision.logs import notes_at, quiet_lightning
 
 _WHO = "tabvision verify"
@@ -188,8 +188,7 @@ def _kept_differs(
     last, best = _state_of(folder / "last.ckpt"), read_state(folder / "best.ckpt")
     if difference := _difference(folder / "last.ckpt", _resumed(last), _resumed(_state_of(stretch.end))):
         return difference
-    averages = [each for each in trainer.callbacks if isinstance(each, AverageAndStop)]  # type: ignore[attr-defined]
-    if any(each.best_epoch >= 0 for each in averages):
+    if any(each.best_epoch >= 0 for each in callbacks_of(trainer, AverageAndStop)):
         kept = {name: value.cpu() for name, value in trainer.lightning_module.state_dict().items()}
     else:
         kept, before = read_state(_best_of(recipe, folder))["state_dict"], None
