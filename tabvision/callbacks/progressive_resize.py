@@ -125,11 +125,7 @@ def _image_net(module: pl.LightningModule, size: Size) -> Body | None:
 
 @speaking("ProgressiveResize")
 def _resizable(trainer: pl.Trainer) -> Any:  # noqa: ANN401 - any datamodule with a `set_size`
-    """Return the trainer's datamodule; raise if its images cannot be resized.
-
-    Raises:
-        BadTypeError: There is no datamodule, or it has no `set_size`.
-    """
+    """Return the trainer's datamodule; raise if its images cannot be resized."""
     data = trainer.datamodule  # type: ignore[attr-defined]  # set by Lightning's connector
     if data is None:
         raise BadTypeError("it needs a datamodule, got loaders alone", "Pass fit(module, datamodule)")

@@ -43,14 +43,7 @@ class Stretch(NamedTuple):
 
 
 def write_chain(folder: Path, recipe: Mapping[str, Any], datamodule: object, device: torch.device) -> str:
-    """Write the chain of a finished run, and return the hash of its last line.
-
-    Args:
-        folder: The folder of the run.
-        recipe: Its recipe.
-        datamodule: Its data.
-        device: What it was trained on.
-    """
+    """Write the chain of a finished run, and return the hash of its last line."""
     files = [folder / "recipe.yaml", *_data_files(recipe, datamodule)]
     steps = [0] * len(files)
     for step, file in checkpoints_of(folder):

@@ -53,11 +53,7 @@ def _kind_of_list(data: list[str]) -> str:
 
 
 def check_held_out(arguments: argparse.Namespace) -> None:
-    """Raise if the file of validation or test rows is one that trains.
-
-    Raises:
-        BadValueError: It is.
-    """
+    """Raise if the file of validation or test rows is one that trains."""
     data = arguments.data if isinstance(arguments.data, list) else [arguments.data]
     paths = [Path(each).expanduser() for each in data]
     found = [files_of(it) if is_glob(it) else table_files(it) if it.is_dir() else [] for it in paths]

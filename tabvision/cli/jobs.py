@@ -123,11 +123,7 @@ class Job:
         return "out-of-fold" if self.num_folds > 1 or self.monitor == "oof/loss" else ""
 
     def saving(self, **settings: Any) -> list[Component]:  # noqa: ANN401
-        """Return the callbacks that save the best network, weights alone, and after each epoch what a fit resumes from.
-
-        Args:
-            settings: More settings of both `ModelCheckpoint`.
-        """
+        """Return the callbacks that save the best network, weights alone, and after each epoch what a fit resumes from."""
         best = {"filename": "best", "monitor": self.monitor, "save_weights_only": True, **settings}
         best |= {"mode": "max"} if self.monitor == LAST else {}
         last = {"filename": "last", "save_on_train_epoch_end": True, **settings}

@@ -143,10 +143,6 @@ def _job_of(recipe: Mapping[str, Any], intervals: float | None, *, quiet: bool) 
 def warm_started(job: Job, checkpoint: str) -> Job:
     """Return the run that starts from a checkpoint.
 
-    Args:
-        job: The run as it would start anew.
-        checkpoint: The file.
-
     Raises:
         BadValueError: The checkpoint is of another kind of data, or an option would build another network.
     """

@@ -124,11 +124,7 @@ def _refused(trainer: pl.Trainer, checkpoint_path: str | Path, **_: object) -> d
 
 @contextmanager
 def reworded_resume_errors() -> Iterator[None]:
-    """Turn any error from a checkpoint whose contents do not fit the run into one sentence.
-
-    Raises:
-        BadValueError: The checkpoint does not fit.
-    """
+    """Turn any error from a checkpoint whose contents do not fit the run into one sentence."""
     try:
         yield
     except TabvisionError:

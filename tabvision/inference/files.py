@@ -236,15 +236,7 @@ def _damaged_schema(name: str, problem: str) -> BadValueError:
 
 
 def check_format(found: object, oldest: int, newest: int, name: str, remedy: str) -> None:
-    """Raise unless this version of tabvision reads the format of a file.
-
-    Args:
-        found: The format that the file states.
-        oldest: The oldest format that is read.
-        newest: The newest format that is read.
-        name: The name of the file.
-        remedy: What to do about a file that is too old.
-    """
+    """Raise unless this version of tabvision reads the format of a file; the remedy is for one that is too old."""
     if not is_integer(found) or found > newest:
         problem = f"{name} has format {found!r}, and {newest} is the newest that this version reads"
         raise BadValueError(problem, "Update tabvision: pip install --upgrade tabvision")

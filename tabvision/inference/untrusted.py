@@ -92,9 +92,6 @@ def check_plain(data: object, budget: int, name: str) -> None:
     """Raise if plain data, written out, is deeper or larger than a file of that many bytes can hold.
 
     Lists that hold the same list many times, nested many times, take a few bytes and expand without limit.
-
-    Raises:
-        BadValueError: The data is too deep or too large, or a tensor is larger than the file.
     """
     waiting, seen = [(data, 0)], 0
     while waiting:
@@ -116,11 +113,7 @@ def check_plain(data: object, budget: int, name: str) -> None:
 
 
 def _check_pickle(content: bytes, name: str) -> None:
-    """Raise if a pickle holds more than weights and plain data, or is costly to read; no object in it is built.
-
-    Raises:
-        BadValueError: One of these, or the content is not a pickle.
-    """
+    """Raise if a pickle holds more than weights and plain data, or is costly to read; no object in it is built."""
     read = _Depths()
     try:
         for operator, argument, _ in pickletools.genops(content):

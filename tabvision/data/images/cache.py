@@ -45,11 +45,7 @@ class ImageCache(ABC):
 
 @final
 class _MemoryCache(ImageCache):
-    """Pixels in this process's memory, up to a limit.
-
-    Args:
-        most_bytes: The limit.
-    """
+    """Pixels in this process's memory, up to a limit."""
 
     def __init__(self, most_bytes: int) -> None:
         self.bytes_left = most_bytes

@@ -79,13 +79,7 @@ class SourceReader:
         return labels_from_names(table, self.label_pattern, label=label)
 
     def with_split(self, table: ImageTable, split: ShortSplit, columns: Sequence[str]) -> ImageTable:
-        """Return a table of labeled images with those that the split adds, whose paths are absolute if folders differ.
-
-        Args:
-            table: The images of the source.
-            split: The split.
-            columns: The target's columns.
-        """
+        """Return a table of labeled images with those that the split adds, whose paths are absolute if folders differ."""
         if not isinstance(split, Split) or table.part is not None:
             return table
         if not isinstance(split, SourceSplit):
