@@ -34,12 +34,7 @@ _RIVALS: tuple[tuple[type[Callback], frozenset[Quantity], str, str], ...] = (
         "adds the backbone to the optimizer in mid-fit, at a rate of its own",
         _THAW,
     ),
-    (
-        BaseFinetuning,
-        frozenset({"which layers train"}),
-        "freezes and thaws layers too",
-        _THAW,
-    ),
+    (BaseFinetuning, frozenset({"which layers train"}), "freezes and thaws layers too", _THAW),
     (
         StochasticWeightAveraging,
         _RATES,

@@ -88,8 +88,7 @@ class ProgressiveResize(Callback):
         image = getattr(schema, "image", None)
         start, last = self.sizes[-1]
         if schema is not None and image is None:
-            problem = "the data has no images"
-            raise BadValueError(problem, "Leave it out, or pass an ImageDataModule")
+            raise BadValueError("the data has no images", "Leave it out, or pass an ImageDataModule")
         if image is not None and tuple(image.size) != last:
             problem = f"the last size must be the data's, {_shown(tuple(image.size))}, got {_shown(last)}"
             size = last[0] if last[0] == last[1] else last

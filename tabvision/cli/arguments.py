@@ -20,8 +20,7 @@ def names(text: str) -> list[str]:
     try:
         return [name for record in csv.reader([text], skipinitialspace=True) for name in record if name.strip()]
     except csv.Error as error:
-        problem = f"must be column names such as a,b, got {text!r} ({error})"
-        raise argparse.ArgumentTypeError(problem) from error
+        raise argparse.ArgumentTypeError(f"must be column names such as a,b, got {text!r} ({error})") from error
 
 
 def whole(text: str, least: int = 1, most: int | None = None) -> int:
@@ -160,8 +159,7 @@ def weights(text: str) -> str | tuple[float, ...]:
     try:
         return text if text == "balanced" else tuple(float(part) for part in text.split(","))
     except ValueError:
-        problem = f"must be balanced, or numbers such as 1,5, got {text!r}"
-        raise argparse.ArgumentTypeError(problem) from None
+        raise argparse.ArgumentTypeError(f"must be balanced, or numbers such as 1,5, got {text!r}") from None
 
 
 def duration(text: str) -> str:

@@ -27,7 +27,7 @@ _LIGHTNING = {
     "strategies": ("DDPStrategy", "FSDPStrategy", "SingleDeviceStrategy"),
 }
 _OTHERS = {
-    "torch.optim": ("ASGD", "Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "NAdam", "RAdam", "RMSprop", "SGD"),
+    "torch.optim": ("ASGD", "Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "NAdam", "RAdam", "RMSprop", "SGD")
 }
 _OUTSIDE = re.compile(r"[~/\\]|[A-Za-z]:|.*://|(.*[/\\])?\.\.([/\\]|$)")  # a path that leads out of the working folder
 

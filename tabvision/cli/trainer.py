@@ -42,8 +42,7 @@ def reworded_trainer_errors(speaker: str, *, only: type[Exception] = Exception) 
         if not isinstance(error, only):
             raise
         problem = " ".join(str(error).split()).rstrip(".")
-        remedy = f"Correct that setting; they are those of {tree()}.Trainer"
-        raise BadValueError(speaker, problem, remedy) from error
+        raise BadValueError(speaker, problem, f"Correct that setting; they are those of {tree()}.Trainer") from error
 
 
 @contextmanager

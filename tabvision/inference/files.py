@@ -141,8 +141,7 @@ def _explained_hub(url: str, repo: str, revision: str | None, file: str) -> Iter
         raise BadValueError(problem, "Check the name, or log in: hf auth login, or set HF_TOKEN") from error
     except Exception as error:  # of the network, of a repository's name, of the cache
         reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
-        problem = f"{url} could not be read ({reason:.300})"
-        raise BadValueError(problem, "Check the address and the network") from error
+        raise BadValueError(f"{url} could not be read ({reason:.300})", "Check the address and the network") from error
 
 
 def _size_on_hub(url: str) -> tuple[int | None, bool]:

@@ -62,8 +62,7 @@ def plain_archive(content: bytes, name: str) -> io.BytesIO:
         raise
     except Exception as error:  # zipfile raises any class on damaged bytes
         reason = str(error) if "Bad CRC" in str(error) else type(error).__name__
-        problem = f"{name} is damaged or not a checkpoint ({reason})"
-        raise BadValueError(problem, PASS_ANOTHER) from error
+        raise BadValueError(f"{name} is damaged or not a checkpoint ({reason})", PASS_ANOTHER) from error
 
 
 def _copied(archive: zipfile.ZipFile, name: str) -> io.BytesIO:
@@ -127,8 +126,7 @@ def _check_pickle(content: bytes, name: str) -> None:
     except BadValueError:
         raise
     except Exception as error:  # pickletools raises any class on damaged bytes
-        problem = f"{name} is damaged or not a checkpoint ({type(error).__name__})"
-        raise BadValueError(problem, PASS_ANOTHER) from error
+        raise BadValueError(f"{name} is damaged or not a checkpoint ({type(error).__name__})", PASS_ANOTHER) from error
 
 
 @final

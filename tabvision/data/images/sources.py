@@ -10,14 +10,7 @@ from typing import TypeAlias, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from tabvision.data.images.files import (
-    LABEL_COLUMN,
-    PATH_COLUMN,
-    ImageTable,
-    image_table,
-    is_image,
-    labels_from_names,
-)
+from tabvision.data.images.files import LABEL_COLUMN, PATH_COLUMN, ImageTable, image_table, is_image, labels_from_names
 from tabvision.data.images.folders import all_images, class_folders, unlabeled_test
 from tabvision.data.rows import named_target
 from tabvision.data.splits.base import TEST, TRAIN, VALIDATION, Rows, Split, SplitRows, parts_from
@@ -131,13 +124,7 @@ def target_columns(target: str | Sequence[str] | None, schema: Schema | None, de
 
 
 def divide(
-    table: ImageTable,
-    numbers: Rows,
-    num_rows: int,
-    codes: NDArray[np.int64] | None,
-    split: ShortSplit,
-    *,
-    seed: int,
+    table: ImageTable, numbers: Rows, num_rows: int, codes: NDArray[np.int64] | None, split: ShortSplit, *, seed: int
 ) -> SplitRows:
     """Return the rows of each part.
 

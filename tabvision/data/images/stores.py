@@ -15,13 +15,7 @@ from tabvision.augment.geometry import Matrices, to_output
 from tabvision.checks import check_fraction
 from tabvision.data.images.bands import open_as
 from tabvision.data.images.cache import ImageCache
-from tabvision.data.images.decode import (
-    ImageSource,
-    Pixels,
-    StoredArray,
-    StoredImage,
-    UnreadableImageError,
-)
+from tabvision.data.images.decode import ImageSource, Pixels, StoredArray, StoredImage, UnreadableImageError
 from tabvision.data.images.files import ImageTable
 from tabvision.data.images.views import Extras, Presize, Size, View
 from tabvision.errors import BadValueError, count, listed, speaking
