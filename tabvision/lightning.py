@@ -164,11 +164,7 @@ def _other() -> ModuleType | None:
 
 
 def warn_of_both(speaker: str) -> None:
-    """Warn if both packages are imported and nothing says which of them the user means.
-
-    Args:
-        speaker: The class that is built.
-    """
+    """Warn if both packages are imported and nothing says which of them the user means."""
     other = _other()
     if other is not None and not os.environ.get(SETTING):
         problem = (
@@ -178,11 +174,7 @@ def warn_of_both(speaker: str) -> None:
 
 
 def check_trainer(trainer: object) -> None:
-    """Raise if a Trainer is of the package that the library does not build on.
-
-    Raises:
-        BadTypeError: It is.
-    """
+    """Raise if a Trainer is of the package that the library does not build on."""
     other = _other()
     if other is not None and isinstance(trainer, other.Trainer):
         problem = (

@@ -149,8 +149,7 @@ def spread_rates(
         found = [_checked_rate(rate, groups) for rate in rates]
         if len(found) != num_groups:
             remedy = "Pass one rate for all, a pair (first, last), or a list with one rate for each group"
-            problem = f"{num_groups} layer groups need {num_groups} rates, got {len(found)}{groups}"
-            raise BadValueError(problem, remedy)
+            raise BadValueError(f"{num_groups} layer groups need {num_groups} rates, got {len(found)}{groups}", remedy)
         return found
     if isinstance(rates, tuple):
         if len(rates) != 2:
@@ -230,8 +229,7 @@ def _checked_rate(rate: object, groups: str = "") -> float:
     if not is_number(rate):
         raise BadTypeError(f"a learning rate must be a number, got {rate!r}{groups}", "Pass a number such as 1e-3")
     if not 0 < rate < math.inf:
-        problem = f"a learning rate must be above zero, got {rate!r}{groups}"
-        raise BadValueError(problem, "Pass a number such as 1e-3")
+        raise BadValueError(f"a learning rate must be above zero, got {rate!r}{groups}", "Pass a number such as 1e-3")
     return float(rate)
 
 

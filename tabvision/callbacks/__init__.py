@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 from tabvision.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from tabvision.callbacks.average_and_stop import AverageAndStop
     from tabvision.callbacks.discriminative_lr import DiscriminativeLR
     from tabvision.callbacks.exact_resume import ExactResume
     from tabvision.callbacks.fine_tune import FineTune
-    from tabvision.callbacks.fit_table import AverageAndStop, FitTable
+    from tabvision.callbacks.fit_table import FitTable
     from tabvision.callbacks.frozen_features import FrozenFeatures
     from tabvision.callbacks.mixing import CutMix, MixUp
     from tabvision.callbacks.one_cycle import CosineRestarts, FlatCosine, InverseDecay, OneCycle
@@ -36,7 +37,7 @@ __all__ = [
 ]
 
 _MODULES = {
-    "AverageAndStop": "fit_table",
+    "AverageAndStop": "average_and_stop",
     "CosineRestarts": "one_cycle",
     "CutMix": "mixing",
     "DiscriminativeLR": "discriminative_lr",

@@ -18,11 +18,7 @@ Groups = Callable[[Any], Sequence[nn.Module | Iterable[nn.Module | nn.Parameter]
 
 
 def checked_groups(groups: Groups | None) -> Groups | None:
-    """Return `groups`; raise unless it is a function or None.
-
-    Raises:
-        BadTypeError: It is something else, such as a list of modules.
-    """
+    """Return `groups`; raise unless it is a function or None."""
     if groups is not None and not callable(groups):
         problem = f"groups must be a function from the module to its parts, got {type(groups).__name__}"
         raise BadTypeError(problem, "Pass a function such as lambda module: [module.body, module.head]")
@@ -62,14 +58,7 @@ def group_sizes(groups: Sequence[LayerGroup]) -> dict[str, int]:
 def set_trainable(
     group: LayerGroup, *, trains: bool, exempt: Sequence[nn.Module] = (), frozen: Collection[int] = ()
 ) -> bool:
-    """Freeze or unfreeze a layer group; return whether a parameter changed.
-
-    Args:
-        group: The layer group.
-        trains: Whether it trains.
-        exempt: Modules that train in any case.
-        frozen: Ids of parameters that stay frozen in any case.
-    """
+    """Freeze or unfreeze a layer group, exempt modules and `frozen` parameters (by id) aside; return whether one changed."""
     exempt_ids = {id(parameter) for norm in exempt for parameter in norm.parameters()}
     changed = False
     for parameter in group:
@@ -106,9 +95,6 @@ def check_optimizers(optimizers: Sequence[Optimizer], groups: Sequence[LayerGrou
     """Raise unless the optimizers together hold every parameter of the layer groups, and no other one that trains.
 
     What is in no layer group would train while the layers around it are frozen; what is in no optimizer would never train.
-
-    Raises:
-        BadValueError: A parameter is in one and not in the other.
     """
     in_groups = {id(parameter) for group in groups for parameter in group}
     param_groups = [group for optimizer in optimizers for group in optimizer.param_groups]

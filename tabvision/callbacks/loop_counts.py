@@ -44,11 +44,7 @@ _BEGUN = {"ready": 1, "started": 1, "processed": 0, "completed": 0}  # counts by
 
 
 def go_on_from_last_step(fit_loop: dict[str, Any]) -> bool:
-    """Return whether a fit was saved right after the last step of an epoch; if so, adjust its counters in place.
-
-    Args:
-        fit_loop: The state of Lightning's fit loop in a checkpoint.
-    """
+    """Return whether a fit was saved right after the last step of an epoch; if so, adjust its counters in place."""
     batches, epochs = fit_loop[_BATCHES], fit_loop["epoch_progress"]["total"]
     total = batches["total"]
     at_step = total["ready"] == total["processed"] == total["completed"] + 1

@@ -31,10 +31,6 @@ class Accumulation:
     Lightning counts batches of this rank. What a user sets in batches (`accumulate_grad_batches`, `val_check_interval`,
     `limit_train_batches`) counts so many micro-batches at once, and is multiplied.
 
-    Args:
-        trainer: The Trainer of the fit.
-        micro_batches: Number of micro-batches of a step.
-
     Raises:
         BadValueError: The ranks cannot share the micro-batches.
     """
@@ -113,11 +109,6 @@ def _check(trainer: pl.Trainer, micro_batches: int) -> None:
 
 def convert_counts(fit_loop: State, saved_ranks: int, ranks: int) -> bool:
     """Convert the batches of a rank that a checkpoint counts to another number of ranks, in place.
-
-    Args:
-        fit_loop: The state of Lightning's fit loop in a checkpoint.
-        saved_ranks: The ranks that saved it.
-        ranks: The ranks that go on.
 
     Returns:
         Whether that number is whole: it is after each step.

@@ -34,12 +34,7 @@ _RIVALS: tuple[tuple[type[Callback], frozenset[Quantity], str, str], ...] = (
         "adds the backbone to the optimizer in mid-fit, at a rate of its own",
         _THAW,
     ),
-    (
-        BaseFinetuning,
-        frozenset({"which layers train"}),
-        "freezes and thaws layers too",
-        _THAW,
-    ),
+    (BaseFinetuning, frozenset({"which layers train"}), "freezes and thaws layers too", _THAW),
     (
         StochasticWeightAveraging,
         _RATES,
@@ -79,11 +74,7 @@ def check_owners(trainer: pl.Trainer) -> None:
 
 
 def check_no_scheduler(trainer: pl.Trainer) -> None:
-    """Raise if the module's `configure_optimizers` returned a scheduler.
-
-    Raises:
-        BadValueError: It did.
-    """
+    """Raise if the module's `configure_optimizers` returned a scheduler."""
     if trainer.lr_scheduler_configs:
         problem = "the module's configure_optimizers returns a scheduler of its own, which would fight over the rate"
         remedy = "Return the optimizer alone, or keep the scheduler and thaw layers with Unfreeze() in place of this callback"
@@ -91,11 +82,7 @@ def check_no_scheduler(trainer: pl.Trainer) -> None:
 
 
 def check_none_added(optimizer: Optimizer) -> None:
-    """Raise if a param group has no base rate, since it was added after the fit started.
-
-    Raises:
-        BadValueError: One was.
-    """
+    """Raise if a param group has no base rate, since it was added after the fit started."""
     for number, group in enumerate(optimizer.param_groups):
         if "initial_lr" not in group:
             problem = f"param group {number} was added during the fit, and has no base rate to scale"

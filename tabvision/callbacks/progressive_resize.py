@@ -88,8 +88,7 @@ class ProgressiveResize(Callback):
         image = getattr(schema, "image", None)
         start, last = self.sizes[-1]
         if schema is not None and image is None:
-            problem = "the data has no images"
-            raise BadValueError(problem, "Leave it out, or pass an ImageDataModule")
+            raise BadValueError("the data has no images", "Leave it out, or pass an ImageDataModule")
         if image is not None and tuple(image.size) != last:
             problem = f"the last size must be the data's, {_shown(tuple(image.size))}, got {_shown(last)}"
             size = last[0] if last[0] == last[1] else last
@@ -125,11 +124,7 @@ def _image_net(module: pl.LightningModule, size: Size) -> Body | None:
 
 @speaking("ProgressiveResize")
 def _resizable(trainer: pl.Trainer) -> Any:  # noqa: ANN401 - any datamodule with a `set_size`
-    """Return the trainer's datamodule; raise if its images cannot be resized.
-
-    Raises:
-        BadTypeError: There is no datamodule, or it has no `set_size`.
-    """
+    """Return the trainer's datamodule; raise if its images cannot be resized."""
     data = trainer.datamodule  # type: ignore[attr-defined]  # set by Lightning's connector
     if data is None:
         raise BadTypeError("it needs a datamodule, got loaders alone", "Pass fit(module, datamodule)")

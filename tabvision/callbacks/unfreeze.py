@@ -257,11 +257,7 @@ def _frozen_within(groups: Sequence[LayerGroup], module: nn.Module) -> frozenset
 
 
 def _check_strategy(trainer: pl.Trainer) -> None:
-    """Raise if the strategy cannot train in stages.
-
-    Raises:
-        BadValueError: The strategy is DeepSpeed, FSDP or model parallelism, or has a communication hook with state.
-    """
+    """Raise if the strategy cannot train in stages."""
     strategy = trainer.strategy
     if isinstance(strategy, DeepSpeedStrategy | FSDPStrategy | ModelParallelStrategy):
         name = type(strategy).__name__

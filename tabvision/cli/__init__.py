@@ -41,8 +41,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")
     try:
         return _status_of(words)
-    except BrokenPipeError:
-        return _BROKEN_PIPE
     finally:
         _discard_what_was_not_written()
 
@@ -64,7 +62,7 @@ def _status_of(words: list[str]) -> int:
         _say(str(error))
         return USAGE_ERROR
     except BrokenPipeError:
-        raise
+        return _BROKEN_PIPE
     except OSError as error:
         _say(str(_of_a_file(error)))
         return USAGE_ERROR

@@ -20,8 +20,7 @@ def names(text: str) -> list[str]:
     try:
         return [name for record in csv.reader([text], skipinitialspace=True) for name in record if name.strip()]
     except csv.Error as error:
-        problem = f"must be column names such as a,b, got {text!r} ({error})"
-        raise argparse.ArgumentTypeError(problem) from error
+        raise argparse.ArgumentTypeError(f"must be column names such as a,b, got {text!r} ({error})") from error
 
 
 def whole(text: str, least: int = 1, most: int | None = None) -> int:
@@ -125,29 +124,18 @@ def way_to_split(text: str) -> str:
 TASKS = ("binary", "multiclass", "multilabel", "regression", "points")
 
 
-def task(text: str) -> str:
-    """Return the name of a task, with its settings after commas.
+def task(text: str) -> tuple[str, dict[str, Any]]:
+    """Return the name of a task and the settings after it: numbers, "low:high" as a pair, "none" as None, else text.
 
     Example:
-        >>> task("regression,error=huber")
-        'regression,error=huber'
+        >>> task("regression,error=huber,y_range=0:5,margin=none")
+        ('regression', {'error': 'huber', 'y_range': (0, 5), 'margin': None})
     """
     name, *settings = text.split(",")
     if name not in TASKS:
         raise argparse.ArgumentTypeError(f"must be {', '.join(TASKS[:-1])} or {TASKS[-1]}, got {name!r}")
     if wrong := [it for it in settings if not re.fullmatch(r"\w+=.+", it)]:
         raise argparse.ArgumentTypeError(f"settings follow as NAME=VALUE, got {wrong[0]!r}")
-    return text
-
-
-def name_and_settings(text: str) -> tuple[str, dict[str, Any]]:
-    """Return the name of a task and its settings: numbers, "low:high" as a pair, "none" as None, else text.
-
-    Example:
-        >>> name_and_settings("regression,error=huber,y_range=0:5,margin=none")
-        ('regression', {'error': 'huber', 'y_range': (0, 5), 'margin': None})
-    """
-    name, *settings = text.split(",")
     pairs = (setting.split("=", 1) for setting in settings)
     return name, {key: _value(value) for key, value in pairs}
 
@@ -171,8 +159,7 @@ def weights(text: str) -> str | tuple[float, ...]:
     try:
         return text if text == "balanced" else tuple(float(part) for part in text.split(","))
     except ValueError:
-        problem = f"must be balanced, or numbers such as 1,5, got {text!r}"
-        raise argparse.ArgumentTypeError(problem) from None
+        raise argparse.ArgumentTypeError(f"must be balanced, or numbers such as 1,5, got {text!r}") from None
 
 
 def duration(text: str) -> str:

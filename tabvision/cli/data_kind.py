@@ -53,11 +53,7 @@ def _kind_of_list(data: list[str]) -> str:
 
 
 def check_held_out(arguments: argparse.Namespace) -> None:
-    """Raise if the file of validation or test rows is one that trains.
-
-    Raises:
-        BadValueError: It is.
-    """
+    """Raise if the file of validation or test rows is one that trains."""
     data = arguments.data if isinstance(arguments.data, list) else [arguments.data]
     paths = [Path(each).expanduser() for each in data]
     found = [files_of(it) if is_glob(it) else table_files(it) if it.is_dir() else [] for it in paths]
@@ -70,7 +66,7 @@ def check_held_out(arguments: argparse.Namespace) -> None:
 
 def _learns_from_columns(arguments: argparse.Namespace) -> bool:
     """Return whether DATA has columns besides its images, target and weights, and the target does not lie in an image."""
-    if arguments.task is not None and arguments.task.startswith("points"):
+    if arguments.task is not None and arguments.task[0] == "points":
         return False
     known = dict.fromkeys(arguments.image, MISSING_WORDS)
     if arguments.separator is not None:

@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, final
 
-from tabvision.cli.arguments import name_and_settings
 from tabvision.cli.options import settings_of
 from tabvision.data.tables.files import name_of
 from tabvision.errors import BadValueError, UnknownNameError, speaking
@@ -37,11 +36,6 @@ KEEP_EVERY: dict[str, Any] = {  # the settings of the `ModelCheckpoint` that doe
 def model_checkpoint() -> str:
     """Return the import path of Lightning's `ModelCheckpoint`."""
     return f"{tree()}.callbacks.ModelCheckpoint"
-
-
-def logger_of(name: str, **settings: str) -> Component:
-    """Return one of Lightning's loggers, such as "CSVLogger"."""
-    return Component(f"{tree()}.loggers.{name}", settings)
 
 
 @final
@@ -129,11 +123,7 @@ class Job:
         return "out-of-fold" if self.num_folds > 1 or self.monitor == "oof/loss" else ""
 
     def saving(self, **settings: Any) -> list[Component]:  # noqa: ANN401
-        """Return the callbacks that save the best network, weights alone, and after each epoch what a fit resumes from.
-
-        Args:
-            settings: More settings of both `ModelCheckpoint`.
-        """
+        """Return the callbacks that save the best network, weights alone, and after each epoch what a fit resumes from."""
         best = {"filename": "best", "monitor": self.monitor, "save_weights_only": True, **settings}
         best |= {"mode": "max"} if self.monitor == LAST else {}
         last = {"filename": "last", "save_on_train_epoch_end": True, **settings}
@@ -144,7 +134,7 @@ class Job:
     def to_recipe(self) -> dict[str, Any]:
         """Return the run as a LightningCLI recipe, which `tabvision fit --config` repeats to the same numbers."""
         named = {"save_dir": "runs", "name": name_of(self.data.init_args.get("source"))}
-        logger = replace(logger_of("CSVLogger"), init_args=named)
+        logger = Component(f"{tree()}.loggers.CSVLogger", named)
         is_board = self.logger is not None and self.logger.class_path.endswith(LOGGERS["tensorboard"])
         named_too = named if is_board else {"save_dir": "runs"}
         more = None if self.logger is None else replace(self.logger, init_args=named_too)
@@ -183,20 +173,22 @@ def shared_settings(arguments: argparse.Namespace) -> dict[str, Any]:
         settings["test"] = arguments.test
     if arguments.quiet:
         settings["verbose"] = False
-    task, of_task = name_and_settings(arguments.task) if arguments.task else (None, {})
+    task, given = arguments.task or (None, {})
+    of_task = dict(given)
     if arguments.class_weights is not None:
         if task not in _WEIGHTED:
             problem = f"--class-weights is for classes or labels, and --task is {task or 'not given'}"
             raise BadValueError(problem, f"Add --task {' or '.join(_WEIGHTED)}, or leave it out")
         of_task["class_weights"] = arguments.class_weights
-    if task and of_task:
+    if task:
+        settings["task"] = Component(f"tabvision.tasks.{task.capitalize()}", of_task) if of_task else task
+    if of_task:
         from tabvision.tasks.registry import task_named
 
         kinds: Any = fields(task_named(task))  # type: ignore[arg-type]  # all are dataclasses
         known = [each.name for each in kinds if each.name not in _OF_DATA]
         if unknown := [name for name in of_task if name not in known]:
             raise UnknownNameError(f"setting of --task {task}", unknown[0], known)
-        settings["task"] = Component(f"tabvision.tasks.{task.capitalize()}", of_task)
     return settings
 
 
@@ -246,7 +238,7 @@ def make_job(
     if "val" not in datamodule.parts:
         rest = {"monitor": LAST, **rest}
     parts = {"data": data, "datamodule": datamodule, "model": model, "callbacks": [*callbacks, *finder]}
-    logger = logger_of(LOGGERS[arguments.logger]) if arguments.logger in LOGGERS else None
+    logger = Component(f"{tree()}.loggers.{LOGGERS[arguments.logger]}") if arguments.logger in LOGGERS else None
     rest = {"micro_batches": arguments.micro_batches, "verifiable": arguments.verifiable, **rest}
     return Job(seed=arguments.seed, trainer=trainer, logger=logger, quiet=arguments.quiet, **parts, **rest)
 

@@ -13,7 +13,7 @@ from typing import Any
 from typing_extensions import override
 
 from tabvision import lightning as pl
-from tabvision.callbacks.fit_table import AverageAndStop, save_kept_weights
+from tabvision.callbacks.average_and_stop import AverageAndStop, save_kept_weights
 from tabvision.cli.progress import show_progress
 from tabvision.cli.safe import WARNING, check_writes_here, importing
 from tabvision.cli.trainer import (
@@ -26,10 +26,12 @@ from tabvision.cli.trainer import (
 from tabvision.errors import BadValueError, MissingFileError, TabvisionError
 from tabvision.lightning import (
     ArgsType,
+    Callback,
     CSVLogger,
     LightningArgumentParser,
     LightningCLI,
     MisconfigurationException,
+    callbacks_of,
     in_this_tree,
 )
 
@@ -115,13 +117,13 @@ class _SchemaCLI(LightningCLI):
             BadValueError: A callback monitors a metric of rows that are not held out.
         """
         parts = getattr(self.datamodule, "parts", {})
-        trainer: Any = self.trainer  # Lightning's connectors set its attributes
-        monitored = [str(getattr(callback, "monitor", None)) for callback in trainer.callbacks]
+        trainer: Any = self.trainer
+        monitored = [str(getattr(callback, "monitor", None)) for callback in callbacks_of(trainer, Callback)]
         if parts and "val" not in parts and (lacking := [name for name in monitored if name.startswith("val/")]):
             problem = f"a callback monitors {lacking[0]!r}, and the data has no validation rows"
             remedy = "Set data.init_args.split to a fraction such as 0.2, or have it monitor train/loss"
             raise BadValueError(_WHO, problem, remedy)
-        keepers = [callback for callback in trainer.callbacks if isinstance(callback, AverageAndStop)]
+        keepers = callbacks_of(trainer, AverageAndStop)
         has_folds = any(keeper.uses_folds(trainer, self.model, self.datamodule) for keeper in keepers)
         if "oof/loss" in monitored and not has_folds:
             problem = "a callback monitors 'oof/loss', and no member of this network leaves out rows for others"

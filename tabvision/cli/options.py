@@ -265,11 +265,7 @@ def _settings(arguments: argparse.Namespace, options: Iterable[_Option], part: s
 
 @speaking("tabvision train")
 def check_options(arguments: argparse.Namespace, kind: str) -> None:
-    """Raise if an option is given that this kind of data does not take, or if a table has no target.
-
-    Raises:
-        BadValueError: An option belongs to another kind of data, or `--target` is missing.
-    """
+    """Raise if an option is given that this kind of data does not take, or if a table has no target."""
     others = [(kinds, option) for _, kinds, options in _GROUPS if kind not in kinds for option in options]
     for kinds, option in others:
         if _given(arguments, option) is not None:

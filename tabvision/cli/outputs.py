@@ -70,13 +70,7 @@ def write_metrics(
 
 
 def held_out_table(data: DataModule, gathered: Mapping[str, Any], *, shown: Sequence[str] = ()) -> pd.DataFrame:
-    """Return the target of the held-out rows beside the predictions of the best checkpoint.
-
-    Args:
-        data: The datamodule, whose frame has the rows that `index` numbers.
-        gathered: What `gather` returns.
-        shown: Columns to show beside the target.
-    """
+    """Return the target of the held-out rows beside the predictions of the best checkpoint."""
     answers = answer_frame(data.schema, finite_answers(gathered["predictions"].numpy()))
     return beside_target(data.frame, [*shown, *data.schema.target.columns], gathered["index"].numpy(), answers)
 

@@ -14,12 +14,7 @@ from tabvision.lightning import Callback, TQDMProgressBar, TrainerFn
 
 
 def progress_callbacks(refresh_rate: int, *, quiet: bool) -> list[Callback]:
-    """Return the callbacks that show progress: none if quiet, and a bar only where a terminal can redraw it.
-
-    Args:
-        refresh_rate: Steps after which the bar is drawn again.
-        quiet: Whether to show nothing.
-    """
+    """Return the callbacks that show progress: none if quiet, and a bar only where a terminal can redraw it."""
     if quiet:
         return []
     bar: list[Callback] = [_Bar(refresh_rate=refresh_rate)] if sys.stdout.isatty() and sys.stderr.isatty() else []

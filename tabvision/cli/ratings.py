@@ -92,11 +92,7 @@ def _data_settings(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def show_films(folder: Path) -> None:
-    """Print the best and worst items of a run by bias, and draw `factors.png` and `biases.png` beside its checkpoint.
-
-    Args:
-        folder: The folder of a run, with its `best.ckpt`.
-    """
+    """Print the best and worst items of a run by bias, and draw `factors.png` and `biases.png` beside its checkpoint."""
     from tabvision.inference.checkpoint import load_module
     from tabvision.interpret import item_bias
 

@@ -20,8 +20,7 @@ def run(arguments: argparse.Namespace) -> None:
     module = load_module(arguments.checkpoint)
     if not isinstance(module, CollabModule):
         problem = f"{arguments.checkpoint} holds a {type(module).__name__}, which knows no users and items"
-        remedy = "Train on ratings: tabvision train DATA --user COL --item COL"
-        raise BadTypeError(problem, remedy)
+        raise BadTypeError(problem, "Train on ratings: tabvision train DATA --user COL --item COL")
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         least = {} if arguments.min_pairs is None else {"min_pairs": arguments.min_pairs}

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from tabvision.cli.folder import is_finished
-from tabvision.cli.jobs import EXACT_RESUME, LAST, LOGGERS, Component, Job, logger_of, model_checkpoint
+from tabvision.cli.jobs import EXACT_RESUME, LAST, LOGGERS, Component, Job, model_checkpoint
 from tabvision.cli.options import given_flags
 from tabvision.cli.ratings import evaluation
 from tabvision.cli.run import run_job
@@ -20,7 +20,7 @@ from tabvision.data import CollabDataModule
 from tabvision.errors import BadValueError, MissingFileError, listed, speaking
 from tabvision.inference import Predictor
 from tabvision.inference.checkpoint import read_state
-from tabvision.lightning import in_this_tree, seed_everything
+from tabvision.lightning import in_this_tree, seed_everything, tree
 
 _ALLOWED = ("--devices", "--intervals", "--no-report", "--quiet")  # what may change, or a recipe does not hold
 _WHO = "tabvision train"
@@ -84,7 +84,7 @@ def read_recipe(file: Path) -> dict[str, Any]:
     except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError, ValueError) as error:
         problem = f"{str(file)!r} is not a recipe that tabvision train wrote ({type(error).__name__})"
         raise BadValueError(problem, "Start the run again with --overwrite") from error
-    known = {*listed_classes(), *(logger_of(name).class_path for name in LOGGERS.values())}
+    known = {*listed_classes(), *(f"{tree()}.loggers.{name}" for name in LOGGERS.values())}
     if own := [name for name in names if name not in known]:
         last = file.with_name("last.ckpt")
         remedy = f"Pass it to tabvision fit --config {file} --ckpt_path {last}, if you trust it"
@@ -142,10 +142,6 @@ def _job_of(recipe: Mapping[str, Any], intervals: float | None, *, quiet: bool) 
 
 def warm_started(job: Job, checkpoint: str) -> Job:
     """Return the run that starts from a checkpoint.
-
-    Args:
-        job: The run as it would start anew.
-        checkpoint: The file.
 
     Raises:
         BadValueError: The checkpoint is of another kind of data, or an option would build another network.

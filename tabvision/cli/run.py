@@ -15,7 +15,7 @@ import pandas as pd
 import yaml
 
 from tabvision import lightning as pl
-from tabvision.callbacks.fit_table import save_kept_weights
+from tabvision.callbacks.average_and_stop import save_kept_weights
 from tabvision.cli.folder import alone_in, clear, cleared_if_nothing_is_saved, is_worker
 from tabvision.cli.jobs import LOGGERS, Job
 from tabvision.cli.outputs import (
@@ -37,7 +37,7 @@ from tabvision.data.tables.write import write_frame, writing, written_whole
 from tabvision.errors import BadValueError, speaking
 from tabvision.inference import Results, gather
 from tabvision.inference.checkpoint import read_state
-from tabvision.lightning import Callback, CSVLogger, TQDMProgressBar
+from tabvision.lightning import Callback, CSVLogger, TQDMProgressBar, callbacks_of
 from tabvision.logs import notes_at, quiet_lightning
 from tabvision.tuning import FindLR, cross_validate
 
@@ -103,8 +103,7 @@ def _write_results(
     if tested:
         title = f"test, {len(data.parts['test'].rows):,} rows"
         metrics["test"] = _printed(tested, naive_metrics(data, "test"), title)
-    callbacks: list[Callback] = fitted.trainer.callbacks  # type: ignore[attr-defined]  # set by Lightning's connector
-    rate = next((callback.rate for callback in callbacks if isinstance(callback, FindLR)), None)
+    rate = next((callback.rate for callback in callbacks_of(fitted.trainer, FindLR)), None)
     seconds = max(0.0, time.time() - start)  # a clock may be set back
     if job.intervals is not None and fitted.table is not None:
         add_intervals(data.sampled(), fitted.table, job.intervals, folder / "best.ckpt")

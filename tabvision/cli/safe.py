@@ -27,7 +27,7 @@ _LIGHTNING = {
     "strategies": ("DDPStrategy", "FSDPStrategy", "SingleDeviceStrategy"),
 }
 _OTHERS = {
-    "torch.optim": ("ASGD", "Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "NAdam", "RAdam", "RMSprop", "SGD"),
+    "torch.optim": ("ASGD", "Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "NAdam", "RAdam", "RMSprop", "SGD")
 }
 _OUTSIDE = re.compile(r"[~/\\]|[A-Za-z]:|.*://|(.*[/\\])?\.\.([/\\]|$)")  # a path that leads out of the working folder
 
@@ -108,19 +108,24 @@ def check_writes_here(trainer: Mapping[str, object], data: Mapping[str, object])
     """
     settings = data.get("init_args")
     cache = settings.get("cache") if isinstance(settings, Mapping) else None
-    for text in [*_texts(trainer), *_texts(cache)]:
+    for _, text in texts_in([trainer, cache]):
         if _OUTSIDE.match(text):
             problem = f"--safe writes below the working folder alone, got {text!r}"
             raise BadValueError("recipe", problem, "Name a folder in it")
 
 
-def _texts(value: object) -> Iterator[str]:
-    """Yield every text in nested settings."""
-    if isinstance(value, str | Path):
-        yield str(value)
-    elif isinstance(value, Mapping):
-        for item in value.values():
-            yield from _texts(item)
-    elif isinstance(value, list | tuple):
-        for item in value:
-            yield from _texts(item)
+def texts_in(settings: object, name: str = "") -> Iterator[tuple[str, str]]:
+    """Yield every text in nested settings, with the name of its setting.
+
+    Example:
+        >>> list(texts_in({"source": ["a.csv", "b.csv"], "split": {"share": 0.2}}))
+        [('source', 'a.csv'), ('source', 'b.csv')]
+    """
+    if isinstance(settings, str | Path):
+        yield name, str(settings)
+    elif isinstance(settings, Mapping):
+        for key, item in settings.items():
+            yield from texts_in(item, str(key))
+    elif isinstance(settings, list | tuple):
+        for item in settings:
+            yield from texts_in(item, name)

@@ -42,8 +42,7 @@ def reworded_trainer_errors(speaker: str, *, only: type[Exception] = Exception) 
         if not isinstance(error, only):
             raise
         problem = " ".join(str(error).split()).rstrip(".")
-        remedy = f"Correct that setting; they are those of {tree()}.Trainer"
-        raise BadValueError(speaker, problem, remedy) from error
+        raise BadValueError(speaker, problem, f"Correct that setting; they are those of {tree()}.Trainer") from error
 
 
 @contextmanager
@@ -124,11 +123,7 @@ def _refused(trainer: pl.Trainer, checkpoint_path: str | Path, **_: object) -> d
 
 @contextmanager
 def reworded_resume_errors() -> Iterator[None]:
-    """Turn any error from a checkpoint whose contents do not fit the run into one sentence.
-
-    Raises:
-        BadValueError: The checkpoint does not fit.
-    """
+    """Turn any error from a checkpoint whose contents do not fit the run into one sentence."""
     try:
         yield
     except TabvisionError:

@@ -5,8 +5,39 @@ from __future__ import annotations
 import argparse
 import math
 import random
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, final
+
+import torch
+from torch import Tensor
+from typing_extensions import override
+
+from tabvision import lightning as pl
+from tabvision.callbacks import AverageAndStop
+from tabvision.cli.chain import Stretch, checkpoints_of, facts_of, read_chain
+from tabvision.cli.jobs import KEEP_EVERY, LAST, model_checkpoint
+from tabvision.cli.resume import component, read_recipe
+from tabvision.cli.safe import check_writes_here
+from tabvision.cli.trainer import guard_checkpoints, reworded_resume_errors, reworded_trainer_errors
+from tabvision.errors import BadValueError, speaking
+from tabvision.inference.checkpoint import read_state
+from tabvision.lightning import ModelCheckpoint, callbacks_of, seed_everything
+from tabvision.logs import notes_at, quiet_lightning
 
 _WHO = "tabvision verify"
+_TOLERANCE = 0.05  # on another machine: of how far the weights moved in the stretch, as rounding differs there
+_RESUMED = (
+    "epoch",
+    "global_step",
+    "state_dict",
+    "current_model_state",
+    "optimizer_states",
+    "lr_schedulers",
+    "callbacks",
+)
 
 
 def draw(num_stretches: int, share: float, chance: random.Random) -> list[int]:
@@ -32,13 +63,6 @@ def chance_to_find(num_forged: int, num_stretches: int, num_drawn: int) -> float
 
 def run(arguments: argparse.Namespace) -> int:
     """Print a line for each stretch that is replayed, and what that proves."""
-    from pathlib import Path
-
-    from tabvision.cli.chain import TOLERANCE, differing_facts, read_chain, replay
-    from tabvision.cli.resume import read_recipe
-    from tabvision.cli.safe import check_writes_here
-    from tabvision.errors import speaking
-
     folder = Path(arguments.folder).expanduser()
     with speaking(_WHO):
         trained_on, stretches, head = read_chain(folder)
@@ -46,15 +70,15 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.safe:
             check_writes_here(recipe["trainer"], recipe["data"])
     print(f"Every file is that of the chain, whose hash is {head}")
-    other = differing_facts(recipe, trained_on)
-    near = f"within {TOLERANCE:g} of how far the weights moved, as it is another {', '.join(other)}"
+    other = _differing_facts(recipe, trained_on)
+    near = f"within {_TOLERANCE:g} of how far the weights moved, as it is another {', '.join(other)}"
     print(f"Compared {near if other else 'to the bit'}.")
     drawn = draw(len(stretches), arguments.share, random.SystemRandom())
     forged = 0
     for number in drawn:
         stretch = stretches[number]
         with speaking(_WHO):
-            difference = replay(recipe, stretch, exact=not other)
+            difference = _replay(recipe, stretch, exact=not other)
         forged += bool(difference)
         print(f"steps {stretch.first:,} to {stretch.last:,}: {difference or 'as recipe and data give'}", flush=True)
     print(_summary(len(stretches), len(drawn), forged))
@@ -76,3 +100,194 @@ def _summary(num_stretches: int, num_drawn: int, num_found: int) -> str:
     chances = [f"of {size} with {chance_to_find(size, num_stretches, num_drawn):.3g}" for size in sizes]
     chances[0] = chances[0].replace("with", "with probability")
     return f"{said} Of so many a replay finds a forgery {', '.join(chances)}; --share 1 finds any."
+
+
+def _differing_facts(recipe: Mapping[str, Any], trained_on: Mapping[str, str]) -> list[str]:
+    """Return in which facts this machine, with the device that the recipe takes here, is another than that of the fit."""
+    with quiet_lightning(), reworded_trainer_errors("recipe"):
+        where = {"accelerator": recipe["trainer"].get("accelerator", "auto"), "devices": 1}
+        trainer = pl.Trainer(**where, logger=False, enable_checkpointing=False, enable_model_summary=False)
+    return [name for name, value in facts_of(trainer.strategy.root_device).items() if trained_on.get(name) != value]
+
+
+def _replay(recipe: Mapping[str, Any], stretch: Stretch, *, exact: bool) -> str:
+    """Train a stretch again, and return how it differs from what the run's folder holds; "" if it does not.
+
+    Args:
+        recipe: The recipe of the run.
+        stretch: The stretch.
+        exact: Whether the machine and the versions are those of the fit, so that all is compared to the bit.
+    """
+    with tempfile.TemporaryDirectory(prefix="tabvision-") as folder, notes_at(verbose=False), quiet_lightning():
+        trainer, before = _fit(recipe, stretch, Path(folder))
+        found = dict(checkpoints_of(Path(folder))).get(stretch.last)
+        if found is None or trainer.global_step != stretch.last:
+            return f"a fit of this recipe saves no checkpoint at step {stretch.last:,}, or goes on after the last one"
+        saved, replayed = _state_of(stretch.end), _state_of(found)
+    if exact:
+        difference = _difference(stretch.end, _resumed(saved), _resumed(replayed))
+    else:
+        difference = _difference(stretch.end, saved["state_dict"], replayed["state_dict"], before)
+    if difference or not stretch.is_final:
+        return difference
+    return _kept_differs(recipe, stretch, trainer, None if exact else before)
+
+
+def _fit(recipe: Mapping[str, Any], stretch: Stretch, folder: Path) -> tuple[pl.Trainer, dict[str, Tensor]]:
+    """Train a stretch in a folder of its own, and return the Trainer and the weights at its start."""
+    settings = {**recipe["trainer"], "devices": 1, "default_root_dir": folder, "logger": False}
+    parts = [component(part) for part in recipe["trainer"]["callbacks"]]
+    callbacks = [part.build() for part in parts if part.class_path != model_checkpoint()]
+    settings |= {"enable_progress_bar": False, "callbacks": [*callbacks, _KeepUntil(folder, stretch)]}
+    seed_everything(recipe["seed_everything"], workers=True, verbose=False)
+    data = component(recipe["data"]).build()
+    model = component(recipe["model"]).build(data.schema)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    start = None
+    if stretch.start is not None:
+        state = _state_of(stretch.start)
+        before = state["state_dict"]
+        # the callbacks that save write into a folder of their own here
+        state["callbacks"] = {key: value for key, value in state["callbacks"].items() if not _saves(key)}
+        torch.save(state, start := folder / "start.ckpt")
+    with reworded_trainer_errors("recipe"):
+        trainer = pl.Trainer(**settings)
+    guard_checkpoints(trainer)
+    with suppress(_ReachedError), reworded_resume_errors():
+        trainer.fit(model, data, ckpt_path=start, weights_only=None if start is None else True)
+    return trainer, before
+
+
+class _ReachedError(Exception):
+    """A replay is where its stretch ends."""
+
+
+@final
+class _KeepUntil(ModelCheckpoint):
+    """Keep each checkpoint, as the fit did, and end the replay where its stretch ends; the fit's end ends itself."""
+
+    def __init__(self, folder: Path, stretch: Stretch) -> None:
+        super().__init__(folder, **KEEP_EVERY, enable_version_counter=False)
+        self._stretch = stretch
+
+    @override
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        super().on_train_epoch_end(trainer, pl_module)
+        if trainer.global_step >= self._stretch.last + self._stretch.is_final:
+            raise _ReachedError
+
+
+def _kept_differs(
+    recipe: Mapping[str, Any], stretch: Stretch, trainer: pl.Trainer, before: Mapping[str, Tensor] | None
+) -> str:
+    """Return how the network that the run kept differs from that of its checkpoints; "" if it does not.
+
+    It is the average that `AverageAndStop` leaves in the module, or else that of the epoch with the lowest monitored loss.
+    """
+    folder = stretch.end.parents[1]
+    last, best = _state_of(folder / "last.ckpt"), read_state(folder / "best.ckpt")
+    if difference := _difference(folder / "last.ckpt", _resumed(last), _resumed(_state_of(stretch.end))):
+        return difference
+    if any(each.best_epoch >= 0 for each in callbacks_of(trainer, AverageAndStop)):
+        kept = {name: value.cpu() for name, value in trainer.lightning_module.state_dict().items()}
+    else:
+        kept, before = read_state(_best_of(recipe, folder))["state_dict"], None
+    return _difference(folder / "best.ckpt", best["state_dict"], kept, before)
+
+
+def _best_of(recipe: Mapping[str, Any], folder: Path) -> Path:
+    """Return the checkpoint with the lowest monitored loss; the last one where no rows are held out."""
+    settings = [part.get("init_args", {}) for part in recipe["trainer"]["callbacks"]]
+    monitor = next((each["monitor"] for each in settings if "monitor" in each), LAST)
+    files = [file for _, file in checkpoints_of(folder)]
+    if monitor == LAST:
+        return files[-1]
+    metrics = [_state_of(file)["callbacks"]["ExactResume"]["ranks"][0]["metrics"] for file in files]
+    return min(zip(files, metrics, strict=True), key=lambda pair: float(pair[1].get(monitor, math.inf)))[0]
+
+
+def _difference(
+    file: Path, saved: Mapping[str, Any], replayed: Mapping[str, Any], before: Mapping[str, Tensor] | None = None
+) -> str:
+    """Return how what a file holds is not what a replay gives; "" if it is.
+
+    Args:
+        file: The file.
+        saved: Its state.
+        replayed: That of the replay.
+        before: Of weights those at the start of the stretch: they may be away by `_TOLERANCE` of how far they moved. None to
+            compare to the bit.
+    """
+    before = before or {}
+    moving = {
+        name
+        for name in before.keys() & replayed.keys()
+        if replayed[name].is_floating_point() and replayed[name].shape == before[name].shape
+    }
+    one, other = (
+        {it: list(state[it].shape) if it in moving else state[it] for it in state} for state in (saved, replayed)
+    )
+    if name := _first_difference(one, other):
+        return f"{name} of {file.name} is not what the replay gives"
+    statistics = {name for name in moving if name.endswith(("running_mean", "running_var"))}  # of a size of their own
+    for names in (moving - statistics, statistics):
+        moved, away = (
+            math.sqrt(sum(float((replayed[name].double() - each[name].double()).square().sum()) for name in names))
+            for each in (before, saved)
+        )
+        if not away <= _TOLERANCE * moved:  # so if it is not a number
+            far = f"{away:.3g} away from the replay's, which moved by {moved:.3g}: more than {_TOLERANCE:g} of it"
+            return f"the weights of {file.name} are {far}"
+    return ""
+
+
+def _first_difference(one: object, other: object) -> str:
+    """Return the name of the first value in which two nested states differ in a bit; "" if there is none.
+
+    Example:
+        >>> _first_difference({"a": [1.0, torch.ones(2)]}, {"a": [1.0, torch.tensor([1.0, 2.0])]})
+        'a/1'
+        >>> _first_difference({"a": float("nan")}, {"a": float("nan")})
+        ''
+    """
+    ours, theirs = dict(_values(one)), dict(_values(other))
+    return next((name for name in {**ours, **theirs} if ours.get(name) != theirs.get(name)), "")
+
+
+def _values(state: object, name: str = "") -> Iterator[tuple[str, object]]:
+    """Yield the values in a nested state by their names, in a form that can be compared."""
+    if isinstance(state, Tensor):
+        plain = state.detach().cpu().contiguous()
+        yield name, (plain.dtype, plain.shape, plain.flatten().view(torch.uint8).numpy().tobytes())
+    elif isinstance(state, Mapping | list | tuple) and len(state):
+        for key, item in state.items() if isinstance(state, Mapping) else enumerate(state):
+            yield from _values(item, f"{name}/{key}" if name else str(key))
+    else:
+        yield name, repr(state)
+
+
+def _resumed(state: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what of a checkpoint decides how a fit goes on, without the paths and scores of the callbacks that save."""
+    found = {name: state[name] for name in _RESUMED if name in state}
+    callbacks = {key: value for key, value in found["callbacks"].items() if not _saves(key)}
+    callbacks["ExactResume"] = {**callbacks["ExactResume"], "checkpoints": {}}
+    return {**found, "callbacks": callbacks}
+
+
+def _saves(state_key: str) -> bool:
+    """Return whether a callback with that key saves checkpoints."""
+    return state_key.startswith((ModelCheckpoint.__name__, _KeepUntil.__name__))
+
+
+def _state_of(file: Path) -> dict[str, Any]:
+    """Return the state of a fit, with what `ExactResume` saves.
+
+    Raises:
+        BadValueError: It lacks that.
+    """
+    state = read_state(file)
+    try:
+        state["callbacks"]["ExactResume"]["ranks"][0]["metrics"].keys()
+    except (KeyError, TypeError, IndexError, AttributeError) as error:
+        raise BadValueError(f"{str(file)!r} is not what a run saves after an epoch", "Ask for the original") from error
+    return state

@@ -20,6 +20,7 @@ from tabvision.data.rows import row_weights
 from tabvision.data.splits.base import PartName
 from tabvision.errors import BadValueError, count, speaking
 from tabvision.lightning import CombinedLoader, TrainerFn, check_trainer, warn_of_both
+from tabvision.metrics import values_of
 from tabvision.schema import Schema
 
 # Rows per batch in evaluation, whatever the training batch: as measured, 2,048 fit a CPU's caches; accelerators need more
@@ -107,11 +108,8 @@ class PartsDataModule(pl.LightningDataModule, ABC, Generic[AnyLoader]):
             return {}
         task, measured = self.schema.task, self.targets_of(part)
         constant = torch.from_numpy(task.constant(self.targets_of("train").numpy()))
-        metrics = task.metrics()
-        for metric in metrics.values():
-            metric.distributed_available_fn = lambda: False  # every rank has all rows, and perhaps only one asks
-        metrics.update(constant.expand(len(measured), -1).float(), measured)
-        return {f"val/{name}": float(value) for name, value in metrics.compute().items()}
+        found = values_of(task.metrics(), constant.expand(len(measured), -1).float(), measured)
+        return {f"val/{name}": value for name, value in found.items()}
 
     def sampled(self) -> Self:
         """Return a datamodule whose rows are at hand in `frame`: itself, unless the rows do not fit in memory."""

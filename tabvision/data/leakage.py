@@ -25,23 +25,13 @@ _MAX_LABELS = 10_000  # values of a column that are compared
 
 
 def log_leakage(schema: Schema, training: DataPart) -> None:
-    """Log each column that gives the target away, and columns whose sum is the target.
-
-    Args:
-        schema: Names of the columns.
-        training: The training rows.
-    """
+    """Log each column that gives the target away, and columns whose sum is the target."""
     for sentence in leakage_notes(schema, training):
         logger.info(f"Note: {sentence}")
 
 
 def leakage_notes(schema: Schema, training: DataPart) -> list[str]:
-    """Return a sentence for each column that gives the target away, or for two or three columns whose sum it is.
-
-    Args:
-        schema: Names of the columns.
-        training: The training rows.
-    """
+    """Return a sentence for each column that gives the target away, or for two or three columns whose sum it is."""
     if "target" not in training.tensors:
         return []
     counts = np.unique(training.tensors["target"][training.rows].numpy(), return_counts=True)[1]
@@ -165,9 +155,6 @@ def _likely_sums(
 
 def log_similar_labels(schema: Schema) -> None:
     """Log pairs of labels that differ only in spaces or letter case, usually by mistake.
-
-    Args:
-        schema: Classes and vocabularies.
 
     Example:
         >>> from tabvision.schema import Target

@@ -141,8 +141,7 @@ def _explained_hub(url: str, repo: str, revision: str | None, file: str) -> Iter
         raise BadValueError(problem, "Check the name, or log in: hf auth login, or set HF_TOKEN") from error
     except Exception as error:  # of the network, of a repository's name, of the cache
         reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
-        problem = f"{url} could not be read ({reason:.300})"
-        raise BadValueError(problem, "Check the address and the network") from error
+        raise BadValueError(f"{url} could not be read ({reason:.300})", "Check the address and the network") from error
 
 
 def _size_on_hub(url: str) -> tuple[int | None, bool]:
@@ -236,15 +235,7 @@ def _damaged_schema(name: str, problem: str) -> BadValueError:
 
 
 def check_format(found: object, oldest: int, newest: int, name: str, remedy: str) -> None:
-    """Raise unless this version of tabvision reads the format of a file.
-
-    Args:
-        found: The format that the file states.
-        oldest: The oldest format that is read.
-        newest: The newest format that is read.
-        name: The name of the file.
-        remedy: What to do about a file that is too old.
-    """
+    """Raise unless this version of tabvision reads the format of a file; the remedy is for one that is too old."""
     if not is_integer(found) or found > newest:
         problem = f"{name} has format {found!r}, and {newest} is the newest that this version reads"
         raise BadValueError(problem, "Update tabvision: pip install --upgrade tabvision")

@@ -135,8 +135,7 @@ def _session(content: bytes, name: str, threads: int | None) -> Any:  # noqa: AN
     try:  # from the bytes, so that the file cannot refer to other files
         return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"], enable_fallback=0)
     except Exception as error:  # onnxruntime has an error class for each kind of damage
-        problem = f"{name} is damaged or not an ONNX model ({type(error).__name__})"
-        raise BadValueError(problem, EXPORT_AGAIN) from error
+        raise BadValueError(f"{name} is damaged or not an ONNX model ({type(error).__name__})", EXPORT_AGAIN) from error
 
 
 def _facts(session: Any, name: str) -> dict[str, Any]:  # noqa: ANN401 - onnxruntime's own class

@@ -22,13 +22,7 @@ from tabvision.data.targets import encode_target
 from tabvision.errors import BadTypeError, BadValueError, listed, speaking
 from tabvision.inference.answers import answer_frame, assemble_answers
 from tabvision.inference.batches import Arrays, Inputs, blend, predict_all
-from tabvision.inference.calibration.fit import (
-    Calibrated,
-    CalibrationSettings,
-    check_settings,
-    fit_calibration,
-    save_calibrated,
-)
+from tabvision.inference.calibration.fit import Calibrated, check_settings, fit_calibration, save_calibrated
 from tabvision.inference.checkpoint import open_checkpoint
 from tabvision.inference.files import Origin
 from tabvision.inference.inputs import InputReader, Source
@@ -234,8 +228,8 @@ class Predictor:
             BadValueError: A setting is out of range or not for this task, or the rows do not determine a calibration.
         """
         coverage = 0.9 if coverage is None else coverage
-        settings = CalibrationSettings(per_label=per_label, metric=metric, coverage=coverage)
-        check_settings(self.net.task, settings)
+        settings: dict[str, Any] = {"per_label": per_label, "metric": metric, "coverage": coverage}
+        check_settings(self.net.task, **settings)
         reads = [self._origin, source]
         file = None if out is None else check_destination(out, suffixes=[".ckpt"], overwrite=overwrite, reads=reads)
         if file is not None and self._origin is None:
@@ -245,7 +239,7 @@ class Predictor:
         target = encode_target(_labeled_frame(inputs, self.schema), self.schema.target)
         logits = self._predict(inputs, None, lambda found: found)
         readable = _readable(inputs)
-        fitted = fit_calibration(self.net.task, logits[readable], target[readable], settings)
+        fitted = fit_calibration(self.net.task, logits[readable], target[readable], **settings)
         self.calibration = fitted.calibration
         if file is not None and self._origin is not None:
             save_calibrated(self._origin, fitted.calibration, file)

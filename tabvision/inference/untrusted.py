@@ -62,8 +62,7 @@ def plain_archive(content: bytes, name: str) -> io.BytesIO:
         raise
     except Exception as error:  # zipfile raises any class on damaged bytes
         reason = str(error) if "Bad CRC" in str(error) else type(error).__name__
-        problem = f"{name} is damaged or not a checkpoint ({reason})"
-        raise BadValueError(problem, PASS_ANOTHER) from error
+        raise BadValueError(f"{name} is damaged or not a checkpoint ({reason})", PASS_ANOTHER) from error
 
 
 def _copied(archive: zipfile.ZipFile, name: str) -> io.BytesIO:
@@ -92,9 +91,6 @@ def check_plain(data: object, budget: int, name: str) -> None:
     """Raise if plain data, written out, is deeper or larger than a file of that many bytes can hold.
 
     Lists that hold the same list many times, nested many times, take a few bytes and expand without limit.
-
-    Raises:
-        BadValueError: The data is too deep or too large, or a tensor is larger than the file.
     """
     waiting, seen = [(data, 0)], 0
     while waiting:
@@ -116,11 +112,7 @@ def check_plain(data: object, budget: int, name: str) -> None:
 
 
 def _check_pickle(content: bytes, name: str) -> None:
-    """Raise if a pickle holds more than weights and plain data, or is costly to read; no object in it is built.
-
-    Raises:
-        BadValueError: One of these, or the content is not a pickle.
-    """
+    """Raise if a pickle holds more than weights and plain data, or is costly to read; no object in it is built."""
     read = _Depths()
     try:
         for operator, argument, _ in pickletools.genops(content):
@@ -134,8 +126,7 @@ def _check_pickle(content: bytes, name: str) -> None:
     except BadValueError:
         raise
     except Exception as error:  # pickletools raises any class on damaged bytes
-        problem = f"{name} is damaged or not a checkpoint ({type(error).__name__})"
-        raise BadValueError(problem, PASS_ANOTHER) from error
+        raise BadValueError(f"{name} is damaged or not a checkpoint ({type(error).__name__})", PASS_ANOTHER) from error
 
 
 @final

@@ -92,14 +92,18 @@ class PredictionWriter(Callback):
         assert isinstance(pl_module, SupervisedModule)  # checked at the start
         rows = outputs["index"].cpu().numpy()
         predictions = finite_answers(outputs["predictions"].cpu().numpy())
-        frame = answer_frame(pl_module.schema, predictions, proba=self.proba)
-        frame.insert(0, INDEX, rows)
-        if not len(frame):
+        if not len(rows):
             return
-        self._answers.append(pa.Table.from_pandas(frame, preserve_index=False))
-        self._num_rows += len(frame)
+        self._answers.append(self._table(pl_module, rows, predictions))
+        self._num_rows += len(rows)
         if sum(table.nbytes for table in self._answers) >= _GROUP_BYTES:
             self._write(self._partial(trainer))
+
+    def _table(self, module: SupervisedModule, rows: NDArray[np.int64], predictions: NDArray[Any]) -> Any:  # noqa: ANN401
+        """Return the answers of a batch as an Arrow table, after the numbers of its rows."""
+        frame = answer_frame(module.schema, predictions, proba=self.proba)
+        frame.insert(0, INDEX, rows)
+        return pa.Table.from_pandas(frame, preserve_index=False)
 
     def _write(self, partial: Path) -> None:
         """Write the answers that are held as one row group."""
@@ -116,13 +120,11 @@ class PredictionWriter(Callback):
     @speaking()
     def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, SupervisedModule)
-        self._write(self._partial(trainer))
-        if self._writer is None:  # a rank without rows writes an empty shard
+        partial = self._partial(trainer)
+        if not self._num_rows:  # a rank without rows writes an empty shard
             no_rows = np.empty((0, pl_module.task.num_predictions), dtype=np.float32)
-            frame = answer_frame(pl_module.schema, no_rows, proba=self.proba)
-            frame.insert(0, INDEX, np.empty(0, dtype=np.int64))
-            with writing(self._partial(trainer)):
-                self._writer = pa.parquet.ParquetWriter(self._partial(trainer), pa.Table.from_pandas(frame).schema)
+            self._answers = [self._table(pl_module, np.empty(0, dtype=np.int64), no_rows)]
+        self._write(partial)
         facts = {
             "run": self._run,
             "rank": trainer.global_rank,
@@ -130,7 +132,6 @@ class PredictionWriter(Callback):
             "rows": self._num_rows,
             "total": self._total,
         }
-        partial = self._partial(trainer)
         with writing(partial):
             self._writer.add_key_value_metadata({_FACTS: json.dumps(facts).encode()})
             self._writer.close()

@@ -17,15 +17,7 @@ from tabvision.errors import BadTypeError, BadValueError, UnknownNameError, spea
 from tabvision.inference.batches import Inputs
 from tabvision.inference.inputs import Source as Rows
 from tabvision.inference.predictor import Predictor
-from tabvision.interpret.rows import (
-    Model,
-    answer_names,
-    column_values,
-    predictor_of,
-    read_rows,
-    take,
-    with_column,
-)
+from tabvision.interpret.rows import Model, answer_names, column_values, predictor_of, read_rows, take, with_column
 from tabvision.preprocess import Columns
 from tabvision.preprocess.encode import Source, sources_of
 from tabvision.preprocess.parse import NO_DATE

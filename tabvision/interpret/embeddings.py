@@ -197,8 +197,7 @@ def _biases(module: CollabModule, index: int) -> pd.DataFrame:
     check_ratings_module(module)
     net = module.net
     if not isinstance(net, EmbeddingDotBias):
-        problem = "only a module of kind 'dot' has a bias for each user and item"
-        raise BadValueError(problem, "Train with kind='dot'")
+        raise BadValueError("only a module of kind 'dot' has a bias for each user and item", "Train with kind='dot'")
     biases = (net.users, net.items)[index].biases.detach().float().cpu().numpy()[1:]
     frame = counted_labels(module, index).assign(bias=biases)
     return frame.sort_values("bias", ascending=False, kind="stable", ignore_index=True)

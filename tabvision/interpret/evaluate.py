@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from tabvision.checks import check_whole
+from tabvision.checks import check_fraction, check_whole
 from tabvision.errors import BadValueError, count, speaking
 from tabvision.inference.results import Results
 from tabvision.metrics import values_of
@@ -54,8 +54,7 @@ def evaluate(results: Results, *, coverage: float = 0.95, repeats: int = 500, se
         (['accuracy', 0.75, 0.75], True)
     """
     check_whole("repeats", repeats, 20, remedy="Pass such as 500")
-    if not 0 < coverage < 1:
-        raise BadValueError(f"coverage must lie in (0, 1), got {coverage!r}", "Pass such as 0.95")
+    check_fraction("coverage", coverage, "()", remedy="Pass such as 0.95")
     if not len(results):
         raise BadValueError("the results have no rows, so there is nothing to measure", "Pass rows with their target")
     found = pd.Series({**scores(results.schema.task, results.predictions, results.target), "loss": results.loss.mean()})

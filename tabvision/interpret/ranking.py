@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 from torchmetrics.functional.retrieval import retrieval_normalized_dcg, retrieval_recall
 
 from tabvision.checks import check_whole
+from tabvision.data import CollabDataModule
 from tabvision.data.splits.base import PartName
 from tabvision.errors import BadValueError, speaking
 from tabvision.interpret.embeddings import check_ratings_module
@@ -19,20 +17,10 @@ from tabvision.modules import CollabModule
 from tabvision.modules.collab_network import sorted_pairs
 
 
-class _PairsData(Protocol):
-    """A datamodule of pairs, such as CollabDataModule."""
-
-    def training_pairs(self) -> Tensor:
-        """(2, P) codes of user and item."""
-
-    def held_out_pairs(self, part: PartName = "val") -> Tensor:
-        """(2, P) codes of user and item."""
-
-
 @speaking("ranking_metrics")
 def ranking_metrics(
     module: CollabModule,
-    data: _PairsData,
+    data: CollabDataModule,
     k: int = 10,
     *,
     part: PartName = "val",

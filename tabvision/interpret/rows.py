@@ -64,13 +64,6 @@ def read_rows(
 ) -> Inputs:
     """Return the inputs of at most `max_rows` rows, drawn at random in their order; `frame` holds them as a table.
 
-    Args:
-        predictor: The predictor.
-        rows: The rows.
-        max_rows: The most rows; None for all.
-        rng: Draws them.
-        fold: The fold of each row, which then is among the arrays.
-
     Raises:
         BadTypeError: The rows are neither a frame nor a table file.
         BadValueError: There are no rows, or there are not as many folds.

@@ -71,9 +71,6 @@ def make_body(name: str, *, weights: str | Path | None = "default", in_channels:
 def body_license(name: str) -> str | None:
     """Return the license of a network's default weights, as timm states it; None where it does not.
 
-    Args:
-        name: A network's name, as for `make_body`.
-
     Raises:
         UnknownNameError: The network does not exist.
 

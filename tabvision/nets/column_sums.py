@@ -19,9 +19,6 @@ class ColumnSums:
     The first layer's sums are computed once. An exchange adds to them the difference between new and old values.
     Each norm is folded into the weights of the next layer, so the network must not change meanwhile.
 
-    Args:
-        net: The network.
-
     Example:
         >>> net = PackedNet([3], [(-1.0, 0.0, 2.0)], num_outputs=1, members=4).eval()
         >>> numbers, codes, none = torch.randn(5, 1), torch.tensor([[0], [1], [2], [1], [2]]), torch.empty(5, 0)

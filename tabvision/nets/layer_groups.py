@@ -150,10 +150,6 @@ def _cut_by_depth(depths: Sequence[int], num_groups: int) -> list[range]:
 def as_groups(parts: Sequence[nn.Module], num_groups: int) -> list[LayerGroup]:
     """Return the layer groups of a body, input side first: "early" and "late" for two, numbered for more.
 
-    Args:
-        parts: Result of `parts_of`.
-        num_groups: Number of groups.
-
     Raises:
         BadValueError: There are fewer parts than groups.
     """

@@ -115,8 +115,7 @@ def load_weights(net: nn.Module, state: Mapping[str, Tensor], *, source: str, le
     found = [f"{count(len(wrong), 'key')} {what}: {listed(wrong)}" for what, wrong in problems.items() if wrong]
     if found:
         fact = f"the weights in {source} do not fit the body, which has {count(len(expected), 'key')}"
-        problem = f"{fact}. {'; '.join(found)}"
-        raise BadValueError(problem, "Pass weights that were trained with this architecture")
+        raise BadValueError(f"{fact}. {'; '.join(found)}", "Pass weights that were trained with this architecture")
     net.load_state_dict(given, strict=False)
 
 

@@ -12,11 +12,7 @@ import pandas as pd
 from tabvision.errors import BadValueError, count, listed, speaking
 from tabvision.inference import Results
 from tabvision.inference.results import noun_of
-from tabvision.interpret import (
-    evaluate,
-    reliability,
-    threshold_curves,
-)
+from tabvision.interpret import evaluate, reliability, threshold_curves
 from tabvision.interpret.rows import Model
 from tabvision.report.headline import headline
 from tabvision.report.mistakes import mistakes_section

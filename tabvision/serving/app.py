@@ -273,12 +273,7 @@ _SAFE = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store", "Refe
 
 
 class _AllowedHosts:
-    """Refuses requests to a host name that is not allowed.
-
-    Args:
-        app: The application for the other requests.
-        hosts: The allowed names; none allows all.
-    """
+    """Refuses requests to a host name that is not allowed, if any are named."""
 
     def __init__(self, app: ASGIApp, hosts: Sequence[str] = ()) -> None:
         self.app, self.hosts = app, frozenset(hosts)
@@ -298,9 +293,6 @@ class _AllowedHosts:
 
 class _RefuseTwoLengths:
     """Refuses a request with two lengths, and closes the connection: a proxy may have used the other length.
-
-    Args:
-        app: The application for the other requests.
 
     Source: RFC 9112, section 6.1, "request smuggling".
     """

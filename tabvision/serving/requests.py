@@ -72,11 +72,7 @@ def rows_of_json(body: bytes, schema: Schema, limits: Limits) -> tuple[list[dict
 
 
 def check_images(images: Sequence[bytes], limits: Limits, image: Image | None = None) -> int:
-    """Return the number of pixels, without decoding; raise if there are too many, too many images, or an invalid one.
-
-    Raises:
-        RequestError: One of these.
-    """
+    """Return the number of pixels, without decoding; raise if there are too many, too many images, or an invalid one."""
     _check_count(len(images), "image", limits)
     total = 0
     for number, data in enumerate(images, start=1):

@@ -11,7 +11,7 @@ import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
 
 from tabvision.callbacks import AverageAndStop, ExactResume, FitTable, InverseDecay, MixUp, OneCycle
-from tabvision.callbacks.fit_table import save_kept_weights
+from tabvision.callbacks.average_and_stop import save_kept_weights
 from tabvision.data import GroupSplit, RandomSplit, TabularDataModule, TimeSplit
 from tabvision.errors import BadValueError
 from tabvision.inference import Predictor

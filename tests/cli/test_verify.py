@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tabvision.cli import chain, main
+from tabvision.cli import chain, main, verify
 from tabvision.cli.chain import write_chain
 from tabvision.cli.resume import read_recipe
 from tabvision.cli.verify import chance_to_find, draw
@@ -132,7 +132,7 @@ def test_elsewhere_weights_may_differ_by_a_fraction_of_how_far_they_moved(
     weights = {"w": torch.tensor([0.0, 1.0])}
     for end, is_near in ((1.04, True), (1.06, False), (float("nan"), False)):
         saved = {"w": torch.tensor([0.0, end])}
-        assert (chain._difference(Path("a"), saved, weights, {"w": torch.zeros(2)}) == "") == is_near
+        assert (verify._difference(Path("a"), saved, weights, {"w": torch.zeros(2)}) == "") == is_near
 
 
 @pytest.mark.parametrize(("num_forged", "share"), [(1, 0.05), (5, 0.1), (20, 0.05)])

@@ -45,11 +45,7 @@ class ImageCache(ABC):
 
 @final
 class _MemoryCache(ImageCache):
-    """Pixels in this process's memory, up to a limit.
-
-    Args:
-        most_bytes: The limit.
-    """
+    """Pixels in this process's memory, up to a limit."""
 
     def __init__(self, most_bytes: int) -> None:
         self.bytes_left = most_bytes
@@ -168,8 +164,7 @@ def make_cache(
     if setting is None:
         return None
     if not isinstance(setting, str | Path) or not str(setting):
-        problem = f'cache must be "auto", "memory", a folder or None, got {setting!r}'
-        raise BadTypeError(problem, "Pass one of these")
+        raise BadTypeError(f'cache must be "auto", "memory", a folder or None, got {setting!r}', "Pass one of these")
     if setting not in ("auto", "memory"):
         return _FolderCache(setting, f"{part}-{presize.key}", num_slots, presize.most_bytes, presize.channels)
     quarter = _total_memory() // 4 // num_processes

@@ -230,8 +230,7 @@ def read_file(path: str | Path) -> bytes:
     except FileNotFoundError:
         raise UnreadableImageError.because("no such file") from None
     except (OSError, ValueError) as error:
-        reason = f"cannot be read: {getattr(error, 'strerror', None) or error}"
-        raise UnreadableImageError.because(reason) from error
+        raise UnreadableImageError.because(f"cannot be read: {getattr(error, 'strerror', None) or error}") from error
 
 
 @functools.cache
@@ -245,8 +244,7 @@ def known_formats() -> tuple[str, ...]:
 def _array_as_rgb(pixels: NDArray[Any]) -> Pixels:
     """Return an array of gray, RGB or RGBA values as (h, w, 3) uint8."""
     if pixels.dtype not in (np.uint8, np.uint16, np.bool_):
-        reason = f"an array must hold uint8 or uint16, not {pixels.dtype}, whose {NO_RANGE}"
-        raise UnreadableImageError.because(reason)
+        raise UnreadableImageError.because(f"an array must hold uint8 or uint16, not {pixels.dtype}, whose {NO_RANGE}")
     if pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[2] not in (1, 3, 4)) or not pixels.size:
         reason = f"an array must be (h, w), (h, w, 1), (h, w, 3) or (h, w, 4), not {pixels.shape}"
         raise UnreadableImageError.because(reason)

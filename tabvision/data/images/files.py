@@ -197,11 +197,7 @@ def checked_folder(folder: str | Path) -> str:
 
 
 def check_files(table: ImageTable) -> None:
-    """Raise if a file does not exist; each folder is listed once, no file is opened.
-
-    Raises:
-        MissingFileError: Files do not exist.
-    """
+    """Raise if a file does not exist; each folder is listed once, no file is opened."""
     if table.is_listed:
         return
     if missing := _missing_files(table):

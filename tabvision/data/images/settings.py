@@ -49,8 +49,7 @@ def image_columns(image: object, schema: Schema | None) -> tuple[str, ...]:
         return tuple(given)
     facts = schema.image
     if facts is None or not facts.optional:
-        problem = "the schema is not of rows with images"
-        raise BadValueError(problem, "Pass the schema of a FusedModule, or none")
+        raise BadValueError("the schema is not of rows with images", "Pass the schema of a FusedModule, or none")
     if given and tuple(given) != facts.columns:
         problem = f"image must be the schema's {list(facts.columns)}, got {image!r}"
         raise BadValueError(problem, "Leave image out, or do not pass schema")
@@ -75,8 +74,7 @@ def image_facts(
         UnknownNameError: There is no such resize.
     """
     if schema is not None and schema.image is None:
-        problem = "the schema holds no image"
-        raise BadValueError(problem, "Pass the schema of a module that was trained on images")
+        raise BadValueError("the schema holds no image", "Pass the schema of a module that was trained on images")
     known = Image(name=name, size=(DEFAULT_SIZE, DEFAULT_SIZE)) if schema is None else cast("Image", schema.image)
     known = _with_values(known, channels, value_range, is_reused=schema is not None)
     mean, std = (known.mean, known.std) if normalize is None else _statistics(normalize, known.channels)

@@ -10,14 +10,7 @@ from typing import TypeAlias, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from tabvision.data.images.files import (
-    LABEL_COLUMN,
-    PATH_COLUMN,
-    ImageTable,
-    image_table,
-    is_image,
-    labels_from_names,
-)
+from tabvision.data.images.files import LABEL_COLUMN, PATH_COLUMN, ImageTable, image_table, is_image, labels_from_names
 from tabvision.data.images.folders import all_images, class_folders, unlabeled_test
 from tabvision.data.rows import named_target
 from tabvision.data.splits.base import TEST, TRAIN, VALIDATION, Rows, Split, SplitRows, parts_from
@@ -79,13 +72,7 @@ class SourceReader:
         return labels_from_names(table, self.label_pattern, label=label)
 
     def with_split(self, table: ImageTable, split: ShortSplit, columns: Sequence[str]) -> ImageTable:
-        """Return a table of labeled images with those that the split adds, whose paths are absolute if folders differ.
-
-        Args:
-            table: The images of the source.
-            split: The split.
-            columns: The target's columns.
-        """
+        """Return a table of labeled images with those that the split adds, whose paths are absolute if folders differ."""
         if not isinstance(split, Split) or table.part is not None:
             return table
         if not isinstance(split, SourceSplit):
@@ -137,13 +124,7 @@ def target_columns(target: str | Sequence[str] | None, schema: Schema | None, de
 
 
 def divide(
-    table: ImageTable,
-    numbers: Rows,
-    num_rows: int,
-    codes: NDArray[np.int64] | None,
-    split: ShortSplit,
-    *,
-    seed: int,
+    table: ImageTable, numbers: Rows, num_rows: int, codes: NDArray[np.int64] | None, split: ShortSplit, *, seed: int
 ) -> SplitRows:
     """Return the rows of each part.
 

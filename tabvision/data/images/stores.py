@@ -15,13 +15,7 @@ from tabvision.augment.geometry import Matrices, to_output
 from tabvision.checks import check_fraction
 from tabvision.data.images.bands import open_as
 from tabvision.data.images.cache import ImageCache
-from tabvision.data.images.decode import (
-    ImageSource,
-    Pixels,
-    StoredArray,
-    StoredImage,
-    UnreadableImageError,
-)
+from tabvision.data.images.decode import ImageSource, Pixels, StoredArray, StoredImage, UnreadableImageError
 from tabvision.data.images.files import ImageTable
 from tabvision.data.images.views import Extras, Presize, Size, View
 from tabvision.errors import BadValueError, count, listed, speaking
@@ -210,11 +204,7 @@ class BadFiles:
 
     @speaking("ImageDataModule")
     def check(self) -> None:
-        """Raise if too many files are unreadable.
-
-        Raises:
-            BadValueError: They are more than a few, and their fraction is above `max_fraction`.
-        """
+        """Raise if too many files are unreadable: more than a few, and a larger fraction than `max_fraction`."""
         few = min(_FEW, self.num_files // 10) if self.max_fraction else 0  # one bad file of 40 is more than 1 %
         if len(self.reasons) <= max(few, self.max_fraction * self.num_files):
             return

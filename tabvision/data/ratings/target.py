@@ -88,12 +88,7 @@ def _rating_task(frame: pd.DataFrame, rating: str, task: Task | str | None) -> T
 def check_names(
     user: str, item: str, rating: str | None, *, timestamp: str | None = None, title: str | None = None
 ) -> None:
-    """Raise if a column name is not text, or one column has two roles.
-
-    Raises:
-        BadTypeError: A name is not text.
-        BadValueError: One column has two roles.
-    """
+    """Raise if a column name is not text, or one column has two roles."""
     others = {"rating": rating, "timestamp": timestamp, "title": title}
     named = {"user": user, "item": item, **{role: name for role, name in others.items() if name is not None}}
     for role, name in named.items():
@@ -108,11 +103,7 @@ def check_names(
 
 
 def check_several(frame: pd.DataFrame, user: str, item: str) -> None:
-    """Raise if all rows have the same user, or the same item.
-
-    Raises:
-        BadValueError: There is only one user or item.
-    """
+    """Raise if all rows have the same user, or the same item."""
     for role, name in (("user", user), ("item", item)):
         if frame[name].nunique() < 2:
             problem = f"there must be at least two {role}s, got one, {frame[name].tolist()[0]!r}, in column {name!r}"
@@ -120,12 +111,7 @@ def check_several(frame: pd.DataFrame, user: str, item: str) -> None:
 
 
 def check_settings(rating: str | None, task: object, y_range: object, negatives: object) -> None:
-    """Raise if `negatives` is out of range, or an argument has no effect without a rating.
-
-    Raises:
-        BadTypeError: `negatives` is not a whole number.
-        BadValueError: `negatives` is below 1, or there is a task or range without a rating.
-    """
+    """Raise if `negatives` is out of range, or an argument has no effect without a rating."""
     check_whole("negatives", negatives, remedy="Pass a number such as 4")
     if rating is None and (task is not None or y_range is not None):
         problem = "without a rating each row means yes, so there is neither a task nor a y_range"
@@ -133,11 +119,7 @@ def check_settings(rating: str | None, task: object, y_range: object, negatives:
 
 
 def check_schema(schema: Schema, user: str, item: str, rating: str | None) -> None:
-    """Raise if the schema was fitted to other columns.
-
-    Raises:
-        BadValueError: The columns differ.
-    """
+    """Raise if the schema was fitted to other columns."""
     named = (user, item, *(IMPLICIT_TARGET.columns if rating is None else (rating,)))
     fitted = (*(column.source for column in schema.categorical), *schema.target.columns)
     if named != fitted:

@@ -179,13 +179,7 @@ def parts_from(
 
 
 def check_fractions(share: object, test_share: object, *, test_alone: bool = False) -> None:
-    """Raise if a fraction is not a number or out of range, or if both leave no rows for training.
-
-    Args:
-        share: The fraction that validates.
-        test_share: The fraction that tests.
-        test_alone: Whether no row need validate if some test.
-    """
+    """Raise if a fraction is no number or out of range, or if both leave no rows for training; 0 is right if some test."""
     for name, value in (("share", share), ("test_share", test_share)):
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise BadTypeError(f"{name} must be a number, got {value!r}", "Pass a fraction of the rows such as 0.2")

@@ -43,65 +43,51 @@ class Calibrated:
     after: Mapping[str, float]
 
 
-@dataclass(frozen=True, kw_only=True)
-class CalibrationSettings:
-    """What to fit.
-
-    Args:
-        per_label: For labels, whether each gets a temperature of its own.
-        metric: For two classes and labels, the metric that chooses thresholds; None for the task's threshold.
-        coverage: For numbers, the fraction of rows whose true value lies in the interval.
-    """
-
-    per_label: bool = False
-    metric: str | None = None
-    coverage: float = 0.9
-
-
 @speaking("calibrate")
 def fit_calibration(
-    task: Task, logits: NDArray[Any], target: NDArray[Any], settings: CalibrationSettings
+    task: Task,
+    logits: NDArray[Any],
+    target: NDArray[Any],
+    *,
+    per_label: bool = False,
+    metric: str | None = None,
+    coverage: float = 0.9,
 ) -> Calibrated:
-    """Fit a calibration to logits and true values.
+    """Fit a calibration to logits and true values, with settings that `check_settings` passed.
 
     Shape:
         - logits: (N, num_outputs) float
         - target: as `encode_target` returns it
     """
-    check_settings(task, settings)
     if not len(target):
         raise BadValueError("calibrating needs rows, got none", "Pass rows that training did not see")
-    plain = activated(task, logits, Calibration())
     if "intervals" in task.calibrated_by:
-        widths = half_widths(plain, target, settings.coverage)
-        calibration = Calibration(coverage=settings.coverage, half_widths=widths)
+        widths = half_widths(activated(task, logits, Calibration()), target, coverage)
+        calibration = Calibration(coverage=coverage, half_widths=widths)
     else:
-        temperatures = fit_temperatures(logits, target, per_label=settings.per_label)
-        calibration = Calibration(temperatures=temperatures)
-        if settings.metric is not None:
+        calibration = Calibration(temperatures=fit_temperatures(logits, target, per_label=per_label))
+        if metric is not None:
             flags = target if target.ndim == 2 else target[:, None]
             chances = activated(task, logits, calibration)[:, -flags.shape[1] :]
-            columns = range(flags.shape[1])
-            limits = tuple(best_threshold(chances[:, index], flags[:, index], settings.metric)[0] for index in columns)
+            pairs = zip(chances.T, flags.T, strict=True)
+            limits = tuple(best_threshold(of_label, is_yes, metric)[0] for of_label, is_yes in pairs)
             calibration = dataclasses.replace(calibration, thresholds=limits)
-    scaled = activated(task, logits, calibration)
-    before = _measures(task, plain, target, Calibration(), calibration, settings)
-    after = _measures(task, scaled, target, calibration, calibration, settings)
+    before, after = (_measures(task, logits, target, applied, metric) for applied in (Calibration(), calibration))
     return Calibrated(calibration, len(target), before, after)
 
 
 @speaking("calibrate")
-def check_settings(task: Task, settings: CalibrationSettings) -> None:
+def check_settings(task: Task, *, per_label: bool, metric: str | None, coverage: float) -> None:
     """Raise if a setting is out of range or does not apply to the task."""
-    check_fraction("coverage", settings.coverage, "()", remedy="Pass a fraction such as 0.9")
+    check_fraction("coverage", coverage, "()", remedy="Pass a fraction such as 0.9")
     if not task.calibrated_by:
         raise BadValueError(task.uncalibrated, "Use the checkpoint as it is")
-    if settings.metric is not None:
-        check_choice("metric", settings.metric, METRICS)
+    if metric is not None:
+        check_choice("metric", metric, METRICS)
         if "thresholds" not in task.calibrated_by:
             problem = f"thresholds are for two classes and for labels, and the target is {task.name}"
             raise BadValueError(problem, "Leave the metric out")
-    if settings.per_label and "label temperatures" not in task.calibrated_by:
+    if per_label and "label temperatures" not in task.calibrated_by:
         problem = f"a temperature for each label is for labels, and the target is {task.name}"
         raise BadValueError(problem, "Leave per_label out")
 
@@ -121,25 +107,21 @@ def save_calibrated(source: Origin, calibration: Calibration, out: Path) -> None
 
 
 def _measures(
-    task: Task,
-    predictions: NDArray[Any],
-    target: NDArray[Any],
-    applied: Calibration,
-    fitted: Calibration,
-    settings: CalibrationSettings,
+    task: Task, logits: NDArray[Any], target: NDArray[Any], applied: Calibration, metric: str | None
 ) -> dict[str, float]:
-    """Return the measures that the calibration improves, with `applied` for predictions and `fitted` for the kind."""
-    if fitted.half_widths:
+    """Return the measures that a calibration improves, of the predictions with the one applied."""
+    predictions = activated(task, logits, applied)
+    if "intervals" in task.calibrated_by:
         inside = np.abs(predictions - target) <= np.array(applied.half_widths or (0.0,))
         return {"coverage": float(inside.mean())}
     found = {
         "expected_calibration_error": expected_calibration_error(predictions, target),
         "cross_entropy": cross_entropy(predictions, target),
     }
-    if fitted.thresholds:
+    if metric is not None:
         decoded = applied.decode(task, predictions).reshape(len(target), -1).astype(bool)
         truth = target.reshape(len(target), -1).astype(bool)
         flags = [decoded & truth, decoded & ~truth, ~decoded & truth, ~decoded & ~truth]
         counts = [each.sum(axis=0).astype(np.float64) for each in flags]  # for each label
-        found[str(settings.metric)] = float(METRICS[str(settings.metric)](*counts).mean())
+        found[metric] = float(METRICS[metric](*counts).mean())
     return found

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 LOWEST, HIGHEST = 0.02, 50.0  # temperatures; beyond them rows are not informative, or answers are no better than chance
-NUM_BINS = 15
+_NUM_BINS = 15
 _STEPS = 200
 
 
@@ -46,8 +46,8 @@ def fit_temperatures(logits: NDArray[Any], target: NDArray[Any], *, per_label: b
     return (_fit(_two_classes(logits.ravel()), flags.ravel()),)
 
 
-def expected_calibration_error(predictions: NDArray[Any], target: NDArray[Any], num_bins: int = NUM_BINS) -> float:
-    """Return the average difference between confidence and accuracy, over bins of similar confidence.
+def expected_calibration_error(predictions: NDArray[Any], target: NDArray[Any]) -> float:
+    """Return the average difference between confidence and accuracy, over 15 bins of equal width on [0, 1].
 
     Several classes: the probability of the predicted class, and how often it is right. Two classes and labels: the
     probability of "yes", and how often "yes" is right.
@@ -55,7 +55,6 @@ def expected_calibration_error(predictions: NDArray[Any], target: NDArray[Any], 
     Args:
         predictions: Probabilities; two columns are those of "no" and "yes".
         target: Class codes, or zeros and ones for labels.
-        num_bins: The number of bins of equal width on [0, 1].
 
     Shape:
         - predictions: (N, C)
@@ -71,8 +70,8 @@ def expected_calibration_error(predictions: NDArray[Any], target: NDArray[Any], 
         confidence, is_right = predictions[:, 1], target
     else:
         confidence, is_right = predictions.max(axis=1), predictions.argmax(axis=1) == target
-    bins = np.minimum((confidence.astype(np.float64) * num_bins).astype(np.int64), num_bins - 1)
-    differences = np.bincount(bins, weights=confidence.astype(np.float64) - is_right, minlength=num_bins)
+    bins = np.minimum((confidence.astype(np.float64) * _NUM_BINS).astype(np.int64), _NUM_BINS - 1)
+    differences = np.bincount(bins, weights=confidence.astype(np.float64) - is_right, minlength=_NUM_BINS)
     return float(np.abs(differences).sum() / len(confidence))
 
 

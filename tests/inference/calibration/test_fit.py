@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tabvision.data.targets import encode_target
 from tabvision.errors import BadValueError, MissingColumnsError, MissingFileError, UnknownNameError
 from tabvision.inference import Predictor
-from tabvision.inference.calibration.fit import CalibrationSettings, activated, fit_calibration
+from tabvision.inference.calibration.fit import activated, fit_calibration
 from tabvision.inference.calibration.temperature import fit_temperatures
 from tabvision.inference.calibration.thresholds import best_threshold
 from tabvision.inference.checkpoint import open_checkpoint, read_checkpoint
@@ -143,7 +143,7 @@ def test_rows_without_the_target_are_refused(tmp_path: Path) -> None:
 def test_no_rows_calibrate_nothing() -> None:
     task = trained("binary")[2].task
     with pytest.raises(BadValueError, match="calibrating needs rows, got none"):
-        fit_calibration(task, np.empty((0, 1), np.float32), np.empty(0, np.int64), CalibrationSettings())
+        fit_calibration(task, np.empty((0, 1), np.float32), np.empty(0, np.int64))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,343 @@
+"""Average the weights over the steps of a fit, and stop it when held-out rows no longer gain."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from typing_extensions import override
+
+from tabvision import lightning as pl
+from tabvision.callbacks.frozen_features import unfreeze_of
+from tabvision.callbacks.micro_batches import batches_per_rank
+from tabvision.callbacks.ownership import Quantity, check_owners
+from tabvision.checks import check_least, check_positive, check_whole
+from tabvision.errors import speaking
+from tabvision.lightning import Callback, ModelCheckpoint, TrainerFn, callbacks_of
+from tabvision.nets.layers import broadcast_buffers, evaluating
+
+logger = logging.getLogger("tabvision")
+
+_LIVE = "current_model_state"  # as Lightning's WeightAveraging names the weights that train
+_STATE_DICT = "lightning_module_state_dict"  # the method of a strategy whose weights a checkpoint holds
+
+_LAST_EPOCH = 1 << 60
+_FEWEST_BATCHES = 100  # before so many, the rate is at its highest and a small table's score leaps
+_TEMPERATURES = tuple(1.05**step for step in range(-40, 19))  # 0.14 to 2.4
+
+
+def _held_out_losses(
+    trainer: pl.Trainer,
+    module: Any,  # noqa: ANN401 - one of ours
+    loader: Any,  # noqa: ANN401
+    temperatures: Sequence[float] = (1.0,),
+) -> Tensor:
+    """Return the mean loss of held-out rows with the logits divided by each temperature; the same on all ranks.
+
+    A training row with a fold is answered by the member that does not learn from it.
+    """
+    totals = torch.zeros(len(temperatures) + 1, dtype=torch.float64, device=module.device)
+    with evaluating(module), torch.no_grad(), trainer.precision_plugin.val_step_context():
+        for batch in loader:
+            moved = trainer.strategy.batch_to_device(trainer.precision_plugin.convert_input(batch))
+            logits, target = module.answer_logits(moved).float(), moved["target"]
+            losses = torch.stack([module.task.loss(logits / each, target).double() for each in temperatures])
+            weights = moved["weight"].double() if "weight" in moved else torch.ones_like(losses[0])
+            totals += torch.cat([losses @ weights, weights.sum()[None]])
+    totals = trainer.strategy.reduce(totals, reduce_op="sum")
+    return (totals[:-1] / totals[-1]).float()
+
+
+def _leap(scores: Sequence[float]) -> int | None:
+    """Return the first epoch, from 1, whose loss is more than twice that of the epoch before and of every other before it.
+
+    Example:
+        >>> _leap([0.9, 0.14, 69.0]), _leap([0.9, 0.14, 0.5])
+        (2, None)
+    """
+    leaps = (epoch for epoch in range(1, len(scores)) if scores[epoch] > 2 * max(scores[:epoch]))
+    return next(leaps, None)
+
+
+class AverageAndStop(Callback):
+    """Average the weights over the steps, keep those of the best epoch, and stop when they no longer improve.
+
+    After each step the average moves toward the weights by (window + 1) / (step + window), at most all the way: it spans
+    about the last tenth of all steps so far. BatchNorm's statistics are averaged too. Validation sees the average, and
+    checkpoints hold it, with the weights that train beside it. After the fit the module has the average of the best epoch;
+    where it predicts classes, its logits are then divided by the temperature that is best on the held-out rows.
+
+    The score is the loss on held-out rows. If the module is a packed network whose members have inputs of their own, each
+    training row is held out from one member (a fold), and the score is that member's loss, logged as `oof/loss`: every row
+    teaches. Otherwise it is `val/loss`. Without either, the fit runs to its end, and the last average is kept.
+
+    Args:
+        window: Larger averages over a shorter part of the fit.
+        patience: The fit stops after that many epochs without gain, as a fraction of the epochs to the best one; None to run
+            to the end and keep the last average, which suits a `OneCycle`.
+        min_patience: But not before so many epochs without gain; None for as many as 100 batches take, at least 4.
+        folds: Whether to score on folds where the network allows it.
+    """
+
+    @speaking()
+    def __init__(
+        self, window: float = 9.0, patience: float | None = 0.5, min_patience: int | None = None, *, folds: bool = True
+    ) -> None:
+        super().__init__()
+        check_positive("window", window)
+        if patience is not None:
+            check_least("patience", patience, 0)
+        if min_patience is not None:
+            check_whole("min_patience", min_patience)
+        self.window, self.patience, self.min_patience, self.folds = window, patience, min_patience, folds
+        self.best_score, self.best_epoch = math.inf, -1
+        self.scores: list[float] = []
+        self.has_folds = False
+        self._average: dict[str, Tensor] = {}
+        self._best: dict[str, Tensor] = {}
+        self._first_step = self._last_step = 0
+        self._is_fitting = self._validated = self._resumed = False
+
+    @property
+    def owns(self) -> frozenset[Quantity]:
+        """The quantities that this callback sets."""
+        return frozenset({"which weights are kept"})
+
+    @override
+    @speaking()
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        super().setup(trainer, pl_module, stage)
+        if stage != "fit":
+            return
+        check_owners(trainer)
+        self._average, self._resumed = {}, False
+        data: Any = getattr(trainer, "datamodule", None)
+        self.has_folds = self.uses_folds(trainer, pl_module, data)
+        if self.has_folds:
+            data.use_folds(pl_module.fold_members)
+
+    def uses_folds(self, trainer: pl.Trainer, module: Any, data: Any) -> bool:  # noqa: ANN401 - perhaps not ours
+        """Return whether a fit is scored by folds: if the members of the module can leave out rows, and no rows are mixed."""
+        if not self.folds or self.patience is None or getattr(module, "fold_members", 1) < 2:
+            return False
+        is_mixed = any("how rows are mixed" in getattr(each, "owns", ()) for each in callbacks_of(trainer, Callback))
+        return getattr(data, "may_fold", False) and not is_mixed and _shares_nothing(trainer, module)
+
+    @override
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        super().on_train_start(trainer, pl_module)
+        if not self._resumed:
+            self._first_step = trainer.global_step
+            self.best_score, self.best_epoch, self._best = math.inf, -1, {}
+            self.scores = []
+        if not self._average:
+            self._average = {name: value.detach().clone() for name, value in _learned(trainer, pl_module).items()}
+        self._live = _learned(trainer, pl_module)
+        self._last_step = trainer.global_step
+        self._is_fitting = True
+        self._validated = False
+        self._save_average(trainer)
+        if self._resumed and self._is_over(trainer, trainer.current_epoch - 1):  # as it was when it was saved
+            trainer.should_stop = True
+
+    @override
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+        if trainer.global_step == self._last_step:  # gradients are still accumulating
+            return
+        self._last_step = trainer.global_step
+        weight = min(1.0, (self.window + 1) / (self._last_step - self._first_step + self.window))
+        with torch.no_grad():
+            torch._foreach_lerp_([*self._average.values()], [*self._live.values()], weight)
+
+    @override
+    def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self._is_fitting:
+            self._swap()
+            broadcast_buffers(pl_module)
+
+    @override
+    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self._is_fitting:
+            self._swap()
+            self._validated = True
+
+    @override
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        super().on_train_epoch_end(trainer, pl_module)
+        score = None if self.patience is None else self._score(trainer, pl_module)
+        if score is None or self.patience is None:
+            return
+        self.scores.append(score)
+        epoch = trainer.current_epoch
+        if score < self.best_score or not self._best:
+            self.best_score, self.best_epoch = score, epoch
+            self._best = {name: value.clone() for name, value in self._average.items()}
+        elif self._is_over(trainer, epoch):
+            trainer.should_stop = True
+
+    def _is_over(self, trainer: pl.Trainer, epoch: int) -> bool:
+        """Return whether the fit has had its patience when an epoch ends."""
+        if self.patience is None or not self._best:
+            return False
+        steps = trainer.num_training_batches / batches_per_rank(trainer)
+        least = self.min_patience or max(4, math.ceil(_FEWEST_BATCHES / steps))
+        return epoch - self.best_epoch >= max(least, self.patience * (self.best_epoch + 1))
+
+    @override
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        super().on_train_end(trainer, pl_module)
+        self._is_fitting = False
+        with torch.no_grad():
+            for name, value in (self._best or self._average).items():
+                self._live[name].copy_(value)
+        broadcast_buffers(pl_module)
+        if self._best:
+            self._temper(trainer, pl_module)
+            kept = f"the average of epoch {self.best_epoch + 1} of {trainer.current_epoch}"
+            logger.info(f"{type(self).__name__}: kept {kept}, loss {self.best_score:.4g}.")
+            if (leap := _leap(self.scores)) is not None:
+                before, after = self.scores[leap - 1 : leap + 1]
+                logger.warning(
+                    f"{type(self).__name__}: the loss of held-out rows leapt from {before:.4g} to {after:.4g} in epoch "
+                    f"{leap + 1}, so single answers may be far off. Look for outliers in the target and in the rows with the "
+                    f'largest errors; for numbers compare the error="mse", "huber" and, if they are skewed, "tweedie".'
+                )
+        elif self.patience is not None:
+            logger.warning(
+                f"{type(self).__name__}: no rows were held out, so the fit ran to its end. Pass validation rows."
+            )
+
+    @override
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        super().teardown(trainer, pl_module, stage)
+        self._release(trainer)
+
+    @override
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        super().on_exception(trainer, pl_module, exception)
+        self._release(trainer)
+
+    def _release(self, trainer: pl.Trainer) -> None:
+        """Leave the data as it was, and the weights alone, for what runs after the fit."""
+        self._is_fitting = False
+        vars(trainer.strategy).pop(_STATE_DICT, None)
+        if self.has_folds:
+            trainer.datamodule.leave_folds()  # type: ignore[attr-defined]  # checked in setup
+
+    @override
+    def state_dict(self) -> dict[str, Any]:
+        facts = {"best_score": self.best_score, "best_epoch": self.best_epoch, "first": self._first_step}
+        return {**super().state_dict(), **facts, "scores": [*self.scores], "best": self._best}
+
+    @override
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        super().load_state_dict(state_dict)
+        self.best_score, self.best_epoch = state_dict["best_score"], state_dict["best_epoch"]
+        self._first_step, self._best = state_dict["first"], dict(state_dict["best"])
+        self.scores = [*state_dict.get("scores", ())]
+        self._resumed = True
+
+    @override
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        if self._is_fitting:
+            checkpoint[_LIVE] = self._live_state_dict()
+
+    @override
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        if _LIVE in checkpoint and trainer.state.fn == TrainerFn.FITTING:  # else the average is what is asked for
+            names = _learned(trainer, pl_module)
+            self._average = {name: checkpoint["state_dict"][name].to(names[name].device, copy=True) for name in names}
+            pl_module.load_state_dict(checkpoint[_LIVE])
+
+    def _save_average(self, trainer: pl.Trainer) -> None:
+        """Have every checkpoint hold the average until the fit ends: no hook of a callback sees one of weights alone."""
+        self._live_state_dict = live = trainer.strategy.lightning_module_state_dict
+
+        def state_dict() -> dict[str, Any]:
+            return {**live(), **self._average} if self._is_fitting else live()
+
+        setattr(trainer.strategy, _STATE_DICT, state_dict)
+
+    @torch.no_grad()
+    def _swap(self) -> None:
+        """Exchange the average with the weights that train; buffers of rank 0 are everybody's, as in a step."""
+        for name, average in self._average.items():
+            live, kept = self._live[name], average.clone()
+            average.copy_(live)
+            live.copy_(kept)
+
+    def _temper(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Divide the logits of classes by the temperature that is best on the held-out rows, in the network's last layer.
+
+        A fit that stops early is less sure than it could be. A single member is surer than the mean of all, so a
+        temperature above 1 is not taken from folds.
+        """
+        data: Any = getattr(trainer, "datamodule", None)
+        module: Any = pl_module
+        is_ours = hasattr(module, "scale_logits") and hasattr(data, "fold_loader")
+        if not is_ours or not module.task.is_classes or not (self.has_folds or "val" in data.parts):
+            return
+        loader = data.fold_loader() if self.has_folds else data.loader("val")
+        losses = _held_out_losses(trainer, module, loader, _TEMPERATURES)
+        best = _TEMPERATURES[int(losses.argmin())]
+        module.scale_logits(1 / (min(best, 1.0) if self.has_folds else best))
+
+    def _score(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> float | None:
+        """Return the loss of the average on held-out rows, the same on all ranks; None if none was measured."""
+        if not self.has_folds:
+            found = trainer.callback_metrics.get("val/loss") if self._validated else None
+            self._validated = False
+            return None if found is None else float(found)
+        self._swap()
+        try:
+            broadcast_buffers(pl_module)
+            (loss,) = _held_out_losses(trainer, pl_module, trainer.datamodule.fold_loader())  # type: ignore[attr-defined]
+        finally:
+            self._swap()
+        pl_module.log("oof/loss", loss, prog_bar=True)
+        return float(loss)
+
+
+def _shares_nothing(trainer: pl.Trainer, module: Any) -> bool:  # noqa: ANN401 - as in `uses_folds`
+    """Return whether the members of a module share no layers, or only some that stay frozen."""
+    num_shared = getattr(module, "num_shared_groups", 0)
+    if not num_shared:
+        return True
+    groups, unfreeze = module.layer_groups(), unfreeze_of(trainer)
+    return unfreeze is not None and unfreeze.num_trained(_LAST_EPOCH, groups) <= len(groups) - num_shared
+
+
+def save_kept_weights(trainer: pl.Trainer) -> None:
+    """Write the weights that an `AverageAndStop` has kept, with their temperature, into the best checkpoints of a fit.
+
+    One that is called last goes on with the weights that train, for a fit that resumes, as do all where every one is kept.
+    """
+    if any(callback.best_epoch >= 0 for callback in callbacks_of(trainer, AverageAndStop)):
+        for callback in trainer.checkpoint_callbacks:
+            path, name = getattr(callback, "best_model_path", ""), getattr(callback, "filename", None)
+            has_best = getattr(callback, "monitor", None) is not None or getattr(callback, "save_top_k", 1) != -1
+            if path and has_best and name != ModelCheckpoint.CHECKPOINT_NAME_LAST:
+                trainer.save_checkpoint(path, weights_only=getattr(callback, "save_weights_only", False))
+
+
+def _learned(trainer: pl.Trainer, module: pl.LightningModule) -> dict[str, Tensor]:
+    """Return the weights that train and the running statistics by name, without counters; they share the module's memory."""
+    unfreeze = unfreeze_of(trainer)
+    is_fixed = unfreeze is not None and len(unfreeze.stages) == 1  # what is frozen now is never thawed
+    frozen = {name for name, parameter in module.named_parameters() if is_fixed and not parameter.requires_grad}
+    return {
+        name: value.detach()
+        for name, value in module.state_dict().items()
+        if isinstance(value, Tensor) and value.is_floating_point() and name not in frozen
+    }
