@@ -1,6 +1,7 @@
 """Shared by all tests: a seed for every test, and a quiet Trainer on the CPU."""
 
 import gc
+import os
 import random
 import re
 from pathlib import Path
@@ -16,6 +17,7 @@ from tests.made.trainers import MakeTrainer, quiet_trainer
 
 # Tensors are tiny here: a second thread only spins, and on a busy machine it made tests ten times as slow.
 torch.set_num_threads(1)
+os.fsync = os.fstat  # type: ignore[assignment]  # no test takes the power away, and a busy disk makes a checkpoint wait longer than it takes to train
 gc.disable()  # until all is collected: it stays, and a search for garbage in it is a fifth of the time that it takes
 _LONGEST = re.compile(
     "test_(readme|lessons|exact_resume_sweep|damaged|kept_checkpoints|exporting|deploy_guide|every_module|table|"

@@ -7,10 +7,10 @@ from tests.made.fuzz import check
 
 @pytest.mark.parametrize("what", ["recipes", "commands"])
 def test_some_damage_to_what_a_user_writes(what: str) -> None:
-    check(what, seed=0, cases=15)
+    check(what, seed=0, cases=10)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("what", ["recipes", "commands"])
 def test_more_damage_to_what_a_user_writes(what: str) -> None:
-    check(what, seed=1, cases=20)
+    check(what, seed=1, cases=25)

@@ -1,9 +1,9 @@
 """Photos by command: trained, evaluated beside the naive answer, asked again from the checkpoint alone."""
 
+import contextlib
+import io
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ import yaml
 
 from tabvision.cli import main
 from tests.made.images import tiff, write_classes, write_folder
+from tests.made.processes import on_two
 
 SMALL = [
     "--body",
@@ -37,10 +38,25 @@ def _photos(folder: Path) -> None:
     write_folder(folder / "photos", {"cat": 12, "dog": 18})
 
 
-def test_train_writes_everything_and_predict_answers_as_it_did(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["train", "photos", *SMALL]) == 0
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A folder with photos and a run on them, made once, and what the run printed."""
+    folder = tmp_path_factory.mktemp("trained")
+    write_folder(folder / "photos", {"cat": 12, "dog": 18})
+    with contextlib.chdir(folder), contextlib.redirect_stdout(io.StringIO()) as told:
+        assert main(["train", "photos", *SMALL]) == 0
+    return folder, told.getvalue()
 
-    out = capsys.readouterr().out
+
+@pytest.fixture
+def told(trained: tuple[Path, str], monkeypatch: pytest.MonkeyPatch) -> str:
+    """The folder of that run as the working directory, and what the run printed."""
+    monkeypatch.chdir(trained[0])
+    return trained[1]
+
+
+def test_train_writes_everything_and_predict_answers_as_it_did(told: str) -> None:
+    out = told
     assert "cat 10, dog 14" in out or "dog 14, cat 10" in out
     assert "naive" in out
     written = {path.name for path in Path("runs/photos").iterdir()}
@@ -127,15 +143,14 @@ def test_a_table_of_paths_and_several_labels_trains_and_is_asked_with_tta() -> N
     assert {"probability_pet", "probability_cat", "probability_dog"} <= set(answers)
 
 
+@pytest.mark.usefixtures("told")
 def test_columns_of_photos_without_a_table_cannot_be_kept(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["train", "photos", *SMALL]) == 0
-
     assert main(["predict", "runs/photos/best.ckpt", "photos", "--keep", "id", "--out", "answers.csv"]) == 2
     assert "--keep names columns of a table, and DATA is photos alone." in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("told")
 def test_a_photo_that_cannot_be_read_keeps_its_row(capsys: pytest.CaptureFixture[str]) -> None:
-    main(["train", "photos", *SMALL])
     Path("broken.jpg").write_bytes(b"no image")
 
     assert main(["predict", "runs/photos/best.ckpt", "broken.jpg", "photos/cat/cat_000.jpg", "--out", "out.csv"]) == 0
@@ -144,22 +159,16 @@ def test_a_photo_that_cannot_be_read_keeps_its_row(capsys: pytest.CaptureFixture
     assert answers["error"].isna().tolist() == [False, True]
     assert "1 photo could not be read" in capsys.readouterr().out
 
-
-def test_a_photo_of_which_none_could_be_read_is_not_called_answered(capsys: pytest.CaptureFixture[str]) -> None:
-    main(["train", "photos", *SMALL])
-    Path("broken.jpg").write_bytes(b"no image")
-    capsys.readouterr()
-
-    assert main(["predict", "runs/photos/best.ckpt", "broken.jpg", "--out", "out.csv"]) == 1
-    assert capsys.readouterr().out.startswith("0 photos answered: out.csv\n1 photo could not be read")
+    # of which none could be read is not called answered
+    assert main(["predict", "runs/photos/best.ckpt", "broken.jpg", "--out", "none.csv"]) == 1
+    assert capsys.readouterr().out.startswith("0 photos answered: none.csv\n1 photo could not be read")
 
     assert main(["predict", "runs/photos/best.ckpt", "photos/cat/*.jpg", "--out", "cats.csv"]) == 0
     assert pd.read_csv("cats.csv")["image"].str.startswith("photos/cat/cat_").all()
 
 
+@pytest.mark.usefixtures("told")
 def test_what_the_model_answered_is_not_taken_for_the_target(capsys: pytest.CaptureFixture[str]) -> None:
-    main(["train", "photos", *SMALL])
-
     words = ["runs/photos/best.ckpt", "runs/photos/predictions.csv", "--out"]
     assert main(["calibrate", *words, "calibrated.ckpt"]) == 2
     assert main(["report", *words, "report.html"]) == 2
@@ -290,8 +299,7 @@ def test_a_run_that_ends_above_the_loss_of_its_probe_keeps_the_probe(capsys: pyt
 
 def test_a_resumed_run_and_several_ranks_keep_the_probe_too(capsys: pytest.CaptureFixture[str]) -> None:
     words = ["train", "photos", *SMALL, "--weights", trained_weights(), "--lr", "1e-9", "--out"]
-    command = [sys.executable, "-m", "tabvision", *words, "two", "--devices", "2"]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    on_two(lambda _: main([*words, "two", "--devices", "2", "--quiet"]), Path())
     assert Path("two/best.ckpt").read_bytes() == Path("two/probe.ckpt").read_bytes()
 
     assert main([*words, "cut", "--no-probe"]) == 0

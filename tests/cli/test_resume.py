@@ -17,6 +17,7 @@ import torch
 from tabvision.cli import main
 from tests.made.commands import Forked
 from tests.made.images import write_folder
+from tests.made.tables import nothing_to_learn
 
 COMMON = ["--accelerator", "cpu", "--no-report"]
 TABLE = ["train", "people.csv", "--target", "paid", *COMMON]
@@ -25,8 +26,9 @@ EQUAL = ("metrics.csv", "predictions.csv", "recipe.yaml")
 
 
 @pytest.fixture(autouse=True)
-def _photos(folder: Path) -> None:
-    """Photos in the working directory."""
+def _data(folder: Path) -> None:
+    """Photos in the working directory, and a table from which there is nothing to learn."""
+    nothing_to_learn().to_csv("people.csv", index=False)
     write_folder(folder / "photos", {"cat": 12, "dog": 18})
 
 

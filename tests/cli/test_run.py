@@ -22,7 +22,7 @@ from tabvision.data.tabular import fast_epochs
 from tabvision.inference import Predictor
 from tabvision.modules import TabularModule
 from tests.made.commands import Forked
-from tests.made.tables import TRAIN, people
+from tests.made.tables import TRAIN, nothing_to_learn, people
 
 pytestmark = pytest.mark.usefixtures("folder")
 
@@ -132,16 +132,8 @@ def test_a_larger_distance_is_worse_and_a_larger_accuracy_is_not() -> None:
 BEST = ["train", "people.csv", "--target", "paid", "--accelerator", "cpu", "--preset", "best"]
 
 
-@pytest.fixture
-def _nothing_to_learn(folder: Path) -> None:
-    """A target that hangs on nothing, so that each network stops early."""
-    frame = people(80)
-    shuffled = frame["paid"].sample(frac=1, random_state=0).to_numpy()
-    frame.assign(paid=shuffled).to_csv(folder / "people.csv", index=False)
-
-
-@pytest.mark.usefixtures("_nothing_to_learn")
 def test_the_best_preset_writes_a_bag_and_an_answer_to_every_row(capsys: pytest.CaptureFixture[str]) -> None:
+    nothing_to_learn().to_csv("people.csv", index=False)
     assert main(TRAIN) == 0
     assert main([*BEST, "--overwrite"]) == 0
 
@@ -386,8 +378,8 @@ def test_ctrl_c_ends_the_best_preset_like_any_other_fit() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("_nothing_to_learn")
 def test_two_processes_write_the_answers_of_all_rows() -> None:
+    nothing_to_learn().to_csv("people.csv", index=False)
     command = [sys.executable, "-m", "tabvision", *BEST, "--devices", "2", "--epochs", "2", "--no-report"]
 
     done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, check=False, timeout=300)

@@ -13,7 +13,7 @@ import yaml
 
 from tabvision.cli import main
 from tests.made.images import write_folder
-from tests.made.tables import TRAIN, people
+from tests.made.tables import TRAIN, nothing_to_learn, people
 
 RUN = Path("runs/people")
 RATINGS = ["train", "stars.csv", "--user", "user", "--item", "item", "--target", "stars", "--timestamp", "when"]
@@ -84,7 +84,7 @@ def test_the_recipe_repeats_the_run(words: list[str]) -> None:
 def test_a_test_file_is_measured_as_evaluate_does(capsys: pytest.CaptureFixture[str]) -> None:
     people(50).assign(firm=1, day="2020-05-01", part="test").to_csv("test.csv", index=False)
 
-    assert main(["train", "people.csv", "--target", "paid", "--accelerator", "cpu", "--test", "test.csv"]) == 0
+    assert main([*TRAIN[:-1], "--test", "test.csv"]) == 0
     assert main(["evaluate", str(RUN / "best.ckpt"), "test.csv", "--device", "cpu", "--out", "found.json"]) == 0
 
     assert "test, 50 rows" in capsys.readouterr().out
@@ -98,6 +98,7 @@ def test_a_test_file_is_measured_as_evaluate_does(capsys: pytest.CaptureFixture[
 
 def test_a_small_table_needs_no_validation_rows_beside_its_test_rows(capsys: pytest.CaptureFixture[str]) -> None:
     words = ["train", "people.csv", "--target", "paid", "--accelerator", "cpu", "--no-report", "--test", "0.25"]
+    nothing_to_learn(120).to_csv("people.csv", index=False)
 
     assert main(words) == 0
     assert parts_of(capsys.readouterr().out) == {"train": 90, "test": 30}
@@ -270,6 +271,7 @@ def test_every_row_may_train(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_a_small_table_that_holds_nothing_out_stops_by_out_of_fold_rows(capsys: pytest.CaptureFixture[str]) -> None:
     words = ["train", "people.csv", "--target", "paid", "--accelerator", "cpu", "--no-report"]
+    nothing_to_learn().assign(firm=np.arange(80) % 13).to_csv("people.csv", index=False)
 
     assert main([*words, "--validation", "none", "--split", "group:firm", "--test", "0.2"]) == 0
 

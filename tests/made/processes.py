@@ -20,7 +20,8 @@ from tests.made import (
     transfer,
 )
 
-SCRIPTS: dict[str, Callable[[Path], None]] = {
+Script = Callable[[Path], object]
+SCRIPTS: dict[str, Script] = {
     "elastic": processes_elastic.main,
     "elastic, few": processes_elastic.few,
     "features": processes_features.main,
@@ -35,12 +36,12 @@ Seen = tuple[dict[str, Any], dict[str, Any]]
 """What each of the two processes wrote down."""
 
 
-def on_two(script: str, folder: Path) -> Path:
+def on_two(script: str | Script, folder: Path) -> Path:
     """Runs a script in two forks of this process, and gives the folder where they wrote."""
     return on_ranks(2, script, folder)
 
 
-def on_ranks(ranks: int, script: str, folder: Path) -> Path:
+def on_ranks(ranks: int, script: str | Script, folder: Path) -> Path:
     """Runs a script in forks of this process, which need not import torch anew, and gives the folder where they wrote."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
@@ -48,12 +49,12 @@ def on_ranks(ranks: int, script: str, folder: Path) -> Path:
     return folder
 
 
-def _rank(rank: int, script: str, folder: Path, port: int, ranks: int) -> None:
+def _rank(rank: int, script: str | Script, folder: Path, port: int, ranks: int) -> None:
     # Lightning takes it for a process that somebody else has started
     os.environ |= {"LOCAL_RANK": str(rank), "NODE_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     os.environ["RANKS"] = str(ranks)
     warnings.simplefilter("ignore")
-    SCRIPTS[script](folder)
+    (SCRIPTS[script] if isinstance(script, str) else script)(folder)
 
 
 def both_ranks(folder: Path) -> Seen:
