@@ -41,7 +41,7 @@ from benchmarks.table_answers import Parts, boosting, lightgbm, tabvision_defaul
 from tabvision.callbacks import FitTable, Unfreeze
 from tabvision.data import FusedDataModule, TabularDataModule
 from tabvision.data.base import DataPart
-from tabvision.data.tabular import most_epochs, table_batch_size
+from tabvision.data.tables.sizes import most_epochs, table_batch_size
 from tabvision.lightning import Callback
 from tabvision.modules import FusedModule
 from tabvision.nets.layers import evaluating

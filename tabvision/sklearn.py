@@ -23,7 +23,7 @@ from tabvision.callbacks import AverageAndStop, FitTable, OneCycle
 from tabvision.data import Split, TabularDataModule
 from tabvision.data.tables.cells import with_columns
 from tabvision.data.tables.read import check_names, frame_of_arrow
-from tabvision.data.tabular import most_epochs, table_batch_size
+from tabvision.data.tables.sizes import most_epochs, table_batch_size
 from tabvision.errors import BadValueError, count, speaking
 from tabvision.inference import Predictor
 from tabvision.lightning import Callback

@@ -25,7 +25,7 @@ from sklearn.utils.estimator_checks import check_estimator
 import tabvision
 from tabvision.callbacks import FitTable
 from tabvision.data import TabularDataModule
-from tabvision.data.tabular import most_epochs, table_batch_size
+from tabvision.data.tables.sizes import most_epochs, table_batch_size
 from tabvision.errors import BadValueError, TabvisionError
 from tabvision.inference import Predictor
 from tabvision.lightning import Trainer

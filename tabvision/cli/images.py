@@ -22,7 +22,7 @@ from tabvision.cli.jobs import (
 from tabvision.cli.options import DEFAULT_VALIDATION, settings_of
 from tabvision.cli.splits import holds_out, split_setting
 from tabvision.data import ImageDataModule
-from tabvision.data.tabular import most_epochs, table_batch_size
+from tabvision.data.tables.sizes import most_epochs, table_batch_size
 from tabvision.errors import BadValueError, NoFeatureError, count, speaking
 from tabvision.modules import VisionModule
 from tabvision.nets.backbones import body_license

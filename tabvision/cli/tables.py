@@ -11,7 +11,7 @@ from tabvision.cli.jobs import LAST, Component, Job, lr_setting, make_job, sourc
 from tabvision.cli.options import DEFAULT_VALIDATION
 from tabvision.cli.splits import split_setting
 from tabvision.data.prepared.table import default_folder, does_not_fit
-from tabvision.data.tabular import fast_epochs, most_epochs, table_batch_size
+from tabvision.data.tables.sizes import fast_epochs, most_epochs, table_batch_size
 from tabvision.errors import BadValueError, speaking
 from tabvision.inference.calibration.conformal import half_widths
 from tabvision.tasks import Task

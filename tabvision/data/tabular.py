@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import logging
-import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -41,6 +40,7 @@ from tabvision.data.splits.given import PART_COLUMN, SourceSplit
 from tabvision.data.splits.ordered import TimeSplit
 from tabvision.data.splits.random import GroupSplit, as_split, assign_folds
 from tabvision.data.tables.read import Source, read_frame, text_format
+from tabvision.data.tables.sizes import settled_split
 from tabvision.data.targets import check_columns, encode_target, fit_target
 from tabvision.errors import BadValueError, speaking
 from tabvision.logs import notes_at
@@ -48,7 +48,6 @@ from tabvision.preprocess import Columns, fit_features, infer_kinds, to_arrays
 from tabvision.preprocess.naming import with_names
 from tabvision.schema import JoinedLabels, Schema, Target
 from tabvision.tasks import Task
-from tabvision.tasks.target import SMALL_TABLE
 
 logger = logging.getLogger("tabvision")
 
@@ -114,7 +113,7 @@ class TabularDataModule(TensorDataModule):
     """
 
     @speaking()
-    def __init__(  # noqa: PLR0915 - one step after the other
+    def __init__(
         self,
         source: Source,
         target: str | Sequence[str],
@@ -149,65 +148,68 @@ class TabularDataModule(TensorDataModule):
         self._form = text_format(schema, encoding=encoding, na_values=na_values, sep=sep, names=names)
         self.weight, self.sampler = weight, sampler
         self.missing_target = missing_target
-        columns = named_target(target, schema)
-        self._known = {} if separator is None else dict.fromkeys(columns, JoinedLabels([""]))
+        settings = TableSettings(
+            source=source,
+            target=named_target(target, schema),
+            named={"categorical": categorical, "continuous": continuous, "dates": dates, "ignore": ignore},
+            task=stated_task(task, schema),
+            separator=separator,
+            split=split,
+            weight=weight,
+            sampler=sampler,
+            seed=seed,
+            schema=schema,
+            form=self._form,
+            missing_target=missing_target,
+            day_first=day_first,
+            calibration=calibration,
+        )
+        self._known = {} if separator is None else dict.fromkeys(settings.target, JoinedLabels([""]))
         self._table: PreparedTable | None = None
         if prepared == "auto":
             prepared = default_folder(source) if does_not_fit(source) else None
-        named = {"categorical": categorical, "continuous": continuous, "dates": dates, "ignore": ignore}
-        if prepared is not None:
-            settings = TableSettings(
-                source=source,
-                target=columns,
-                named=named,
-                task=stated_task(task, schema),
-                separator=separator,
-                split=_settled(split, sys.maxsize),
-                weight=weight,
-                sampler=sampler,
-                seed=seed,
-                schema=schema,
-                form=self._form,
-                missing_target=missing_target,
-                day_first=day_first,
-                calibration=calibration,
-            )
-            with notes_at(verbose):
-                self._use_prepared(Path(prepared), settings, corrections, {"test": test, "predict": predict})
-            return
         with notes_at(verbose):
-            self.frame = self._gather(source, split, schema)
-            check_columns(self.frame, columns)
-            stated = stated_task(task, schema)
-            self.frame, kept = corrected(
-                self.frame, corrections, columns, task=stated, separator=separator, schema=schema
-            )
-            numbers = kept[rows_with_target(taken(self.frame, kept), columns, missing_target, stated)]
-            rows = taken(self.frame, numbers)
-            chosen = chosen_task(rows, columns, stated, separator)
-            codes = chosen.stratify_codes(rows, columns)
-            self._divide = divide = as_split(_settled(split, len(rows)), stratify=codes is not None)
-            chosen = chosen.for_later_rows() if isinstance(divide, TimeSplit) else chosen
-            divided = divide.among(numbers, len(self.frame))(rows, codes, seed=seed)
-            parts = kept_apart(divided, calibration, divide, rows, codes, seed=seed)
-            raw = Columns(rows.drop(columns=PART_COLUMN, errors="ignore"))  # reads each column once
-            if schema is None:
-                target_facts = fit_target(
-                    rows[list(columns)].iloc[parts.train], columns, chosen, separator, is_stated=stated is not None
-                )
-                own = parts.train if isinstance(divide, SourceSplit) else np.append(parts.train, parts.validation)
-                frequencies = () if sampler or weight else target_facts.frequencies
-                schema = self._fit(
-                    raw.take(parts.train),
-                    replace(target_facts, num_rows=len(own), frequencies=frequencies),
-                    named,
-                    reserved_columns(divide, weight, sampler),
-                )
-            self.schema = schema
-            self._fill(raw, numbers, parts, {"test": test, "predict": predict})
+            if prepared is None:
+                self._use_frame(settings, corrections, {"test": test, "predict": predict})
+            else:
+                self._use_prepared(Path(prepared), settings, corrections, {"test": test, "predict": predict})
             logger.info(self.summary())
             log_similar_labels(self.schema)
-            log_leakage(self.schema, self.parts["train"])
+            log_leakage(self.schema, self.sampled().parts["train"])
+
+    def _use_frame(
+        self, settings: TableSettings, corrections: Source | None, sources: Mapping[PartName, Source | None]
+    ) -> None:
+        """Set schema and parts by a table that is read into memory."""
+        columns, separator, seed = settings.target, settings.separator, settings.seed
+        self.frame = self._gather(settings.source, settings.split, settings.schema)
+        check_columns(self.frame, columns)
+        self.frame, kept = corrected(
+            self.frame, corrections, columns, task=settings.task, separator=separator, schema=settings.schema
+        )
+        numbers = kept[rows_with_target(taken(self.frame, kept), columns, settings.missing_target, settings.task)]
+        rows = taken(self.frame, numbers)
+        task = chosen_task(rows, columns, settings.task, separator)
+        codes = task.stratify_codes(rows, columns)
+        self._divide = divide = as_split(settled_split(settings.split, len(rows)), stratify=codes is not None)
+        divided = divide.among(numbers, len(self.frame))(rows, codes, seed=seed)
+        parts = kept_apart(divided, settings.calibration, divide, rows, codes, seed=seed)
+        raw = Columns(rows.drop(columns=PART_COLUMN, errors="ignore"))  # reads each column once
+        if settings.schema is None:
+            task = task.for_later_rows() if isinstance(divide, TimeSplit) else task
+            training = rows[list(columns)].iloc[parts.train]
+            target = fit_target(training, columns, task, separator, is_stated=settings.task is not None)
+            own = parts.train if isinstance(divide, SourceSplit) else np.append(parts.train, parts.validation)
+            frequencies = () if self.sampler or self.weight else target.frequencies
+            self.schema = self._fit(
+                raw.take(parts.train),
+                replace(target, num_rows=len(own), frequencies=frequencies),
+                settings.named,
+                reserved_columns(divide, self.weight, self.sampler),
+            )
+        else:
+            self.schema = settings.schema
+        self._fill(raw, numbers, parts, sources)
 
     def _use_prepared(
         self,
@@ -219,6 +221,7 @@ class TabularDataModule(TensorDataModule):
         """Set schema and parts by a table on the disk, which is prepared if it is not there."""
         if corrections is not None:
             raise BadValueError("a prepared table takes no corrections", "Correct the files, or leave prepared out")
+        settings = replace(settings, split=settled_split(settings.split, sys.maxsize))
         self._table = table = prepare(folder, settings)
         self.schema, self._divide = table.schema, as_split(settings.split, stratify=False)
         self.parts = {name: DataPart(table.tensors, rows) for name, rows in cast("Any", table.rows).items()}
@@ -233,9 +236,6 @@ class TabularDataModule(TensorDataModule):
         self._sampled = copy.copy(self)
         self._sampled._table, self._sampled.parts = None, of_sample  # noqa: SLF001 - its own class
         self._chances()
-        logger.info(self.summary())
-        log_similar_labels(self.schema)
-        log_leakage(self.schema, of_sample["train"])
 
     @override
     def sampled(self) -> Self:
@@ -417,48 +417,3 @@ class TabularDataModule(TensorDataModule):
             if self.weight is not None:
                 tensors["weight"] = torch.from_numpy(row_weights(raw.frame, self.weight))
         return tensors
-
-
-def _settled(split: Any, num_rows: int) -> Any:  # noqa: ANN401 - as for the datamodule
-    """Return the split with what "auto" means for so many rows in its place.
-
-    Example:
-        >>> _settled("auto", 500), _settled(("auto", 0.1), 22_222), _settled(("auto", 0.1), 22_221)
-        (None, (0.2, 0.1), (None, 0.1))
-    """
-    if isinstance(split, tuple | list) and split[:1] in (("auto",), ["auto"]):
-        return (_settled("auto", num_rows - round(num_rows * split[1])), *split[1:])  # as the test rows are drawn
-    if isinstance(split, str) and split == "auto":
-        return None if num_rows < SMALL_TABLE else 0.2
-    return split
-
-
-def table_batch_size(num_rows: int) -> int:
-    """Return the power of two nearest to 4 * sqrt(rows), from 32 to 2,048.
-
-    Example:
-        >>> [table_batch_size(rows) for rows in (50, 1_000, 40_000, 10_000_000)]
-        [32, 128, 1024, 2048]
-    """
-    exponent = round(math.log2(4 * math.sqrt(num_rows)))
-    return 1 << min(11, max(5, int(exponent)))
-
-
-def most_epochs(num_rows: int) -> int:
-    """Return the epochs after which a fit that stops by itself ends at the latest.
-
-    Example:
-        >>> [most_epochs(rows) for rows in (640, 31_000, 210_000)]
-        [115, 36, 20]
-    """
-    return max(2, round(800 / math.pow(num_rows, 0.3)))
-
-
-def fast_epochs(num_rows: int) -> int:
-    """Return the epochs of `--preset fast`: an eighth of the most that a fit takes.
-
-    Example:
-        >>> [fast_epochs(rows) for rows in (640, 31_000, 210_000)]
-        [14, 4, 2]
-    """
-    return max(2, round(most_epochs(num_rows) / 8))

@@ -18,7 +18,7 @@ from tabvision.cli import main
 from tabvision.cli.folder import free_folder
 from tabvision.cli.outputs import held_out_table, metrics_table, worse_than_naive
 from tabvision.data import TabularDataModule
-from tabvision.data.tabular import fast_epochs
+from tabvision.data.tables.sizes import fast_epochs
 from tabvision.inference import Predictor
 from tabvision.modules import TabularModule
 from tests.made.commands import Forked

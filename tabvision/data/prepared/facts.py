@@ -31,7 +31,7 @@ _Kept: TypeAlias = tuple[NDArray[np.bool_] | None, NDArray[np.bool_]]  # as `Row
 
 @dataclass(frozen=True, kw_only=True)
 class TableSettings:
-    """What a table is prepared by: arguments of `TabularDataModule`.
+    """How a table is read: arguments of `TabularDataModule`.
 
     Args:
         part: The part of all rows, of a source of test rows or of rows to predict; None to split them.
