@@ -88,7 +88,7 @@ class Categorical:
         ordered: Whether the order is the user's own (an ordered pandas category).
         titles: Readable names in the order of the vocabulary, such as film titles; empty if there are none.
         part: The part of the date it is, "missing" for the indicator of a missing number or date, "value" for the values of a
-            number that names something, or None for a raw category.
+            nominal number, or None for a raw category.
         text: How text is matched with the vocabulary: exactly.
         width: Embedding width of a network that has grown; None for the network's own rule.
     """

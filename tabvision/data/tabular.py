@@ -45,7 +45,7 @@ from tabvision.data.targets import check_columns, encode_target, fit_target
 from tabvision.errors import BadValueError, speaking
 from tabvision.logs import notes_at
 from tabvision.preprocess import Columns, fit_features, infer_kinds, to_arrays
-from tabvision.preprocess.naming import with_names
+from tabvision.preprocess.nominal import with_nominal
 from tabvision.schema import JoinedLabels, Schema, Target
 from tabvision.tasks import Task
 
@@ -364,7 +364,7 @@ class TabularDataModule(TensorDataModule):
         settings: Any = {**named, "day_first": self._day_first}
         kinds = infer_kinds(training, target=target.columns, **settings)
         encoded = encode_target(training.raw(target.columns), target)
-        kinds = with_names(kinds, training, encoded, stated=named["continuous"] or ())
+        kinds = with_nominal(kinds, training, encoded, stated=named["continuous"] or ())
         fitted = fit_features(training, kinds)
         return schema_of_features(fitted, target, reserved, self._form)
 

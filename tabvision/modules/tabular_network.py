@@ -232,7 +232,7 @@ def packed_net(schema: Schema, settings: Mapping[str, Any], joined: int = 0) -> 
         schema.target.first_outputs,
         widths=settings["member_widths"],
         missing=_missing_columns(schema),
-        names=[at for at, column in enumerate(schema.categorical) if column.part == "value"],
+        nominal=[at for at, column in enumerate(schema.categorical) if column.part == "value"],
         embedding_widths=grown_widths(schema),
         joined=joined,
         **{name: settings[name] for name in ("members", "own_inputs", "dropout", "unknown_share")},

@@ -20,7 +20,7 @@ from tabvision.nets.numeric import squash
 
 _NUMBER_WIDTH = 8  # outputs for each number
 _HIDDEN_MISSING = 0.01  # of the values of a column that had missing ones; 0.003 and 0.03 are worse
-_HIDDEN_NAMES = 0.1  # of the values of a number that names something, since rows to predict often have new ones
+_HIDDEN_NOMINAL = 0.1  # of the values of a nominal number, since rows to predict often have new ones
 _HEAD_SCALE = 0.3  # as in `EmbeddingMLP`
 _MOST_WEIGHTS = 10_000_000  # in the embeddings of one category: a million values get a width of 10 rather than 600
 # bounds the scale of a unit that is nearly always 0: with torch's 1e-5 the prediction of a rare row may be far away
@@ -49,7 +49,7 @@ class PackedNet(nn.Module):
             then no wider than the encoding of a number, since a wide one overfits values that occur in few rows.
         unknown_share: Fraction of codes that become 0 (missing or unseen) in training, in [0, 1).
         missing: Columns that had missing values, of which some are hidden in training; see `HideValues`.
-        names: Categories, by position, that are the values of a number; likewise, but more of them.
+        nominal: Categories, by position, that are the values of a nominal number; likewise, but more of them.
         embedding_widths: Embedding width of some categories by position; the rest get `embedding_width`, within limits.
         joined: Numbers of each row that join the inputs of the last hidden layer, such as what its images gave; 0 for none.
 
@@ -83,7 +83,7 @@ class PackedNet(nn.Module):
         own_inputs: bool = False,
         unknown_share: float = 0.003,
         missing: Sequence[Hidden] = (),
-        names: Sequence[int] = (),
+        nominal: Sequence[int] = (),
         embedding_widths: Mapping[int, int] | None = None,
         joined: int = 0,
     ) -> None:
@@ -95,7 +95,7 @@ class PackedNet(nn.Module):
         check_fraction("unknown_share", unknown_share)
         if not len(widths):
             raise BadValueError("widths must name at least one layer, got none", 'Pass such as [96, 64], or net="mlp"')
-        hide = HideValues(missing, _HIDDEN_MISSING), HideValues([Hidden({at: 0}) for at in names], _HIDDEN_NAMES)
+        hide = HideValues(missing, _HIDDEN_MISSING), HideValues([Hidden({at: 0}) for at in nominal], _HIDDEN_NOMINAL)
         self.embeddings = _Inputs(
             cardinalities,
             bins,

@@ -57,7 +57,7 @@ class Kinds:
         dates: Dates, to be cut into parts.
         left_out: Columns not used, and why.
         formats: How the text of a column is read as numbers or dates; "strict" or "iso" for columns that are not here.
-        names: Numbers that name something, and are categories as well; see `with_names`.
+        nominal: Numbers that name something, and are categories as well; see `with_nominal`.
     """
 
     continuous: tuple[str, ...] = ()
@@ -65,7 +65,7 @@ class Kinds:
     dates: tuple[str, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
     formats: Mapping[str, NumberFormat | DateFormat] = field(default_factory=dict)
-    names: tuple[str, ...] = ()
+    nominal: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ class Features:
     Args:
         dates: Date columns, which are cut into parts.
         continuous: Numbers, in the order of the first array.
-        categorical: Categories, in the order of the second array: the user's own, the values of numbers that name something,
+        categorical: Categories, in the order of the second array: the user's own, the values of nominal numbers,
             parts of dates, missing indicators.
         left_out: Columns not used, and why.
     """
@@ -87,7 +87,7 @@ class RunningFeatures:
         self._numbers = {name: RunningNumber(merges=merges) for name in kinds.continuous}
         self._dates = {name: RunningDate(merges=merges) for name in kinds.dates}
         self._vocabularies: dict[str, tuple[tuple[Label, ...], bool]] = {}
-        self._values: dict[str, NDArray[Any]] = {}  # of the numbers that name something
+        self._values: dict[str, NDArray[Any]] = {}  # of nominal numbers
 
     def add(
         self, columns: Columns, numbers: NDArray[np.int64] | None = None
@@ -122,7 +122,7 @@ class RunningFeatures:
 
         in_threads(add_number, self.kinds.continuous, columns)
         in_threads(add_category, self.kinds.categorical, columns)
-        in_threads(add_values, self.kinds.names, columns)
+        in_threads(add_values, self.kinds.nominal, columns)
         in_threads(add_date, self.kinds.dates, columns)
         return kept
 
@@ -148,14 +148,16 @@ class RunningFeatures:
             dates.append(Date(name=name, parts=running.varying(), format=form))
             parts += [_fit_part(running, part, name, _free_name(f"{name}_{part}", taken)) for part in running.varying()]
             parts += [_indicator(name, taken)] if running.num_missing else []
-        names = [_fit_values(self._values[name], name, _free_name(f"{name}_value", taken)) for name in self.kinds.names]
+        nominal = [
+            _fit_values(self._values[name], name, _free_name(f"{name}_value", taken)) for name in self.kinds.nominal
+        ]
         indicators = [_indicator(column.name, taken) for column in numbers if column.had_missing]
         return Features(
             dates=tuple(dates),
             continuous=(*numbers, *(column for column in parts if isinstance(column, Continuous))),
             categorical=(
                 *categories,
-                *names,
+                *nominal,
                 *(column for column in parts if isinstance(column, Categorical)),
                 *indicators,
             ),

@@ -20,7 +20,7 @@ from tabvision.preprocess import Features, RowEncoder, encode_rows, fit_features
 from tests.made.tables import mixed_table
 
 TRAINING = mixed_table().assign(code=["1", "2"] * 100, flag=pd.array([True, False, None, True] * 50, dtype="boolean"))
-FEATURES = fit_features(TRAINING, replace(infer_kinds(TRAINING, target=["pay"]), names=("visits",)))
+FEATURES = fit_features(TRAINING, replace(infer_kinds(TRAINING, target=["pay"]), nominal=("visits",)))
 ENCODE = RowEncoder(FEATURES)
 ROW = TRAINING.iloc[3].to_dict()
 

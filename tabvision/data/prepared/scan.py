@@ -32,7 +32,7 @@ from tabvision.logs import notes_at
 from tabvision.preprocess import Columns, infer_kinds
 from tabvision.preprocess.column_types import Kinds
 from tabvision.preprocess.fit import RunningFeatures
-from tabvision.preprocess.naming import with_names
+from tabvision.preprocess.nominal import with_nominal
 from tabvision.schema import JoinedLabels, LeftOut, Schema, Target
 from tabvision.tasks import Task
 
@@ -146,7 +146,7 @@ class Scan:
         self._set_columns_of(kinds, head, task, {*reserved, getattr(divide, "column", None)})
         rows = joined([head[is_training], *(it for it, trains in self._evidence if trains)])
         check = KindsCheck(settings, kinds, task, rows)
-        kinds = self._with_names(kinds, rows, task)
+        kinds = self._with_nominal(kinds, rows, task)
         max_sample = _MAX_CELLS // max(1, len(kinds.continuous) + len(kinds.dates))
         features = RunningFeatures(kinds, min(MAX_SAMPLE, max(10_000, max_sample)))
         seen = RunningTarget(Target(columns=settings.target, task=task, separator=settings.separator))
@@ -231,7 +231,7 @@ class Scan:
         self._left_out = tuple(left_out)
         return replace(kinds, left_out=self._left_out)
 
-    def _with_names(self, kinds: Kinds, rows: pd.DataFrame, task: Task) -> Kinds:
+    def _with_nominal(self, kinds: Kinds, rows: pd.DataFrame, task: Task) -> Kinds:
         """Return the kinds with the numbers that name something, by some training rows."""
         settings = self.settings
         try:
@@ -239,7 +239,7 @@ class Scan:
         except BadValueError:
             return kinds  # all of them are of one class
         encoded = encode_target(rows, target)
-        return with_names(kinds, rows, encoded, stated=settings.named.get("continuous") or ())
+        return with_nominal(kinds, rows, encoded, stated=settings.named.get("continuous") or ())
 
     def _part_of(self, divide: Split, task: Task) -> PartOf:
         """Return the part of each row, a share of the training rows kept apart for calibration."""

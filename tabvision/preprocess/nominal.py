@@ -1,4 +1,4 @@
-"""Numbers that name something: find whole numbers, such as a subject's, whose single values tell of the target."""
+"""Nominal numbers: find whole numbers that name something, such as a subject, whose single values tell of the target."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ _NOTE = (
 )
 
 
-def with_names(kinds: Kinds, frame: Frame, target: NDArray[Any], *, stated: Collection[str] = ()) -> Kinds:
-    """Return the kinds with the numbers that name something as `names`, and log a note on them.
+def with_nominal(kinds: Kinds, frame: Frame, target: NDArray[Any], *, stated: Collection[str] = ()) -> Kinds:
+    """Return the kinds with the numbers that name something (nominal numbers) as `nominal`, and log a note on them.
 
     The number of a subject, a shop or a team says little by its size, but much by itself: rows of one subject are alike. A
     whole number is such a name if the mean target of the other rows of its value explains at least 5 % more of the squared
@@ -48,9 +48,9 @@ def with_names(kinds: Kinds, frame: Frame, target: NDArray[Any], *, stated: Coll
         >>> subject = np.arange(400) % 40
         >>> skill, noise = np.random.default_rng(0).normal(size=(2, 400))
         >>> frame = pd.DataFrame({"subject": subject, "age": subject % 7 + 20 + noise})
-        >>> kinds = with_names(Kinds(continuous=("subject", "age")), frame, skill[subject] + 0.5 * noise)
+        >>> kinds = with_nominal(Kinds(continuous=("subject", "age")), frame, skill[subject] + 0.5 * noise)
         'subject': whole numbers that name something, since single values tell of the target: used as a number and as a ...
-        >>> kinds.names
+        >>> kinds.nominal
         ('subject',)
     """
     columns = Columns.of(frame)
@@ -58,7 +58,7 @@ def with_names(kinds: Kinds, frame: Frame, target: NDArray[Any], *, stated: Coll
         columns, target = columns.take(np.arange(_MAX_ROWS)), target[:_MAX_ROWS]
     candidates = {}
     for name in kinds.continuous:
-        if name not in stated and (codes := _codes_of_names(_numbers(columns, kinds, name))) is not None:
+        if name not in stated and (codes := _codes_of_values(_numbers(columns, kinds, name))) is not None:
             candidates[name] = codes
     if not candidates or len(columns) < _MIN_ROWS:
         return kinds
@@ -66,7 +66,7 @@ def with_names(kinds: Kinds, frame: Frame, target: NDArray[Any], *, stated: Coll
     names = tuple(name for name, codes in candidates.items() if _explains(codes[: len(left)], left))
     if names:
         _logger.info("%s: %s", listed([repr(name) for name in names]), _NOTE)
-    return replace(kinds, names=names)
+    return replace(kinds, nominal=names)
 
 
 def _numbers(columns: Columns, kinds: Kinds, name: str) -> Numbers:
@@ -74,11 +74,11 @@ def _numbers(columns: Columns, kinds: Kinds, name: str) -> Numbers:
     return columns.numbers(name, form)
 
 
-def _codes_of_names(column: Numbers) -> NDArray[np.int64] | None:
+def _codes_of_values(column: Numbers) -> NDArray[np.int64] | None:
     """Return the index of each row's value, -1 where missing, if it may name something: whole numbers that repeat.
 
     Example:
-        >>> [_codes_of_names(Numbers(np.array(it), "float")) for it in ([7.0, np.nan, 7.0], [0.5, 0.5], [1.0, 2.0])]
+        >>> [_codes_of_values(Numbers(np.array(it), "float")) for it in ([7.0, np.nan, 7.0], [0.5, 0.5], [1.0, 2.0])]
         [array([ 0, -1,  0]), None, None]
     """
     values = column.values.astype(np.float64)

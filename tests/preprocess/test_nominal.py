@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from tabvision.preprocess import Kinds, infer_kinds
-from tabvision.preprocess.naming import with_names
+from tabvision.preprocess.nominal import with_nominal
 
 DRAW = np.random.default_rng(0)
 ROWS = 600
@@ -23,7 +23,7 @@ FRAME = pd.DataFrame({"subject": SUBJECT, "age": AGE, "size": NOISE[:, 1], "colo
 
 
 def names(frame: pd.DataFrame, target: Any, **choices: Any) -> tuple[str, ...]:
-    return with_names(infer_kinds(frame, target=[]), frame, np.asarray(target), **choices).names
+    return with_nominal(infer_kinds(frame, target=[]), frame, np.asarray(target), **choices).nominal
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def test_few_rows_and_values_that_hardly_repeat_prove_nothing() -> None:
 
     assert names(once, EFFECT) == ()
     assert names(FRAME[:20], EFFECT[:20]) == ()
-    assert with_names(Kinds(continuous=("subject",)), FRAME[:0], EFFECT[:0]).names == ()
+    assert with_nominal(Kinds(continuous=("subject",)), FRAME[:0], EFFECT[:0]).nominal == ()
 
 
 def test_a_constant_target_and_a_table_of_many_columns_are_fine() -> None:
