@@ -18,7 +18,7 @@ from tabvision.data.tables.read import words_of
 from tabvision.data.tables.text_file import TextFormat
 from tabvision.data.targets import check_missing, infer_task, missing_target
 from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError, UnknownNameError, count, listed, speaking
-from tabvision.preprocess import Features
+from tabvision.preprocess import Columns, Features
 from tabvision.schema import LeftOut, Schema, Target
 from tabvision.tasks import Task, task_named
 from tabvision.tasks.labels import multi_hot, row_name, tags
@@ -254,7 +254,8 @@ def row_weights(frame: pd.DataFrame, column: str) -> NDArray[np.float32]:
 
     Raises:
         MissingColumnsError: The column does not exist.
-        BadValueError: A number is missing, negative or infinite, or a value is no number.
+        BadTypeError: The column holds dates, or values that are no numbers.
+        BadValueError: A number is missing, negative or infinite, or text writes none.
 
     Example:
         >>> row_weights(pd.DataFrame({"w": [1, 2]}), "w").tolist()
@@ -262,8 +263,8 @@ def row_weights(frame: pd.DataFrame, column: str) -> NDArray[np.float32]:
     """
     if column not in frame.columns:
         raise MissingColumnsError([column], frame.columns, "Name a column of weights")
-    numbers = pd.to_numeric(frame[column], errors="coerce")
-    weights: NDArray[np.float32] = numbers.to_numpy(dtype=np.float32, na_value=np.nan)
+    with np.errstate(over="ignore"):
+        weights = Columns(frame[[column]]).numbers(column, "lenient").values.astype(np.float32)
     wrong = ~np.isfinite(weights) | (weights < 0)
     if num_wrong := int(wrong.sum()):
         where = (

@@ -153,7 +153,11 @@ def _with_numbers(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
         if isinstance(frame[name].dtype, pd.StringDtype):
             text = Text(pa.array(frame[name], pa.large_string()))
             numbers = numbers_in(text)
-            if numbers is not None and numbers.form != "lenient" and not any(map(str.strip, numbers.others)):
+            if (
+                numbers is not None
+                and numbers.form not in ("lenient", "h:m:s")
+                and not any(map(str.strip, numbers.others))
+            ):
                 found[name] = text.to_numbers(name, numbers.form).values
     return with_columns(frame, found) if found else frame
 

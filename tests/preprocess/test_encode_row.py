@@ -163,11 +163,14 @@ FORMATS: dict[str, Callable[[float, datetime.date], str]] = {
     "$": lambda number, _: f"-${number:,.2f}",
     "€": lambda number, _: f"{number:,.2f} €",
     "%": lambda number, _: f"{number}%",
+    "€,": lambda number, _: f"{number:,.2f} €".translate(str.maketrans(",.", ".,")),
+    "h:m:s": lambda number, _: f"{int(number // 60)}:{int(number % 60):02}:{number % 1 * 60:04.1f}",
     "iso": lambda _, date: date.isoformat(),
     "d/m/Y": lambda _, date: f"{date:%d.%m.%Y}",
     "m/d/Y": lambda _, date: f"{date:%m/%d/%Y} 1:30 PM",
     "Y/m/d": lambda _, date: f"{date:%Y/%m/%d}",
     "d/m/y": lambda _, date: f"{date:%d-%m-%y}",
+    "d month Y": lambda _, date: f"{date.day % 28 + 1} {('Jan', 'Sept', 'May')[date.day % 3]} {date.year}",
 }
 WRITTEN = pd.DataFrame(
     {
@@ -190,6 +193,11 @@ CELLS = st.sampled_from(
         "13/14/2024",
         "31/12/99",
         "3/4/2024 12:00 AM",
+        "3 Jan 99",
+        "2024-02",
+        "2024-02-29 10:00:00+00",
+        "1:00:00",
+        "7,5 €",
         "\u0661",
     ]
 )

@@ -210,7 +210,7 @@ def factorized(frame: pd.DataFrame, column: str) -> tuple[NDArray[np.intp], list
     values = split_column(frame, column)
     try:
         codes, distinct = pd.factorize(values)
-    except TypeError as error:
+    except (TypeError, NotImplementedError) as error:  # of pyarrow's lists
         problem = f"column {column!r} holds values that cannot be compared ({error})"
         raise BadTypeError(problem, "Turn them into text or numbers") from error
     return codes, distinct.tolist()
