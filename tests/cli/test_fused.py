@@ -48,7 +48,7 @@ def test_train_learns_from_photos_and_columns_and_predict_answers_as_it_did(
 
 def test_a_small_table_needs_no_validation_rows_and_its_measured_answers_are_of_rows_left_out() -> None:
     words = [word for word in BOTH if word not in ("--epochs", "2")]
-    assert main([*words, "--batch-size", "8", "--quiet", "--no-report"]) == 0  # so few stop soon
+    assert main([*words, "--batch-size", "4", "--quiet", "--no-report"]) == 0  # so few stop soon
 
     recipe, found = (yaml.safe_load(Path(f"runs/rows/{name}").read_text()) for name in ("recipe.yaml", "metrics.json"))
     callbacks = [part["class_path"].rpartition(".")[2] for part in recipe["trainer"]["callbacks"]]

@@ -96,11 +96,11 @@ def test_new_columns_change_no_answer_and_new_classes_leave_the_ratios_of_the_ot
 
 
 def test_a_grown_network_learns_what_is_new_and_answers_from_its_checkpoint_and_as_onnx(tmp_path: Path) -> None:
-    frame = rows(400, seed=5, letters="kn", more=True)
+    frame = rows(200, seed=5, letters="kn", more=True)
     frame.loc[frame["letter"] == "n", "kind"] = "new"
     grown = first_fit().grow(quiet(frame, "kind").schema)
 
-    quiet_trainer(max_epochs=20, callbacks=[FitTable()]).fit(grown, quiet(frame, "kind", schema=grown.schema))
+    quiet_trainer(max_epochs=12, callbacks=[FitTable()]).fit(grown, quiet(frame, "kind", schema=grown.schema))
     path = saved(grown, tmp_path / "grown.ckpt")
     predictor = Predictor(path)
     answers = predictor.predict(frame, proba=True)

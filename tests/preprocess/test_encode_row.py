@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
 from tabvision.errors import BadTypeError, MissingColumnsError, TabvisionError
 from tabvision.preprocess import Features, RowEncoder, encode_rows, fit_features, infer_kinds, to_arrays
+from tests.made.sweeps import fuzzed
 from tests.made.tables import mixed_table
 
 TRAINING = mixed_table().assign(code=["1", "2"] * 100, flag=pd.array([True, False, None, True] * 50, dtype="boolean"))
@@ -55,8 +55,7 @@ UNUSUAL = st.sampled_from(
 ROWS = st.fixed_dictionaries({name: values | missing for name, values in VALUES.items()})
 
 
-@settings(max_examples=400, deadline=None)
-@given(st.lists(ROWS, max_size=6), st.none() | st.tuples(st.sampled_from(sorted(VALUES)), UNUSUAL))
+@fuzzed(st.lists(ROWS, max_size=6), st.none() | st.tuples(st.sampled_from(sorted(VALUES)), UNUSUAL))
 def test_rows_are_encoded_or_refused_as_a_frame_of_them(
     rows: list[dict[str, Any]], unusual: tuple[str, Any] | None
 ) -> None:
@@ -67,8 +66,7 @@ def test_rows_are_encoded_or_refused_as_a_frame_of_them(
     assert_same(outcome(lambda: ENCODE(rows)), outcome(lambda: to_arrays(FEATURES, frame)))
 
 
-@settings(max_examples=200, deadline=None)
-@given(ROWS)
+@fuzzed(ROWS)
 def test_a_row_is_encoded_as_the_frame_that_pandas_makes_of_it(row: dict[str, Any]) -> None:
     assert_same(ENCODE([row]), to_arrays(FEATURES, pd.DataFrame([row])))
 
@@ -213,8 +211,7 @@ def test_every_format_is_found_and_stands_in_the_schema() -> None:
     assert [it.vocabulary for it in OF_TEXT.categorical if it.name == "job"] == [("cook", "nurse")]
 
 
-@settings(max_examples=200, deadline=None)
-@given(TEXT_ROWS)
+@fuzzed(TEXT_ROWS)
 def test_a_row_of_text_is_encoded_or_refused_as_in_a_file(row: dict[str, Any]) -> None:
     frame = pd.DataFrame({name: pd.array([value], dtype="str") for name, value in row.items()})
 

@@ -79,8 +79,9 @@ def written(frame: pd.DataFrame, folder: Path, kind: str) -> Path:
     return folder / "parts"
 
 
-@pytest.mark.parametrize("kind", ["parquet", "csv", "many csv", "hive"])
-@pytest.mark.parametrize("target", ["paid", "size"])
+@pytest.mark.parametrize(
+    ("kind", "target"), [("parquet", "paid"), ("csv", "size"), ("many csv", "paid"), ("hive", "size")]
+)
 def test_facts_and_rows_are_those_of_the_table_in_memory(kind: str, target: str, tmp_path: Path) -> None:
     frame = surprising_table().dropna(subset=[target])
     source = written(frame, tmp_path, kind)
