@@ -11,8 +11,8 @@ from tabvision.callbacks.discriminative_lr import DiscriminativeLR
 from tabvision.callbacks.layer_groups import Groups
 from tabvision.callbacks.ownership import Quantity
 from tabvision.callbacks.schedule import RunLength, Schedule
-from tabvision.checks import check_fraction, check_least, check_positive, check_whole
-from tabvision.errors import BadValueError, UnknownNameError, speaking
+from tabvision.checks import check_choice, check_fraction, check_least, check_positive, check_whole
+from tabvision.errors import BadValueError, speaking
 from tabvision.lightning import Callback
 from tabvision.schedules import (
     Convention,
@@ -118,8 +118,7 @@ class OneCycle(_PeakSchedule):
         check_fraction("pct_start", pct_start, "()")
         check_least("div", div, 1)
         check_least("div_final", div_final, 1)
-        if convention not in ("fastai", "torch"):
-            raise UnknownNameError("convention", convention, ["fastai", "torch"])
+        check_choice("convention", convention, ["fastai", "torch"])
         self.pct_start = pct_start
         self.div = div
         self.div_final = div_final

@@ -27,7 +27,8 @@ from tabvision.checks import check_choice, is_integer
 from tabvision.errors import BadValueError, count, speaking
 from tabvision.lightning import Callback, DDPStrategy, DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
 from tabvision.nets.layer_groups import LayerGroup, num_new
-from tabvision.nets.layers import PRETRAINED_NORMS, norms_with_statistics, plain_name, restore_pretrained_norms
+from tabvision.nets.layers import PRETRAINED_NORMS, norms_with_statistics, restore_pretrained_norms
+from tabvision.nets.weights import plain_name
 from tabvision.schedules import Stages, as_stages, num_trainable
 
 BatchNormPolicy = Literal["keep", "eval", "train"]

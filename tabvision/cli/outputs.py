@@ -169,7 +169,7 @@ def write_run_report(
         from tabvision.cli.report import report_on  # which needs packages that may not be installed
 
         history = pd.read_csv(folder / "metrics.csv") if (folder / "metrics.csv").exists() else None
-        seen = _seen(job.datamodule, results) if isinstance(job.datamodule, CollabDataModule) else []
+        seen = _training_counts(job.datamodule, results) if isinstance(job.datamodule, CollabDataModule) else []
         details = {"measured_on": rows, "history": history, "slice_by": seen, "overwrite": True, **figures}
         predictor, page = Predictor(best, device="cpu"), folder / "report.html"
         facts: dict[str, object] = {"seed": job.seed}
@@ -181,7 +181,7 @@ def write_run_report(
         print(f"No report was written: {type(error).__name__}: {shown(str(error))}")
 
 
-def _seen(data: CollabDataModule, results: Results) -> list[pd.Series[int]]:
+def _training_counts(data: CollabDataModule, results: Results) -> list[pd.Series[int]]:
     """Return how often the user, and the item, of each row was seen in training."""
     tensors, rows = data.parts["train"]
     train, names = data.frame.iloc[tensors["index"][rows].numpy()], (data.user, data.item)

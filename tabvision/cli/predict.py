@@ -37,12 +37,12 @@ def run(arguments: argparse.Namespace) -> int:
     inputs = _read(arguments, predictor)
     if isinstance(inputs, TableBlocks):
         return _answer_in_blocks(arguments, predictor, inputs)
-    kept = _kept(arguments, predictor, inputs)
+    kept = _kept_columns(arguments, predictor, inputs)
     answers = _answers(arguments, predictor, inputs, kept)
     write_frame(answers, arguments.out, overwrite=arguments.overwrite)
     failed = int(answers["error"].notna().sum()) if "error" in answers else 0
     print(f"{count(len(answers) - failed, 'row' if image is None else 'photo')} answered: {arguments.out}")
-    for sentence in _notes(predictor, inputs, kept, _measured(predictor, inputs, answers)):
+    for sentence in _notes(predictor, inputs, kept, _metrics_line(predictor, inputs, answers)):
         print(sentence)
     if failed:
         print(f"{count(failed, 'photo')} could not be read; the column error says why")
@@ -90,11 +90,7 @@ def _answers(arguments: argparse.Namespace, predictor: Predictor, inputs: Inputs
 
 
 def _answer_in_blocks(arguments: argparse.Namespace, predictor: Predictor, blocks: TableBlocks) -> int:
-    """Answer a table that does not fit in memory block by block, into one Parquet file.
-
-    Raises:
-        BadValueError: The answers are to be written in another format.
-    """
+    """Answer a table that does not fit in memory block by block, into one Parquet file."""
     out = Path(arguments.out).expanduser()
     if out.suffix.lower() not in (".parquet", ".pq"):
         problem = f"the table would not fit in memory, and answers go into {out.name!r} only as a whole"
@@ -107,7 +103,7 @@ def _answer_in_blocks(arguments: argparse.Namespace, predictor: Predictor, block
             for file, frame in blocks.read(columns):
                 with named_file(file):
                     inputs = predictor.read(frame)
-                    answers = _answers(arguments, predictor, inputs, _kept(arguments, predictor, inputs))
+                    answers = _answers(arguments, predictor, inputs, _kept_columns(arguments, predictor, inputs))
                 for kind, total in totals.items():
                     total.update({name: total.get(name, 0) + num for name, num in getattr(inputs, kind).items()})
                 rows = pa.Table.from_pandas(answers, preserve_index=False)
@@ -136,13 +132,8 @@ def _source_of(arguments: argparse.Namespace, *, has_images: bool) -> Any:  # no
     return paths[0] if is_one else paths
 
 
-def _kept(arguments: argparse.Namespace, predictor: Predictor, inputs: Inputs) -> pd.DataFrame:
-    """Return the columns of the input to write before the answers, so that both can be joined.
-
-    Raises:
-        BadValueError: The input is no table.
-        MissingColumnsError: The input lacks a column.
-    """
+def _kept_columns(arguments: argparse.Namespace, predictor: Predictor, inputs: Inputs) -> pd.DataFrame:
+    """Return the columns of the input to write before the answers, so that both can be joined."""
     is_rating = isinstance(predictor.net, CollabNetwork)
     keep: list[str] = arguments.keep or ([*predictor.schema.inputs] if is_rating else [])
     if not keep:
@@ -154,7 +145,7 @@ def _kept(arguments: argparse.Namespace, predictor: Predictor, inputs: Inputs) -
     return inputs.frame[[*dict.fromkeys(keep)]]
 
 
-def _measured(predictor: Predictor, inputs: Inputs, answers: pd.DataFrame) -> list[str]:
+def _metrics_line(predictor: Predictor, inputs: Inputs, answers: pd.DataFrame) -> list[str]:
     """Return a sentence with the metrics, if the input holds the target and the answers are whole."""
     target, task = predictor.schema.target, predictor.schema.task
     names = [name for name in answers if str(name).startswith("probability_" if task.is_classes else "prediction")]

@@ -48,13 +48,13 @@ def run(arguments: argparse.Namespace) -> None:
         measured_on=rows,
         metrics={"loss": float(results.loss.mean()), **scores(task, results.predictions, results.target)},
         baseline=scores(task, task.constant(results.target), results.target),
-        slice_by=_num_pairs(predictor, results),
+        slice_by=_pair_counts(predictor, results),
         overwrite=arguments.overwrite,
     )
     print(f"{rows}: {arguments.out}")
 
 
-def _num_pairs(predictor: Predictor, results: Results) -> list[pd.Series[int]]:
+def _pair_counts(predictor: Predictor, results: Results) -> list[pd.Series[int]]:
     """Return how many pairs of the checkpoint have the user, and the item, of each row; of other models nothing.
 
     A checkpoint holds the pairs that `recommend` leaves out, those of training and of validation. A row's own does not count.
@@ -101,14 +101,14 @@ def report_on(
     }
     details |= {
         "model": predictor,
-        "importance": _importance(predictor, results),
+        "importance": _column_importance(predictor, results),
         "facts": {**(facts or {}), **network},
     }
     details |= oddities(predictor, results, data)
     write_report(out, results, checkpoint=Path(checkpoint).name, **details)
 
 
-def _importance(predictor: Predictor, results: Results) -> pd.DataFrame | None:
+def _column_importance(predictor: Predictor, results: Results) -> pd.DataFrame | None:
     """Return the importance of the columns on as many rows as take some seconds; None if the network reads no columns."""
     schema = predictor.schema
     if not schema.continuous and not schema.categorical:

@@ -68,7 +68,7 @@ def run_job(job: Job, folder: Path, *, report: bool = True, resume: bool = False
     """Train, or go on with a run that was interrupted, and write every result into the folder, which is its alone."""
     data = job.datamodule
     model: Any = job.module or job.model.build(data.schema)
-    start = _start_of(folder, resume=resume)
+    start = _start_time(folder, resume=resume)
     with ExitStack() as held:
         with quiet_lightning(), notes_at(verbose=not job.quiet):
             bag = job.num_folds > 1
@@ -99,10 +99,10 @@ def _write_results(
         with speaking(_WHO):
             write_frame(with_row_numbers(fitted.table, data), folder / "predictions.csv", overwrite=True)
         measured, naive = add_extra_metrics(job, model, fitted.measured, fitted.results)
-        metrics[title] = _printed(measured, naive, title)
+        metrics[title] = _print_metrics(measured, naive, title)
     if tested:
         title = f"test, {len(data.parts['test'].rows):,} rows"
-        metrics["test"] = _printed(tested, naive_metrics(data, "test"), title)
+        metrics["test"] = _print_metrics(tested, naive_metrics(data, "test"), title)
     rate = next((callback.rate for callback in callbacks_of(fitted.trainer, FindLR)), None)
     seconds = max(0.0, time.time() - start)  # a clock may be set back
     if job.intervals is not None and fitted.table is not None:
@@ -119,7 +119,7 @@ def _write_results(
     print_files(job, folder)
 
 
-def _printed(
+def _print_metrics(
     measured: Mapping[str, float], naive: Mapping[str, float], title: str
 ) -> dict[str, dict[str, float | None]]:
     """Print the metrics beside those of a naive answer, and return them by name."""
@@ -129,7 +129,7 @@ def _printed(
     return metrics_by_name(measured, naive)
 
 
-def _start_of(folder: Path, *, resume: bool) -> float:
+def _start_time(folder: Path, *, resume: bool) -> float:
     """Return when a run began, in seconds since 1970; if it was interrupted, as if it had not been.
 
     The recipe is dated by it, so that a run may be resumed again.
@@ -159,9 +159,9 @@ def _fit(job: Job, model: SupervisedModule, folder: Path, held: ExitStack, *, re
         reworded_resume_errors(),
     ):
         if resume and trainer.is_global_zero:
-            _keep_metrics(trainer, folder, last)
+            _continue_metrics_file(trainer, folder, last)
         if not resume:
-            _begin(job, folder)
+            _prepare_folder(job, folder)
         trainer.fit(model, data, ckpt_path=last if resume else None, weights_only=True if resume else None)
         save_kept_weights(trainer)
         trainer.loggers = []  # validation is not to be logged as an epoch
@@ -169,7 +169,7 @@ def _fit(job: Job, model: SupervisedModule, folder: Path, held: ExitStack, *, re
             return _Fitted(trainer)
         shown = data.sampled()
         shown.trainer = trainer
-        measured, gathered = _held_out(job, model, trainer, shown, folder, saving[0].best_model_path)
+        measured, gathered = _evaluate_best(job, model, trainer, shown, folder, saving[0].best_model_path)
         with speaking(_WHO):
             table = held_out_table(shown, gathered, shown=job.shown)
     is_ranking = job.extra_metrics is not None  # of pairs without a rating there are no wrong ones to answer
@@ -178,7 +178,7 @@ def _fit(job: Job, model: SupervisedModule, folder: Path, held: ExitStack, *, re
     return _Fitted(trainer, measured, table, results)
 
 
-def _begin(job: Job, folder: Path) -> None:
+def _prepare_folder(job: Job, folder: Path) -> None:
     """Clear the folder, and write the recipe of the run and the probe that came before it."""
     clear(folder)
     if is_worker():
@@ -191,7 +191,7 @@ def _begin(job: Job, folder: Path) -> None:
         job.probe.save(folder / "probe.ckpt", job.datamodule)
 
 
-def _held_out(
+def _evaluate_best(
     job: Job,
     model: SupervisedModule,
     trainer: pl.Trainer,
@@ -234,7 +234,7 @@ def _fit_bag(job: Job, model: TabularModule, folder: Path, held: ExitStack) -> _
     return _Fitted(trainer, measured, found.predictions, found.results)
 
 
-def _keep_metrics(trainer: pl.Trainer, folder: Path, last: Path) -> None:
+def _continue_metrics_file(trainer: pl.Trainer, folder: Path, last: Path) -> None:
     """Have the logger go on below the epochs that metrics.csv has up to the checkpoint; it would begin the file anew."""
     file, epoch = folder / "metrics.csv", read_state(last)["epoch"]
     if not file.exists() or not file.stat().st_size:  # killed as it began to write
@@ -261,11 +261,7 @@ def _make_trainer(job: Job, folder: Path, callbacks: Sequence[Callback] = (), **
 
 
 def _extra_logger(job: Job, folder: Path) -> list[Any]:
-    """Return the logger that the user asked for besides metrics.csv, which writes into the run's folder.
-
-    Raises:
-        BadValueError: Its package is not installed.
-    """
+    """Return the logger that the user asked for besides metrics.csv, which writes into the run's folder."""
     if job.logger is None:
         return []
     try:

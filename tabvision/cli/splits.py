@@ -10,11 +10,6 @@ from tabvision.cli.options import DEFAULT_VALIDATION, NO_ROWS
 from tabvision.errors import BadValueError, speaking
 
 
-def holds_out(arguments: argparse.Namespace) -> bool:
-    """Return whether some option says which rows are held out."""
-    return arguments.validation is not None or arguments.split is not None or isinstance(arguments.test, float)
-
-
 @speaking("tabvision train")
 def split_setting(arguments: argparse.Namespace, default: Any) -> Any:  # noqa: ANN401 - as a datamodule takes it
     """Return how the rows are split, as in a recipe.

@@ -106,12 +106,7 @@ def _positions(wanted: pd.Series, labels: pd.Index, key: str) -> Rows:
 
 
 def _new_labels(
-    given: pd.Series,
-    frame: pd.DataFrame,
-    column: str,
-    task: Task | None,
-    separator: str | None,
-    schema: Schema | None,
+    given: pd.Series, frame: pd.DataFrame, column: str, task: Task | None, separator: str | None, schema: Schema | None
 ) -> tuple[NDArray[np.bool_], pd.Series]:
     """Return which rows are dropped, and the labels of the others as the target holds them; raise if one is unknown."""
     values = frame[column].dropna()

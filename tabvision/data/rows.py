@@ -11,13 +11,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from tabvision.checks import check_choice
 from tabvision.data.splits.base import FractionSplit, Rows, Split, SplitRows, check_fractions
 from tabvision.data.splits.given import PART_COLUMN
 from tabvision.data.splits.random import as_split
 from tabvision.data.tables.read import words_of
 from tabvision.data.tables.text_file import TextFormat
 from tabvision.data.targets import check_missing, infer_task, missing_target
-from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError, UnknownNameError, count, listed, speaking
+from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError, count, listed, speaking
 from tabvision.preprocess import Columns, Features
 from tabvision.schema import LeftOut, Schema, Target
 from tabvision.tasks import Task, task_named
@@ -28,10 +29,6 @@ logger = logging.getLogger("tabvision")
 
 def named_target(target: object, schema: Schema | None) -> tuple[str, ...]:
     """Return the target columns as a tuple; raise if a reused schema has others.
-
-    Args:
-        target: A name or a list of names.
-        schema: A schema to reuse, or None.
 
     Raises:
         BadTypeError: `target` is not a name or a list of names, or `schema` is not a schema.
@@ -73,18 +70,7 @@ def reserved_columns(split: Split, weight: str | None, sampler: str | None = Non
 def check_reserved(
     frame: pd.DataFrame, reserved: Mapping[str, str], target: Sequence[str], features: Sequence[str]
 ) -> None:
-    """Raise if a reserved column does not exist, or is the target or a feature as well.
-
-    Args:
-        frame: The rows.
-        reserved: Columns with their purpose, such as "weighs the rows".
-        target: Columns to predict.
-        features: Columns that the user named as features.
-
-    Raises:
-        MissingColumnsError: A column does not exist.
-        BadValueError: A column is the target or a feature.
-    """
+    """Raise if a reserved column does not exist, or is the target or a feature as well."""
     for name, purpose in reserved.items():
         if name not in frame.columns:
             raise MissingColumnsError([name], frame.columns, f"Name the column that {purpose}")
@@ -95,14 +81,7 @@ def check_reserved(
 
 
 def schema_of_features(features: Features, target: Target, reserved: Mapping[str, str], form: TextFormat) -> Schema:
-    """Return the schema of fitted features and target.
-
-    Args:
-        features: What was learned of the columns.
-        target: The fitted target.
-        reserved: Columns that are not features, with their purpose.
-        form: How a text file was read.
-    """
+    """Return the schema of fitted features and target."""
     return Schema(
         target=target,
         continuous=features.continuous,
@@ -134,8 +113,7 @@ def rows_with_target(frame: pd.DataFrame, columns: Sequence[str], policy: str, t
         >>> rows_with_target(pd.DataFrame({"paid": ["no", "yes"]}), ["paid"], "drop")
         array([0, 1])
     """
-    if policy not in ("error", "drop"):
-        raise UnknownNameError("missing_target", policy, ["error", "drop"])
+    check_choice("missing_target", policy, ("error", "drop"))
     rows = np.arange(len(frame), dtype=np.int64)
     if policy == "error" or (task is not None and task.allows_missing):  # fitting the target raises if some are missing
         return rows
@@ -193,12 +171,6 @@ def with_every_label(parts: SplitRows, frame: pd.DataFrame, target: str, separat
     """Return parts whose training rows have every label: rows held out with a label they lack move to training.
 
     A random fraction ignores the labels, and rare labels occur in a row or two.
-
-    Args:
-        parts: The random parts, of which test rows stay.
-        frame: The rows.
-        target: The column of joined labels.
-        separator: The separator of labels.
     """
     used = np.sort(np.concatenate([parts.train, parts.validation, parts.calibration]))
     values = frame[target].iloc[used]

@@ -167,12 +167,6 @@ def beside_target(
 ) -> pd.DataFrame:
     """Return answers with the row number and the true values before them, `true_<name>` where an answer has that name.
 
-    Args:
-        frame: The table that the row numbers count in.
-        columns: Its columns to show: the target, and others.
-        rows: (N,) the row number of each answer.
-        answers: N answers.
-
     Example:
         >>> frame = pd.DataFrame({"paid": ["no", "yes"]})
         >>> beside_target(frame, ["paid"], np.array([1]), pd.DataFrame({"label": ["yes"]})).to_dict("records")

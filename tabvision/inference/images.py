@@ -133,13 +133,7 @@ class ImageBatches:
     def _with_absent(
         self, rows: NDArray[np.int64], pixels: NDArray[np.uint8], absent: list[int]
     ) -> dict[str, NDArray[Any]]:
-        """Return the arrays of rows that may lack images.
-
-        Args:
-            rows: The row numbers.
-            pixels: The images, those of the first row first.
-            absent: The positions of the images that there are not.
-        """
+        """Return the arrays of rows that may lack images."""
         columns = self.image.columns
         has_image = np.ones(len(pixels), np.float32)
         has_image[absent], pixels[absent] = 0, 0

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from tabvision.augment.settings import Augmentation
     from tabvision.data.images.decode import ImageSource
 
-FEW_ROWS = 16  # up to this number plain Python is faster than a frame
+_FEW_ROWS = 16  # up to this number plain Python is faster than a frame
 _BEYOND = 0.1  # of the width of the training range: numbers farther beyond it are counted as outside
 _BEYOND_FEW = 5  # divided by the training rows, and added: the range of few rows says little about others
 _COLUMN = (list, tuple, np.ndarray, pd.Series)  # a dict of these is a table, not a single row
@@ -102,7 +102,7 @@ class InputReader:
                 source = [source]
             if isinstance(source, list | tuple):
                 source = list(map(self._with_missing, source))
-            if isinstance(source, list) and len(source) <= FEW_ROWS:
+            if isinstance(source, list) and len(source) <= _FEW_ROWS:
                 return self._inputs(self._encode(source), source)
         known = self.schema.known_columns
         frame = source if isinstance(source, pd.DataFrame) else read_frame(source, **form, known=known)

@@ -20,7 +20,7 @@ from tabvision.preprocess import encode_rows
 from tabvision.preprocess.parse import family_of
 from tabvision.schema import Label
 
-BATCH_SIZE = 65_536  # items scored at once
+_BATCH_SIZE = 65_536  # items scored at once
 PASS_A_NUMBER = "Pass a number such as 10"
 
 
@@ -116,7 +116,7 @@ def item_scores(module: CollabModule, user_code: int) -> NDArray[np.float32]:
     with torch.inference_mode():
         items = torch.arange(1, module.item.cardinality, device=device)
         chunks = []
-        for part in items.split(BATCH_SIZE):  # type: ignore[no-untyped-call]
+        for part in items.split(_BATCH_SIZE):  # type: ignore[no-untyped-call]
             batch: Batch = {"categorical": torch.stack([torch.full_like(part, user_code), part], dim=1)}
             chunks.append(module.task.activate(module(batch).float())[:, -1])
     module.train(was_training)
@@ -125,10 +125,6 @@ def item_scores(module: CollabModule, user_code: int) -> NDArray[np.float32]:
 
 def seen_items(seen: Tensor, user_code: int) -> NDArray[np.int64]:
     """Return the codes of the items that a user is paired with.
-
-    Args:
-        seen: (2, P) pairs sorted by user.
-        user_code: The user's code.
 
     Example:
         >>> seen_items(torch.tensor([[1, 2, 2], [7, 3, 5]]), 2).tolist()

@@ -142,10 +142,7 @@ class Binary(OneClass):
             logging.getLogger("tabvision").warning(said, self.threshold)
         weights = grow_weights(self.class_weights, num_classes)
         return Multiclass(
-            num_classes,
-            label_smoothing=self.label_smoothing,
-            class_weights=weights,
-            focal_gamma=self.focal_gamma,
+            num_classes, label_smoothing=self.label_smoothing, class_weights=weights, focal_gamma=self.focal_gamma
         )
 
     @override

@@ -224,12 +224,6 @@ def images_by_row(frame: pd.DataFrame, columns: Sequence[str], *, root: str = ""
 
     A file that does not exist counts as an empty cell, and is logged.
 
-    Args:
-        frame: The rows.
-        columns: The columns of paths.
-        root: The folder that the paths are relative to.
-        suffix: The suffix to append to the paths, such as ".jpg".
-
     Raises:
         MissingFileError: Most of the files do not exist.
 

@@ -24,10 +24,10 @@ Normalize = str | tuple[Sequence[float], Sequence[float]] | None
 ValueRange = Sequence[float] | Sequence[Sequence[float]] | None
 """(lowest, highest) stored value, one such pair for each channel, or None to find it for images of more than 8 bits."""
 
-Mapped = Callable[[Callable[[str], list[str]], Sequence[str]], Iterable[list[str]]]
+_Mapped = Callable[[Callable[[str], list[str]], Sequence[str]], Iterable[list[str]]]
 """`map`, or that of a thread pool."""
 
-DEFAULT_SIZE = 224
+_DEFAULT_SIZE = 224
 SAMPLED_IMAGES = 64  # whose headers are read before training
 _SAMPLED_SIDE = 128  # rows and columns of an image that its range of values is found in
 _PERCENTILES = (0.1, 99.9)  # single dead or hot pixels do not set the range
@@ -75,7 +75,7 @@ def image_facts(
     """
     if schema is not None and schema.image is None:
         raise BadValueError("the schema holds no image", "Pass the schema of a module that was trained on images")
-    known = Image(name=name, size=(DEFAULT_SIZE, DEFAULT_SIZE)) if schema is None else cast("Image", schema.image)
+    known = Image(name=name, size=(_DEFAULT_SIZE, _DEFAULT_SIZE)) if schema is None else cast("Image", schema.image)
     known = _with_values(known, channels, value_range, is_reused=schema is not None)
     mean, std = (known.mean, known.std) if normalize is None else _statistics(normalize, known.channels)
     new_size = known.size if size is None else checked_size(size)
@@ -135,7 +135,7 @@ def fitted(image: Image, files: Sequence[str], *, is_new: bool) -> Image:
     return image
 
 
-def found_losses(files: Sequence[str], image: Image, mapped: Mapped = map) -> list[str]:
+def found_losses(files: Sequence[str], image: Image, mapped: _Mapped = map) -> list[str]:
     """Return a sentence for each kind of content that a network does not see, with the number of images that have it.
 
     Example:

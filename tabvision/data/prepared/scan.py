@@ -50,10 +50,6 @@ class Scan:
     Kinds and task are inferred from some rows. Rows that refute them are `evidence`: they are inferred again with these, and
     the table is read again.
 
-    Args:
-        settings: How the table is prepared.
-        codes: A file for the part of each row.
-
     Raises:
         BadValueError: The table cannot be trained on as it is; the sentence names file and row.
     """

@@ -252,14 +252,7 @@ class CollabDataModule(TensorDataModule):
     def _fill(
         self, rows: pd.DataFrame, numbers: Rows, parts: SplitRows, sources: dict[PartName, Source | None]
     ) -> None:
-        """Set the tensors of every split.
-
-        Args:
-            rows: The selected rows of the source.
-            numbers: Their row numbers in the source.
-            parts: The training, validation and test rows among them.
-            sources: Separate sources of test and predict rows.
-        """
+        """Set the tensors of every split."""
         tensors = self._tensors(rows, numbers, has_target=True)
         self._codes = tensors["categorical"]
         used: dict[PartName, Rows] = {"train": parts.train, "val": parts.validation, "test": parts.test}

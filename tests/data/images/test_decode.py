@@ -167,7 +167,7 @@ def test_a_file_that_is_not_there_says_so(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
 def test_a_bomb_is_refused_before_it_is_decoded(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decode, "MAX_PIXELS", 599)
+    monkeypatch.setattr(decode, "_MAX_PIXELS", 599)
 
     with pytest.raises(UnreadableImageError, match="30 x 20 pixels, more than the 599 that are safe"):
         open_image(encoded(pixels(), kind))
