@@ -138,6 +138,11 @@ class Task(ABC):
         """Return the task as it suits the encoded training targets, where no task was stated."""
         return self
 
+    @property
+    def learns_names(self) -> bool:
+        """Whether numbers that name something are learned by their values, as categories."""
+        return True
+
     def grow(self, new: Task, num_classes: int) -> Task:  # noqa: ARG002 - the range of new numbers
         """Return the task of a network that goes on with further rows.
 

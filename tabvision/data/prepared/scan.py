@@ -231,9 +231,11 @@ class Scan:
         """Return the kinds with the numbers that name something, by some training rows."""
         settings = self.settings
         try:
-            target = fit_target(rows, settings.target, task, settings.separator)
+            target = fit_target(rows, settings.target, task, settings.separator, is_stated=settings.task is not None)
         except BadValueError:
             return kinds  # all of them are of one class
+        if not target.task.learns_names:
+            return kinds
         encoded = encode_target(rows, target)
         return with_nominal(kinds, rows, encoded, stated=settings.named.get("continuous") or ())
 
