@@ -106,6 +106,16 @@ def test_cells_of_text_that_write_numbers_keep_their_zeros_and_digits(tmp_path: 
     assert found["size"].tolist()[:2] == [1.5, 2.0]
 
 
+def test_whole_numbers_that_a_sheet_would_round_are_written_as_text(tmp_path: Path) -> None:
+    ids = pd.array([2**60 + 1, None, -(2**60) - 1], dtype="Int64")
+
+    write_frame(pd.DataFrame({"id": ids, "x": [1, 2, 3]}), tmp_path / "a.xlsx")
+
+    frame = read_frame(tmp_path / "a.xlsx")
+    assert frame["id"].tolist() == [*ids]
+    assert frame["x"].tolist() == [1, 2, 3]
+
+
 def test_whole_numbers_that_a_sheet_rounded_are_no_ids(tmp_path: Path) -> None:
     ids = [900719925474099300 + number for number in range(3)]
     pd.DataFrame({"id": ids, "text": map(str, ids)}).to_excel(tmp_path / "a.xlsx", index=False)
