@@ -238,8 +238,9 @@ def parse_dates(text: pa.Array, form: DateFormat = "iso") -> NDArray[np.int64]:
     iso = pc.if_else(is_plain, text, pa.scalar(None, text.type))
     dates = pd.to_datetime(pd.Series(pd.array(iso, dtype="str")), format="ISO8601", utc=True, errors="coerce")
     found = np.array(dates.dt.tz_localize(None).to_numpy().astype("datetime64[us]").view(np.int64))
-    for row in np.flatnonzero(~pc.fill_null(is_plain, True).to_numpy(zero_copy_only=False)).tolist():
-        found[row] = NO_DATE if (odd := parse_date(text[row].as_py())) is None else odd
+    rows = np.flatnonzero(~pc.fill_null(is_plain, True).to_numpy(zero_copy_only=False))
+    others = [parse_date(date) for date in text.take(pa.array(rows)).to_pylist()]
+    found[rows] = [NO_DATE if date is None else date for date in others]
     return found
 
 
