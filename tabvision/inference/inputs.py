@@ -17,7 +17,7 @@ from tabvision.data.tables.read import read_frame, text_format
 from tabvision.data.tables.text_file import TextFormat
 from tabvision.errors import BadTypeError, listed
 from tabvision.inference.batches import Inputs
-from tabvision.preprocess import RowEncoder, to_arrays
+from tabvision.preprocess import Columns, RowEncoder, to_arrays
 from tabvision.preprocess.parse import is_blank, parse_number
 from tabvision.schema import Schema
 
@@ -106,7 +106,8 @@ class InputReader:
                 return self._inputs(self._encode(source), source)
         known = self.schema.known_columns
         frame = source if isinstance(source, pd.DataFrame) else read_frame(source, **form, known=known)
-        return replace(self._inputs(to_arrays(self.schema, frame), frame), index=frame.index, frame=frame)
+        columns = Columns(frame)
+        return replace(self._inputs(to_arrays(self.schema, columns), columns), index=frame.index, frame=frame)
 
     def _with_missing(self, row: Any) -> Any:  # noqa: ANN401 - a dict, or what the encoder refuses
         """Return a row with None for the words that mean a missing value in a file."""
@@ -115,7 +116,7 @@ class InputReader:
         found = [name for name, it in row.items() if isinstance(it, str) and it in self._missing.get(name, ())]
         return {**row, **dict.fromkeys(found)} if found else row
 
-    def _inputs(self, arrays: tuple[NDArray[Any], NDArray[Any]], rows: Any) -> Inputs:  # noqa: ANN401 - a frame or dicts
+    def _inputs(self, arrays: tuple[NDArray[Any], NDArray[Any]], rows: Any) -> Inputs:  # noqa: ANN401 - columns or dicts
         columns = {"continuous": self.schema.continuous, "categorical": self.schema.categorical}
         used = {name: array for name, array in zip(columns, arrays, strict=True) if columns[name]}
         unseen = _unseen_rows(self.schema, arrays[1], rows)
@@ -160,7 +161,7 @@ def _unseen_rows(
     Args:
         schema: The schema of the model.
         codes: (N, K) codes of the categories, 0 for missing or unseen.
-        rows: The raw rows: a frame, or a list of dicts.
+        rows: The raw rows: columns, or a list of dicts.
 
     Example:
         >>> from tabvision.schema import Categorical, Target
@@ -172,7 +173,7 @@ def _unseen_rows(
     """
 
     def values_of(source: str) -> Any:  # noqa: ANN401 - a series or a list
-        return rows[source] if isinstance(rows, pd.DataFrame) else [row[source] for row in rows]
+        return rows.frame[source] if isinstance(rows, Columns) else [row[source] for row in rows]
 
     has_zero = (codes == 0).any(axis=0).tolist()
     found: dict[str, list[int]] = {}
@@ -186,7 +187,12 @@ def _unseen_rows(
             ]
     for number in schema.continuous:
         if number.text != "strict":
-            texts = ((row, value) for row, value in enumerate(values_of(number.source)) if isinstance(value, str))
+            values = values_of(number.source)
+            missing = np.arange(len(codes))
+            if isinstance(rows, Columns):  # which has read them already
+                missing = np.flatnonzero(np.isnan(rows.numbers(number.source, number.text).values))
+                values = values.iloc[missing]
+            texts = ((row, it) for row, it in zip(missing.tolist(), values, strict=True) if isinstance(it, str))
             none = [row for row, text in texts if not is_blank(text) and parse_number(text, number.text) is None]
             found[number.source] = sorted({*none, *found.get(number.source, ())})
     return {name: np.array(numbers, dtype=np.int64) for name, numbers in found.items() if numbers}

@@ -168,7 +168,7 @@ def _parse_duration(text: str) -> float | None:
 
 
 def parse_date(text: str, form: DateFormat = "iso") -> int | None:
-    """Return the microseconds since 1970 (UTC) of a date with an optional time, or None.
+    """Return the microseconds since 1970 (UTC) of a date with an optional time, or None; ISO dates are read in every format.
 
     Example:
         >>> parse_date("1970-01-02") == 24 * 3600 * 1_000_000, parse_date("02/01/1970")
@@ -179,10 +179,9 @@ def parse_date(text: str, form: DateFormat = "iso") -> int | None:
         True
     """
     try:
-        if form == "d month Y":
-            return _parse_named(text)
-        if form != "iso":
-            return _parse_ordered(text, form)
+        found = None if form == "iso" else _parse_named(text) if form == "d month Y" else _parse_ordered(text, form)
+        if found is not None:
+            return found
         if month := _MONTH.fullmatch(text):
             return microseconds(date(int(month[1]), int(month["month"] or int(month["quarter"]) * 3 - 2), 1))
         if zone := _ODD_ZONE.fullmatch(text):
@@ -239,8 +238,9 @@ def parse_dates(text: pa.Array, form: DateFormat = "iso") -> NDArray[np.int64]:
     iso = pc.if_else(is_plain, text, pa.scalar(None, text.type))
     dates = pd.to_datetime(pd.Series(pd.array(iso, dtype="str")), format="ISO8601", utc=True, errors="coerce")
     found = np.array(dates.dt.tz_localize(None).to_numpy().astype("datetime64[us]").view(np.int64))
-    for row in np.flatnonzero(~pc.fill_null(is_plain, True).to_numpy(zero_copy_only=False)).tolist():
-        found[row] = NO_DATE if (odd := parse_date(text[row].as_py())) is None else odd
+    rows = np.flatnonzero(~pc.fill_null(is_plain, True).to_numpy(zero_copy_only=False))
+    others = [parse_date(date) for date in text.take(pa.array(rows)).to_pylist()]
+    found[rows] = [NO_DATE if date is None else date for date in others]
     return found
 
 

@@ -59,7 +59,7 @@ def test_other_text_is_no_date(text: str) -> None:
      ("2020-01-02 03:04:05+02", "2020-01-02 01:04:05"), ("2020-01-02T03:04:05 -0530", "2020-01-02 08:34:05")],
 )  # fmt: skip
 def test_months_quarters_and_zones_are_read_as_databases_and_pandas_write_them(text: str, iso: str) -> None:
-    assert parse_date(text) == parse_date(iso)
+    assert parse_date(text) == parse_date(text, "d/m/y") == parse_date(iso)
     assert parse_dates(pa.array([text, "2020-01-02 03:04"])).tolist() == [
         parse_date(iso),
         parse_date("2020-01-02 03:04"),

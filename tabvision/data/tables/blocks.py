@@ -215,7 +215,7 @@ def _parquet(
 
 
 def _feather(file: Path, columns: Sequence[str] | None) -> Iterator[tuple[None, pa.RecordBatch]]:
-    with pa.memory_map(str(file)) as source:
+    with pa.OSFile(str(file)) as source:  # not mapped: a file that is written over meanwhile would end the process
         opened = pa.ipc.open_file(source)
         for at in range(opened.num_record_batches):
             batch = opened.get_batch(at)

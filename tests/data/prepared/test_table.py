@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 from pathlib import Path
 from typing import Any
@@ -251,6 +252,17 @@ def test_a_file_that_changes_while_it_is_prepared_is_noticed(tmp_path: Path, mon
     with pytest.raises(BadValueError, match=r"'table.parquet' changed while it was prepared"):
         quiet(source, prepared=tmp_path / "prepared")
     assert not (tmp_path / "prepared").exists()
+
+
+def test_a_file_that_is_cut_while_it_is_read_is_a_sentence(tmp_path: Path) -> None:
+    file = tmp_path / "a.feather"
+    pd.DataFrame({"x": np.random.default_rng(0).random(100_000)}).to_feather(file, chunksize=10_000)
+    rows = blocks.TableBlocks(file, {}).read()
+    next(rows)
+    os.truncate(file, file.stat().st_size // 2)
+
+    with pytest.raises(BadValueError, match=r"a\.feather: it cannot be read as \.feather"):
+        list(rows)
 
 
 def test_draws_follow_classes_or_a_column(tmp_path: Path) -> None:
