@@ -150,7 +150,8 @@ OF_MLP = {"widths", "batch_norm", "continuous_norm", "squash", "activation", "nu
 # Modules that are not swept over every kind of target, and the kinds they are.
 PREDICTS: dict[type[SupervisedModule], Sequence[str]] = {
     CollabModule: ("binary", "binary_weighted", "regression", "regression_range"),
-    # the other kinds pass through the same lines as in the modules that it is made of
+    # the other kinds pass through the same lines as in TabularModule, or in the modules that it is made of
+    VisionModule: ("binary", "multiclass_weighted", "multilabel_text", "regression_several", "regression_range"),
     FusedModule: ("binary", "multiclass_weighted", "multilabel_columns", "regression_several"),
 }
 TABLES: list[type[SupervisedModule]] = [CollabModule, TabularModule]  # modules that read the frame's own rows
