@@ -137,7 +137,7 @@ def test_an_untrained_network_is_not_measured(command: str, capsys: pytest.Captu
 
 
 def test_the_demo_runs_the_whole_way(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["demo", "tabular", "--rows", "600"]) == 0
+    assert main(["demo", "tabular", "--rows", "300"]) == 0
 
     assert Path("runs/demo-tabular/best.ckpt").exists()
     assert "tabvision train runs/demo-tabular/flights.parquet --target late" in capsys.readouterr().out

@@ -160,7 +160,7 @@ def test_with_a_fixed_budget_each_network_of_the_best_preset_leaves_a_fifth_out(
 
 
 def test_the_fast_preset_is_a_cycle_of_few_epochs(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([*BEST[:-1], "fast"]) == 0
+    assert main([*BEST[:-1], "fast", "--no-report"]) == 0
 
     assert ["validation", "model", "naive"] in [line.split() for line in capsys.readouterr().out.splitlines()]
     recipe = yaml.safe_load(Path("runs/people/recipe.yaml").read_text())
