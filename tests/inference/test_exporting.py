@@ -63,7 +63,7 @@ def numbers(answers: pd.DataFrame) -> Any:
     return answers.select_dtypes("number").to_numpy(dtype=np.float64)
 
 
-@pytest.mark.parametrize("target", slow_but(["multiclass", "regression_range"], PREDICTED))
+@pytest.mark.parametrize("target", slow_but(["multiclass"], PREDICTED))
 def test_the_onnx_twin_answers_raw_rows_as_the_predictor_does(target: str) -> None:
     frame = raw()
     expected = Predictor(trained(target)[0], device="cpu").predict(frame)
