@@ -247,10 +247,7 @@ ALLOWED = [
     ("data.images", "from torchvision.io import decode_image"),
     ("nets.backbones", "import timm\nfrom torchvision.models import resnet18"),
     ("nets.heads", "if TYPE_CHECKING:\n    from pytorch_lightning import Trainer"),
-    (
-        "callbacks.one_cycle",
-        "from tabvision import lightning as pl\nfrom tabvision.modules import SupervisedModule",
-    ),
+    ("callbacks.one_cycle", "from tabvision import lightning as pl\nfrom tabvision.modules import SupervisedModule"),
     ("report.page", "import jinja2\nfrom tabvision.plots import curves"),
     ("cli.__init__", "from tabvision import __version__\nfrom tabvision.data import x"),
 ]

@@ -56,10 +56,7 @@ def test_large_and_small_measures_stand_in_columns_of_their_own() -> None:
 
 
 def test_what_cannot_be_measured_is_left_empty() -> None:
-    assert metrics_table({"val/auroc": float("nan")}, {"val/auroc": 0.5}).splitlines()[1].split() == [
-        "auroc",
-        "0.5000",
-    ]
+    assert metrics_table({"val/auroc": float("nan")}, {"val/auroc": 0.5}).splitlines()[1].split() == ["auroc", "0.5000"]
 
 
 @pytest.mark.parametrize(

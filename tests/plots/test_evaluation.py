@@ -11,15 +11,7 @@ from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 
 from tabvision.errors import BadTypeError, BadValueError
-from tabvision.plots import (
-    confusion_matrix,
-    effects,
-    importance,
-    reliability,
-    residuals,
-    slices,
-    threshold_curves,
-)
+from tabvision.plots import confusion_matrix, effects, importance, reliability, residuals, slices, threshold_curves
 
 HOSTILE = ["<script>alert(1)</script>", "العربية", "😀 $x$ \\frac{", "a\nvery long name " * 9]
 
