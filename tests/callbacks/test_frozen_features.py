@@ -245,10 +245,7 @@ def test_a_module_of_ones_own_sees_each_image_once_a_view(photos: Path, quick_tr
 
 @pytest.mark.parametrize(
     ("callbacks", "problem"),
-    [
-        ([], "nothing freezes the body"),
-        ([FineTune(batch_norm="train")], "change from step to step"),
-    ],
+    [([], "nothing freezes the body"), ([FineTune(batch_norm="train")], "change from step to step")],
 )
 def test_what_cannot_be_kept_is_refused(callbacks: list[pl.Callback], problem: str, photos: Path) -> None:
     with pytest.raises(BadValueError, match=f"FrozenFeatures: .*{problem}"):

@@ -28,9 +28,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_train_learns_from_photos_and_columns_and_predict_answers_as_it_did(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_train_learns_from_photos_and_columns_and_predict_answers_as_it_did(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*BOTH, "--no-report"]) == 0
     during = pd.read_csv("runs/rows/predictions.csv")
     assert isinstance(Predictor("runs/rows/best.ckpt", device="cpu").module, FusedModule)
@@ -73,9 +71,7 @@ def test_the_recipe_repeats_the_run_and_the_report_speaks_of_rows() -> None:
     assert "12 rows" in Path("runs/rows/report.html").read_text()
 
 
-def test_photos_alone_are_learned_from_if_asked_or_if_there_is_nothing_else(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_photos_alone_are_learned_from_if_asked_or_if_there_is_nothing_else(capsys: pytest.CaptureFixture[str]) -> None:
     pd.read_csv("rows.csv")[["file", "kind"]].to_csv("photos.csv", index=False)
     pd.read_csv("rows.csv")[["file", "kind"]].assign(same=1).to_csv("constant.csv", index=False)
     kind = ["--target", "kind", "--image", "file", "--no-report", *SMALL]

@@ -228,9 +228,7 @@ def test_a_run_stops_in_time_and_is_whole(capsys: pytest.CaptureFixture[str]) ->
     assert "The rates fall" not in capsys.readouterr().out
 
 
-def test_a_log_file_has_a_line_for_each_epoch_and_a_quiet_run_the_end_alone(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_a_log_file_has_a_line_for_each_epoch_and_a_quiet_run_the_end_alone(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*TRAIN, "--epochs", "3"]) == 0
     told = capsys.readouterr()
     assert main([*TRAIN, "--overwrite", "--quiet"]) == 0

@@ -17,7 +17,7 @@ from typing_extensions import override
 from tabvision.callbacks import FitTable, OneCycle
 from tabvision.inference import gather
 from tabvision.modules import SupervisedModule, TabularModule
-from tests.made.pairs import FIVE, ONE, Pair, every_module, every_target, make_frame, tabular_data
+from tests.made.pairs import EACH, ONE, Pair, every_module, every_target, make_frame, tabular_data
 from tests.made.processes_tables import RowsSeen
 from tests.made.trainers import MakeTrainer
 
@@ -235,7 +235,7 @@ def test_a_second_fit_with_the_same_trainer_goes_on_for_the_added_epochs(quick_t
 
 @pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty")  # where the first run left off
 @pytest.mark.parametrize(
-    ("pair", "optimizer"), [*((pair, "adamw") for pair in FIVE), (ONE, "sgd"), (ONE, "rmsprop")], ids=str
+    ("pair", "optimizer"), [*((pair, "adamw") for pair in EACH), (ONE, "sgd"), (ONE, "rmsprop")], ids=str
 )
 def test_resumed_at_an_epochs_end_equals_uninterrupted_to_the_bit(
     pair: Pair, optimizer: str, quick_trainer: MakeTrainer, tmp_path: Path

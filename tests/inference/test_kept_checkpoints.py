@@ -96,7 +96,7 @@ CLOSED = {
 }
 
 
-EXPORTED = [OWN_BODY, "tabular-calibrated", "collab-implicit"]  # an export takes up to ten seconds
+EXPORTED = [OWN_BODY, "tabular-calibrated"]  # an export takes up to ten seconds
 QUICK = [  # the other doors lead to the predictor, or to what it opens
     (name, door) for name in KINDS for door in DOORS if name in EXPORTED or door in ("predictor", "module")
 ]
@@ -105,7 +105,7 @@ OPEN = [
     for name in KINDS
     for door in DOORS
     if (name, door) not in CLOSED
-    and (door != "onnx" or name in (*EXPORTED, "photo-points", "photo-timm", "tabular-dates"))
+    and (door != "onnx" or name in (*EXPORTED, "collab-implicit", "photo-points", "photo-timm", "tabular-dates"))
 ]
 
 

@@ -40,13 +40,7 @@ class Linear(SupervisedModule):
 
     def __init__(self, schema: SchemaSource, scale: float = 1.0, *, lr: Any = 0.1) -> None:
         super().__init__(
-            schema,
-            lr=lr,
-            optimizer="sgd",
-            weight_decay=0.0,
-            decay="decoupled",
-            decay_norms=False,
-            momentum=0.0,
+            schema, lr=lr, optimizer="sgd", weight_decay=0.0, decay="decoupled", decay_norms=False, momentum=0.0
         )
         self.scale = scale
         self.layer = nn.Linear(len(self.schema.continuous), self.task.num_outputs)
@@ -76,8 +70,7 @@ def test_a_checkpoint_of_another_schema_is_refused_by_what_differs(quick_trainer
     other = tabular_data("regression")
 
     with pytest.raises(
-        BadValueError,
-        match=r"TabularModule: the checkpoint has another schema; what differs: .+\. Pass",
+        BadValueError, match=r"TabularModule: the checkpoint has another schema; what differs: .+\. Pass"
     ):
         quick_trainer().validate(small(other), other, ckpt_path=tmp_path / "binary.ckpt", verbose=False)
 
@@ -302,8 +295,7 @@ def test_another_schema_than_the_datas_names_the_column_that_differs(quick_train
 
 
 @pytest.mark.parametrize(
-    ("one", "other", "difference"),
-    [("binary", "multiclass", "target"), ("binary", "binary_weighted", "target")],
+    ("one", "other", "difference"), [("binary", "multiclass", "target"), ("binary", "binary_weighted", "target")]
 )
 def test_another_target_is_a_difference(one: str, other: str, difference: str, quick_trainer: MakeTrainer) -> None:
     with pytest.raises(BadValueError, match=f"what differs: {difference}"):

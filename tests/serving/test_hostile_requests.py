@@ -161,9 +161,7 @@ def file_part(name: bytes) -> bytes:
 @pytest.mark.parametrize("name", [b"../../etc/passwd", b"/etc/passwd", b"C:\\a", b"a\0b", b"\xff\xfe", b"=cmd()"])
 def test_a_files_name_is_not_looked_at(name: bytes, images: httpx.Client) -> None:
     response = images.post(
-        "/predict",
-        content=file_part(name) + b"--x--\r\n",
-        headers={"Content-Type": "multipart/form-data; boundary=x"},
+        "/predict", content=file_part(name) + b"--x--\r\n", headers={"Content-Type": "multipart/form-data; boundary=x"}
     )
 
     assert response.json() == [{"mean": 7.0}]

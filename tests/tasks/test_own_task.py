@@ -192,6 +192,7 @@ def test_it_says_why_it_is_not_calibrated(fitted: Fit) -> None:
         Predictor(fitted.path, task=Quantile, device="cpu").calibrate(frame())
 
 
+@pytest.mark.slow  # `test_predictor.py` asks a file of another task
 def test_its_exported_file_answers_as_the_checkpoint_does(fitted: Fit, tmp_path: Path) -> None:
     expected = Predictor(fitted.path, task=Quantile, device="cpu").predict(frame(20))
 

@@ -151,7 +151,7 @@ def test_a_header_of_more_pixels_than_its_bytes_hold_is_refused_before_memory_is
     data[16:24] = (6000).to_bytes(4, "big") * 2
     data[29:33] = zlib.crc32(data[12:29]).to_bytes(4, "big")
 
-    assert drawn(encoded(np.zeros((3000, 3000), np.uint16), "PNG", compress_level=9), value_range=((0, 9),)).max() == 0
+    assert drawn(encoded(np.zeros((1000, 1000), np.uint16), "PNG", compress_level=9), value_range=((0, 9),)).max() == 0
     with pytest.raises(UnreadableImageError, match="bytes hold no 6,000 x 6,000 pixels"):
         drawn(bytes(data), value_range=((0, 9),))
 

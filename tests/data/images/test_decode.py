@@ -10,13 +10,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from tabvision.data.images import decode
-from tabvision.data.images.decode import (
-    StoredArray,
-    StoredPil,
-    UnreadableImageError,
-    _StoredJpeg,
-    open_image,
-)
+from tabvision.data.images.decode import StoredArray, StoredPil, UnreadableImageError, _StoredJpeg, open_image
 from tabvision.data.images.jpeg import is_whole, jpeg_header
 from tests.made.images import encoded, pixels, read_image
 
