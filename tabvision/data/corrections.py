@@ -10,11 +10,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from tabvision.checks import check_present
 from tabvision.data.splits.base import Rows
 from tabvision.data.tables.cells import with_columns
 from tabvision.data.tables.read import Source, read_frame
 from tabvision.data.targets import infer_task, missing_cells
-from tabvision.errors import BadValueError, MissingColumnsError, UnknownNameError, count, listed
+from tabvision.errors import BadValueError, UnknownNameError, count, listed
 from tabvision.schema import Schema
 from tabvision.tasks import Task
 
@@ -66,8 +67,7 @@ def corrected(
         raise BadValueError(problem, "Correct the table itself")
     listing = read_frame(corrections, na_values=[], known={_LABEL: (), **({path: ()} if path else {})})
     key = _ROW if path is None or path not in listing else path
-    if missing := [name for name in (key, _LABEL) if name not in listing]:
-        raise MissingColumnsError(missing, list(listing), "Pass a table of corrections with the columns row and label")
+    check_present((key, _LABEL), listing.columns, "Pass a table of corrections with the columns row and label")
     rows = _positions(listing[key], pd.Index(frame[path]) if key == path else frame.index, key)
     (column,) = columns
     is_dropped, labels = _new_labels(listing[_LABEL], frame, column, task, separator, schema)

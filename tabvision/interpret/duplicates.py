@@ -14,10 +14,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from tabvision.augment.normalize import normalize
-from tabvision.checks import check_fraction, check_whole
+from tabvision.checks import check_fraction, check_present, check_whole
 from tabvision.data import ImageDataModule
 from tabvision.data.images.folders import part_folders
-from tabvision.errors import BadTypeError, MissingColumnsError, speaking
+from tabvision.errors import BadTypeError, speaking
 from tabvision.inference.batches import Inputs
 from tabvision.inference.images import ImageBatches
 from tabvision.inference.inputs import Source
@@ -145,10 +145,8 @@ def _read(predictor: Predictor, source: Source, split: str | None) -> _Photos:
     """Return the photos of any source; of a folder the names of folders tell the part and the class."""
     inputs, schema = predictor.read(source), predictor.schema
     frame = pd.DataFrame(index=range(inputs.num_rows)) if inputs.frame is None else inputs.frame
-    if split is not None and split not in frame:
-        raise MissingColumnsError(
-            [split], list(frame), "Name the column of a table that says to which part a row belongs"
-        )
+    if split is not None:
+        check_present([split], frame.columns, "Name the column of a table that says to which part a row belongs")
     parts = [None] * inputs.num_rows if split is None else frame[split].astype(object).tolist()
     labels = frame[list(schema.target.columns)] if set(schema.target.columns) <= set(frame) else frame[[]]
     if isinstance(source, str | Path) and inputs.shown:  # a folder

@@ -14,9 +14,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from tabvision.checks import check_present
 from tabvision.data.tables.cells import Known
 from tabvision.data.tables.text_file import TextFormat
-from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError, count, listed, speaking
+from tabvision.errors import BadTypeError, BadValueError, count, listed, speaking
 
 Rows = NDArray[np.int64]
 PartName = Literal["train", "val", "test", "calibration", "predict"]
@@ -195,8 +196,7 @@ def check_fractions(share: object, test_share: object, *, test_alone: bool = Fal
 
 def split_column(frame: pd.DataFrame, column: str) -> pd.Series:
     """Return the column that a split uses; raise if the frame lacks it or it has missing values."""
-    if column not in frame.columns:
-        raise MissingColumnsError([column], frame.columns, f"The split needs it; columns are {listed(frame.columns)}")
+    check_present([column], frame.columns, f"The split needs it; columns are {listed(frame.columns)}")
     values = frame[column]
     if missing := int(values.isna().sum()):
         number = f"{count(missing, 'value')} of it {'is' if missing == 1 else 'are'} missing"
