@@ -121,12 +121,7 @@ def check_choice(what: str, value: object, choices: Iterable[str]) -> None:
 
 
 def check_present(names: Iterable[object], present: Collection[object], remedy: str) -> None:
-    """Raise unless a frame has the columns.
-
-    Args:
-        names: The columns that it needs.
-        present: The columns that it has.
-        remedy: What the reader can do, without a final period.
+    """Raise unless the columns are among those that a frame has; the closest names are hinted at.
 
     Example:
         >>> check_present(["age"], ["Age", "sex"], "Pass a frame with the training columns")

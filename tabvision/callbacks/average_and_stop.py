@@ -172,7 +172,7 @@ class AverageAndStop(Callback):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         super().on_train_epoch_end(trainer, pl_module)
         score = None if self.patience is None else self._score(trainer, pl_module)
-        if score is None or self.patience is None:
+        if score is None:
             return
         self.scores.append(score)
         epoch = trainer.current_epoch

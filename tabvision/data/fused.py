@@ -223,16 +223,7 @@ class FusedDataModule(BaseImageDataModule):
 
 
 class _Columns(TabularDataModule):
-    """The columns of the rows, and a table of images for every frame that is read.
-
-    Args:
-        source: As for `TabularDataModule`.
-        target: Likewise.
-        image: The network's input, with the columns of paths.
-        root: The folder that paths are relative to, or None for the table file's own.
-        suffix: The suffix to append to the paths.
-        settings: As for `TabularDataModule`.
-    """
+    """The columns of the rows, and a table of images for every frame that is read."""
 
     def __init__(
         self,

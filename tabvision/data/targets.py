@@ -25,9 +25,7 @@ from tabvision.tasks.registry import KINDS, is_own
 
 logger = logging.getLogger("tabvision")
 
-_MAX_DISTINCT_FRACTION = (
-    0.9  # text with more distinct values than this fraction of the rows identifies rows, not classes
-)
+_MAX_DISTINCT_FRACTION = 0.9  # text with more distinct values than this fraction of the rows names rows, not classes
 
 
 def infer_task(frame: pd.DataFrame, columns: Sequence[str], separator: str | None = None) -> tuple[Task, str]:

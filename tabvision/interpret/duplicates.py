@@ -26,9 +26,8 @@ from tabvision.interpret.rows import Model
 from tabvision.nets.heads import mean_pooled
 from tabvision.schema import Schema
 
-_THRESHOLD = (
-    0.85  # measured with three networks: re-encoded, halved and slightly cropped photos lie above, others below
-)
+# measured with three networks: re-encoded, halved and slightly cropped photos lie above, others below
+_THRESHOLD = 0.85
 _SIDE = 8  # pixels of the coarse image
 _ROUNDING = 1e-4  # of a cosine
 _ROWS_AT_ONCE = 1024

@@ -37,10 +37,6 @@ _FAR = 2.0  # times the highest value of the range: an image whose median is abo
 def open_as(source: ImageSource, image: Image | None) -> StoredImage:
     """Open an image as a network reads it, without decoding its pixels.
 
-    Args:
-        source: The image.
-        image: The channels and the range of values; None for 8-bit RGB.
-
     Raises:
         UnreadableImageError: It is not an image, is too large, or does not have these channels.
 
