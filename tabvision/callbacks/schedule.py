@@ -117,7 +117,7 @@ class Schedule(Callback, ABC):
         if ends is None:  # saved without a schedule, or by an earlier version
             ends = [max(0, end - self._first_step) for end in self._measured(trainer, []).ends]
         self._length = self._measured(trainer, ends[:epoch])
-        self._say_if_changed(saved.get("total", self._length.total), "when saved")
+        self._log_changed_length(saved.get("total", self._length.total), "when saved")
         if self.has_horizon:
             _warn_of_early_stopping(trainer, type(self).__name__)
         for optimizer in trainer.optimizers:
@@ -139,7 +139,7 @@ class Schedule(Callback, ABC):
             self._length = self._measured(trainer, [*self._length.ends[: epoch - 1], done])
         if self._length.total != before:
             if pl_module.automatic_optimization:  # else the length is but an estimate
-                self._say_if_changed(before, "as measured before this epoch")
+                self._log_changed_length(before, "as measured before this epoch")
             self._last_set = -1
             self._apply(trainer)
 
@@ -190,7 +190,7 @@ class Schedule(Callback, ABC):
         measured = None if trainer.lightning_module.automatic_optimization else self._batches_per_step
         return _run_length(trainer, self._first_step, past, measured)
 
-    def _say_if_changed(self, before: int, when: str) -> None:
+    def _log_changed_length(self, before: int, when: str) -> None:
         if before != (total := self._length.total):
             lengths = f"{count(before, 'step')} {when}, {total:,} now"
             logger.info(f"{type(self).__name__}: the fit was {lengths}; the schedule is stretched over the new length.")

@@ -117,13 +117,15 @@ class Unfreeze(Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if max_epochs(trainer) <= self.stages[-1][0]:
             self._warn_of_unreached(trainer, f"max_epochs={trainer.max_epochs} ends")
-        self._enter(trainer, pl_module)  # a resumed fit knows its epoch only here, and may skip on_train_epoch_start
+        self._enter_stage(
+            trainer, pl_module
+        )  # a resumed fit knows its epoch only here, and may skip on_train_epoch_start
 
     @override
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._enter(trainer, pl_module)
+        self._enter_stage(trainer, pl_module)
 
-    def _enter(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def _enter_stage(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self.apply(pl_module, trainer.current_epoch):
             _rewrap(trainer)
         self._set_modes(pl_module, trainer.current_epoch)

@@ -99,9 +99,8 @@ def _positions(wanted: pd.Series, labels: pd.Index, key: str) -> Rows:
     found = labels.get_indexer(named)
     if (absent := wanted[found < 0].tolist()) and len(absent):
         what = f"{key} of the corrections must be of the source's {count(len(labels), 'row')}"
-        raise BadValueError(
-            f"each {what}, got {listed([repr(it) for it in absent])}", "Correct the list, or pass its source"
-        )
+        problem = f"each {what}, got {listed([repr(it) for it in absent])}"
+        raise BadValueError(problem, "Correct the list, or pass its source")
     return np.asarray(found, dtype=np.int64)
 
 
@@ -111,9 +110,8 @@ def _new_labels(
     """Return which rows are dropped, and the labels of the others as the target holds them; raise if one is unknown."""
     values = frame[column].dropna()
     if values.map(type).eq(list).any():
-        raise BadValueError(
-            f"corrections are for a target of text or numbers, and {column!r} holds lists", "Correct it itself"
-        )
+        problem = f"corrections are for a target of text or numbers, and {column!r} holds lists"
+        raise BadValueError(problem, "Correct it itself")
     known = {_text(value): value for value in (*values.unique(), *(schema.classes if schema else ()))}
     texts = ["" if is_out else _text(value) for value, is_out in zip(given, missing_cells(given), strict=True)]
     is_dropped = np.array([not text or (text == _DROP and text not in known) for text in texts], dtype=np.bool_)
@@ -129,9 +127,8 @@ def _new_labels(
         numbers = pd.to_numeric(pd.Series(texts), errors="coerce")
         unknown = [text for text, is_none in zip(texts, numbers.isna(), strict=True) if is_none]
         if not unknown:
-            return is_dropped, numbers if pd.api.types.is_numeric_dtype(values) else pd.Series(
-                texts, dtype=values.dtype
-            )
+            are_numbers = pd.api.types.is_numeric_dtype(values)
+            return is_dropped, numbers if are_numbers else pd.Series(texts, dtype=values.dtype)
     if unknown:
         raise UnknownNameError(f"label of {column!r}", unknown[0], known)
     return is_dropped, pd.Series(found, dtype=values.dtype)

@@ -150,9 +150,8 @@ def _source_in(cell: object, root: Path | str) -> ImageSource | None:
         return os.path.join(root, cell) if str(cell) else None  # noqa: PTH118 - as for a table of images
     is_image = isinstance(cell, bytes | PilImage.Image | np.ndarray)
     if not is_image and not pd.isna(cell):
-        raise BadTypeError(
-            f"a cell of images holds {type(cell).__name__}", "Pass a path, bytes, a PIL image or an array"
-        )
+        problem = f"a cell of images holds {type(cell).__name__}"
+        raise BadTypeError(problem, "Pass a path, bytes, a PIL image or an array")
     return cell if is_image else None  # type: ignore[return-value]  # one of these
 
 

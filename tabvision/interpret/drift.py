@@ -66,7 +66,7 @@ def drift(
     rows = []
     for name in names:
         kind = kinds.get(name, "category")
-        rows.append(_compared(name, kind, _values(one, name, kind, schema), _values(other, name, kind, schema)))
+        rows.append(_compare_column(name, kind, _values(one, name, kind, schema), _values(other, name, kind, schema)))
     found = pd.DataFrame(rows, columns=["column", "measure", "distance", "missing", "unseen", "outside", "p_value"])
     found["drifted"] = found["p_value"] < _ALPHA
     return found.sort_values(["drifted", "distance"], ascending=False, kind="stable", ignore_index=True)
@@ -163,7 +163,7 @@ def _values(columns: Columns, name: str, kind: SourceKind, schema: Schema | None
     return found
 
 
-def _compared(name: str, kind: SourceKind, reference: NDArray[Any], new: NDArray[Any]) -> tuple[Any, ...]:
+def _compare_column(name: str, kind: SourceKind, reference: NDArray[Any], new: NDArray[Any]) -> tuple[Any, ...]:
     """Return the row of one column."""
     one, other = (values[~np.asarray(pd.isna(values))] for values in (reference, new))
     counts = np.array([[len(reference) - len(one), len(one)], [len(new) - len(other), len(other)]])

@@ -85,9 +85,9 @@ def duplicates(
     if not predictor.schema.is_of_images or not hasattr(predictor.module, "body"):
         raise BadTypeError("the model has no body of photos", "Pass a VisionModule or its checkpoint")
     if isinstance(source, ImageDataModule):
-        photos = _of_data(source, predictor.schema, max_photos)
+        photos = _photos_of_data(source, predictor.schema, max_photos)
     else:
-        photos = _read(predictor, source, split)
+        photos = _photos_of_source(predictor, source, split)
     rows, coarse = _vectors(predictor, photos.inputs, _coarse)
     # the mean of two cosines is as high only if each is at least this: few photos have to pass through the network
     near = _with_neighbor(coarse, 2 * threshold - 1)
@@ -116,7 +116,7 @@ def _pairs(
     return pd.DataFrame(columns)
 
 
-def _of_data(data: ImageDataModule, schema: Schema, most: int | None) -> _Photos:
+def _photos_of_data(data: ImageDataModule, schema: Schema, most: int | None) -> _Photos:
     """Return the photos of every part of a datamodule, or some of them."""
     files, parts, labels = list[str](), list[Any](), list[pd.DataFrame]()
     for name, part in data.parts.items():
@@ -140,7 +140,7 @@ def some_of(rows: NDArray[Any], most: int | None) -> NDArray[Any]:
     return np.sort(np.random.default_rng(0).choice(rows, most, replace=False))
 
 
-def _read(predictor: Predictor, source: Source, split: str | None) -> _Photos:
+def _photos_of_source(predictor: Predictor, source: Source, split: str | None) -> _Photos:
     """Return the photos of any source; of a folder the names of folders tell the part and the class."""
     inputs, schema = predictor.read(source), predictor.schema
     frame = pd.DataFrame(index=range(inputs.num_rows)) if inputs.frame is None else inputs.frame

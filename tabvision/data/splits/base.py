@@ -186,9 +186,8 @@ def check_fractions(share: object, test_share: object, *, test_alone: bool = Fal
             raise BadTypeError(f"{name} must be a number, got {value!r}", "Pass a fraction of the rows such as 0.2")
         if not (0 < value < 1 or (value == 0 and (name == "test_share" or (test_alone and test_share)))):
             bounds = "(0, 1)" if name == "share" else "[0, 1)"
-            raise BadValueError(
-                f"{name} must lie in {bounds}, got {value!r}", "Pass a fraction of the rows such as 0.2"
-            )
+            problem = f"{name} must lie in {bounds}, got {value!r}"
+            raise BadValueError(problem, "Pass a fraction of the rows such as 0.2")
     if share + test_share >= 1:  # type: ignore[operator]  # both numbers, checked above
         problem = f"share {share:g} and test_share {test_share:g} leave no rows for training"
         raise BadValueError(problem, "Let them add up to less than 1")
