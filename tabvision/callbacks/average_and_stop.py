@@ -83,6 +83,8 @@ class AverageAndStop(Callback):
         folds: Whether to score on folds where the network allows it.
     """
 
+    owns: frozenset[Quantity] = frozenset({"which weights are kept"})
+
     @speaking()
     def __init__(
         self, window: float = 9.0, patience: float | None = 0.5, min_patience: int | None = None, *, folds: bool = True
@@ -101,11 +103,6 @@ class AverageAndStop(Callback):
         self._best: dict[str, Tensor] = {}
         self._first_step = self._last_step = 0
         self._is_fitting = self._validated = self._resumed = False
-
-    @property
-    def owns(self) -> frozenset[Quantity]:
-        """The quantities that this callback sets."""
-        return frozenset({"which weights are kept"})
 
     @override
     @speaking()

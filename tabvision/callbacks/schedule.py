@@ -49,7 +49,9 @@ class Schedule(Callback, ABC):
             parts, input side first.
     """
 
+    owns: frozenset[Quantity] = frozenset({"the rate over time"})
     has_horizon: ClassVar[bool] = True  # whether the rate depends on the length of the fit
+    needs_groups: bool = False  # whether layer groups have different rates, so that the optimizer is divided by them
 
     def __init__(self, groups: Groups | None = None) -> None:
         self.groups = checked_groups(groups)
@@ -59,16 +61,6 @@ class Schedule(Callback, ABC):
         self._length = RunLength(total=1)
         self._saved: Mapping[str, Any] = {}
         self._last_set = -1
-
-    @property
-    def owns(self) -> frozenset[Quantity]:
-        """The quantities that this callback sets."""
-        return frozenset({"the rate over time"})
-
-    @property
-    def needs_groups(self) -> bool:
-        """Whether layer groups have different rates, so that the optimizer must be divided by them."""
-        return False
 
     def peaks(self, num_groups: int) -> list[float] | None:
         """Return the rate of each group that the factors scale, or None for the optimizer's own rates."""

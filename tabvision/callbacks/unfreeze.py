@@ -67,6 +67,8 @@ class Unfreeze(Callback):
         [1, 1, 3, 3]
     """
 
+    owns: frozenset[Quantity] = frozenset({"which layers train"})
+
     @speaking()
     def __init__(
         self,
@@ -84,11 +86,6 @@ class Unfreeze(Callback):
         self._resting: list[nn.Module] = []  # parts in evaluation while they are frozen
         self._frozen: frozenset[str] | None = None  # names of the parameters that stay frozen
         self._started = False  # in a fit, from its setup on
-
-    @property
-    def owns(self) -> frozenset[Quantity]:
-        """The quantities that this callback sets."""
-        return frozenset({"which layers train"})
 
     def num_trainable(self, epoch: int, num_groups: int) -> int:
         """Return how many of the last layer groups train in an epoch."""
