@@ -44,5 +44,5 @@ class FitTable(AverageAndStop, InverseDecay):
         *,
         folds: bool = True,
     ) -> None:
-        InverseDecay.__init__(self, half, power, warmup)
         AverageAndStop.__init__(self, window, patience, min_patience, folds=folds)
+        InverseDecay.__init__(self, half, power, warmup)  # last, as the one before calls it without settings
