@@ -129,12 +129,7 @@ def _ranking(bodies: Sequence[str], found: Sequence[Probe]) -> str:
 
 @speaking("tabvision train")
 def _settings(arguments: argparse.Namespace, kind: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the settings of a datamodule and of a module with images, in which the word "none" is None.
-
-    Args:
-        arguments: The parsed arguments.
-        kind: "images", or "fused" for images beside columns.
-    """
+    """Return the settings of a datamodule and of a module with images, in which the word "none" is None."""
     settings, model = source_settings(arguments, kind), settings_of(arguments, kind, "model")
     for these, name in ((settings, "cache"), (model, "weights")):
         if these.get(name) == "none":
@@ -159,11 +154,6 @@ def _fine_tuning(settings: Mapping[str, Any], folder: str | None = None) -> list
 @speaking("tabvision train")
 def _stages(arguments: argparse.Namespace, epochs: int, freeze_epochs: int) -> dict[str, Any]:
     """Return FineTune's settings; in a single epoch no layer is frozen first.
-
-    Args:
-        arguments: The parsed arguments.
-        epochs: Epochs of the fit.
-        freeze_epochs: Epochs in which the body is frozen, unless the arguments say how many.
 
     Raises:
         BadValueError: The rate of the head, from which those of the other layers follow, is not one number, or no epoch is

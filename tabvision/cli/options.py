@@ -238,12 +238,7 @@ def _add(parser: Any, options: Iterable[_Option]) -> None:  # noqa: ANN401 - a p
 
 
 def settings_of(arguments: argparse.Namespace, kind: str, part: str) -> dict[str, Any]:
-    """Return the settings that were given for one part of a run, by name; others are left out.
-
-    Args:
-        arguments: The parsed arguments.
-        kind: The kind of data: "table", "images" or "ratings".
-        part: "data" for the datamodule, "model" for the module.
+    """Return the settings that were given for a part of a run, "data" or "model", by name; others are left out.
 
     Example:
         >>> parser = argparse.ArgumentParser()

@@ -45,16 +45,7 @@ def write_metrics(
     metrics: Mapping[str, Mapping[str, Any]],
     rate: float | None,
 ) -> None:
-    """Write metrics.json: what was trained, and the metrics of the best network by the rows they were measured on.
-
-    Args:
-        job: The run.
-        model: The network.
-        folder: The folder of the run.
-        seconds: What the run took.
-        metrics: The metrics of the model and of a naive answer, by rows and name.
-        rate: The learning rate that was found; None if none was looked for.
-    """
+    """Write metrics.json: what was trained, and the metrics of the best network by the rows they were measured on."""
     networks = f"{job.num_folds} x " if job.num_folds > 1 else ""
     num_parameters = sum(each.numel() for each in model.parameters())
     facts = {

@@ -13,6 +13,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet
 
+from tabvision.checks import check_present
 from tabvision.cli.options import form_of
 from tabvision.cli.printing import format_number
 from tabvision.data.images.files import is_image
@@ -22,7 +23,7 @@ from tabvision.data.tables.files import files_of, is_glob
 from tabvision.data.tables.read import read_frame, text_format
 from tabvision.data.tables.write import check_destination, write_frame, written_whole
 from tabvision.data.targets import encode_target, missing_target
-from tabvision.errors import BadValueError, MissingColumnsError, TabvisionError, count, listed, speaking
+from tabvision.errors import BadValueError, TabvisionError, count, listed, speaking
 from tabvision.inference import Predictor
 from tabvision.inference.batches import Inputs
 from tabvision.modules.collab_network import CollabNetwork
@@ -140,8 +141,7 @@ def _kept_columns(arguments: argparse.Namespace, predictor: Predictor, inputs: I
         return pd.DataFrame()
     if inputs.frame is None or inputs.shown:
         raise BadValueError("--keep names columns of a table, and DATA is photos alone", "Leave --keep out")
-    if missing := [name for name in keep if name not in inputs.frame]:
-        raise MissingColumnsError(missing, inputs.frame.columns, "Correct --keep")
+    check_present(keep, inputs.frame.columns, "Correct --keep")
     return inputs.frame[[*dict.fromkeys(keep)]]
 
 

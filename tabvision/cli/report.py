@@ -82,17 +82,7 @@ def report_on(
     data: object = None,
     **details: Any,  # noqa: ANN401 - as for `write_report`
 ) -> None:
-    """Write the page, with the importance of the columns and what is known of the network.
-
-    Args:
-        predictor: The model.
-        results: Its answers to rows that it did not learn from.
-        out: The page.
-        checkpoint: Where the model is, for the commands that the page names.
-        facts: What else there is to know, by name.
-        data: The datamodule of the model, whose training rows are compared with these; None if it is not at hand.
-        details: As for `write_report`.
-    """
+    """Write the page, with the importance of the columns, what is known of the network, and what the training rows tell."""
     module = predictor.module
     network = {
         "network": f"{type(module).__name__}, {sum(it.numel() for it in module.parameters()):,} parameters",

@@ -11,14 +11,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from tabvision.checks import check_choice
+from tabvision.checks import check_choice, check_present
 from tabvision.data.splits.base import FractionSplit, Rows, Split, SplitRows, check_fractions
 from tabvision.data.splits.given import PART_COLUMN
 from tabvision.data.splits.random import as_split
 from tabvision.data.tables.read import words_of
 from tabvision.data.tables.text_file import TextFormat
 from tabvision.data.targets import check_missing, infer_task, missing_target
-from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError, count, listed, speaking
+from tabvision.errors import BadTypeError, BadValueError, count, listed, speaking
 from tabvision.preprocess import Columns, Features
 from tabvision.schema import LeftOut, Schema, Target
 from tabvision.tasks import Task, task_named
@@ -72,8 +72,7 @@ def check_reserved(
 ) -> None:
     """Raise if a reserved column does not exist, or is the target or a feature as well."""
     for name, purpose in reserved.items():
-        if name not in frame.columns:
-            raise MissingColumnsError([name], frame.columns, f"Name the column that {purpose}")
+        check_present([name], frame.columns, f"Name the column that {purpose}")
         for others, noun in ((target, "the target"), (features, "a feature")):
             if name in others:
                 problem = f"column {name!r} {purpose}, and cannot be {noun} as well"
@@ -233,8 +232,7 @@ def row_weights(frame: pd.DataFrame, column: str) -> NDArray[np.float32]:
         >>> row_weights(pd.DataFrame({"w": [1, 2]}), "w").tolist()
         [1.0, 2.0]
     """
-    if column not in frame.columns:
-        raise MissingColumnsError([column], frame.columns, "Name a column of weights")
+    check_present([column], frame.columns, "Name a column of weights")
     with np.errstate(over="ignore"):
         weights = Columns(frame[[column]]).numbers(column, "lenient").values.astype(np.float32)
     wrong = ~np.isfinite(weights) | (weights < 0)

@@ -60,11 +60,6 @@ class Opened:
         return module.to(next(net.parameters()).device).eval()
 
 
-def load_module(origin: Origin, module_class: type[SupervisedModule] | None = None) -> SupervisedModule:
-    """Return the module that a checkpoint holds, without its calibration; see `open_checkpoint`."""
-    return open_checkpoint(origin, module_class).module
-
-
 @speaking("Predictor")
 def open_checkpoint(
     source: Origin | SchemaNetwork,

@@ -89,10 +89,8 @@ class InputReader:
             return found
         if found.frame is None or found.shown:
             names = listed([repr(name) for name in self.schema.inputs])
-            raise BadTypeError(
-                f"the source holds images alone, and the model reads columns as well: {names}",
-                f"Pass a table with them that names the images in {self.schema.image.name!r}",
-            )
+            problem = f"the source holds images alone, and the model reads columns as well: {names}"
+            raise BadTypeError(problem, f"Pass a table with them that names the images in {self.schema.image.name!r}")
         rows = self._of_rows(found.frame, form)
         return replace(found, arrays=rows.arrays, unseen_rows=rows.unseen_rows, outside_rows=rows.outside_rows)
 

@@ -210,9 +210,6 @@ class Budget(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leave
     Settings are a few bytes and may request any width, but weights in a file take their full size. A network built for
     those weights needs no more than a small multiple of them.
 
-    Args:
-        elements: The number of elements of the network's weights.
-
     Example:
         >>> import torch
         >>> with Budget(10):

@@ -24,12 +24,7 @@ _WITHOUT_LENGTH = (0x00, 0x01, *range(0xD0, 0xDA))
 
 @final
 class RequestError(Exception):
-    """A request that is refused.
-
-    Args:
-        status: The HTTP status of the response.
-        sentence: What is wrong with the request and what to do.
-    """
+    """A request that is refused."""
 
     def __init__(self, status: int, sentence: str) -> None:
         super().__init__(sentence)
@@ -163,10 +158,6 @@ def _check_row(number: int, row: dict[str, Any], schema: Schema, limits: Limits)
 @final
 class SharedBudget:
     """What all requests may hold together.
-
-    Args:
-        most: The most.
-        what: What is counted, in a sentence.
 
     Example:
         >>> budget = SharedBudget(10, "bytes")

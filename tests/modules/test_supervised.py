@@ -21,7 +21,7 @@ from tabvision.batch import Batch
 from tabvision.data import TabularDataModule
 from tabvision.errors import BadTypeError, BadValueError, UnknownNameError
 from tabvision.inference import Predictor, gather
-from tabvision.inference.checkpoint import load_module
+from tabvision.inference.checkpoint import open_checkpoint
 from tabvision.lightning import LightningCLI
 from tabvision.metrics import RunningMean
 from tabvision.modules import CollabModule, SupervisedModule, TabularModule
@@ -108,7 +108,7 @@ def test_a_checkpoint_of_a_compiled_net_opens_like_any_other(
     trainer.save_checkpoint(tmp_path / "compiled.ckpt")
     batch = next(iter(data.val_dataloader()))
 
-    assert torch.equal(load_module(tmp_path / "compiled.ckpt")(batch), module.eval()(batch))
+    assert torch.equal(open_checkpoint(tmp_path / "compiled.ckpt").module(batch), module.eval()(batch))
 
 
 def test_a_rate_may_be_a_numpy_number_and_is_saved_as_pythons(quick_trainer: MakeTrainer, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from pytorch_lightning.callbacks import Callback, EMAWeightAveraging
 from torch import Tensor, nn
 
 from tabvision.errors import BadValueError
-from tabvision.inference.checkpoint import load_module
+from tabvision.inference.checkpoint import open_checkpoint
 from tabvision.modules import VisionModule
 from tabvision.schema import Schema
 from tabvision.tasks import Multiclass
@@ -31,7 +31,7 @@ def test_a_checkpoint_is_opened_without_the_weights_it_began_with(
     trainer.save_checkpoint(tmp_path / "module.ckpt")
     file.unlink()
 
-    opened = load_module(tmp_path / "module.ckpt")
+    opened = open_checkpoint(tmp_path / "module.ckpt").module
     loaded = VisionModule.load_from_checkpoint(tmp_path / "module.ckpt", weights_only=True).eval()
 
     images, _ = photos(4, side=32)
@@ -48,7 +48,7 @@ def test_a_body_of_ones_own_is_passed_again(quick_trainer: MakeTrainer, tmp_path
     trainer.save_checkpoint(tmp_path / "own.ckpt")
 
     with pytest.raises(BadValueError, match="a body of your own, which no checkpoint holds"):
-        load_module(tmp_path / "own.ckpt")
+        open_checkpoint(tmp_path / "own.ckpt")
     loaded = VisionModule.load_from_checkpoint(tmp_path / "own.ckpt", weights_only=True, body=own_body()).eval()
 
     images, _ = photos(4)
@@ -67,7 +67,7 @@ def test_a_head_of_ones_own_is_passed_again(quick_trainer: MakeTrainer, tmp_path
     with pytest.raises(
         BadValueError, match=r"a head of your own, which no checkpoint holds. Pass it again: load_from_ch"
     ):
-        load_module(tmp_path / "own.ckpt")
+        open_checkpoint(tmp_path / "own.ckpt")
     loaded = VisionModule.load_from_checkpoint(tmp_path / "own.ckpt", weights_only=True, head=head).eval()
 
     images, _ = photos(4)
@@ -167,7 +167,7 @@ def test_a_checkpoint_of_a_compiled_body_opens_and_resumes_like_any_other(
 
     contents = torch.load(path, weights_only=True)
     assert not [name for name in contents["state_dict"] if "_orig_mod" in name]
-    assert torch.equal(load_module(path)({"image": images}), expected)
+    assert torch.equal(open_checkpoint(path).module({"image": images}), expected)
     VisionModule(schema_of(), body="test_resnet", weights=path)
 
     again = VisionModule(schema_of(), body="test_resnet", weights=None)
@@ -177,5 +177,5 @@ def test_a_checkpoint_of_a_compiled_body_opens_and_resumes_like_any_other(
 
     older = {name.replace("body.", "body._orig_mod."): value for name, value in contents["state_dict"].items()}
     torch.save({**contents, "state_dict": older}, tmp_path / "older.ckpt")
-    assert torch.equal(load_module(tmp_path / "older.ckpt")({"image": images}), expected)
+    assert torch.equal(open_checkpoint(tmp_path / "older.ckpt").module({"image": images}), expected)
     VisionModule(schema_of(), body="test_resnet", weights=tmp_path / "older.ckpt")

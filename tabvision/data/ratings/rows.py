@@ -10,11 +10,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from tabvision.checks import check_choice
+from tabvision.checks import check_choice, check_present
 from tabvision.data.splits.ordered import times_as_numbers
 from tabvision.data.tables.cells import with_columns
 from tabvision.data.targets import missing_cells
-from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError, count, listed
+from tabvision.errors import BadTypeError, BadValueError, count, listed
 from tabvision.logs import notes_at
 from tabvision.plain import check_digits
 from tabvision.preprocess import to_arrays
@@ -200,8 +200,7 @@ def titles_of(items: Categorical, table: pd.DataFrame, title: str) -> tuple[str,
         title: f"Name the column of titles with title: the table has {columns}",
     }
     for column, remedy in remedies.items():
-        if column not in table.columns:
-            raise MissingColumnsError([column], table.columns, remedy)
+        check_present([column], table.columns, remedy)
     with notes_at(False):  # float ids in a table of titles are not worth a note
         pairs = with_whole_ids(table[[name, title]].dropna().drop_duplicates(), [name])
     if len(again := pairs[pairs[name].duplicated()]):

@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image as PilImage
 
-from tabvision.data.images.bands import losses, open_as
+from tabvision.data.images.bands import ignored_content, open_as
 from tabvision.data.images.decode import UnreadableImageError
 from tabvision.schema import Image
 from tests.made.images import encoded, pixels, read_image, tiff
@@ -182,7 +182,7 @@ def test_what_is_lost_is_named(subtests: pytest.Subtests) -> None:
     ]
     for source, facts, expected in cases:
         with subtests.test("; ".join(expected)):
-            assert list(losses(source, image(**facts))) == expected
+            assert list(ignored_content(source, image(**facts))) == expected
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -213,5 +213,5 @@ def test_a_damaged_file_is_unreadable_or_an_image_and_nothing_else(seed: int) ->
 
 def suppressed(data: bytes, facts: Image) -> list[str]:
     with contextlib.suppress(UnreadableImageError):
-        return list(losses(data, facts))
+        return list(ignored_content(data, facts))
     return []
