@@ -14,8 +14,9 @@ from tabvision.data.tables.write import check_not_read, lock, writing
 from tabvision.errors import BadValueError, speaking
 
 _WHO = "tabvision train"
+PROBE, REFIT = "probe.ckpt", "refit.ckpt"  # linear heads on a frozen body: the pretrained one, and the trained one
 _FILES = (
-    *("report.html", "best.ckpt", "last.ckpt", "probe.ckpt", "metrics.csv", "metrics.json", "predictions.csv"),
+    *("report.html", "best.ckpt", "last.ckpt", PROBE, REFIT, "metrics.csv", "metrics.json", "predictions.csv"),
     "recipe.yaml",
     "hparams.yaml",
     "bad_files.csv",

@@ -113,8 +113,8 @@ _GROUPS: list[tuple[str | None, tuple[str, ...], list[_Option]]] = [  # title, k
         _Option("--label-pattern", "data.label_pattern", "REGEX",
                 "read the label from the file name: the first (group) of REGEX"),
         _Option("--probe", "", None,
-                "first fit a linear probe on frozen features, and keep it if training ends worse (default: for pretrained "
-                "weights)", {"action": argparse.BooleanOptionalAction}),
+                "fit a linear probe on frozen features first, and a linear head to the trained body at the end; keep what "
+                "is best (default: for pretrained weights)", {"action": argparse.BooleanOptionalAction}),
     ]),
     ("images", ("images", "fused"), [
         _Option("--body", "model.body", "NAME",

@@ -16,7 +16,7 @@ import yaml
 
 from tabvision import lightning as pl
 from tabvision.callbacks.average_and_stop import save_kept_weights
-from tabvision.cli.folder import alone_in, clear, cleared_if_nothing_is_saved, is_worker
+from tabvision.cli.folder import PROBE, REFIT, alone_in, clear, cleared_if_nothing_is_saved, is_worker
 from tabvision.cli.jobs import LOGGERS, Job
 from tabvision.cli.outputs import (
     add_extra_metrics,
@@ -39,12 +39,17 @@ from tabvision.inference import Results, gather
 from tabvision.inference.checkpoint import read_state
 from tabvision.lightning import Callback, CSVLogger, TQDMProgressBar, callbacks_of
 from tabvision.logs import notes_at, quiet_lightning
-from tabvision.tuning import FindLR, cross_validate
+from tabvision.metrics import is_higher_better
+from tabvision.tuning import FindLR, cross_validate, probe
 
 if TYPE_CHECKING:
     from tabvision.modules import SupervisedModule, TabularModule
 
 _WHO = "tabvision train"
+_LINEAR = {  # networks with a linear head, and what is said of one that is the best
+    PROBE: "The linear probe is better than the network after training, so it is what best.ckpt holds.",
+    REFIT: "The trained body answers better with a linear head, fitted anew, so that is what best.ckpt holds.",
+}
 
 
 @dataclass(frozen=True)
@@ -188,7 +193,7 @@ def _prepare_folder(job: Job, folder: Path) -> None:
             text = yaml.safe_dump(job.to_recipe(), sort_keys=False, allow_unicode=True)
             partial.write_text(text, encoding="utf-8")
     if job.probe is not None:
-        job.probe.save(folder / "probe.ckpt", job.datamodule)
+        job.probe.save(folder / PROBE, job.datamodule)
 
 
 def _evaluate_best(
@@ -199,23 +204,55 @@ def _evaluate_best(
     folder: Path,
     best: str,
 ) -> tuple[Mapping[str, float], Any]:
-    """Return the best network's metrics, and its answers to the rows shown; a probe with a lower loss takes its place."""
+    """Return the best network's metrics, and its answers to the rows shown; one with a linear head may take its place."""
     data = job.datamodule
     held_out = shown.loader("val") if "val" in shown.parts else shown.fold_loader()
     validation = data.val_dataloader() if "val" in data.parts else held_out  # without ratings with negatives
     (measured,) = trainer.validate(model, validation, ckpt_path=best, weights_only=True, verbose=False)
-    kept, probed = model, folder / "probe.ckpt"
-    if probed.exists():  # also of a run that was resumed, and on every rank
-        probe = type(model).load_from_checkpoint(probed, map_location="cpu", weights_only=True)
-        (of_probe,) = trainer.validate(probe, validation, verbose=False)
-        if not measured["val/loss"] <= of_probe["val/loss"]:  # so if it is not a number
-            kept, measured = probe, of_probe
-    gathered = gather(trainer.predict(kept, held_out, weights_only=True))
-    if kept is not model and trainer.is_global_zero:  # when little is left to do: what is resumed begins with best.ckpt
-        print("The linear probe is better than the network after training, so it is what best.ckpt holds.")
-        with written_whole(Path(best)) as partial:
-            shutil.copyfile(probed, partial)
-    return measured, gathered
+    networks, of_each = {best: model}, {best: measured}
+    if (folder / PROBE).exists():  # also of a run that was resumed, and on every rank
+        _refit(type(model), trainer, data, folder)
+        for name in _LINEAR:
+            network = type(model).load_from_checkpoint(folder / name, map_location="cpu", weights_only=True)
+            networks[name], (of_each[name],) = network, trainer.validate(network, validation, verbose=False)
+    chosen = best_network(of_each, str(next(iter(model.task.metrics()))))
+    gathered = gather(trainer.predict(networks[chosen], held_out, weights_only=True))
+    if trainer.is_global_zero:  # when little is left to do: what is resumed begins with best.ckpt
+        if chosen != best:
+            print(_LINEAR[chosen])
+            with written_whole(Path(best)) as partial:
+                shutil.copyfile(folder / chosen, partial)
+        (folder / REFIT).unlink(missing_ok=True)
+    return of_each[chosen], gathered
+
+
+def _refit(kind: Any, trainer: pl.Trainer, data: Any, folder: Path) -> None:  # noqa: ANN401 - VisionModule, and its data
+    """Write the network after the last epoch with a linear head, fitted as the probe's was."""
+    if trainer.is_global_zero:
+        module = kind.load_from_checkpoint(folder / "last.ckpt", map_location="cpu", weights_only=True)
+        probe(module.to(trainer.strategy.root_device), data).save(folder / REFIT, data)
+    trainer.strategy.barrier()
+
+
+def best_network(of_each: Mapping[str, Mapping[str, float]], metric: str) -> str:
+    """Return the name of the network with the lowest loss, of those that are not worse than the probe in a metric as well.
+
+    Example:
+        >>> probe = {"val/loss": 0.5, "val/accuracy": 0.8}
+        >>> best_network({"a": {"val/loss": 0.4, "val/accuracy": 0.7}, PROBE: probe}, "accuracy")
+        'probe.ckpt'
+        >>> best_network({"a": {"val/loss": 0.4, "val/accuracy": 0.8}, PROBE: probe}, "accuracy")
+        'a'
+    """
+    if PROBE not in of_each:
+        return next(iter(of_each))
+    sign, of_probe = -1 if is_higher_better(metric) is False else 1, of_each[PROBE]
+    better = {
+        name: each["val/loss"]
+        for name, each in of_each.items()  # not if one is not a number
+        if each["val/loss"] <= of_probe["val/loss"] and sign * each[f"val/{metric}"] >= sign * of_probe[f"val/{metric}"]
+    }
+    return min(better, key=better.__getitem__, default=PROBE)
 
 
 def _fit_bag(job: Job, model: TabularModule, folder: Path, held: ExitStack) -> _Fitted:
