@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -117,7 +117,7 @@ def item_scores(module: CollabModule, user_code: int) -> NDArray[np.float32]:
         items = torch.arange(1, module.item.cardinality, device=device)
         chunks = []
         for part in items.split(BATCH_SIZE):  # type: ignore[no-untyped-call]
-            batch: Batch = {"categorical": torch.stack([torch.full_like(part, user_code), part], dim=1)}
+            batch = cast("Batch", {"categorical": torch.stack([torch.full_like(part, user_code), part], dim=1)})
             chunks.append(module.task.activate(module(batch).float())[:, -1])
     module.train(was_training)
     return torch.cat(chunks).cpu().numpy()
