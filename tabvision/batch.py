@@ -8,8 +8,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-class Batch(TypedDict, total=False):
+class Batch(TypedDict):
     """A dict of tensors; a key is present only if the data has it. B is the number of rows.
+
+    To a type checker every key is present, so that a module reads the tensors that its data has without a check of each.
 
     Shape:
         - continuous: (B, N) float32, standardized

@@ -33,6 +33,7 @@ if TYPE_CHECKING:  # both packages hold the same classes, and a type checker is 
         LearningRateFinder,
         ModelCheckpoint,
         StochasticWeightAveraging,
+        Timer,
         TQDMProgressBar,
         WeightAveraging,
     )
@@ -91,6 +92,7 @@ __all__ = [
     "StochasticWeightAveraging",
     "Strategy",
     "TQDMProgressBar",
+    "Timer",
     "TorchCheckpointIO",
     "Trainer",
     "TrainerFn",

@@ -174,7 +174,8 @@ class FineTune(Schedule):
     @speaking()
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         super().on_train_start(trainer, pl_module)
-        if self._frozen_steps(self._length) >= self._length.total and not trainer.fast_dev_run:  # type: ignore[attr-defined]
+        is_cut = trainer.max_steps > 0 and not trainer.fast_dev_run  # type: ignore[attr-defined]
+        if is_cut and self._frozen_steps(self._length) >= self._length.total:
             problem = f"max_steps={trainer.max_steps} ends the fit before its frozen epochs do"
             raise BadValueError(problem, "Raise Trainer(max_steps=...), or freeze for fewer epochs")
         self.unfreeze.on_train_start(trainer, pl_module)

@@ -16,7 +16,7 @@ from tabvision import lightning as pl
 from tabvision.callbacks.layer_groups import Groups, checked_groups, divide_optimizers, group_sizes, layer_groups_of
 from tabvision.callbacks.ownership import Quantity, check_no_scheduler, check_none_added, check_owners
 from tabvision.errors import BadValueError, count, speaking
-from tabvision.lightning import Callback, EarlyStopping, GradientAccumulationScheduler, callbacks_of
+from tabvision.lightning import Callback, EarlyStopping, GradientAccumulationScheduler, Timer, callbacks_of
 from tabvision.schedules import Setting, epoch_ends
 
 logger = logging.getLogger("tabvision")
@@ -41,8 +41,9 @@ class Schedule(Callback, ABC):
 
     As soon as a step is done, the rate for the next one is set, from the number of optimizer steps done and the length of the
     fit in the same steps. The length is measured anew where it can change: at the start of an epoch, whose loader may be
-    another, and under manual optimization, where only the steps done tell how many batches a step takes, at each step. What
-    was measured is saved, and where the schedule began (a second fit has its own).
+    another, and at each step under manual optimization, where only the steps done tell how many batches a step takes, and
+    under `Trainer(max_time=...)`, where they tell how many there is time for. What was measured is saved, and where the
+    schedule began (a second fit has its own).
 
     Args:
         groups: For a module without `layer_groups()`, if groups have different rates: a function from the module to its
@@ -109,7 +110,7 @@ class Schedule(Callback, ABC):
         if ends is None:  # saved without a schedule, or by an earlier version
             ends = [max(0, end - self._first_step) for end in self._measured(trainer, []).ends]
         self._length = self._measured(trainer, ends[:epoch])
-        self._log_changed_length(saved.get("total", self._length.total), "when saved")
+        self._log_changed_length(trainer, saved.get("total", self._length.total), "when saved")
         if self.has_horizon:
             _warn_of_early_stopping(trainer, type(self).__name__)
         for optimizer in trainer.optimizers:
@@ -130,8 +131,7 @@ class Schedule(Callback, ABC):
             done = trainer.global_step - self._first_step
             self._length = self._measured(trainer, [*self._length.ends[: epoch - 1], done])
         if self._length.total != before:
-            if pl_module.automatic_optimization:  # else the length is but an estimate
-                self._log_changed_length(before, "as measured before this epoch")
+            self._log_changed_length(trainer, before, "as measured before this epoch")
             self._last_set = -1
             self._apply(trainer)
 
@@ -145,11 +145,14 @@ class Schedule(Callback, ABC):
             return
         if not pl_module.automatic_optimization and step:
             self._batches_per_step = (_num_batches(trainer) - self._first_batch) / step
+        if _is_estimated(trainer):
             self._length = self._measured(trainer, self._length.ends[: trainer.current_epoch])
         self._apply(trainer)  # for the next step, so that a monitor sees the rate that the step will use
 
     @override
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if _time_limits(trainer):
+            self._length = self._measured(trainer, self._length.ends[: trainer.current_epoch])
         step, total = trainer.global_step - self._first_step, self._length.total
         if step >= total:
             return
@@ -182,8 +185,8 @@ class Schedule(Callback, ABC):
         measured = None if trainer.lightning_module.automatic_optimization else self._batches_per_step
         return _run_length(trainer, self._first_step, past, measured)
 
-    def _log_changed_length(self, before: int, when: str) -> None:
-        if before != (total := self._length.total):
+    def _log_changed_length(self, trainer: pl.Trainer, before: int, when: str) -> None:
+        if before != (total := self._length.total) and not _is_estimated(trainer):
             lengths = f"{count(before, 'step')} {when}, {total:,} now"
             logger.info(f"{type(self).__name__}: the fit was {lengths}; the schedule is stretched over the new length.")
 
@@ -220,12 +223,13 @@ def _run_length(
         BadValueError: The length is unknown: the loader has no length, or neither max_epochs nor max_steps is set.
     """
     limit = trainer.max_steps - first_step if trainer.max_steps is not None and trainer.max_steps > 0 else math.inf
+    limit = min(limit, _steps_in_time(trainer, trainer.global_step - first_step))
     batches = trainer.num_training_batches
     if math.inf in (batches, max_epochs(trainer)):
         if limit < math.inf:
             return RunLength(max(1, int(limit)))
         unknown = "the loader has no length" if batches == math.inf else "max_epochs is not set"
-        remedy = "Pass Trainer(max_steps=...), or Trainer(max_epochs=...) with a loader that has a length"
+        remedy = "Pass Trainer(max_steps=...) or max_time=, or Trainer(max_epochs=...) with a loader that has a length"
         raise BadValueError(f"the length of the fit must be known, but {unknown}", remedy)
     accumulate = [
         batches_per_step or _accumulation(trainer, epoch) for epoch in range(len(past), int(max_epochs(trainer)))
@@ -234,6 +238,25 @@ def _run_length(
     ends = [*past, *(done + end for end in epoch_ends(int(batches), accumulate))]
     ends = [max(0, int(min(end, limit))) for end in ends]
     return RunLength(max(1, ends[-1] if ends else 1), tuple(ends))
+
+
+def _time_limits(trainer: pl.Trainer) -> list[Timer]:
+    """Return the clocks that end a fit, of which `Trainer(max_time=...)` makes one."""
+    return [timer for timer in callbacks_of(trainer, Timer) if timer.time_remaining() is not None]
+
+
+def _is_estimated(trainer: pl.Trainer) -> bool:
+    """Return whether the length of the fit is known only by the steps done so far."""
+    return not trainer.lightning_module.automatic_optimization or bool(_time_limits(trainer))
+
+
+def _steps_in_time(trainer: pl.Trainer, done: int) -> float:
+    """Return in how many steps a clock ends the fit at its speed so far, the same on every rank; infinite without one."""
+    times = [(timer.time_elapsed(), timer.time_remaining() or 0.0) for timer in _time_limits(trainer)]
+    if not times:
+        return math.inf
+    used = max(min(1.0, elapsed / max(elapsed + left, 1e-9)) for elapsed, left in times)
+    return round(max(1, done) / max(trainer.strategy.broadcast(used), 1e-9))
 
 
 def max_epochs(trainer: pl.Trainer) -> float:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, final
@@ -219,11 +218,6 @@ def make_job(
     trainer |= {name: value for name, value in machine.items() if value is not None}
     if arguments.max_time is not None:
         trainer["max_time"] = arguments.max_time
-        if not any(part.class_path == "tabvision.callbacks.FitTable" for part in callbacks):
-            logging.getLogger("tabvision").info(
-                f"The rates fall over {epochs} epochs. If --max-time ends the run before, they have not come down, and the "
-                f"network is worse than after fewer --epochs."
-            )
     if "val" not in datamodule.parts:
         rest = {"monitor": LAST, **rest}
     parts = {"data": data, "datamodule": datamodule, "model": model, "callbacks": [*callbacks, *finder]}

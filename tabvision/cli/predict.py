@@ -24,7 +24,7 @@ from tabvision.data.tables.read import read_frame, text_format
 from tabvision.data.tables.write import check_destination, write_frame, written_whole
 from tabvision.data.targets import encode_target, missing_target
 from tabvision.errors import BadValueError, TabvisionError, count, listed, speaking
-from tabvision.inference import Predictor
+from tabvision.inference import Predictor, Results
 from tabvision.inference.batches import Inputs
 from tabvision.modules.collab_network import CollabNetwork
 
@@ -146,12 +146,12 @@ def _kept_columns(arguments: argparse.Namespace, predictor: Predictor, inputs: I
 
 
 def _metrics_line(predictor: Predictor, inputs: Inputs, answers: pd.DataFrame) -> list[str]:
-    """Return a sentence with the metrics, if the input holds the target and the answers are whole."""
+    """Return a sentence with the metrics and their intervals, if the input holds the target and the answers are whole."""
     target, task = predictor.schema.target, predictor.schema.task
     names = [name for name in answers if str(name).startswith("probability_" if task.is_classes else "prediction")]
     if inputs.frame is None or not {*target.columns} <= {*inputs.frame} or len(names) != task.num_predictions:
         return []
-    from tabvision.interpret.evaluate import scores  # and with it Lightning, which answers do not need
+    from tabvision.interpret import evaluate  # and with it Lightning, which answers do not need
 
     predictions = answers[names].to_numpy(dtype=np.float64)
     is_known = ~np.isnan(predictions).any(axis=1)
@@ -163,12 +163,13 @@ def _metrics_line(predictor: Predictor, inputs: Inputs, answers: pd.DataFrame) -
         encoded = encode_target(inputs.frame[is_known], target)
     except TabvisionError as error:
         return [f"Not measured: {error}"]
-    found = scores(task, predictions[is_known], encoded)
-    naive = scores(task, task.constant(encoded).astype(np.float64), encoded)
-    each = ", ".join(
-        f"{name} {format_number(value)} (naive {format_number(naive[name])})" for name, value in found.items()
-    )
-    return [f"On {count(len(encoded), 'row')} with a known target: {each}"]
+    loss = np.full(len(encoded), np.nan)  # of which nothing is said
+    found = evaluate(Results(predictor.schema, inputs.frame[is_known], predictions[is_known], encoded, loss))
+    numbers = found.dropna(subset="model").set_index("metric").map(format_number)
+    each = [
+        f"{name} {model} ({low} to {high}, naive {naive})" for name, model, low, high, naive in numbers.itertuples()
+    ]
+    return [f"On {count(len(encoded), 'row')} with a known target: {', '.join(each)}; {found.attrs['note']}"]
 
 
 def _notes(predictor: Predictor, inputs: Inputs, kept: pd.DataFrame, measured: list[str]) -> list[str]:

@@ -214,7 +214,7 @@ class FusedDataModule(BaseImageDataModule):
         done = super().on_after_batch_transfer(cast("Batch", by_image), dataloader_idx)
         has_image, images = batch["has_image"], done["image"]
         images = images * has_image.flatten()[:, None, None, None].to(images.dtype)
-        return {**done, "image": images.unflatten(0, has_image.shape)}  # type: ignore[no-untyped-call]  # torch
+        return {**done, "image": images.unflatten(0, has_image.shape)}
 
     def show_batch(self, num_rows: int = 8) -> pd.DataFrame:
         """Return raw values of the first training rows: the target, then the columns and paths that the network reads."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -116,7 +116,7 @@ def item_scores(module: CollabModule, user_code: int) -> NDArray[np.float32]:
     with torch.inference_mode():
         items = torch.arange(1, module.item.cardinality, device=device)
         chunks = []
-        for part in items.split(_BATCH_SIZE):  # type: ignore[no-untyped-call]
+        for part in items.split(BATCH_SIZE):  # type: ignore[no-untyped-call]
             batch: Batch = {"categorical": torch.stack([torch.full_like(part, user_code), part], dim=1)}
             chunks.append(module.task.activate(module(batch).float())[:, -1])
     module.train(was_training)

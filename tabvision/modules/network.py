@@ -91,7 +91,7 @@ class SchemaNetwork(nn.Module, ABC):
     def answer_logits(self, batch: Batch) -> Tensor:
         """Return the logits to evaluate, (B, num_outputs); of a row with a fold those of the member that left it out."""
         if not isinstance(batch, dict) or "fold" not in batch:
-            return self(batch)  # type: ignore[no-any-return]  # torch does not say what a call returns
+            return self(batch)
         return self.combine_members(self.member_logits(batch), batch["fold"])
 
     def combine_members(self, logits: Tensor, fold: Tensor | None = None) -> Tensor:

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import EarlyStopping, GradientAccumulationScheduler, LearningRateMonitor
+from pytorch_lightning.callbacks import EarlyStopping, GradientAccumulationScheduler, LearningRateMonitor, Timer
 from pytorch_lightning.loggers import CSVLogger
 from torch import Tensor
 from torch.optim.lr_scheduler import StepLR
@@ -71,6 +71,43 @@ def test_max_steps_ends_the_cycle(quick_trainer: MakeTrainer) -> None:
     quick_trainer(max_epochs=-1, max_steps=10, callbacks=[cycle, recorder]).fit(Own(sgd), batches(7))
 
     assert recorder.first("rates") == pytest.approx(expected_of_torch(sgd, 10, max_lr=0.1).first("rates"))
+
+
+class Clock(Timer):
+    """Ends a fit as `Trainer(max_time=...)` does, by a clock that ticks with the steps."""
+
+    def __init__(self, seconds: int) -> None:
+        super().__init__({"seconds": seconds}, verbose=False)
+
+    @override
+    def on_fit_start(self, trainer: pl.Trainer, *args: Any, **kwargs: Any) -> None:
+        self.trainer = trainer
+
+    @override
+    def time_elapsed(self, stage: str = "train") -> float:
+        return self.trainer.global_step
+
+
+def test_a_time_limit_ends_every_schedule(quick_trainer: MakeTrainer, caplog: pytest.LogCaptureFixture) -> None:
+    recorder = Recorder()
+    quick_trainer(max_epochs=-1, callbacks=[OneCycle(), recorder, Clock(10)]).fit(Own(sgd), batches(7))
+    assert recorder.first("rates") == pytest.approx([0.1 * one_cycle(step, 10).factor for step in range(10)])
+
+    recorder = Recorder()
+    quick_trainer(max_epochs=1, callbacks=[Clock(10), recorder, OneCycle()]).fit(Own(sgd), batches(7))
+    assert recorder.first("rates") == pytest.approx([0.1 * one_cycle(step, 7).factor for step in range(7)])
+
+    for seconds, later in ((5, 0), (10, 3)):  # within the frozen epoch of seven steps, and three after it
+        recorder, frozen = Recorder(), seconds - later
+        fine_tune = FineTune(1, base_lr=0.2, groups=lambda module: [module.layers])
+        quick_trainer(max_epochs=4, callbacks=[fine_tune, Clock(seconds), recorder]).fit(Own(sgd), batches(7))
+        cycles = [one_cycle(step, frozen, pct_start=0.99) for step in range(frozen)]
+        cycles += [one_cycle(step, later, pct_start=0.3, div=5) for step in range(later)]
+        peaks = [0.2] * frozen + [0.1] * later
+        assert recorder.first("rates") == pytest.approx(
+            [peak * cycle.factor for peak, cycle in zip(peaks, cycles, strict=True)]
+        )
+    assert "its rate at" not in caplog.text
 
 
 def test_a_loader_without_length_needs_max_steps(quick_trainer: MakeTrainer) -> None:

@@ -55,7 +55,8 @@ def test_predict_says_how_well_it_answered_labeled_rows(capsys: pytest.CaptureFi
         told[name] = capsys.readouterr().out
 
     assert "On 50 rows with a known target: accuracy" in told["new"]
-    assert f"auroc {found['auroc']['model']:.4f} (naive 0.5000)" in told["new"]
+    auroc = "auroc {model:.4f} ({low:.4f} to {high:.4f}, naive 0.5000)".format_map(found["auroc"])
+    assert auroc in told["new"]
     assert "Not used" not in told["new"]
     assert "known target" not in told["blind"]
     assert "Not measured: " in told["other"]

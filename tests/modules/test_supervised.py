@@ -456,6 +456,10 @@ def test_a_module_takes_what_has_a_schema(quick_trainer: MakeTrainer) -> None:
         TabularModule(make_frame(3))
 
 
+def test_every_tensor_of_a_batch_is_there_to_a_type_checker() -> None:
+    assert not Batch.__optional_keys__, "pyright refuses batch['continuous'] of a key that may be missing"
+
+
 def test_a_batch_that_lacks_what_the_module_needs_is_one_sentence(quick_trainer: MakeTrainer) -> None:
     data = tabular_data("binary", make_frame(60))
     batch: dict[str, Tensor] = dict(next(iter(data.loader("val"))))  # type: ignore[arg-type]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import final
+from typing import cast, final
 
 import numpy as np
 import torch
@@ -102,11 +102,12 @@ class NegativeLoader(BatchLoader):
             pairs, epoch = batch["categorical"], self._epoch()
             items = self.negatives.of(pairs[:, 0].numpy(), batch["index"].numpy(), times=self.times, epoch=epoch)
             negatives = torch.stack([pairs[:, 0].repeat_interleave(self.times), torch.from_numpy(items).flatten()], 1)
-            yield {
+            found = {
                 "categorical": torch.cat([pairs, negatives]),
                 "target": torch.arange(len(pairs) + len(negatives)).lt(len(pairs)).long(),
                 "index": torch.cat([batch["index"], batch["index"].repeat_interleave(self.times)]),
             }
+            yield cast("Batch", found)
 
     def _epoch(self) -> int:
         """Return the epoch that determines the draws, together with seed and row."""
