@@ -25,6 +25,7 @@ from tabvision.data import (
     TimeSplit,
 )
 from tabvision.data.prepared import scan
+from tabvision.data.prepared.table import default_folder
 from tabvision.data.tables import blocks
 from tabvision.errors import BadTypeError, BadValueError, UnwritableFileError
 from tabvision.modules import TabularModule
@@ -248,6 +249,17 @@ def test_a_file_that_changes_while_it_is_prepared_is_noticed(tmp_path: Path, mon
     with pytest.raises(BadValueError, match=r"'table.parquet' changed while it was prepared"):
         quiet(source, prepared=tmp_path / "prepared")
     assert not (tmp_path / "prepared").exists()
+
+
+def test_the_cache_needs_a_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = written(pd.DataFrame({"x": [1]}), tmp_path, "parquet")
+    monkeypatch.setenv("XDG_CACHE_HOME", "")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert default_folder(source).parent == tmp_path / ".cache" / "tabvision"
+
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)  # as where HOME is unset and the user is unknown
+    with pytest.raises(BadValueError, match=r"there is no home folder .*--prepared"):
+        default_folder(source)
 
 
 def test_a_file_that_is_cut_while_it_is_read_is_a_sentence(tmp_path: Path) -> None:
