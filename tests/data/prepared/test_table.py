@@ -258,7 +258,7 @@ def test_groups_and_times_are_the_same_in_files_of_other_types(tmp_path: Path) -
     frame = pd.DataFrame({"group": rows % 40 - 20, "when": pd.date_range("2024", periods=600, freq="h"), "x": rows / 7})
     frame = frame.assign(day=frame["when"].dt.normalize(), paid=rows % 2)
     other = {"group": "float64", "when": "datetime64[ms]", "day": "datetime64[ns]"}
-    for number, types in enumerate([{"group": "int32"}, other, {"group": "Int64"}]):
+    for number, types in enumerate([{"group": "int32"}, {"group": "Int64"}, other]):
         part = frame.iloc[number * 200 : number * 200 + 200].astype(types)
         pa.parquet.write_table(pa.Table.from_pandas(part), tmp_path / f"{number}.parquet", coerce_timestamps=None)
     source = str(tmp_path / "*.parquet")
