@@ -16,11 +16,16 @@ from contextlib import suppress
 from pathlib import Path
 
 from tabvision.cli.parser import LIGHTNING_COMMANDS, USAGE_ERROR, build_parser
-from tabvision.errors import MissingFileError, TabvisionError, UnwritableFileError, too_long
+from tabvision.errors import BadValueError, MissingFileError, TabvisionError, UnwritableFileError, too_long
 
 __all__ = ["build_parser", "main"]
 
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+_NOT_OPENED = {
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.ELOOP), "Check who may read it, or name another one"),
+    **dict.fromkeys((errno.EIO, errno.ESTALE, errno.ETIMEDOUT), "Check the disk or the network that it is on"),
+    **dict.fromkeys((errno.EMFILE, errno.ENFILE), "Allow more open files: ulimit -n 4096"),
+}
 _BROKEN_PIPE = 141  # the shell's status for a program whose output nobody reads on
 
 
@@ -108,7 +113,7 @@ def _run_recipe(words: list[str], *, safe: bool) -> None:
 
 
 def _file_error(error: OSError) -> TabvisionError:
-    """Return the sentence for a name that is too long, or for a disk that is full or read-only.
+    """Return the sentence for a file that cannot be opened, a name that is too long, or a disk that is full or read-only.
 
     It is about the first file of several, as closing the others fails as well, or about the wrong input before it.
 
@@ -120,7 +125,10 @@ def _file_error(error: OSError) -> TabvisionError:
         chain.append(before)
     if error.errno == errno.ENAMETOOLONG:
         return too_long(error, "")
-    if error.errno not in _DISK_ERRORS or not isinstance(chain[-1], OSError | TabvisionError):
+    if error.errno not in (*_DISK_ERRORS, *_NOT_OPENED) or not isinstance(chain[-1], OSError | TabvisionError):
         raise error
+    if error.errno in _NOT_OPENED:
+        name = "a file" if error.filename is None else repr(str(error.filename))
+        return BadValueError(f"{name} cannot be opened ({os.strerror(error.errno)})", _NOT_OPENED[error.errno])
     told = [each for each in chain if isinstance(each, TabvisionError)]
     return told[-1] if told else UnwritableFileError(getattr(chain[-1], "filename", None), chain[-1])

@@ -109,6 +109,24 @@ def test_a_disk_that_names_no_file_is_told() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("number", "remedy"),
+    [(errno.EACCES, "Check who may read it"), (errno.EMFILE, "Allow more open files"), (errno.EIO, "Check the disk")],
+)
+def test_a_file_that_cannot_be_opened_is_a_sentence(
+    number: int, remedy: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(number, "as the system says", "best.ckpt")
+
+    Path("best.ckpt").touch()
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+
+    assert main(["export", "best.ckpt", "--out", "new.onnx"]) == 2
+
+    assert f"tabvision: 'best.ckpt' cannot be opened ({os.strerror(number)}). {remedy}" in capsys.readouterr().err
+
+
 def test_the_first_file_that_could_not_be_written_is_named() -> None:
     closing = OSError(errno.ENOSPC, "full")
     closing.__context__ = UnwritableFileError("best.ckpt", OSError(errno.ENOSPC, "full"))

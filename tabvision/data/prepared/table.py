@@ -121,9 +121,17 @@ def does_not_fit(source: Any) -> bool:  # noqa: ANN401 - any source
 
 
 def default_folder(source: Any) -> Path:  # noqa: ANN401 - paths
-    """Return the folder in the user's cache for the files of a source."""
+    """Return the folder in the user's cache for the files of a source.
+
+    Raises:
+        BadValueError: The user has no home folder.
+    """
     names = "\n".join(str(file.absolute()) for file in files_of(source))
-    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+    try:
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+    except RuntimeError as error:
+        problem = "there is no home folder to keep the prepared table in"
+        raise BadValueError(problem, "Name a folder (prepared=, --prepared)") from error
     return cache / "tabvision" / f"prepared-{hashlib.sha256(names.encode()).hexdigest()[:16]}"
 
 

@@ -157,17 +157,20 @@ def times_as_numbers(values: pd.Series, *, day_first: bool = False) -> NDArray[A
         >>> times_as_numbers(pd.Series(["9", "10"])).argsort().tolist()
         [0, 1]
     """
-    if not pd.api.types.is_numeric_dtype(values):
+    if not pd.api.types.is_numeric_dtype(values) and values.dtype.kind != "m":
         # the first value settles most columns of dates without a look at the rest
         is_numbers = all(isinstance(value, str) and parse_number(value) is not None for value in values.head(1))
         numbers = pd.to_numeric(values, errors="coerce") if is_numbers else None
         values = _as_dates(values, day_first=day_first) if numbers is None or numbers.isna().any() else numbers
     found = values.to_numpy()
-    return found.astype(np.int64) if found.dtype.kind == "M" else np.asarray(found)
+    kind = {"m": "timedelta64[us]", "M": "datetime64[us]"}.get(
+        found.dtype.kind
+    )  # files of one table may differ in unit
+    return np.asarray(found) if kind is None else found.astype(kind).astype(np.int64)
 
 
 def _orders(values: pd.Series, *, day_first: bool) -> tuple[DateFormat, ...]:
-    """Return the orders in which text is dates other than ISO dates; of several the month first, with a note."""
+    """Return the orders in which text is dates; of several the month first, with a note."""
     orders = dates_in(Text(pa.array(values, pa.large_string())))
     if len(orders) > 1 and day_first:
         orders = day_before_month(orders)
@@ -177,7 +180,7 @@ def _orders(values: pd.Series, *, day_first: bool) -> tuple[DateFormat, ...]:
             f"Dates of {values.name!r} such as {values.iloc[0]!r} are read in the order {orders[0]}. If the day is first, "
             f"say so: day_first=True (--day-first)."
         )
-    return () if orders == ("iso",) else orders
+    return orders
 
 
 def _as_dates(values: pd.Series, *, day_first: bool) -> pd.Series:

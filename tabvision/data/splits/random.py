@@ -29,6 +29,7 @@ from tabvision.data.splits.base import (
     split_column,
 )
 from tabvision.errors import BadTypeError, BadValueError, count, speaking
+from tabvision.plain import LARGEST_EXACT
 
 ShortSplit: TypeAlias = float | Split | tuple[float | None, float] | None
 
@@ -158,7 +159,8 @@ class GroupSplit(FractionSplit):
     @override
     def by_block(self, blocks: Blocks, target: Sequence[str], *, seed: int) -> PartOf:
         def part_of(frame: pd.DataFrame, rows: Rows) -> NDArray[np.int8]:  # noqa: ARG001
-            group = pd.util.hash_pandas_object(split_column(frame, self.column), index=False).to_numpy(np.uint64)
+            values = _of_one_type(split_column(frame, self.column))
+            group = pd.util.hash_pandas_object(values, index=False).to_numpy(np.uint64)
             draws = uniforms(seed, 0, group.view(np.int64), 1)[:, 0]
             return drawn_parts(draws, self.share, self.test_share)
 
@@ -270,6 +272,25 @@ def _apportion(
     can_give = by_remainder[(taken < limits)[by_remainder] & (quota > taken)[by_remainder]]
     taken[can_give[: max(0, wanted)]] += 1
     return np.asarray(np.minimum(taken, np.maximum(limits, 0)))
+
+
+def _of_one_type(values: pd.Series) -> pd.Series:
+    """Return values whose hashes are equal where they are, since the files of one table may differ in their types.
+
+    Example:
+        >>> _of_one_type(pd.Series([2.0, 0.5])).iloc[0] == _of_one_type(pd.Series([2], dtype="int8")).iloc[0]
+        True
+    """
+    if values.dtype.kind in "mM":
+        return values.dt.as_unit("us")
+    if not pd.api.types.is_numeric_dtype(values):
+        return values
+    numbers = values.to_numpy()
+    if numbers.dtype.kind != "f":
+        return pd.Series(numbers.astype(np.int64, copy=False))
+    floats = numbers.astype(np.float64, copy=False)
+    is_whole = (floats % 1 == 0) & (np.abs(floats) < LARGEST_EXACT)
+    return pd.Series(np.where(is_whole, np.where(is_whole, floats, 0).astype(np.int64), floats.view(np.int64)))
 
 
 def _draw(candidates: NDArray[Any], sizes: NDArray[Any], wanted: float) -> list[int]:

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet
 import pytest
 import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
@@ -25,6 +27,7 @@ from tabvision.data import (
     TimeSplit,
 )
 from tabvision.data.prepared import scan
+from tabvision.data.prepared.table import default_folder
 from tabvision.data.tables import blocks
 from tabvision.errors import BadTypeError, BadValueError, UnwritableFileError
 from tabvision.modules import TabularModule
@@ -257,6 +260,36 @@ def test_a_file_that_changes_while_it_is_prepared_is_noticed(tmp_path: Path, mon
     with pytest.raises(BadValueError, match=r"'table.parquet' changed while it was prepared"):
         quiet(source, prepared=tmp_path / "prepared")
     assert not (tmp_path / "prepared").exists()
+
+
+def test_groups_and_times_are_the_same_in_files_of_other_types(tmp_path: Path) -> None:
+    rows = np.arange(600)
+    frame = pd.DataFrame({"group": rows % 40 - 20, "when": pd.date_range("2024", periods=600, freq="h"), "x": rows / 7})
+    frame = frame.assign(day=frame["when"].dt.normalize(), paid=rows % 2)
+    other = {"group": "float64", "when": "datetime64[ms]", "day": "datetime64[ns]"}
+    for number, types in enumerate([{"group": "int32"}, {"group": "Int64"}, other]):
+        part = frame.iloc[number * 200 : number * 200 + 200].astype(types)
+        pa.parquet.write_table(pa.Table.from_pandas(part), tmp_path / f"{number}.parquet", coerce_timestamps=None)
+    source = str(tmp_path / "*.parquet")
+
+    later = quiet(source, prepared=tmp_path / "t", split=TimeSplit("when", 0.25))
+    assert later.parts["val"].rows.tolist() == [*range(450, 600)]
+    for column in ("group", "day"):
+        data = quiet(source, prepared=tmp_path / column, split=GroupSplit(column, 0.3))
+        groups = [set(frame[column].iloc[data.parts[part].rows.numpy()]) for part in ("train", "val")]
+        assert all(groups)
+        assert not groups[0] & groups[1]
+
+
+def test_the_cache_needs_a_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = written(pd.DataFrame({"x": [1]}), tmp_path, "parquet")
+    monkeypatch.setenv("XDG_CACHE_HOME", "")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert default_folder(source).parent == tmp_path / ".cache" / "tabvision"
+
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)  # as where HOME is unset and the user is unknown
+    with pytest.raises(BadValueError, match=r"there is no home folder .*--prepared"):
+        default_folder(source)
 
 
 def test_a_file_that_is_cut_while_it_is_read_is_a_sentence(tmp_path: Path) -> None:
