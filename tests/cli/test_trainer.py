@@ -27,17 +27,26 @@ RECIPE: dict[str, Any] = {
 }
 
 
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """What a fit saves."""
+    folder = tmp_path_factory.mktemp("fit")
+    people().to_csv(folder / "people.csv", index=False)
+    data = quiet(folder / "people.csv")
+    trainer = quiet_trainer(max_epochs=1, enable_checkpointing=True, default_root_dir=folder)
+    trainer.fit(small(data), data)
+    trainer.save_checkpoint(folder / "good.ckpt")
+    return (folder / "good.ckpt").read_bytes()
+
+
 @pytest.fixture(autouse=True)
-def saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+def saved(checkpoint: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """A fit's checkpoint `good.ckpt` beside its recipe, in a working directory of its own."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     people().to_csv("people.csv", index=False)
     write_recipe()
-    data = quiet("people.csv")
-    trainer = quiet_trainer(max_epochs=1, enable_checkpointing=True, default_root_dir=tmp_path)
-    trainer.fit(small(data), data)
-    trainer.save_checkpoint("good.ckpt")
+    Path("good.ckpt").write_bytes(checkpoint)
     found: dict[str, Any] = torch.load("good.ckpt", weights_only=True)
     return found
 

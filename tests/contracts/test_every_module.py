@@ -28,6 +28,7 @@ from tabvision.modules import SupervisedModule
 from tests.made.pairs import (
     DATA,
     MODULES,
+    TABLES,
     Pair,
     every_module,
     every_module_and_target,
@@ -179,7 +180,8 @@ def test_training_moves_every_parameter_and_a_checkpoint_alone_answers_as_the_tr
     loaded = pair.kind.load_from_checkpoint(path, weights_only=True)
     predictor = Predictor(path, device="cpu")
     answers = predictor.predict(data.frame)
-    assert_frame_equal(predictor.predict(data.frame[data.frame.columns[::-1]]), answers)
+    if pair.kind in TABLES:
+        assert_frame_equal(predictor.predict(data.frame[data.frame.columns[::-1]]), answers)
     assert_plain(checkpoint)
     assert loaded.schema == module.schema
     for name, tensor in module.state_dict().items():

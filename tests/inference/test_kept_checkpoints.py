@@ -98,7 +98,10 @@ CLOSED = {
 
 EXPORTED = [OWN_BODY, "tabular-calibrated"]  # an export takes up to ten seconds
 QUICK = [  # the other doors lead to the predictor, or to what it opens
-    (name, door) for name in KINDS for door in DOORS if name in EXPORTED or door in ("predictor", "module")
+    (name, door)
+    for name, kind in KINDS.items()
+    for door in DOORS
+    if name in EXPORTED or door == "predictor" or (door == "module" and not kind.is_photos)
 ]
 OPEN = [
     (name, door)

@@ -384,32 +384,25 @@ def test_many_small_steps_lose_no_digits() -> None:
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:torch", "ignore::FutureWarning:torch")
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")  # torch's own reading of it
-def test_a_compiled_module_is_compiled_no_more_often_in_more_steps(quick_trainer: MakeTrainer) -> None:
-    data = tabular_data("binary", make_frame(120))
-    num_compiled = []
+def test_a_compiled_module_logs_the_metrics_of_a_plain_one_and_is_compiled_no_more_often_in_more_steps(
+    quick_trainer: MakeTrainer,
+) -> None:
     torch.compiler.reset()
     counters.clear()
-    compiled: Any = torch.compile(small(data), backend="aot_eager")
-    count = LambdaCallback(on_train_batch_end=lambda *_: num_compiled.append(counters["stats"]["unique_graphs"]))
-    quick_trainer(max_steps=6, max_epochs=-1, limit_val_batches=0, callbacks=[count]).fit(compiled, data)
-
-    assert num_compiled[2] == num_compiled[5] > 0
-
-
-@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch", "ignore::FutureWarning:torch")
-@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")  # torch's own reading of it
-def test_a_compiled_module_logs_the_metrics_of_a_plain_one(quick_trainer: MakeTrainer) -> None:
-    torch.compiler.reset()
     data, logged = tabular_data("binary", make_frame(60)), []
-    plain = small(data)
-    compiled: Any = torch.compile(copy.deepcopy(plain), backend="eager")
+    plain, graphs = small(data), []
+    compiled: Any = torch.compile(copy.deepcopy(plain), backend="aot_eager")
+    count = LambdaCallback(on_train_batch_end=lambda *_: graphs.append(counters["stats"]["unique_graphs"]))
     for module in (plain, compiled):
-        trainer = quick_trainer()
+        trainer = quick_trainer(max_epochs=2, callbacks=[count] if module is compiled else [])
         trainer.fit(module, data)
         logged.append({name: pytest.approx(float(value)) for name, value in trainer.callback_metrics.items()})
 
     assert logged[0] == {name: float(value) for name, value in trainer.callback_metrics.items()}
     assert {"val/accuracy", "val/f1"} <= {*logged[0]}
+    assert len(graphs) == 6
+    assert 0 < graphs[1] == graphs[2]  # after the second step
+    assert graphs[3] == graphs[5]  # after the validation between the epochs
 
 
 class Narrow(Linear):
