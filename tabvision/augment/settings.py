@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, final
 
 from tabvision.checks import DEFAULT, check_choice, is_number
-from tabvision.errors import BadTypeError, BadValueError, UnknownNameError, speaking
+from tabvision.errors import BadTypeError, BadValueError, speaking
 
 NUM_OWN_DRAWS = 16  # random numbers per row for the user's own function
 _PROBABILITIES = ("flip", "flip_vertical", "transpose", "affine_share", "lighting_share", "erase")
@@ -123,8 +123,7 @@ class Augmentation:
         preset = augmentation_named(data.get("preset", "default"))
         changes = {name: value for name, value in data.items() if name != "preset"}
         for name in changes:
-            if name not in preset.to_dict():
-                raise UnknownNameError("setting", name, [*preset.to_dict(), "preset"])
+            check_choice("setting", name, [*preset.to_dict(), "preset"])
         return dataclasses.replace(preset, **changes)
 
 

@@ -226,9 +226,8 @@ def fused_job(arguments: argparse.Namespace) -> Job:
 def _table_fit(folder: str | None) -> list[Component]:
     """Return the callbacks that fit a table's part of the network, on features computed once; the rest stays frozen."""
     kept = {} if folder is None else {"folder": folder}
-    settings: dict[str, dict[str, Any]] = {
-        "Unfreeze": {"stages": {0: _OF_TABLE}},
-        "FrozenFeatures": kept,
-        "FitTable": {},
-    }
-    return [Component(f"tabvision.callbacks.{name}", each) for name, each in settings.items()]
+    return [
+        Component("tabvision.callbacks.Unfreeze", {"stages": {0: _OF_TABLE}}),
+        Component("tabvision.callbacks.FrozenFeatures", kept),
+        Component("tabvision.callbacks.FitTable"),
+    ]

@@ -8,9 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, final
 
+from tabvision.checks import check_choice
 from tabvision.cli.options import settings_of
 from tabvision.data.tables.files import name_of
-from tabvision.errors import BadValueError, UnknownNameError, speaking
+from tabvision.errors import BadValueError, speaking
 from tabvision.lightning import tree
 
 if TYPE_CHECKING:
@@ -186,8 +187,8 @@ def shared_settings(arguments: argparse.Namespace) -> dict[str, Any]:
 
         kinds: Any = fields(task_named(task))  # type: ignore[arg-type]  # all are dataclasses
         known = [each.name for each in kinds if each.name not in _OF_DATA]
-        if unknown := [name for name in of_task if name not in known]:
-            raise UnknownNameError(f"setting of --task {task}", unknown[0], known)
+        for name in of_task:
+            check_choice(f"setting of --task {task}", name, known)
     return settings
 
 

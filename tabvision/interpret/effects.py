@@ -13,7 +13,7 @@ from pandas.api.types import is_datetime64_any_dtype, is_numeric_dtype
 
 from tabvision.checks import check_choice, check_whole
 from tabvision.data.targets import missing_cells
-from tabvision.errors import BadTypeError, BadValueError, UnknownNameError, speaking
+from tabvision.errors import BadTypeError, BadValueError, speaking
 from tabvision.inference.batches import Inputs
 from tabvision.inference.inputs import Source as Rows
 from tabvision.inference.predictor import Predictor
@@ -74,8 +74,8 @@ def effects(
         raise BadValueError(f"column must be one column or two, got {column!r}", 'Pass such as "age" or ["age", "job"]')
     predictor = predictor_of(model)
     known = {source.name: source for source in sources_of(predictor.schema)}
-    if unknown := [name for name in names if name not in known]:
-        raise UnknownNameError("column", unknown[0], known)
+    for name in names:
+        check_choice("column", name, known)
     columns = [known[name] for name in names]
     inputs = read_rows(predictor, source, max_rows, np.random.default_rng(seed))
     assert inputs.frame is not None, "read_rows reads tables"
