@@ -279,14 +279,16 @@ def tabvision_default(parts: Parts, seed: int, *words: str) -> NDArray[Any]:
         folder = Path(name)
         pd.concat([parts.train, parts.stop]).to_csv(folder / "train.csv", index=False)
         parts.test.drop(columns=parts.target).to_csv(folder / "test.csv", index=False)
-        _train([f"{folder}/train.csv", "--target", parts.target, "--out", f"{folder}/run", "--seed", f"{seed}", *words])
+        run_train(
+            [f"{folder}/train.csv", "--target", parts.target, "--out", f"{folder}/run", "--seed", f"{seed}", *words]
+        )
         answers = Predictor(folder / "run" / "best.ckpt").predict(folder / "test.csv")
     if parts.classes:
         return np.asarray(answers[[f"probability_{name}" for name in parts.classes]], dtype=np.float64)
     return np.asarray(answers["prediction"], dtype=np.float64)
 
 
-def _train(words: Sequence[str]) -> str:
+def run_train(words: Sequence[str]) -> str:
     """What the command prints."""
     from tabvision.cli import main
 

@@ -12,7 +12,6 @@ from tabvision.tasks import Task
 _PENALTIES = (100.0, 30.0, 10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 0.001)
 _MOST_STEPS = 100
 _TOLERANCE = 1e-5  # of the gradient: held-out losses are the same to three digits
-_LEAST_STD = 0.25  # of the features' root mean square: what hardly varies in few rows may be far off in others
 
 
 class Rows(NamedTuple):
@@ -35,14 +34,16 @@ class Heads(NamedTuple):
 
 
 def mean_and_std(features: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the mean and the standard deviation of each feature, which is at least a quarter of that of all together.
+    """Return the mean of each feature, and its standard deviation, or that of an average feature if this is larger.
+
+    What hardly varies in a few rows may be far off in others, and by its own deviation would outweigh all else there.
 
     Example:
         >>> mean_and_std(torch.tensor([[0.0, 1.0], [4.0, 1.0]]))
-        (tensor([2., 1.]), tensor([2.0000, 0.3536]))
+        (tensor([2., 1.]), tensor([2., 1.]))
     """
     std, mean = torch.std_mean(features, dim=0, correction=0)
-    return mean, std.clamp(min=_LEAST_STD * float(std.square().mean().sqrt()) or 1.0)
+    return mean, std.clamp(min=float(std.mean()) or 1.0)
 
 
 def fitted_heads(rows: Rows, task: Task, fold: Tensor, num_folds: int) -> tuple[Heads, float]:

