@@ -14,10 +14,12 @@ import pyarrow as pa
 from tabvision.data.tables.cells import Known, checked_words, with_columns, without_words
 from tabvision.data.tables.text_file import TextFormat
 from tabvision.errors import BadValueError, count
+from tabvision.plain import LARGEST_EXACT
 
 logger = logging.getLogger("tabvision")
 
 _MOST_ROWS = 1_048_575  # below the header of a sheet
+_LARGEST = 10**15 - 1  # beyond 15 digits a spreadsheet changes the last ones
 
 
 def read_excel(path: Path, known: Known, **form: Unpack[TextFormat]) -> pd.DataFrame:
@@ -70,8 +72,11 @@ def _names(path: Path, frame: pd.DataFrame, names: Sequence[str] | None) -> list
 
 
 def _typed(values: pd.Series, *, is_text: bool) -> pd.Series:
-    """Return a column of cells with their type; text that writes numbers as those, unless some begins with a zero, as 007."""
-    values = values.infer_objects()
+    """Return a column of cells with their type; text that writes numbers as those, unless some begins with a zero, as 007.
+
+    Integers that no float holds are floats, as they were in the sheet: their last digits are lost.
+    """
+    values = values.map(_as_stored).infer_objects()
     if is_text or not isinstance(values.dtype, pd.StringDtype) or values.str.match(r"\s*[+-]?0\d").any():
         return values
     texts = pa.array(values.str.strip(), pa.large_string(), from_pandas=True)
@@ -80,6 +85,11 @@ def _typed(values: pd.Series, *, is_text: bool) -> pd.Series:
             numbers: pd.Series = texts.cast(kind).to_pandas(types_mapper={pa.int64(): pd.Int64Dtype()}.get)
             return numbers.set_axis(values.index)
     return values
+
+
+def _as_stored(cell: Any) -> Any:  # noqa: ANN401 - what a cell holds
+    """Return a cell, a large integer as the float that the sheet holds and openpyxl has made an integer of."""
+    return float(cell) if type(cell) is int and abs(cell) >= LARGEST_EXACT else cell
 
 
 def _as_text(values: pd.Series) -> pd.Series:
@@ -107,6 +117,8 @@ def write_excel(frame: pd.DataFrame, file: BinaryIO, treat: Callable[[pd.Series]
     def written(values: pd.Series) -> pd.Series:
         if isinstance(values.dtype, pd.DatetimeTZDtype):
             return values.astype("str")  # a sheet knows no time zones
+        if pd.api.types.is_integer_dtype(values) and values.abs().max() > _LARGEST:
+            return values.astype("str").where(values.notna())
         if pd.api.types.is_numeric_dtype(values) or pd.api.types.is_datetime64_dtype(values):
             return values
         return treat(values.astype("str").str.replace(ILLEGAL_CHARACTERS_RE, "", regex=True))

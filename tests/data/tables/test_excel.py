@@ -103,3 +103,17 @@ def test_cells_of_text_that_write_numbers_keep_their_zeros_and_digits(tmp_path: 
     assert found["zip"].tolist() == ["007", "12", "3"]
     assert found["id"].tolist() == [900719925474099301, pd.NA, 900719925474099303]
     assert found["size"].tolist()[:2] == [1.5, 2.0]
+
+
+def test_integers_beyond_fifteen_digits_are_written_as_text_and_as_numbers_have_lost_digits(tmp_path: Path) -> None:
+    ids = [900719925474099301, 900719925474099302]
+    frame = pd.DataFrame({"id": ids, "gaps": pd.array([ids[0], None], "Int64"), "few": [1, 2], "more": [2**80, 1]})
+    write_frame(frame, tmp_path / "a.xlsx")
+    frame.to_excel(tmp_path / "other.xlsx", index=False)
+
+    found, other = read_frame(tmp_path / "a.xlsx"), read_frame(tmp_path / "other.xlsx")
+
+    assert found["id"].tolist() == ids
+    assert found["gaps"].tolist() == [ids[0], pd.NA]
+    assert found["few"].tolist() == other["few"].tolist() == [1, 2]
+    assert other.dtypes[["id", "gaps", "more"]].tolist() == [np.float64] * 3  # as categories these are refused
