@@ -14,8 +14,8 @@ import torch
 from PIL import Image
 
 from benchmarks.quiet import quiet_trainer, unheard
-from tabvision.data import CollabDataModule, ImageDataModule, TabularDataModule
-from tabvision.modules import CollabModule, SupervisedModule, TabularModule, VisionModule
+from tabvision.data import CollabDataModule, FusedDataModule, ImageDataModule, TabularDataModule
+from tabvision.modules import CollabModule, FusedModule, SupervisedModule, TabularModule, VisionModule
 
 Facts = dict[str, Any]
 Cases = Mapping[str, Callable[[], Facts]]
@@ -30,7 +30,8 @@ TARGETS: dict[str, tuple[Any, dict[str, Any]]] = {  # columns, and how the datam
     "regression": ("pay", {}),
     "points": (["spot_x", "spot_y"], {"task": "points"}),
 }
-INPUTS = {"table": ["x", "z", "job", "size"], "images": ["file"], "ratings": ["user", "item"]}
+_COLUMNS = ["x", "z", "job", "size"]
+INPUTS = {"table": _COLUMNS, "images": ["file"], "both": [*_COLUMNS, "file"], "ratings": ["user", "item"]}
 
 
 class Size(NamedTuple):
@@ -63,6 +64,7 @@ NETS = {
     "packed": Net(TabularModule, {}, "table", _TABLE_TARGETS),
     "mlp": Net(TabularModule, {"net": "mlp", "lr": 0.01}, "table", _TABLE_TARGETS),
     "vision": Net(VisionModule, {"body": "test_resnet", **_SMALL_HEAD}, "images", tuple(TARGETS)),
+    "fused": Net(FusedModule, {"body": "test_resnet", "weights": None, "lr": 3e-3}, "both", _TABLE_TARGETS),
     "dot": Net(CollabModule, {"factors": 8, "lr": 0.05}, "ratings", ("binary", "regression")),
     "neural": Net(CollabModule, {"factors": 8, "kind": "neural", "lr": 0.01}, "ratings", ("binary", "regression")),
 }
@@ -98,7 +100,7 @@ class Site:
 
     def rows(self, inputs: str) -> pd.DataFrame:
         """The rows of one kind of input."""
-        return self.frame.iloc[: self.size.images] if inputs == "images" else self.frame.drop(columns="file")
+        return self.frame.iloc[: self.size.images] if "file" in INPUTS[inputs] else self.frame.drop(columns="file")
 
     def data(self, net: Net, target: str, rows: pd.DataFrame | None = None, **overrides: Any) -> Any:  # noqa: ANN401
         """A new datamodule of the net's rows, or of others, with that target."""
@@ -108,9 +110,13 @@ class Site:
         common: dict[str, Any] = {"batch_size": batch_size, "verbose": False, **settings, **overrides}
         if net.inputs == "ratings":
             return CollabDataModule(rows, user="user", item="item", rating=columns, duplicates="keep", **common)
+        if "file" in INPUTS[net.inputs]:
+            common = {"size": self.size.side, "augment": "light", **common}
         if net.inputs == "images":
-            return ImageDataModule(rows, columns, path="file", **{"size": self.size.side, "augment": "light", **common})
-        others = [name for name in rows.columns if name not in (*INPUTS["table"], columns)]
+            return ImageDataModule(rows, columns, path="file", **common)
+        others = [name for name in rows.columns if name not in (*INPUTS[net.inputs], columns)]
+        if net.inputs == "both":
+            return FusedDataModule(rows, columns, image="file", ignore=others, **common)
         return TabularDataModule(rows, columns, ignore=others, **common)
 
     def module(self, net: Net, data: Any, **overrides: Any) -> SupervisedModule:  # noqa: ANN401 - a datamodule

@@ -22,12 +22,18 @@ from tabvision.inference import OnnxPredictor, Predictor, export
 
 GRAY_LEVELS = 3.0  # mean difference of an image augmented by the device from the threads' one: it is interpolated twice
 KERNEL_GRAY_LEVELS = 0.5  # largest difference of a warp by the device from the same warp by the CPU
-ANSWERS = {"table": 1e-4, "ratings": 1e-4, "images": 1e-2}  # of probabilities; cuDNN convolves in TF32, with 10 bits
+ANSWERS = {
+    "table": 1e-4,
+    "ratings": 1e-4,
+    "images": 1e-2,
+    "both": 1e-2,
+}  # of probabilities; cuDNN convolves in TF32, with 10 bits
 COMPILED = 5e-3  # of logits, in units of their largest; TF32 as above
 PREDICTED = {
     "packed": "regression",
     "mlp": "multiclass",
     "vision": "multiclass",
+    "fused": "binary",
     "dot": "regression",
     "neural": "binary",
 }
@@ -131,7 +137,7 @@ def _fine_tuned(site: Site, precision: str, **settings: Any) -> Facts:  # noqa: 
 
 def resume(site: Site) -> Cases:
     """A fit resumed from mid-epoch ends with the bits of the uninterrupted one, if two uninterrupted ones agree."""
-    nets = {"packed": "binary", "dot": "regression", "vision": "multiclass"}
+    nets = {"packed": "binary", "dot": "regression", "vision": "multiclass", "fused": "regression"}
     return {
         f"{name}, {precision}": partial(_resumed, site, NETS[name], target, precision)
         for name, target in nets.items()

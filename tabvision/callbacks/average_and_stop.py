@@ -73,7 +73,8 @@ class AverageAndStop(Callback):
 
     The score is the loss on held-out rows. If the module is a packed network whose members have inputs of their own, each
     training row is held out from one member (a fold), and the score is that member's loss, logged as `oof/loss`: every row
-    teaches. Otherwise it is `val/loss`. Without either, the fit runs to its end, and the last average is kept.
+    teaches. Otherwise it is `val/loss`, of several loaders that of the first. Without either, the fit runs to its end, and
+    the last average is kept.
 
     Args:
         window: Larger averages over a shorter part of the fit.
@@ -295,9 +296,10 @@ class AverageAndStop(Callback):
     def _score(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> float | None:
         """Return the loss of the average on held-out rows, the same on all ranks; None if none was measured."""
         if not self.has_folds:
-            found = trainer.callback_metrics.get("val/loss") if self._validated else None
+            metrics, is_measured = trainer.callback_metrics, self._validated
             self._validated = False
-            return None if found is None else float(found)
+            found = [metrics[name] for name in ("val/loss", "val/loss/dataloader_idx_0") if name in metrics]
+            return float(found[0]) if found and is_measured else None
         self._swap()
         try:
             broadcast_buffers(pl_module)

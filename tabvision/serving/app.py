@@ -40,6 +40,9 @@ from tabvision.serving.requests import (
 )
 
 TIMED_OUT, FORBIDDEN, FAILED = 408, 403, 500
+_BLOCK_BYTES = (
+    1 << 26
+)  # of what PIL reserves: only blocks above 32 MB are surely the system's again once they are freed
 _LOG = logging.getLogger("tabvision.serving")
 
 
@@ -75,6 +78,10 @@ def create_app(
         uncertainty: Whether answers hold an uncertainty, as of `Predictor.predict`.
     """
     service = _Service(model, limits or Limits(), {"uncertainty": True} if uncertainty else {})
+    if model.schema.image is not None:
+        from PIL import Image
+
+        Image.core.set_block_size(_BLOCK_BYTES)  # type: ignore[attr-defined]  # of the guide, but not in `__all__`
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:

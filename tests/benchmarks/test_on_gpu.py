@@ -11,8 +11,10 @@ import pytest
 
 from benchmarks import gpu_checks, on_gpu
 from benchmarks.common import ROOT
+from benchmarks.gpu_cases import NETS
 from benchmarks.on_gpu import PACKAGES, SECONDS, failures, missing, run_case, to_markdown
 from benchmarks.report import render
+from tabvision import modules
 
 FACTS: dict[str, Any] = {
     "machine": {"cpu": "Abacus", "cores": 1, "threads": 1, "system": "Linux"},
@@ -34,9 +36,9 @@ def test_named_checks_pass_on_a_cpu(tmp_path: Path) -> None:
 
     result = json.loads(out.read_text(encoding="utf-8"))
     assert failures(result) == []
-    assert {name: len(cases) for name, cases in result["checks"].items()} == {"augmentation": 7, "predictor": 5}
+    assert {name: len(cases) for name, cases in result["checks"].items()} == {"augmentation": 7, "predictor": 6}
     assert all(facts["seconds"] > 0 and facts["peak_mib"] > 0 for facts in result["checks"]["predictor"].values())
-    assert "| predictor | 5 of 5 |" in render({"on_gpu": result})
+    assert "| predictor | 6 of 6 |" in render({"on_gpu": result})
 
 
 def test_a_check_that_fails_is_recorded_and_ends_in_one(
@@ -51,6 +53,10 @@ def test_a_check_that_fails_is_recorded_and_ends_in_one(
     (sentence,) = failures(json.loads((tmp_path / "out.json").read_text(encoding="utf-8")))
     assert sentence.startswith("augmentation: warp: FailedCheckError: the largest difference is 0.00 gray levels")
     assert f"- {sentence}" in capsys.readouterr().out
+
+
+def test_every_module_is_among_the_nets() -> None:
+    assert {net.kind.__name__ for net in NETS.values()} == {*modules.__all__} - {"SupervisedModule"}
 
 
 def test_every_check_has_its_seconds_and_all_end_within_eight_minutes() -> None:

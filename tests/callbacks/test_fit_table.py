@@ -381,6 +381,21 @@ def test_a_fit_without_held_out_rows_says_that_it_ran_to_its_end(caplog: pytest.
     assert "FitTable: no rows were held out, so the fit ran to its end. Pass validation rows." in caplog.messages
 
 
+def test_of_several_validation_loaders_the_first_is_the_score() -> None:
+    data = made_data(split=0.2)
+    data.setup("fit")
+    fits = [FitTable(folds=False), FitTable(folds=False)]
+
+    for fit, loaders in zip(fits, [1, 2], strict=True):
+        torch.manual_seed(0)
+        module = TabularModule(data.schema, net="mlp")
+        quiet_trainer(callbacks=[fit], max_epochs=2).fit(
+            module, data.train_dataloader(), [data.val_dataloader(), data.train_dataloader()][:loaders]
+        )
+
+    assert fits[0].scores == fits[1].scores != []
+
+
 def test_a_score_that_leaps_is_a_warning(caplog: pytest.LogCaptureFixture) -> None:
     fit, module = FitTable(), TabularModule(made_data().schema)
     trainer = quiet_trainer(max_epochs=3, callbacks=[fit])

@@ -4,8 +4,12 @@ import contextlib
 import io
 import json
 import logging
+import resource
 import socket
+import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -15,7 +19,9 @@ import pytest
 from PIL import Image as PilImage
 
 from tabvision.schema import Image, Schema
+from tabvision.serving.app import create_app
 from tabvision.serving.requests import _MAX_SCANS, _MAX_SEGMENTS, Limits, RequestError, check_images, rows_of_json
+from tests.made.commands import Forked
 from tests.made.images import tiff
 from tests.made.servers import Means, model, running
 from tests.serving.test_app import photo, plain_rows, upload
@@ -216,6 +222,27 @@ def test_many_images_may_not_hold_more_pixels_than_a_request(images: httpx.Clien
 
     assert response.status_code == 413
     assert "With image 2 of 90 x 100 pixels there are more than 15,000 pixels in all" in response.json()["error"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_the_memory_of_large_images_is_given_back() -> None:
+    def read(data: bytes) -> None:
+        PilImage.open(io.BytesIO(data)).convert("RGB")
+
+    def held() -> int:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+    def answers() -> None:
+        create_app(Means())
+        data = saved("PNG", (3_000, 3_000))
+        read(saved("PNG", (3, 3)))
+        before = held()
+        with ThreadPoolExecutor(3) as pool:
+            for _ in range(2):
+                list(pool.map(read, [data] * 3))
+            assert held() - before < 40e6  # of 36 MB an image; 130 MB stayed
+
+    assert Forked(answers).ended()[0] == 0
 
 
 @pytest.mark.parametrize(

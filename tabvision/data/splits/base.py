@@ -18,6 +18,7 @@ from tabvision.checks import check_present
 from tabvision.data.tables.cells import Known
 from tabvision.data.tables.text_file import TextFormat
 from tabvision.errors import BadTypeError, BadValueError, count, listed, speaking
+from tabvision.plain import check_digits
 
 Rows = NDArray[np.int64]
 PartName = Literal["train", "val", "test", "calibration", "predict"]
@@ -204,9 +205,17 @@ def split_column(frame: pd.DataFrame, column: str) -> pd.Series:
     return values
 
 
+def group_column(frame: pd.DataFrame, column: str) -> pd.Series:
+    """Return the column whose values name groups of rows; raise as `split_column`, or if they are floats that lost digits."""
+    values = split_column(frame, column)
+    if pd.api.types.is_float_dtype(values):
+        check_digits(values.to_numpy(), column)
+    return values
+
+
 def factorized(frame: pd.DataFrame, column: str) -> tuple[NDArray[np.intp], list[Any]]:
     """Return for each row the index of its value among the distinct values of a split's column, and these values."""
-    values = split_column(frame, column)
+    values = group_column(frame, column)
     try:
         codes, distinct = pd.factorize(values)
     except (TypeError, NotImplementedError) as error:  # of pyarrow's lists

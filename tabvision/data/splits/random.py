@@ -25,8 +25,8 @@ from tabvision.data.splits.base import (
     drawn_parts,
     factorized,
     first_of_each,
+    group_column,
     parts_from,
-    split_column,
 )
 from tabvision.errors import BadTypeError, BadValueError, count, speaking
 from tabvision.plain import LARGEST_EXACT
@@ -159,7 +159,7 @@ class GroupSplit(FractionSplit):
     @override
     def by_block(self, blocks: Blocks, target: Sequence[str], *, seed: int) -> PartOf:
         def part_of(frame: pd.DataFrame, rows: Rows) -> NDArray[np.int8]:  # noqa: ARG001
-            values = _of_one_type(split_column(frame, self.column))
+            values = _of_one_type(group_column(frame, self.column))
             group = pd.util.hash_pandas_object(values, index=False).to_numpy(np.uint64)
             draws = uniforms(seed, 0, group.view(np.int64), 1)[:, 0]
             return drawn_parts(draws, self.share, self.test_share)

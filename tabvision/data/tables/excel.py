@@ -19,6 +19,7 @@ from tabvision.plain import LARGEST_EXACT
 logger = logging.getLogger("tabvision")
 
 _MOST_ROWS = 1_048_575  # below the header of a sheet
+_LARGEST_SHOWN = 10**15 - 1  # Excel shows and keeps 15 digits
 
 
 def read_excel(path: Path, known: Known, **form: Unpack[TextFormat]) -> pd.DataFrame:
@@ -90,10 +91,6 @@ def _lacks_digits(value: object) -> bool:
     return type(value) is int and abs(value) >= LARGEST_EXACT
 
 
-def _lack_digits(values: pd.Series) -> bool:
-    return pd.api.types.is_integer_dtype(values) and bool((values.abs() >= LARGEST_EXACT).any())
-
-
 def _as_text(values: pd.Series) -> pd.Series:
     """Return a column that holds something else than numbers, or mixes them with text, as text; others as they are."""
     is_plain = all(isinstance(value, int | float) for value in values.dropna())
@@ -117,8 +114,9 @@ def write_excel(frame: pd.DataFrame, file: BinaryIO, treat: Callable[[pd.Series]
         raise BadValueError(f"a sheet holds {_MOST_ROWS:,} rows, got {len(frame):,}", "Write .csv or .parquet")
 
     def written(values: pd.Series) -> pd.Series:
-        if isinstance(values.dtype, pd.DatetimeTZDtype) or _lack_digits(values):
-            return values.astype("str")  # a sheet knows no time zones, and numbers as floats
+        is_long = pd.api.types.is_integer_dtype(values) and bool((values.abs() > _LARGEST_SHOWN).any())
+        if is_long or isinstance(values.dtype, pd.DatetimeTZDtype):  # a sheet knows no time zones
+            return values.astype("str")
         if pd.api.types.is_numeric_dtype(values) or pd.api.types.is_datetime64_dtype(values):
             return values
         return treat(values.astype("str").str.replace(ILLEGAL_CHARACTERS_RE, "", regex=True))

@@ -10,6 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tabvision.data.splits.base import Split
+from tabvision.data.splits.ordered import LeaveLastOut
 from tabvision.data.splits.random import GroupSplit, assign_folds
 from tabvision.errors import BadTypeError, BadValueError
 
@@ -49,6 +51,14 @@ def test_too_few_groups_are_refused() -> None:
 def test_groups_that_cannot_be_compared_are_refused() -> None:
     with pytest.raises(BadTypeError, match="column 'g' holds values that cannot be compared"):
         GroupSplit("g")(pd.DataFrame({"g": [[1], [2]]}), None, seed=0)
+
+
+@pytest.mark.parametrize("split", [GroupSplit("who"), LeaveLastOut("who")])
+def test_groups_whose_numbers_became_floats_are_refused_since_several_would_be_one(split: Split) -> None:
+    frame = pd.DataFrame({"who": np.arange(9) + 2.0**60})
+
+    with pytest.raises(BadTypeError, match="column 'who' holds whole numbers that became floats and lost their last"):
+        split(frame, None, seed=0)
 
 
 @settings(max_examples=60, deadline=None)
