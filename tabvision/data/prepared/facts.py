@@ -55,17 +55,17 @@ class TableSettings:
 
 
 def joined(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """Return the rows of several frames; categories of different levels stay categories.
+    """Return the rows of several frames; categories stay categories, also beside other levels or text.
 
     Example:
         >>> frames = [pd.DataFrame({"a": pd.Categorical([each])}) for each in "xy"]
-        >>> joined(frames)["a"].cat.categories.tolist()
-        ['x', 'y']
+        >>> joined([*frames, pd.DataFrame({"a": ["z"]})])["a"].cat.categories.tolist()
+        ['x', 'y', 'z']
     """
     found = pd.concat(frames) if len(frames) > 1 else frames[0]
     for name in found:
         if isinstance(frames[0][name].dtype, pd.CategoricalDtype) and found[name].dtype != frames[0][name].dtype:
-            each = [frame[name] for frame in frames if len(frame)]
+            each = [frame[name].astype("category") for frame in frames if len(frame)]  # in other files it may be text
             found[name] = pd.api.types.union_categoricals(each, ignore_order=True)
     return found
 
