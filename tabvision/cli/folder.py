@@ -16,8 +16,7 @@ from tabvision.errors import BadValueError, speaking
 _WHO = "tabvision train"
 _FILES = (
     *("report.html", "best.ckpt", "last.ckpt", "probe.ckpt", "metrics.csv", "metrics.json", "predictions.csv"),
-    "recipe.yaml",
-    "hparams.yaml",
+    *("recipe.yaml", "resume.yaml", "hparams.yaml"),
     "bad_files.csv",
     "chain.jsonl",
 )
@@ -54,6 +53,11 @@ def free_folder(out: str | None, data: Source, *, overwrite: bool, reads: Sequen
             )
         raise BadValueError(problem, remedy)
     return folder
+
+
+def recipe_file(folder: Path, *, begins_anew: bool) -> Path:
+    """Return the file that says how a run goes on; a run that began with a trained network has no recipe to repeat it."""
+    return folder / ("recipe.yaml" if begins_anew else "resume.yaml")
 
 
 def is_finished(folder: Path) -> bool:
