@@ -17,8 +17,7 @@ _WHO = "tabvision train"
 PROBE, REFIT = "probe.ckpt", "refit.ckpt"  # linear heads on a frozen body: the pretrained one, and the trained one
 _FILES = (
     *("report.html", "best.ckpt", "last.ckpt", PROBE, REFIT, "metrics.csv", "metrics.json", "predictions.csv"),
-    "recipe.yaml",
-    "hparams.yaml",
+    *("recipe.yaml", "resume.yaml", "hparams.yaml"),
     "bad_files.csv",
     "chain.jsonl",
 )
@@ -55,6 +54,11 @@ def free_folder(out: str | None, data: Source, *, overwrite: bool, reads: Sequen
             )
         raise BadValueError(problem, remedy)
     return folder
+
+
+def recipe_file(folder: Path, *, begins_anew: bool) -> Path:
+    """Return the file that says how a run goes on; a run that began with a trained network has no recipe to repeat it."""
+    return folder / ("recipe.yaml" if begins_anew else "resume.yaml")
 
 
 def is_finished(folder: Path) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from tabvision.cli.folder import is_finished
+from tabvision.cli.folder import is_finished, recipe_file
 from tabvision.cli.jobs import EXACT_RESUME, LAST, LOGGERS, Component, Job, model_checkpoint
 from tabvision.cli.options import given_flags
 from tabvision.cli.ratings import evaluation
@@ -21,6 +21,7 @@ from tabvision.errors import BadValueError, MissingFileError, listed, speaking
 from tabvision.inference import Predictor
 from tabvision.inference.checkpoint import read_state
 from tabvision.lightning import in_this_tree, seed_everything, tree
+from tabvision.modules import SupervisedModule
 
 _ALLOWED = ("--devices", "--intervals", "--no-report", "--quiet")  # what may change, or a recipe does not hold
 _WHO = "tabvision train"
@@ -43,27 +44,32 @@ def resume_run(arguments: argparse.Namespace) -> None:
         problem = f"--resume goes on as the recipe of the run says, got {listed(others or arguments.data)} as well"
         raise BadValueError(problem, "Leave that out; tabvision fit --config takes a changed recipe")
     folder = Path(arguments.resume).expanduser()
-    _check_run(folder)
-    recipe = read_recipe(folder / "recipe.yaml")
+    begins_anew = not recipe_file(folder, begins_anew=False).is_file()
+    _check_run(folder, begins_anew=begins_anew)
+    recipe = read_recipe(recipe_file(folder, begins_anew=begins_anew))
     if "--devices" in given_flags(arguments):
         recipe["trainer"]["devices"] = arguments.devices
     seed_everything(recipe["seed_everything"], workers=True, verbose=False)
-    job = _job_of(recipe, arguments.intervals, quiet=arguments.quiet)
+    module = None if begins_anew else Predictor(folder / "last.ckpt", device="cpu").module.train()
+    job = _job_of(recipe, module, arguments.intervals, quiet=arguments.quiet)
     run_job(job, folder, report=not arguments.no_report, resume=True)
 
 
-def _check_run(folder: Path) -> None:
+def _check_run(folder: Path, *, begins_anew: bool) -> None:
     """Raise unless a folder holds a run that was interrupted."""
-    if not (folder / "recipe.yaml").is_file():
+    recipe = recipe_file(folder, begins_anew=begins_anew)
+    if not recipe.is_file():
         problem = f"{str(folder)!r} holds no run, which would have a recipe.yaml"
         raise MissingFileError(problem, "Pass the folder of a run, such as runs/people")
-    again = f"tabvision fit --config {folder / 'recipe.yaml'}"
+    again = f"tabvision fit --config {recipe}"
     if is_finished(folder):
         longer = f"{again} --ckpt_path {folder / 'last.ckpt'} --trainer.max_epochs N"
+        longer = longer if begins_anew else f"tabvision train --from {folder / 'best.ckpt'}"
         raise BadValueError(f"the run in {str(folder)!r} is finished", f"To train on: {longer}")
     if not (folder / "last.ckpt").is_file():
         problem = f"{str(folder)!r} has no last.ckpt, which is saved after each epoch"
-        raise MissingFileError(problem, f"Start it again with --overwrite, or by its recipe: {again}")
+        by_recipe = f", or by its recipe: {again}" if begins_anew else ""
+        raise MissingFileError(problem, f"Start it again with --overwrite{by_recipe}")
     states = read_state(folder / "last.ckpt").get("callbacks", {}).values()
     folders = [state["dirpath"] for state in states if isinstance(state, dict) and "dirpath" in state]
     if moved := [each for each in folders if Path(str(each)).resolve() != folder.resolve()]:
@@ -111,13 +117,14 @@ def component(value: Any) -> Any:  # noqa: ANN401 - settings of a recipe
     return Component(value["class_path"], settings)
 
 
-def _job_of(recipe: Mapping[str, Any], intervals: float | None, *, quiet: bool) -> Job:
-    """Return the run of a recipe that `Job.to_recipe` returned."""
+def _job_of(recipe: Mapping[str, Any], module: SupervisedModule | None, intervals: float | None, *, quiet: bool) -> Job:
+    """Return the run of a recipe that `Job.to_recipe` returned; `module` is that of a run that began with a trained one."""
     callbacks = [component(part) for part in recipe["trainer"]["callbacks"]]
     data = component(recipe["data"])
     own = ("logger", "callbacks", "enable_model_summary")  # set by every run of this command
     quiet = quiet or data.init_args.get("verbose") is False
-    datamodule = replace(data, init_args={**data.init_args, "verbose": not quiet}).build()
+    schema = {} if module is None else {"schema": module.schema}
+    datamodule = replace(data, init_args={**data.init_args, **schema, "verbose": not quiet}).build()
     loggers = recipe["trainer"].get("logger")
     image = datamodule.schema.image
     by_data: dict[str, Any] = {} if image is None else {"shown": [*image.columns]}
@@ -135,6 +142,7 @@ def _job_of(recipe: Mapping[str, Any], intervals: float | None, *, quiet: bool) 
         intervals=intervals,
         verifiable=any(part.init_args.get("save_top_k") == -1 for part in callbacks),
         quiet=quiet,
+        module=module,
         logger=Component(loggers[1]["class_path"]) if isinstance(loggers, list) and loggers[1:] else None,
         **by_data,
     )
@@ -163,7 +171,7 @@ def warm_started(job: Job, checkpoint: str) -> Job:
             problem = f"the network in {checkpoint} cannot hold rows out for itself"
             raise BadValueError(problem, "Hold some out: --validation 0.2")
         data: dict[str, Any] = {name: value for name, value in job.data.init_args.items() if name not in _OF_SCHEMA}
-        part = replace(job.data, init_args={**data, "schema": module.schema})
+        built = replace(job.data, init_args={**data, "schema": module.schema}).build()
         if "lr" in job.model.init_args:
             module.hparams["lr"] = job.model.init_args["lr"]
-        return replace(job, data=part, datamodule=part.build(), module=module)
+        return replace(job, data=replace(job.data, init_args=data), datamodule=built, module=module)

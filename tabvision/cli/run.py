@@ -16,7 +16,7 @@ import yaml
 
 from tabvision import lightning as pl
 from tabvision.callbacks.average_and_stop import save_kept_weights
-from tabvision.cli.folder import PROBE, REFIT, alone_in, clear, cleared_if_nothing_is_saved, is_worker
+from tabvision.cli.folder import PROBE, REFIT, alone_in, clear, cleared_if_nothing_is_saved, is_worker, recipe_file
 from tabvision.cli.jobs import LOGGERS, Job
 from tabvision.cli.outputs import (
     add_extra_metrics,
@@ -73,7 +73,8 @@ def run_job(job: Job, folder: Path, *, report: bool = True, resume: bool = False
     """Train, or go on with a run that was interrupted, and write every result into the folder, which is its alone."""
     data = job.datamodule
     model: Any = job.module or job.model.build(data.schema)
-    start = _start_time(folder, resume=resume)
+    recipe = recipe_file(folder, begins_anew=job.module is None)
+    start = _start_time(recipe, resume=resume)
     with ExitStack() as held:
         with quiet_lightning(), notes_at(verbose=not job.quiet):
             bag = job.num_folds > 1
@@ -134,17 +135,17 @@ def _print_metrics(
     return metrics_by_name(measured, naive)
 
 
-def _start_time(folder: Path, *, resume: bool) -> float:
+def _start_time(recipe: Path, *, resume: bool) -> float:
     """Return when a run began, in seconds since 1970; if it was interrupted, as if it had not been.
 
     The recipe is dated by it, so that a run may be resumed again.
     """
-    now, recipe = time.time(), folder / "recipe.yaml"
+    now = time.time()
     if not resume or is_worker():
         return now
-    trained = (folder / "last.ckpt").stat().st_mtime - recipe.stat().st_mtime
+    trained = recipe.with_name("last.ckpt").stat().st_mtime - recipe.stat().st_mtime
     start = now - max(0.0, trained)
-    with speaking(_WHO), writing(folder):
+    with speaking(_WHO), writing(recipe.parent):
         os.utime(recipe, (start, start))
     return start
 
@@ -188,10 +189,8 @@ def _prepare_folder(job: Job, folder: Path) -> None:
     clear(folder)
     if is_worker():
         return
-    if job.module is None:
-        with speaking(_WHO), written_whole(folder / "recipe.yaml") as partial:
-            text = yaml.safe_dump(job.to_recipe(), sort_keys=False, allow_unicode=True)
-            partial.write_text(text, encoding="utf-8")
+    with speaking(_WHO), written_whole(recipe_file(folder, begins_anew=job.module is None)) as partial:
+        partial.write_text(yaml.safe_dump(job.to_recipe(), sort_keys=False, allow_unicode=True), encoding="utf-8")
     if job.probe is not None:
         job.probe.save(folder / PROBE, job.datamodule)
 

@@ -74,6 +74,21 @@ def test_a_resumed_run_ends_where_an_uninterrupted_one_does(
     assert "optimizer_states" not in one
 
 
+def test_a_run_that_began_with_a_trained_network_goes_on_too(capsys: pytest.CaptureFixture[str]) -> None:
+    whole, cut = Path("runs/whole"), Path("runs/cut")
+    assert main([*TABLE, "--epochs", "1", "--out", "start"]) == 0
+    words = [*TABLE, "--from", "start/best.ckpt", "--lr", "0.003", "--epochs", "30"]
+    assert main([*words, "--out", str(whole)]) == 0
+    train_and_be_killed(words, cut)
+
+    assert main(["train", "--resume", str(cut), "--no-report"]) == 0
+
+    for name in ("metrics.csv", "predictions.csv", "resume.yaml"):
+        assert (cut / name).read_bytes() == (whole / name).read_bytes(), name
+    assert main(["train", "--resume", str(cut)]) == 2
+    assert f"To train on: tabvision train --from {cut}/best.ckpt" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_a_run_goes_on_with_more_devices_that_share_its_steps() -> None:
     whole, cut = Path("runs/whole"), Path("runs/cut")
