@@ -18,7 +18,7 @@ from tabvision.cli.options import form_of
 from tabvision.cli.printing import format_number
 from tabvision.data.images.files import is_image
 from tabvision.data.prepared.table import does_not_fit
-from tabvision.data.tables.blocks import ReadAgain, TableBlocks, named_file
+from tabvision.data.tables.blocks import TableBlocks, named_file
 from tabvision.data.tables.files import files_of, is_glob
 from tabvision.data.tables.read import read_frame, text_format
 from tabvision.data.tables.write import check_destination, write_frame, written_whole
@@ -111,8 +111,6 @@ def _answer_in_blocks(arguments: argparse.Namespace, predictor: Predictor, block
                 writer = writer or pa.parquet.ParquetWriter(partial, rows.schema)
                 writer.write_table(rows.cast(writer.schema))
                 num_rows += len(frame)
-        except ReadAgain:  # `blocks` knows of it now
-            return _answer_in_blocks(arguments, predictor, blocks)
         finally:
             if writer is not None:
                 writer.close()

@@ -278,8 +278,8 @@ def _of_one_type(values: pd.Series) -> pd.Series:
     """Return values whose hashes are equal where they are, since the files of one table may differ in their types.
 
     Example:
-        >>> _of_one_type(pd.Series([2.0, 0.5])).iloc[0] == _of_one_type(pd.Series([2], dtype="int8")).iloc[0]
-        True
+        >>> _of_one_type(pd.Series([2.0, 0.5])).iloc[0].item(), _of_one_type(pd.Series([2], dtype="int8")).iloc[0].item()
+        (2, 2)
     """
     if values.dtype.kind in "mM":
         return values.dt.as_unit("us")

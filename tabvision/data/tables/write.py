@@ -161,7 +161,7 @@ def _locked(path: Path) -> Iterator[None]:
         yield
         return
     with path.open("wb") as file:
-        lock(file)
+        lock(file, wait=True)  # for who looks whether it was left
         yield
 
 
