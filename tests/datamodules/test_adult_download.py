@@ -74,7 +74,7 @@ def test_half_a_file_is_refused_and_leaves_nothing(tmp_path: Path, monkeypatch: 
 def loopback() -> Iterator[str]:
     """The address of a web server on this machine that would answer over http."""
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), http.server.SimpleHTTPRequestHandler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     yield f"http://127.0.0.1:{server.server_port}/"
     server.shutdown()

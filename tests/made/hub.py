@@ -40,7 +40,7 @@ def hub(patch: pytest.MonkeyPatch, cache: Path) -> Iterator[Hub]:
     held = Hub()
     server = _Server(("127.0.0.1", 0), _Handler)
     server.held = held
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     held.address = address = f"http://127.0.0.1:{server.server_address[1]}"
     patch.setattr("huggingface_hub.constants.ENDPOINT", address)

@@ -112,7 +112,7 @@ def test_a_formula_or_half_a_character_is_a_value_like_another(client: httpx.Cli
     ids=lambda value: repr(value)[2:34],
 )
 def test_lengths_that_lie_are_refused(lines: bytes, status: bytes, client: httpx.Client) -> None:
-    answer = sent(client, HEAD + lines)
+    answer = sent(client, HEAD + b"Connection: close\r\n" + lines)
 
     assert answer.startswith(b"HTTP/1.1 " + status)
     assert b"Traceback" not in answer
