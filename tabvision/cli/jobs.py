@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
 from tabvision.checks import check_choice
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 _OF_DATA = ("num_classes", "num_points", "mean", "spread", "low", "high")  # settings of tasks that the data fill in
 _WEIGHTED = ("binary", "multiclass", "multilabel")  # tasks with class weights
 LOGGERS = {"tensorboard": "TensorBoardLogger", "mlflow": "MLFlowLogger", "wandb": "WandbLogger"}  # besides metrics.csv
+_MLFLOW_SERVER = "MLFLOW_TRACKING_URI"  # the environment variable that MLflow reads
 LAST = "epoch"  # what is monitored where the last network is the best
 _AUTO = "auto"  # --lr auto: the rate is found before training
 EXACT_RESUME = "tabvision.callbacks.ExactResume"
@@ -31,6 +34,17 @@ KEEP_EVERY: dict[str, Any] = {  # the settings of the `ModelCheckpoint` that doe
     "save_on_train_epoch_end": True,
     "mode": "max",  # decides nothing without a monitor, but Lightning tells two of them apart by it
 }
+
+
+def tracking(logger: Component | None, folder: str | Path) -> dict[str, str]:
+    """Return where MLflow keeps a run if its environment names no server: a database, since it refuses plain folders.
+
+    Example:
+        >>> tracking(Component("pytorch_lightning.loggers.MLFlowLogger"), "runs/people")
+        {'tracking_uri': 'sqlite:///runs/people/mlflow.db'}
+    """
+    is_mlflow = logger is not None and logger.class_path.endswith(LOGGERS["mlflow"])
+    return {"tracking_uri": f"sqlite:///{folder}/mlflow.db"} if is_mlflow and not os.environ.get(_MLFLOW_SERVER) else {}
 
 
 def model_checkpoint() -> str:
@@ -136,7 +150,7 @@ class Job:
         named = {"save_dir": "runs", "name": name_of(self.data.init_args.get("source"))}
         logger = Component(f"{tree()}.loggers.CSVLogger", named)
         is_board = self.logger is not None and self.logger.class_path.endswith(LOGGERS["tensorboard"])
-        named_too = named if is_board else {"save_dir": "runs"}
+        named_too = named if is_board else {"save_dir": "runs", **tracking(self.logger, "runs")}
         more = None if self.logger is None else replace(self.logger, init_args=named_too)
         trainer = {
             **self.trainer,

@@ -193,6 +193,7 @@ def print_files(job: Job, folder: Path) -> None:
         "probe.ckpt": "the linear probe, which answers as well",
         "metrics.csv": "loss and metrics of each epoch",
         "tensorboard": f"the same for `tensorboard --logdir {folder}`",
+        "mlflow.db": f"the same for `mlflow ui --backend-store-uri sqlite:///{folder / 'mlflow.db'}`",
         "metrics.json": "the metrics above, for programs; `tabvision compare` reads it",
         "predictions.csv": f"{rows}: target, label, probabilities",
         "report.html": "what the network learned, and where it is wrong: open it in a browser",

@@ -17,7 +17,7 @@ import yaml
 from tabvision import lightning as pl
 from tabvision.callbacks.average_and_stop import save_kept_weights
 from tabvision.cli.folder import PROBE, REFIT, alone_in, clear, cleared_if_nothing_is_saved, is_worker, recipe_file
-from tabvision.cli.jobs import LOGGERS, Job
+from tabvision.cli.jobs import LOGGERS, Job, tracking
 from tabvision.cli.outputs import (
     add_extra_metrics,
     add_intervals,
@@ -303,7 +303,8 @@ def _extra_logger(job: Job, folder: Path) -> list[Any]:
     try:
         is_board = job.logger.class_path.endswith(LOGGERS["tensorboard"])
         named = {"name": "", "version": "tensorboard"} if is_board else {}  # else it would be lightning_logs/version_0
-        return [replace(job.logger, init_args={"save_dir": str(folder), **named}).build()]
+        settings = {"save_dir": str(folder), **named, **tracking(job.logger, folder)}
+        return [replace(job.logger, init_args=settings).build()]
     except ModuleNotFoundError as error:
         name = job.logger.class_path.rpartition(".")[2].removesuffix("Logger").lower()
         raise BadValueError(
