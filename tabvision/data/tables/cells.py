@@ -22,7 +22,7 @@ MISSING_WORDS = (
     "-1.#QNAN", "NULL", "null", "None",
 )  # fmt: skip
 """The words that mean a missing value unless the user says otherwise: those of pandas."""
-_NAMES = frozenset({"None"})  # values beside other words: no pet, no damage, no alley
+NAMES = frozenset({"None"})  # values beside other words: no pet, no damage, no alley
 
 Known: TypeAlias = Mapping[str, Collection[str] | None]
 """The columns of which it is known whether they are text: the texts that they may hold, or None if they are not text."""
@@ -104,7 +104,7 @@ def _names(values: pa.Array, words: Collection[str]) -> Collection[str]:
     others = pc.unique(values.drop_null())
     others = others.filter(pc.invert(pc.is_in(others, value_set=pa.array(words, pa.large_string()))))
     is_name = pc.match_substring_regex(others, r"^\s*\p{L}")
-    return _NAMES if len(others) and pc.mean(is_name).as_py() > 0.5 else ()
+    return NAMES if len(others) and pc.mean(is_name).as_py() > 0.5 else ()
 
 
 def _log_words(read_as: str, found: Mapping[str, Mapping[str, int]], *, is_default: bool) -> None:

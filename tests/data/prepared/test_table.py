@@ -281,6 +281,18 @@ def test_groups_and_times_are_the_same_in_files_of_other_types(tmp_path: Path) -
         assert not groups[0] & groups[1]
 
 
+def test_a_word_that_is_a_value_in_some_blocks_is_one_in_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blocks, "_TEXT_BYTES", 2_000)
+    pets = ["cat", "dog", "None"] * 200 + ["None"] * 400  # in the last blocks nothing else
+    source = written(pd.DataFrame({"pet": pets, "x": range(1_000), "paid": [0, 1] * 500}), tmp_path, "csv")
+
+    data = quiet(source, prepared=tmp_path / "p", split=TimeSplit(None, 0.2), categorical=["pet"])
+
+    assert [it.vocabulary for it in data.schema.categorical if it.name == "pet"] == [("None", "cat", "dog")]
+    codes = data.parts["val"].tensors["categorical"][data.parts["val"].rows.long()]
+    assert (codes == 1).all()
+
+
 def test_the_cache_needs_a_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = written(pd.DataFrame({"x": [1]}), tmp_path, "parquet")
     monkeypatch.setenv("XDG_CACHE_HOME", "")
