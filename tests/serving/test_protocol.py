@@ -2,6 +2,7 @@
 
 import json
 import socket
+from contextlib import ExitStack
 
 import pytest
 
@@ -12,28 +13,30 @@ from tests.made.servers import running
 GET = b"GET /health HTTP/1.1\r\nHost: localhost\r\n"
 
 
-@pytest.mark.parametrize(
-    ("begun", "answered"),
-    [
-        (b"", False),
-        (b"GET /health HTTP/1.1\r\nHost: local", False),
-        (GET + b"\r\n", True),
-        (GET + b"\r\nG", True),
-        (GET + b"Content-Length: 1000\r\n\r\nhalf", True),
-        (GET + b"Transfer-Encoding: chunked\r\n\r\n5\r\nhalf", True),
-    ],
-    ids=["silent", "half a header", "one request", "a byte after the answer", "half a body", "half a chunk"],
-)
+BEGUN = {  # what a client sends, and whether it gets an answer
+    "silent": (b"", False),
+    "half a header": (b"GET /health HTTP/1.1\r\nHost: local", False),
+    "one request": (GET + b"\r\n", True),
+    "a byte after the answer": (GET + b"\r\nG", True),
+    "half a body": (GET + b"Content-Length: 1000\r\n\r\nhalf", True),
+    "half a chunk": (GET + b"Transfer-Encoding: chunked\r\n\r\n5\r\nhalf", True),
+}
+
+
 def test_a_connection_that_makes_no_progress_is_closed(
-    begun: bytes, answered: bool, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch, subtests: pytest.Subtests
 ) -> None:
     monkeypatch.setattr(ProgressProtocol, "idle_seconds", 0.2)
 
-    with running() as one, socket.create_connection((one.base_url.host, one.base_url.port or 0)) as slow:
-        slow.sendall(begun)
-        slow.settimeout(10)
-        found = until_closed(slow)
-        assert (b"200 OK" in found) == answered
+    with running() as one, ExitStack() as stack:
+        slow = {}
+        for name, (begun, _) in BEGUN.items():
+            address = (one.base_url.host, one.base_url.port or 0)
+            slow[name] = stack.enter_context(socket.create_connection(address, timeout=10))
+            slow[name].sendall(begun)
+        for name, (_, answered) in BEGUN.items():
+            with subtests.test(name):
+                assert (b"200 OK" in until_closed(slow[name])) == answered
         assert one.get("/health").status_code == 200
 
 
