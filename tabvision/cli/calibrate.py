@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from tabvision.cli.folder import RESUME_FILE, recipe_file
 from tabvision.cli.options import form_of
 from tabvision.cli.resume import component, read_recipe
 from tabvision.data.images.files import PATH_COLUMN
@@ -62,18 +64,20 @@ def _rows_of(run: Path) -> pd.DataFrame:
         MissingFileError: The folder has no recipe.
         BadValueError: The run held out no rows.
     """
-    if not (run / "recipe.yaml").is_file():
+    file = recipe_file(run)
+    if not file.is_file():
         problem = f"{str(run)!r} holds no run, which would have a recipe.yaml"
         raise MissingFileError(problem, "Pass the folder of a run, such as runs/people")
-    recipe = component(read_recipe(run / "recipe.yaml")["data"])
-    data = recipe.build()
+    recipe = component(read_recipe(file)["data"])
+    known = {"schema": Predictor(run / "best.ckpt").schema} if file.name == RESUME_FILE else {}
+    data = replace(recipe, init_args={**recipe.init_args, **known}).build()
     parts: tuple[PartName, ...] = ("calibration", "test", "val")
     name = next((name for name in parts if name in data.parts), None)
     if name is None:
         problem = f"the run in {str(run)!r} held out no rows, and was calibrated out of fold where it predicts classes"
         raise BadValueError(problem, "Pass CKPT and rows of your own, or train with --calibration 0.1")
-    known = ", by which the epoch was chosen as well" if name == "val" else ""
-    print(f"On the {'validation' if name == 'val' else name} rows of the run{known}")
+    chosen = ", by which the epoch was chosen as well" if name == "val" else ""
+    print(f"On the {'validation' if name == 'val' else name} rows of the run{chosen}")
     (tensors, rows), schema, test = data.parts[name], data.schema, recipe.init_args.get("test")
     if schema.is_of_images:  # `tables` has the rows that the tensors are of, which may be fewer than the source's
         table = data.tables[name]

@@ -13,11 +13,12 @@ from tabvision.data.tables.read import Source
 from tabvision.data.tables.write import check_not_read, lock, writing
 from tabvision.errors import BadValueError, speaking
 
+RESUME_FILE = "resume.yaml"  # in place of a recipe, which begins with a new network
 _WHO = "tabvision train"
 PROBE, REFIT = "probe.ckpt", "refit.ckpt"  # linear heads on a frozen body: the pretrained one, and the trained one
 _FILES = (
     *("report.html", "best.ckpt", "last.ckpt", PROBE, REFIT, "metrics.csv", "metrics.json", "predictions.csv"),
-    *("recipe.yaml", "resume.yaml", "hparams.yaml"),
+    *("recipe.yaml", RESUME_FILE, "hparams.yaml"),
     "bad_files.csv",
     "chain.jsonl",
 )
@@ -56,9 +57,9 @@ def free_folder(out: str | None, data: Source, *, overwrite: bool, reads: Sequen
     return folder
 
 
-def recipe_file(folder: Path, *, begins_anew: bool) -> Path:
-    """Return the file that says how a run goes on; a run that began with a trained network has no recipe to repeat it."""
-    return folder / ("recipe.yaml" if begins_anew else "resume.yaml")
+def recipe_file(folder: Path) -> Path:
+    """Return the file that says what the run in a folder does: its recipe, or what stands for it."""
+    return found if (found := folder / RESUME_FILE).is_file() else folder / "recipe.yaml"
 
 
 def is_finished(folder: Path) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from tabvision.cli.folder import is_finished, recipe_file
+from tabvision.cli.folder import RESUME_FILE, is_finished, recipe_file
 from tabvision.cli.jobs import EXACT_RESUME, LAST, LOGGERS, Component, Job, model_checkpoint
 from tabvision.cli.options import given_flags
 from tabvision.cli.ratings import evaluation
@@ -44,24 +44,24 @@ def resume_run(arguments: argparse.Namespace) -> None:
         problem = f"--resume goes on as the recipe of the run says, got {listed(others or arguments.data)} as well"
         raise BadValueError(problem, "Leave that out; tabvision fit --config takes a changed recipe")
     folder = Path(arguments.resume).expanduser()
-    begins_anew = not recipe_file(folder, begins_anew=False).is_file()
-    _check_run(folder, begins_anew=begins_anew)
-    recipe = read_recipe(recipe_file(folder, begins_anew=begins_anew))
+    _check_run(folder)
+    file = recipe_file(folder)
+    recipe = read_recipe(file)
     if "--devices" in given_flags(arguments):
         recipe["trainer"]["devices"] = arguments.devices
     seed_everything(recipe["seed_everything"], workers=True, verbose=False)
-    module = None if begins_anew else Predictor(folder / "last.ckpt", device="cpu").module.train()
+    module = Predictor(folder / "last.ckpt", device="cpu").module.train() if file.name == RESUME_FILE else None
     job = _job_of(recipe, module, arguments.intervals, quiet=arguments.quiet)
     run_job(job, folder, report=not arguments.no_report, resume=True)
 
 
-def _check_run(folder: Path, *, begins_anew: bool) -> None:
+def _check_run(folder: Path) -> None:
     """Raise unless a folder holds a run that was interrupted."""
-    recipe = recipe_file(folder, begins_anew=begins_anew)
+    recipe = recipe_file(folder)
     if not recipe.is_file():
         problem = f"{str(folder)!r} holds no run, which would have a recipe.yaml"
         raise MissingFileError(problem, "Pass the folder of a run, such as runs/people")
-    again = f"tabvision fit --config {recipe}"
+    begins_anew, again = recipe.name != RESUME_FILE, f"tabvision fit --config {recipe}"
     if is_finished(folder):
         longer = f"{again} --ckpt_path {folder / 'last.ckpt'} --trainer.max_epochs N"
         longer = longer if begins_anew else f"tabvision train --from {folder / 'best.ckpt'}"

@@ -16,7 +16,16 @@ import yaml
 
 from tabvision import lightning as pl
 from tabvision.callbacks.average_and_stop import save_kept_weights
-from tabvision.cli.folder import PROBE, REFIT, alone_in, clear, cleared_if_nothing_is_saved, is_worker, recipe_file
+from tabvision.cli.folder import (
+    PROBE,
+    REFIT,
+    RESUME_FILE,
+    alone_in,
+    clear,
+    cleared_if_nothing_is_saved,
+    is_worker,
+    recipe_file,
+)
 from tabvision.cli.jobs import LOGGERS, Job, tracking
 from tabvision.cli.outputs import (
     add_extra_metrics,
@@ -73,8 +82,7 @@ def run_job(job: Job, folder: Path, *, report: bool = True, resume: bool = False
     """Train, or go on with a run that was interrupted, and write every result into the folder, which is its alone."""
     data = job.datamodule
     model: Any = job.module or job.model.build(data.schema)
-    recipe = recipe_file(folder, begins_anew=job.module is None)
-    start = _start_time(recipe, resume=resume)
+    start = _start_time(recipe_file(folder), resume=resume)
     with ExitStack() as held:
         with quiet_lightning(), notes_at(verbose=not job.quiet):
             bag = job.num_folds > 1
@@ -189,7 +197,7 @@ def _prepare_folder(job: Job, folder: Path) -> None:
     clear(folder)
     if is_worker():
         return
-    with speaking(_WHO), written_whole(recipe_file(folder, begins_anew=job.module is None)) as partial:
+    with speaking(_WHO), written_whole(folder / ("recipe.yaml" if job.module is None else RESUME_FILE)) as partial:
         partial.write_text(yaml.safe_dump(job.to_recipe(), sort_keys=False, allow_unicode=True), encoding="utf-8")
     if job.probe is not None:
         job.probe.save(folder / PROBE, job.datamodule)

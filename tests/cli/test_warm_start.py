@@ -37,7 +37,12 @@ def test_the_network_goes_on_and_knows_both(folder: Path, capsys: pytest.Capture
     assert schema.categorical[0].vocabulary == ("a", "b", "c", "d")
     assert {"weight"} < {column.name for column in schema.continuous}
     assert not (out / "recipe.yaml").exists()
-    assert "the same command repeats it" in capsys.readouterr().out
+    main(
+        ["calibrate", "--run", str(out), "--out", str(folder / "calibrated.ckpt")]
+    )  # refused: these rows teach nothing
+    told = capsys.readouterr().out
+    assert "the same command repeats it" in told
+    assert "On the validation rows of the run" in told
     assert set(pd.read_csv(out / "predictions.csv")["label"]) <= {"x", "y", "z"}
 
 
