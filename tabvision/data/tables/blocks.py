@@ -14,11 +14,12 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet
 
-from tabvision.data.tables.cells import NAMES, Known
+from tabvision.data.tables.cells import Known
 from tabvision.data.tables.delimited import CSV_SUFFIXES, read_csv
 from tabvision.data.tables.files import files_of, is_paths
 from tabvision.data.tables.layout import find_layout
 from tabvision.data.tables.read import (
+    columns_with_names,
     first_line,
     frame_of_arrow,
     is_text,
@@ -192,19 +193,12 @@ class TableBlocks:
         if mixed and all(name in self.known for name in mixed):
             problem = f"columns are text in some files and numbers in others: {listed([*map(repr, mixed)])}"
             raise BadValueError(problem, "Write the files anew, with one type for each column")
-        names = self._with_names(frame, file)
-        if mixed or names:
-            self.known.update(dict.fromkeys(mixed, ()) | dict.fromkeys(names, (*NAMES,)))
+        texts = dict.fromkeys(mixed, ()) | columns_with_names(frame, file, self.form, self.known)
+        if texts:
+            self.known.update(texts)
             self._kinds.clear()
             raise ReadAgain
         return frame
-
-    def _with_names(self, frame: pd.DataFrame, file: Path) -> list[str]:
-        """Return the columns in which a word such as None is a value beside others: then it is one in every block."""
-        if self.form.get("na_values") is not None or without_compression(file).suffix.lower() not in CSV_SUFFIXES:
-            return []
-        texts = [name for name in frame if name not in self.known and is_text_type(frame[name].dtype)]
-        return [name for name in texts if frame[name].isin(NAMES).any()]
 
 
 def _parquet(

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from tabvision.data.tables.cells import Known, checked_words, with_columns
+from tabvision.data.tables.cells import NAMES, Known, checked_words, with_columns
 from tabvision.data.tables.delimited import CSV_SUFFIXES, read_csv, with_exact_integers
 from tabvision.data.tables.excel import read_excel
 from tabvision.data.tables.files import BINARY_SUFFIXES, JSON_SUFFIXES, files_of, is_paths, partition_of
@@ -168,13 +168,25 @@ def _read_files(files: Sequence[Path], form: TextFormat, known: Known) -> pd.Dat
             )
             raise BadValueError(problem, "Pass the files of one table, or of its folder leave the others out")
     mixed = [name for name in first if len({is_text(frame[name]) for frame in frames} - {None}) > 1]
-    if mixed:  # in some files every code looks like a number
-        frames = [read_file(file, form, {**known, **dict.fromkeys(mixed, ())}) for file in files]
+    texts: dict[str, tuple[str, ...]] = dict.fromkeys(mixed, ())
+    for file, frame in zip(files, frames, strict=True):
+        texts |= columns_with_names(frame, file, form, known)
+    if texts:  # in some files every code looks like a number, or no word is beside None
+        frames = [read_file(file, form, {**known, **texts}) for file in files]
     if mixed := [name for name in mixed if not all(is_text(frame[name]) in (True, None) for frame in frames)]:
         problem = f"columns are text in some files and numbers in others: {listed([*map(repr, mixed)])}"
         raise BadValueError(problem, "Write the files anew, with one type for each column")
     logger.info(f"{count(len(files), 'file')} read as one table: {files[0].name!r} to {files[-1].name!r}.")
     return pd.concat([frame[list(first)] for frame in frames], ignore_index=True)
+
+
+def columns_with_names(frame: pd.DataFrame, file: Path, form: TextFormat, known: Known) -> dict[str, tuple[str, ...]]:
+    """Return the columns in which a word such as None is a value beside others, and so one in the rest of the table."""
+    suffix = without_compression(file).suffix.lower()
+    if form.get("na_values") is not None or suffix not in (*CSV_SUFFIXES, ".xlsx"):
+        return {}
+    texts = [name for name in frame if name not in known and is_text_type(frame[name].dtype)]
+    return {name: (*NAMES,) for name in texts if frame[name].isin(NAMES).any()}
 
 
 def is_text(values: pd.Series) -> bool | None:

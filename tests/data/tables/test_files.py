@@ -44,6 +44,15 @@ def test_the_file_with_other_columns_is_named() -> None:
         read_frame("data/*.csv")
 
 
+def test_a_word_that_is_a_value_in_one_file_is_one_in_all(tmp_path: Path) -> None:
+    for name, pets in {"a": ["cat", "None"], "b": ["None", None]}.items():
+        pd.DataFrame({"pet": pets, "x": [1, 2]}).to_csv(tmp_path / f"{name}.csv", index=False)
+
+    for source in ([tmp_path / "b.csv", tmp_path / "a.csv"], str(tmp_path / "*.csv")):
+        assert sorted(read_frame(source)["pet"].dropna()) == ["None", "None", "cat"]
+    assert read_frame(source, na_values=["None"])["pet"].dropna().tolist() == ["cat"]
+
+
 def test_what_fits_no_file_is_refused_in_a_sentence() -> None:
     with pytest.raises(MissingFileError, match="no file fits 'data/x"):
         TabularDataModule("data/x*.csv", "paid")
