@@ -11,7 +11,7 @@ from tabvision.tasks import Task
 
 _PENALTIES = (100.0, 30.0, 10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 0.001)
 _MOST_STEPS = 100
-_TOLERANCE = 1e-5  # of the gradient: held-out losses are the same to three digits
+_TOLERANCE = 1e-4  # of the gradient: held-out losses within half a percent of those of 1e-5, in two thirds of the time
 
 
 class Rows(NamedTuple):

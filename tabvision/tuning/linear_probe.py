@@ -28,7 +28,7 @@ from tabvision.random_state import same_random_state
 from tabvision.tasks import Task
 
 _FOLDS, _MOST_FOLDS = 5, 20  # of the training rows, which choose the penalty: of few rows it takes many to choose well
-_FITTED_ROWS = 5_000  # times folds: of many rows one fold chooses as well, and fitting takes long
+_MOST_LOGITS = 50_000  # of the rows in all folds: of many rows one fold chooses as well, and fitting takes long
 _TOLERANCE = 1e-3  # of the largest feature: rounding leaves about 1e-5
 
 
@@ -143,7 +143,7 @@ def _rows_of(module: VisionModule, data: ImageDataModule, part: PartName, *, low
 
 def _fitted(rows: Rows, task: Task) -> Heads:
     """Return a linear head, with the penalty that is best on each fold of the rows for heads fitted to the others."""
-    num_folds = min(_MOST_FOLDS, max(1, _FITTED_ROWS // len(rows.target)))
+    num_folds = min(_MOST_FOLDS, max(1, _MOST_LOGITS // (len(rows.target) * task.num_outputs)))
     order = torch.randperm(len(rows.target), generator=torch.Generator().manual_seed(0))
     fold = order % max(_FOLDS, num_folds)
     heads, _ = fitted_heads(rows, task, fold.masked_fill(fold >= num_folds, -1), num_folds + 1)
