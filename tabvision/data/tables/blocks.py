@@ -30,7 +30,7 @@ from tabvision.data.tables.read import (
     without_saved_index,
 )
 from tabvision.data.tables.text_file import TextFile, TextFormat, without_compression
-from tabvision.errors import BadTypeError, BadValueError, count, listed
+from tabvision.errors import BadTypeError, BadValueError, TabvisionError, count, listed
 from tabvision.logs import notes_at
 
 BLOCK_ROWS = 262_144
@@ -263,7 +263,9 @@ def _metadata(file: Path) -> Any:  # noqa: ANN401 - pyarrow has no types
 def _undamaged(file: Path) -> Iterator[None]:
     try:
         yield
-    except (pa.ArrowException, OSError) as error:
+    except TabvisionError:
+        raise
+    except Exception as error:  # damaged metadata raises whatever pandas meets in it, such as KeyError
         problem = f"it cannot be read as {file.suffix.lower()}: {first_line(error)}"
         raise BadValueError(problem, "It may be damaged; write it again") from error
 
