@@ -25,6 +25,7 @@ from typing import Any
 import yaml
 
 from tabvision.cli import main as tabvision
+from tabvision.data.tables.blocks import ReadAgain, TableBlocks
 from tabvision.data.tables.read import read_frame
 from tabvision.errors import TabvisionError
 from tabvision.logs import notes_at
@@ -113,6 +114,8 @@ def tables(path: Path) -> Iterator[Case]:
             frame = read_frame(file)
             for name in frame:
                 frame[name].unique()
+        with contextlib.suppress(TabvisionError, ReadAgain), notes_at(verbose=False):
+            list(TableBlocks(file).read())
 
     yield read
 
