@@ -1,6 +1,8 @@
 """What single values say."""
 
 import datetime
+import time
+from typing import get_args
 
 import numpy as np
 import pandas as pd
@@ -8,6 +10,7 @@ import pyarrow as pa
 import pytest
 
 from tabvision.preprocess.parse import as_float, microseconds, parse_date, parse_dates, parse_number, seconds
+from tabvision.schema import DateFormat, NumberFormat
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "+1.5", ".5", "5.", "1e3", " 7 ", "1E-3", "0012", "1e999"])
@@ -105,6 +108,18 @@ def test_durations_are_the_same_in_every_form() -> None:
     span = datetime.timedelta(days=-1, microseconds=5)
 
     assert seconds(span) == seconds(pd.Timedelta(span)) == seconds(np.timedelta64(span)) == span.total_seconds()
+
+
+def test_very_long_text_takes_no_longer_than_its_length() -> None:
+    texts = [unit * 20_000 for unit in ("1", "1,", "1.", "1:", "1 ", "1'", " ", ":", "1 days ", "31-", "(", "€", "0,0")]
+    start = time.process_time()
+    for text in [f"{text}{end}" for text in texts for end in ("", ":", "€", "x")]:
+        for number in get_args(NumberFormat):
+            parse_number(text, number)
+        for date in get_args(DateFormat):
+            parse_date(text, date)
+
+    assert time.process_time() - start < 5
 
 
 def test_integers_beyond_every_float_are_infinite() -> None:
