@@ -15,7 +15,7 @@ from tabvision.errors import BadValueError, count, listed
 
 _HEAD_LINES = 20
 _HEAD_ROWS = 200
-_NUMBER = re.compile(r"\s*[+-]?([0-9]+[.,]?[0-9]*|[.,][0-9]+)([eE][+-]?[0-9]+)?\s*", re.ASCII)
+_NUMBER = re.compile(r"\s*[+-]?([0-9]+([.,][0-9]*)?|[.,][0-9]+)([eE][+-]?[0-9]+)?\s*", re.ASCII)
 _DATE = re.compile(r"\s*[0-9]{4}-[0-9]{2}-[0-9]{2}\b.*", re.ASCII)
 _RISING = 4  # steps upwards that are hardly a row of data
 _SPACE, _COLONS = " ", "::"
@@ -153,7 +153,7 @@ def _part_by_tabs(file: TextFile, sep: str) -> str:
         text = opened.read()
     delimiter = next(mark for mark in "\t\x1f\x1e\x1d" if mark not in text or (mark == "\t" and sep == _SPACE))
     if sep == _SPACE:
-        text = re.sub(r"^[ \t]+|[ \t]+$", "", text, flags=re.MULTILINE)
+        text = "\n".join(line.strip(" \t") for line in text.split("\n"))
     pattern = "[ \t]+" if sep == _SPACE else re.escape(sep)
     file.replace(re.sub(rf'("[^"]*")|{pattern}', lambda found: found[1] or delimiter, text))
     return delimiter

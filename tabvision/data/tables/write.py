@@ -25,7 +25,7 @@ except ImportError:  # where there is none, nothing is locked
 FORMATS = (".csv", ".parquet", ".pq", ".feather", ".arrow", ".xlsx")
 # A spreadsheet runs text with such a start as a formula; a plain number such as -5 is harmless.
 # Source: OWASP, "CSV Injection".
-_NUMBER = r"\d*\.?\d+(?:[eE][+-]?\d+)?(?:$|[;\t\r\n])"
+_NUMBER = r"(?:\d+(?:\.\d+)?|\.\d+)(?:[eE][+-]?\d+)?(?:$|[;\t\r\n])"
 _FORMULA = rf"(?:[=@\uff1d\uff20\uff0b\uff0d]|[+-](?!{_NUMBER}))"  # full-width ones as well
 _FIRST = rf"^(?:{_FORMULA}|[\t\r\n])"
 _LATER = rf"(?<=.)([;\t\r\n])(?={_FORMULA})"  # some spreadsheets part cells there, and do not see quotes in mid-cell

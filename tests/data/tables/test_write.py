@@ -2,6 +2,7 @@
 
 import errno
 import io
+import time
 from pathlib import Path
 
 import numpy as np
@@ -57,6 +58,22 @@ def test_a_formula_after_a_list_separator_gets_an_apostrophe(tmp_path: Path) -> 
     assert _neutralize(pd.Series(texts[:6])).tolist() == safe[:6]
     write_frame(pd.DataFrame({"name": texts[:1], "row": [1]}), tmp_path / "a.csv")
     assert (tmp_path / "a.csv").read_text() == "name,row\nx;'=1+1,1\n"
+
+
+def test_a_long_number_that_is_none_is_treated_at_once(tmp_path: Path) -> None:
+    start, text = time.process_time(), "1" * 20_000 + "x"
+    assert _neutralize(pd.Series([f"-{text}", "-.5", "-5.", "-5.5e3"])).tolist() == [
+        f"'-{text}",
+        "-.5",
+        "'-5.",
+        "-5.5e3",
+    ]
+    (tmp_path / "a.csv").write_text(f"a,b\n{text},1\n")
+    (tmp_path / "b.csv").write_text(f"a b\nx 1\ny{' ' * 20_000}2\n")
+
+    assert read_frame(tmp_path / "a.csv")["a"].tolist() == [text]
+    assert read_frame(tmp_path / "b.csv", sep=" ")["b"].tolist() == [1, 2]
+    assert time.process_time() - start < 2
 
 
 def test_other_texts_stay() -> None:
