@@ -146,6 +146,8 @@ def _parse(
             frame = with_columns(frame, read(usecols=mixed, dtype="str"))
         return with_exact_integers(frame, lambda some: read(usecols=some, dtype_backend="numpy_nullable"))
     except pd.errors.ParserError as error:
+        if "Calling read(nbytes) on source failed" in str(error):  # pandas loses an error without words: that of Ctrl-C
+            raise KeyboardInterrupt from error
         if found := re.search(r"Expected (\d+) fields in line (\d+), saw (\d+)", str(error)):
             expected, line, seen = map(int, found.groups())
             raise ragged(file.path, line, expected, seen, layout.sep) from error

@@ -3,7 +3,9 @@
 import codecs
 import csv
 import gzip
+import io
 import itertools
+import signal
 import zipfile
 from pathlib import Path
 
@@ -11,7 +13,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tabvision.data.tables.delimited import _with_decimal_commas, read_csv
+from tabvision.data.tables.delimited import _parse, _with_decimal_commas, read_csv
+from tabvision.data.tables.layout import Layout
+from tabvision.data.tables.text_file import TextFile
 from tabvision.errors import BadValueError
 
 
@@ -232,3 +236,20 @@ def test_spaces_that_a_trained_column_may_hold_are_kept(tmp_path: Path) -> None:
 def test_names_that_spaces_alone_tell_apart_are_refused(tmp_path: Path) -> None:
     with pytest.raises(BadValueError, match="names more than one column 'a'"):
         read(tmp_path, "a, a\n1,2\n")
+
+
+def test_ctrl_c_while_a_file_is_read_is_no_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Interrupted(io.BytesIO):
+        def read1(self, size: int | None = -1, /) -> bytes:
+            signal.raise_signal(signal.SIGINT)
+            return super().read1(size)
+
+    file = TextFile(tmp_path / "a.csv", None, b"a,b\n1,2\n")
+    monkeypatch.setattr(file, "open", lambda: Interrupted(b"a,b\n1,2\n"))
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            _parse(file, Layout(["a", "b"], ",", ","), {})
+    finally:
+        signal.signal(signal.SIGINT, before)
