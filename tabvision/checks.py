@@ -6,10 +6,10 @@ A value of the wrong type raises `BadTypeError`, one out of range `BadValueError
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Literal, TypeGuard
 
-from tabvision.errors import BadTypeError, BadValueError, UnknownNameError
+from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError, UnknownNameError
 
 DEFAULT = "Leave it out for the default"
 
@@ -118,3 +118,15 @@ def check_choice(what: str, value: object, choices: Iterable[str]) -> None:
     names = tuple(choices)
     if value not in names:
         raise UnknownNameError(what, value, names)
+
+
+def check_present(names: Iterable[object], present: Collection[object], remedy: str) -> None:
+    """Raise unless the columns are among those that a frame has; the closest names are hinted at.
+
+    Example:
+        >>> check_present(["age"], ["Age", "sex"], "Pass a frame with the training columns")
+        Traceback (most recent call last):
+        tabvision.errors.MissingColumnsError: the frame lacks 1 column: 'age' (did you mean 'Age'?). Pass a frame with ...
+    """
+    if missing := [name for name in names if name not in present]:
+        raise MissingColumnsError(missing, present, remedy)

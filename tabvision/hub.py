@@ -65,10 +65,8 @@ def _refused(repo: str, error: Exception) -> BadValueError:
 def files_to_push(run: str | Path, repo: str, *, license: str | None = None) -> dict[str, bytes]:  # noqa: A002
     """Return the files that `push` uploads, by name."""
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", repo):
-        raise BadValueError(
-            f"the repository must be named USER/MODEL, got {repo!r}",
-            "Write your name on the hub before the name of the model",
-        )
+        problem = f"the repository must be named USER/MODEL, got {repo!r}"
+        raise BadValueError(problem, "Write your name on the hub before the name of the model")
     folder = Path(run).expanduser()
     best = folder / "best.ckpt"
     if not best.is_file():

@@ -241,9 +241,8 @@ class TabularClassifier(ClassifierMixin, _TabularEstimator):  # type: ignore[mis
 
     @override
     def _targets(self, y: Any, frame: pd.DataFrame) -> tuple[dict[str, NDArray[Any]], Task]:
-        y_ = column_or_1d(
-            y.to_numpy() if isinstance(y, pd.Series) else y, warn=True
-        )  # whole numbers of Int64 stay exact
+        values = y.to_numpy() if isinstance(y, pd.Series) else y  # whole numbers of Int64 stay exact
+        y_ = column_or_1d(values, warn=True)
         check_classification_targets(y_)
         check_array(y_, ensure_2d=False, dtype=None, input_name="y")
         self.classes_ = np.unique(y_)
@@ -293,10 +292,10 @@ class TabularRegressor(RegressorMixin, _TabularEstimator):  # type: ignore[misc]
     def _targets(self, y: Any, frame: pd.DataFrame) -> tuple[dict[str, NDArray[Any]], Task]:
         y_ = check_array(y, ensure_2d=False, dtype=np.float64, input_name="y")
         if y_.ndim == 1 or y_.shape[1] == 1:
-            return {_free(getattr(y, "name", None), [*frame]): column_or_1d(y_, warn=True)}, task_named("regression")
-        return {_free(f"target_{number}", [*frame]): y_[:, number] for number in range(y_.shape[1])}, task_named(
-            "regression"
-        )
+            targets = {_free(getattr(y, "name", None), [*frame]): column_or_1d(y_, warn=True)}
+        else:
+            targets = {_free(f"target_{number}", [*frame]): values for number, values in enumerate(y_.T)}
+        return targets, task_named("regression")
 
     @speaking()
     def predict(self, X: Any) -> NDArray[np.float64]:  # noqa: ANN401

@@ -17,11 +17,12 @@ from tests.made.trainers import MakeTrainer, quiet_trainer
 
 # Tensors are tiny here: a second thread only spins, and on a busy machine it made tests ten times as slow.
 torch.set_num_threads(1)
-os.fsync = os.fstat  # type: ignore[assignment]  # no test takes the power away, and a busy disk makes a checkpoint wait longer than it takes to train
+# No test takes the power away, and on a busy disk a checkpoint waits longer than its fit takes.
+os.fsync = os.fstat  # type: ignore[assignment]
 gc.disable()  # until all is collected: it stays, and a search for garbage in it is a fifth of the time that it takes
 _LONGEST = re.compile(
     "test_(readme|lessons|exact_resume_sweep|damaged|kept_checkpoints|exporting|deploy_guide|every_module|table|"
-    "train_options|safe|lightning|trainer|public_files|run)"
+    "train_options|safe|lightning|trainer|public_files|run|images|onnx_predictor|fused|write|report|cross_validation)"
 )
 
 

@@ -3,14 +3,22 @@
 import multiprocessing
 import subprocess
 import sys
+import warnings
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 import torch
 
+from tabvision.callbacks import OneCycle
 from tabvision.errors import UnknownNameError
 from tabvision.lightning import SETTING, in_this_tree, tree
+from tabvision.modules import TabularModule
+from tabvision.tuning import lr_find
+from tests.made.commands import Forked
+from tests.made.tables import quiet, table
 
 ROOT = Path(__file__).parents[1]
 OLD, NEW = "pytorch_lightning", "lightning.pytorch"
@@ -93,51 +101,46 @@ def test_without_lightning_a_sentence_says_what_to_install() -> None:
     assert said in done.stderr
 
 
-MIXED = """
-import sys
+def mix() -> None:
+    """Print what is said where our parts, built on pytorch_lightning, meet the Trainer of the other package."""
+    import lightning as L  # noqa: N812 - as its users write it
 
-from tabvision.callbacks import OneCycle
-from tabvision.modules import TabularModule
-from tabvision.tuning import lr_find
-from tests.made.tables import quiet, table
+    class Own(L.LightningModule):
+        training_step = configure_optimizers = lambda *_: None
 
-data = quiet(table())
-assert "lightning" not in sys.modules
-import lightning as L
+    def trainer(*callbacks: Any) -> Any:  # a type checker knows our parts by the other package
+        return L.Trainer(
+            accelerator="cpu", max_epochs=1, logger=False, enable_checkpointing=False, callbacks=[*callbacks]
+        )
 
-class Own(L.LightningModule):
-    training_step = configure_optimizers = lambda *_: None
-
-def trainer(**settings):
-    return L.Trainer(accelerator="cpu", max_epochs=1, logger=False, enable_checkpointing=False, **settings)
-
-for attempt in (
-    lambda: trainer(callbacks=[OneCycle()]).fit(Own(), data.loader("train")),
-    lambda: trainer().fit(Own(), datamodule=data),
-    lambda: lr_find(trainer(), Own(), data),
-    lambda: trainer().fit(TabularModule(data), data),
-):
-    try:
-        attempt()
-    except TypeError as error:
-        print(error)
-"""
+    data = quiet(table())
+    attempts: tuple[Callable[[], Any], ...] = (
+        lambda: trainer(OneCycle()).fit(Own(), data.loader("train")),
+        lambda: trainer().fit(Own(), datamodule=data),
+        lambda: lr_find(trainer(), Own(), data),  # type: ignore[arg-type]
+        lambda: trainer().fit(TabularModule(data), data),
+    )
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        for attempt in attempts:
+            with pytest.raises(TypeError) as raised:
+                attempt()
+            print(raised.value)
+    print(*(each.message for each in warned), file=sys.stderr)
 
 
 def test_a_part_of_one_package_in_the_trainer_of_the_other_is_one_sentence() -> None:
-    done = in_a_process("-c", MIXED)
+    status, told, errors = Forked(mix).ended()
 
-    assert done.returncode == 0, done.stderr
+    assert status == 0, errors
     sentence = (
         "this is a part of pytorch_lightning, and the Trainer is of lightning.pytorch, whose classes do not know each"
     )
-    *refused, unknown = done.stdout.splitlines()
+    *refused, unknown = told.splitlines()
     assert [line.partition(": ")[0] for line in refused] == ["OneCycle", "TabularDataModule", "lr_find"]
     assert all(f": {sentence} other. To build on lightning.pytorch, import it before" in line for line in refused)
     assert "got `TabularModule`" in unknown  # Lightning's own words, before anything of the module is called
-    assert (
-        "UserWarning: TabularModule: it is a part of pytorch_lightning, which the Trainer of lightning.p" in done.stderr
-    )
+    assert "TabularModule: it is a part of pytorch_lightning, which the Trainer of lightning.p" in errors
 
 
 def compute() -> None:

@@ -12,10 +12,7 @@ NUMBER = {"source": "age", "mean": 40.0, "spread": 10.0, "fill": 38.0, "had_miss
 FORMAT_1: dict[str, Any] = {
     "format": 1,
     "target": {"columns": ["paid"], "task": Binary().to_dict(), "classes": ["no", "yes"], "separator": None},
-    "continuous": [
-        {"name": "age", **NUMBER},
-        {"name": "sold_day_of_year_3", **NUMBER, "source": "sold"},
-    ],
+    "continuous": [{"name": "age", **NUMBER}, {"name": "sold_day_of_year_3", **NUMBER, "source": "sold"}],
     "categorical": [
         {"name": "month", "source": "month", "vocabulary": [1, 2], "ordered": False},
         {"name": "sold_month", "source": "sold", "vocabulary": [1, 2], "ordered": False},

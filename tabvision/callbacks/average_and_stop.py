@@ -52,11 +52,11 @@ def _held_out_losses(
     return (totals[:-1] / totals[-1]).float()
 
 
-def _leap(scores: Sequence[float]) -> int | None:
+def _first_leap(scores: Sequence[float]) -> int | None:
     """Return the first epoch, from 1, whose loss is more than twice that of the epoch before and of every other before it.
 
     Example:
-        >>> _leap([0.9, 0.14, 69.0]), _leap([0.9, 0.14, 0.5])
+        >>> _first_leap([0.9, 0.14, 69.0]), _first_leap([0.9, 0.14, 0.5])
         (2, None)
     """
     leaps = (epoch for epoch in range(1, len(scores)) if scores[epoch] > 2 * max(scores[:epoch]))
@@ -83,6 +83,8 @@ class AverageAndStop(Callback):
         folds: Whether to score on folds where the network allows it.
     """
 
+    owns: frozenset[Quantity] = frozenset({"which weights are kept"})
+
     @speaking()
     def __init__(
         self, window: float = 9.0, patience: float | None = 0.5, min_patience: int | None = None, *, folds: bool = True
@@ -102,11 +104,6 @@ class AverageAndStop(Callback):
         self._first_step = self._last_step = 0
         self._is_fitting = self._validated = self._resumed = False
 
-    @property
-    def owns(self) -> frozenset[Quantity]:
-        """The quantities that this callback sets."""
-        return frozenset({"which weights are kept"})
-
     @override
     @speaking()
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
@@ -125,7 +122,7 @@ class AverageAndStop(Callback):
         if not self.folds or self.patience is None or getattr(module, "fold_members", 1) < 2:
             return False
         is_mixed = any("how rows are mixed" in getattr(each, "owns", ()) for each in callbacks_of(trainer, Callback))
-        return getattr(data, "may_fold", False) and not is_mixed and _shares_nothing(trainer, module)
+        return getattr(data, "may_fold", False) and not is_mixed and _has_separate_members(trainer, module)
 
     @override
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -135,8 +132,10 @@ class AverageAndStop(Callback):
             self.best_score, self.best_epoch, self._best = math.inf, -1, {}
             self.scores = []
         if not self._average:
-            self._average = {name: value.detach().clone() for name, value in _learned(trainer, pl_module).items()}
-        self._live = _learned(trainer, pl_module)
+            self._average = {
+                name: value.detach().clone() for name, value in _averaged_tensors(trainer, pl_module).items()
+            }
+        self._live = _averaged_tensors(trainer, pl_module)
         self._last_step = trainer.global_step
         self._is_fitting = True
         self._validated = False
@@ -172,7 +171,7 @@ class AverageAndStop(Callback):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         super().on_train_epoch_end(trainer, pl_module)
         score = None if self.patience is None else self._score(trainer, pl_module)
-        if score is None or self.patience is None:
+        if score is None:
             return
         self.scores.append(score)
         epoch = trainer.current_epoch
@@ -199,10 +198,10 @@ class AverageAndStop(Callback):
                 self._live[name].copy_(value)
         broadcast_buffers(pl_module)
         if self._best:
-            self._temper(trainer, pl_module)
+            self._fit_temperature(trainer, pl_module)
             kept = f"the average of epoch {self.best_epoch + 1} of {trainer.current_epoch}"
             logger.info(f"{type(self).__name__}: kept {kept}, loss {self.best_score:.4g}.")
-            if (leap := _leap(self.scores)) is not None:
+            if (leap := _first_leap(self.scores)) is not None:
                 before, after = self.scores[leap - 1 : leap + 1]
                 logger.warning(
                     f"{type(self).__name__}: the loss of held-out rows leapt from {before:.4g} to {after:.4g} in epoch "
@@ -256,7 +255,7 @@ class AverageAndStop(Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         if _LIVE in checkpoint and trainer.state.fn == TrainerFn.FITTING:  # else the average is what is asked for
-            names = _learned(trainer, pl_module)
+            names = _averaged_tensors(trainer, pl_module)
             self._average = {name: checkpoint["state_dict"][name].to(names[name].device, copy=True) for name in names}
             pl_module.load_state_dict(checkpoint[_LIVE])
 
@@ -277,7 +276,7 @@ class AverageAndStop(Callback):
             average.copy_(live)
             live.copy_(kept)
 
-    def _temper(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def _fit_temperature(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Divide the logits of classes by the temperature that is best on the held-out rows, in the network's last layer.
 
         A fit that stops early is less sure than it could be. A single member is surer than the mean of all, so a
@@ -309,7 +308,7 @@ class AverageAndStop(Callback):
         return float(loss)
 
 
-def _shares_nothing(trainer: pl.Trainer, module: Any) -> bool:  # noqa: ANN401 - as in `uses_folds`
+def _has_separate_members(trainer: pl.Trainer, module: Any) -> bool:  # noqa: ANN401 - as in `uses_folds`
     """Return whether the members of a module share no layers, or only some that stay frozen."""
     num_shared = getattr(module, "num_shared_groups", 0)
     if not num_shared:
@@ -331,7 +330,7 @@ def save_kept_weights(trainer: pl.Trainer) -> None:
                 trainer.save_checkpoint(path, weights_only=getattr(callback, "save_weights_only", False))
 
 
-def _learned(trainer: pl.Trainer, module: pl.LightningModule) -> dict[str, Tensor]:
+def _averaged_tensors(trainer: pl.Trainer, module: pl.LightningModule) -> dict[str, Tensor]:
     """Return the weights that train and the running statistics by name, without counters; they share the module's memory."""
     unfreeze = unfreeze_of(trainer)
     is_fixed = unfreeze is not None and len(unfreeze.stages) == 1  # what is frozen now is never thawed

@@ -37,6 +37,8 @@ class DiscriminativeLR(Callback):
         (1e-05, 0.001)
     """
 
+    owns: frozenset[Quantity] = frozenset({"the base rates"})
+
     @speaking()
     def __init__(self, lr: Rates, *, body_ratio: float = 10.0, groups: Groups | None = None) -> None:
         check_rates(lr, groups_known=False)
@@ -45,11 +47,6 @@ class DiscriminativeLR(Callback):
         self.body_ratio = body_ratio
         self.groups = checked_groups(groups)
         self._last: float | None = None
-
-    @property
-    def owns(self) -> frozenset[Quantity]:
-        """The quantities that this callback sets."""
-        return frozenset({"the base rates"})
 
     @override
     @speaking()

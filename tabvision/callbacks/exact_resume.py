@@ -123,9 +123,8 @@ class ExactResume(Callback):
 
     @override
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        if is_dealing(
-            trainer
-        ):  # a checkpoint may still be saved, by the numbers that the Trainer has until its next fit
+        if is_dealing(trainer):
+            # a checkpoint may still be saved, by the numbers that the Trainer has until its next fit
             trainer.datamodule.micro_batches = None  # type: ignore[attr-defined]  # set by Lightning's connector
 
     @override

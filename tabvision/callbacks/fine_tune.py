@@ -54,6 +54,9 @@ class FineTune(Schedule):
         1
     """
 
+    owns: frozenset[Quantity] = Schedule.owns | Unfreeze.owns | {"the base rates"}
+    needs_groups = True
+
     @speaking()
     def __init__(
         self,
@@ -85,16 +88,6 @@ class FineTune(Schedule):
         self.frozen_pct_start = frozen_pct_start
         self.div_final = div_final
         self.unfreeze = Unfreeze(freeze_epochs, batch_norm=batch_norm, groups=groups)
-
-    @property
-    @override
-    def owns(self) -> frozenset[Quantity]:
-        return super().owns | self.unfreeze.owns | {"the base rates"}
-
-    @property
-    @override
-    def needs_groups(self) -> bool:
-        return True
 
     @property
     def _head_rate(self) -> float:

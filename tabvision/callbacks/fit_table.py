@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import final
 
-from typing_extensions import override
-
 from tabvision.callbacks.average_and_stop import AverageAndStop
 from tabvision.callbacks.one_cycle import InverseDecay
 from tabvision.callbacks.ownership import Quantity
@@ -32,6 +30,8 @@ class FitTable(AverageAndStop, InverseDecay):
         ['the rate over time', 'which weights are kept']
     """
 
+    owns: frozenset[Quantity] = InverseDecay.owns | AverageAndStop.owns
+
     @speaking()
     def __init__(
         self,
@@ -44,10 +44,5 @@ class FitTable(AverageAndStop, InverseDecay):
         *,
         folds: bool = True,
     ) -> None:
-        InverseDecay.__init__(self, half, power, warmup)
         AverageAndStop.__init__(self, window, patience, min_patience, folds=folds)
-
-    @property
-    @override
-    def owns(self) -> frozenset[Quantity]:
-        return frozenset({"the rate over time", "which weights are kept"})
+        InverseDecay.__init__(self, half, power, warmup)  # last, as the one before calls it without settings

@@ -37,6 +37,7 @@ class _Mixing(Callback, ABC):
     Args as `MixUp`.
     """
 
+    owns: frozenset[Quantity] = frozenset({"how rows are mixed"})
     blends: tuple[str, ...]  # the inputs of a tabvision batch that can be blended this way
 
     @speaking()
@@ -61,11 +62,6 @@ class _Mixing(Callback, ABC):
         self.num_classes = num_classes
         self.inputs = inputs
         self.target = target
-
-    @property
-    def owns(self) -> frozenset[Quantity]:
-        """The quantities that this callback sets."""
-        return frozenset({"how rows are mixed"})
 
     @override
     @speaking()

@@ -9,10 +9,9 @@ from typing_extensions import override
 from tabvision import lightning as pl
 from tabvision.callbacks.discriminative_lr import DiscriminativeLR
 from tabvision.callbacks.layer_groups import Groups
-from tabvision.callbacks.ownership import Quantity
 from tabvision.callbacks.schedule import RunLength, Schedule
-from tabvision.checks import check_fraction, check_least, check_positive, check_whole
-from tabvision.errors import BadValueError, UnknownNameError, speaking
+from tabvision.checks import check_choice, check_fraction, check_least, check_positive, check_whole
+from tabvision.errors import BadValueError, speaking
 from tabvision.lightning import Callback
 from tabvision.schedules import (
     Convention,
@@ -43,18 +42,10 @@ class _PeakSchedule(Schedule):
         super().__init__(groups)
         if max_lr is not None:
             check_rates(max_lr, groups_known=False)
+            self.owns |= {"the base rates"}
         self.max_lr = max_lr
+        self.needs_groups = isinstance(max_lr, tuple | list) or (isinstance(max_lr, str) and ":" in max_lr)
         self._last: float | None = None
-
-    @property
-    @override
-    def owns(self) -> frozenset[Quantity]:
-        return super().owns if self.max_lr is None else super().owns | {"the base rates"}
-
-    @property
-    @override
-    def needs_groups(self) -> bool:
-        return isinstance(self.max_lr, tuple | list) or (isinstance(self.max_lr, str) and ":" in self.max_lr)
 
     def take_rate(self, rate: float) -> None:
         """Use `rate`, found by a sweep, as the peak of the last layer group, and scale the others by their ratios to it."""
@@ -118,8 +109,7 @@ class OneCycle(_PeakSchedule):
         check_fraction("pct_start", pct_start, "()")
         check_least("div", div, 1)
         check_least("div_final", div_final, 1)
-        if convention not in ("fastai", "torch"):
-            raise UnknownNameError("convention", convention, ["fastai", "torch"])
+        check_choice("convention", convention, ["fastai", "torch"])
         self.pct_start = pct_start
         self.div = div
         self.div_final = div_final

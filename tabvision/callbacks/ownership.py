@@ -19,6 +19,7 @@ from tabvision.lightning import (
     check_trainer,
 )
 
+# What a callback says that it sets, as its `owns`; no other callback of a fit may set it
 Quantity = Literal[
     "which layers train", "the base rates", "the rate over time", "how rows are mixed", "the image size",
     "which weights are kept",

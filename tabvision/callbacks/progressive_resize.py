@@ -41,13 +41,10 @@ class ProgressiveResize(Callback):
         [(128, 128), (128, 128), (224, 224)]
     """
 
+    owns: frozenset[Quantity] = frozenset({"the image size"})
+
     def __init__(self, sizes: Mapping[int, int | Size]) -> None:
         self.sizes = _as_sizes(sizes)
-
-    @property
-    def owns(self) -> frozenset[Quantity]:
-        """The quantities that this callback sets."""
-        return frozenset({"the image size"})
 
     def size_at(self, epoch: int) -> Size:
         """Return the image size (height, width) in an epoch."""

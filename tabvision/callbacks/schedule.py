@@ -50,7 +50,9 @@ class Schedule(Callback, ABC):
             parts, input side first.
     """
 
+    owns: frozenset[Quantity] = frozenset({"the rate over time"})
     has_horizon: ClassVar[bool] = True  # whether the rate depends on the length of the fit
+    needs_groups: bool = False  # whether layer groups have different rates, so that the optimizer is divided by them
 
     def __init__(self, groups: Groups | None = None) -> None:
         self.groups = checked_groups(groups)
@@ -60,16 +62,6 @@ class Schedule(Callback, ABC):
         self._length = RunLength(total=1)
         self._saved: Mapping[str, Any] = {}
         self._last_set = -1
-
-    @property
-    def owns(self) -> frozenset[Quantity]:
-        """The quantities that this callback sets."""
-        return frozenset({"the rate over time"})
-
-    @property
-    def needs_groups(self) -> bool:
-        """Whether layer groups have different rates, so that the optimizer must be divided by them."""
-        return False
 
     def peaks(self, num_groups: int) -> list[float] | None:
         """Return the rate of each group that the factors scale, or None for the optimizer's own rates."""
@@ -118,7 +110,7 @@ class Schedule(Callback, ABC):
         if ends is None:  # saved without a schedule, or by an earlier version
             ends = [max(0, end - self._first_step) for end in self._measured(trainer, []).ends]
         self._length = self._measured(trainer, ends[:epoch])
-        self._say_if_changed(trainer, saved.get("total", self._length.total), "when saved")
+        self._log_changed_length(trainer, saved.get("total", self._length.total), "when saved")
         if self.has_horizon:
             _warn_of_early_stopping(trainer, type(self).__name__)
         for optimizer in trainer.optimizers:
@@ -139,7 +131,7 @@ class Schedule(Callback, ABC):
             done = trainer.global_step - self._first_step
             self._length = self._measured(trainer, [*self._length.ends[: epoch - 1], done])
         if self._length.total != before:
-            self._say_if_changed(trainer, before, "as measured before this epoch")
+            self._log_changed_length(trainer, before, "as measured before this epoch")
             self._last_set = -1
             self._apply(trainer)
 
@@ -193,7 +185,7 @@ class Schedule(Callback, ABC):
         measured = None if trainer.lightning_module.automatic_optimization else self._batches_per_step
         return _run_length(trainer, self._first_step, past, measured)
 
-    def _say_if_changed(self, trainer: pl.Trainer, before: int, when: str) -> None:
+    def _log_changed_length(self, trainer: pl.Trainer, before: int, when: str) -> None:
         if before != (total := self._length.total) and not _is_estimated(trainer):
             lengths = f"{count(before, 'step')} {when}, {total:,} now"
             logger.info(f"{type(self).__name__}: the fit was {lengths}; the schedule is stretched over the new length.")

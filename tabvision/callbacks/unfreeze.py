@@ -27,7 +27,8 @@ from tabvision.checks import check_choice, is_integer
 from tabvision.errors import BadValueError, count, speaking
 from tabvision.lightning import Callback, DDPStrategy, DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
 from tabvision.nets.layer_groups import LayerGroup, num_new
-from tabvision.nets.layers import PRETRAINED_NORMS, norms_with_statistics, plain_name, restore_pretrained_norms
+from tabvision.nets.layers import PRETRAINED_NORMS, norms_with_statistics, restore_pretrained_norms
+from tabvision.nets.weights import plain_name
 from tabvision.schedules import Stages, as_stages, num_trainable
 
 BatchNormPolicy = Literal["keep", "eval", "train"]
@@ -66,6 +67,8 @@ class Unfreeze(Callback):
         [1, 1, 3, 3]
     """
 
+    owns: frozenset[Quantity] = frozenset({"which layers train"})
+
     @speaking()
     def __init__(
         self,
@@ -83,11 +86,6 @@ class Unfreeze(Callback):
         self._resting: list[nn.Module] = []  # parts in evaluation while they are frozen
         self._frozen: frozenset[str] | None = None  # names of the parameters that stay frozen
         self._started = False  # in a fit, from its setup on
-
-    @property
-    def owns(self) -> frozenset[Quantity]:
-        """The quantities that this callback sets."""
-        return frozenset({"which layers train"})
 
     def num_trainable(self, epoch: int, num_groups: int) -> int:
         """Return how many of the last layer groups train in an epoch."""
@@ -116,13 +114,15 @@ class Unfreeze(Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if max_epochs(trainer) <= self.stages[-1][0]:
             self._warn_of_unreached(trainer, f"max_epochs={trainer.max_epochs} ends")
-        self._enter(trainer, pl_module)  # a resumed fit knows its epoch only here, and may skip on_train_epoch_start
+        self._enter_stage(
+            trainer, pl_module
+        )  # a resumed fit knows its epoch only here, and may skip on_train_epoch_start
 
     @override
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._enter(trainer, pl_module)
+        self._enter_stage(trainer, pl_module)
 
-    def _enter(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def _enter_stage(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self.apply(pl_module, trainer.current_epoch):
             _rewrap(trainer)
         self._set_modes(pl_module, trainer.current_epoch)

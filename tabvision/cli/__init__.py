@@ -40,12 +40,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):  # a column's name may have letters that the terminal's encoding lacks
             stream.reconfigure(errors="backslashreplace")
     try:
-        return _status_of(words)
+        return _exit_status(words)
     finally:
-        _discard_what_was_not_written()
+        _discard_unwritten_output()
 
 
-def _discard_what_was_not_written() -> None:
+def _discard_unwritten_output() -> None:
     """Empty the streams that take no output, as Python writes to them again at exit; see its documentation of SIGPIPE."""
     for stream in (sys.stdout, sys.stderr):
         try:
@@ -54,24 +54,24 @@ def _discard_what_was_not_written() -> None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
-def _status_of(words: list[str]) -> int:
+def _exit_status(words: list[str]) -> int:
     """Run one command and return its exit status, after one sentence if the input is wrong."""
     try:
         return _run(words)
     except TabvisionError as error:
-        _say(str(error))
+        _print_error(str(error))
         return USAGE_ERROR
     except BrokenPipeError:
         return _BROKEN_PIPE
     except OSError as error:
-        _say(str(_of_a_file(error)))
+        _print_error(str(_file_error(error)))
         return USAGE_ERROR
     except KeyboardInterrupt as stop:
-        _say(f"stopped; {stop}" if str(stop) else "stopped")
+        _print_error(f"stopped; {stop}" if str(stop) else "stopped")
         return 130  # the shell's status for an interrupt
 
 
-def _say(sentence: str) -> None:
+def _print_error(sentence: str) -> None:
     """Print a sentence, which may start with the command already, on standard error, unless that is full as well."""
     with suppress(OSError):
         print(sentence if sentence.startswith("tabvision ") else f"tabvision: {sentence}", file=sys.stderr)
@@ -107,7 +107,7 @@ def _run_recipe(words: list[str], *, safe: bool) -> None:
             make_cli(words, run=True, safe=safe)
 
 
-def _of_a_file(error: OSError) -> TabvisionError:
+def _file_error(error: OSError) -> TabvisionError:
     """Return the sentence for a name that is too long, or for a disk that is full or read-only.
 
     It is about the first file of several, as closing the others fails as well, or about the wrong input before it.

@@ -45,11 +45,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _checkpoint_and_rows(arguments: argparse.Namespace) -> tuple[str | Path, Any]:
-    """Return the checkpoint to calibrate, and the rows to do it on.
-
-    Raises:
-        BadValueError: Neither a checkpoint with rows nor a run is given, or both are.
-    """
+    """Return the checkpoint to calibrate, and the rows to do it on."""
     given = [each for each in (arguments.checkpoint, arguments.data) if each is not None]
     if len(given) != (0 if arguments.run else 2):
         names = " ".join([*given, *(["--run", arguments.run] if arguments.run else [])])

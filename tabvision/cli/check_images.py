@@ -15,7 +15,7 @@ from tabvision.data.images.decode import UnreadableImageError
 from tabvision.data.images.folders import all_images
 from tabvision.data.images.layout import layout_of, stored_values
 from tabvision.data.images.reader import check_workers, single_threaded_cv2
-from tabvision.data.images.settings import found_losses
+from tabvision.data.images.settings import notes_on_ignored
 from tabvision.data.tables.write import check_destination, write_frame
 from tabvision.errors import count, shown, speaking
 from tabvision.schema import Image
@@ -60,7 +60,7 @@ def _checked(folder: str, num_workers: int | None, channels: int) -> tuple[int, 
             bad += [(file, reason) for file, reason in zip(files, reasons, strict=True) if reason is not None]
         unread = {file for file, _ in bad}
         readable = [file for file in table.files(np.arange(len(table.frame))) if file not in unread]
-        notes = found_losses(readable, Image(size=(1, 1), channels=channels), threads.map)
+        notes = notes_on_ignored(readable, Image(size=(1, 1), channels=channels), threads.map)
     return len(table.frame), pd.DataFrame(bad, columns=["image", "reason"], dtype="str"), notes
 
 

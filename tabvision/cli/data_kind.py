@@ -13,6 +13,7 @@ from tabvision.data.tables.read import read_frame
 from tabvision.errors import BadValueError, listed, speaking
 from tabvision.logs import notes_at
 from tabvision.schema import JoinedLabels
+from tabvision.tasks.registry import KINDS
 
 
 def kind_of(arguments: argparse.Namespace) -> str:
@@ -66,7 +67,8 @@ def check_held_out(arguments: argparse.Namespace) -> None:
 
 def _learns_from_columns(arguments: argparse.Namespace) -> bool:
     """Return whether DATA has columns besides its images, target and weights, and the target does not lie in an image."""
-    if arguments.task is not None and arguments.task[0] == "points":
+    in_images = {kind.name for kind in KINDS if kind.moves_with_image}
+    if arguments.task is not None and arguments.task[0] in in_images:
         return False
     known = dict.fromkeys(arguments.image, MISSING_WORDS)
     if arguments.separator is not None:

@@ -20,7 +20,7 @@ from tabvision.cli.jobs import (
     source_settings,
 )
 from tabvision.cli.options import DEFAULT_VALIDATION, settings_of
-from tabvision.cli.splits import holds_out, split_setting
+from tabvision.cli.splits import split_setting
 from tabvision.data import ImageDataModule
 from tabvision.data.tables.sizes import most_epochs, table_batch_size
 from tabvision.errors import BadValueError, NoFeatureError, count, speaking
@@ -31,26 +31,26 @@ from tabvision.tuning import Probe, probe
 
 _BODY = "resnet34"
 _EPOCHS, _FREEZE_EPOCHS = 9, 5  # five for the head alone, on features computed once, and four for everything
-PCT_START, VIEWS = 0.3, 2  # of the frozen epochs: the rate rises and falls; a plain and an augmented view in turns
-# a few hundred photos still take enough steps in the few epochs of a fine-tune
+_PCT_START, _VIEWS = 0.3, 2  # of the frozen epochs: the rate rises and falls; a plain and an augmented view in turns
 _PROBED = range(10, 100_001)  # training images: fewer cannot choose a penalty, for more the head takes long
-IMAGE_BATCHES = {"least": 8, "most": 64, "steps_per_epoch": 14}
-FUSED_EPOCHS, FUSED_FREEZE_EPOCHS = 32, 30  # new parts learn for long, on features computed once, and the body little
+# a few hundred photos still take enough steps in the few epochs of a fine-tune
+_IMAGE_BATCHES = {"least": 8, "most": 64, "steps_per_epoch": 14}
+_FUSED_EPOCHS, _FUSED_FREEZE_EPOCHS = 32, 30  # new parts learn for long, on features computed once, and the body little
 _OF_TABLE = 2  # the last layer groups, which a network of the table alone has
-FUSED_LR = 1e-2  # that of a network for tables
-FUSED_LR_MULT = 500.0  # so that the body's first layers train as slowly as for images alone
+_FUSED_LR = 1e-2  # that of a network for tables
+_FUSED_LR_MULT = 500.0  # so that the body's first layers train as slowly as for images alone
 
 
 def image_job(arguments: argparse.Namespace) -> Job:
     """Return the run for photos: a pretrained body, a new head, fine-tuned in two stages."""
-    settings, model = image_settings(arguments, "images")
+    settings, model = _settings(arguments, "images")
     paths = settings.pop("image", [])
     if len(paths) > 1:
         problem = f"a network of images alone sees one image of each row, got --image {','.join(paths)}"
         raise BadValueError("tabvision train", problem, "Name one, or give the table other columns to learn from")
     settings |= {"path": paths[0]} if paths else {}
     epochs = arguments.epochs or _EPOCHS
-    callbacks = fine_tuning(stages(arguments, epochs, min(_FREEZE_EPOCHS, (epochs + 1) // 2)), arguments.features)
+    callbacks = _fine_tuning(_stages(arguments, epochs, min(_FREEZE_EPOCHS, (epochs + 1) // 2)), arguments.features)
     if arguments.mixup:
         callbacks.append(Component("tabvision.callbacks.MixUp", {"alpha": arguments.mixup}))
     data = build_datamodule(arguments, Component("tabvision.data.ImageDataModule", settings))
@@ -61,7 +61,7 @@ def image_job(arguments: argparse.Namespace) -> Job:
         arguments,
         data,
         settings,
-        batch_size=arguments.batch_size or default_batch_size(len(data.parts["train"].rows), **IMAGE_BATCHES),
+        batch_size=arguments.batch_size or default_batch_size(len(data.parts["train"].rows), **_IMAGE_BATCHES),
         epochs=epochs,
         model=Component("tabvision.modules.VisionModule", model),
         callbacks=callbacks,
@@ -128,13 +128,8 @@ def _ranking(bodies: Sequence[str], found: Sequence[Probe]) -> str:
 
 
 @speaking("tabvision train")
-def image_settings(arguments: argparse.Namespace, kind: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the settings of a datamodule and of a module with images, in which the word "none" is None.
-
-    Args:
-        arguments: The parsed arguments.
-        kind: "images", or "fused" for images beside columns.
-    """
+def _settings(arguments: argparse.Namespace, kind: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the settings of a datamodule and of a module with images, in which the word "none" is None."""
     settings, model = source_settings(arguments, kind), settings_of(arguments, kind, "model")
     for these, name in ((settings, "cache"), (model, "weights")):
         if these.get(name) == "none":
@@ -142,28 +137,23 @@ def image_settings(arguments: argparse.Namespace, kind: str) -> tuple[dict[str, 
     if kind == "images" and settings.pop("day_first", False) and not (arguments.split or "").startswith("time"):
         problem = "--day-first is for dates, and a network of images alone reads none"
         raise BadValueError(problem, "Leave it out, or split by time")
-    if holds_out(arguments):
+    if arguments.validation is not None or arguments.split is not None or isinstance(arguments.test, float):
         settings["split"] = split_setting(arguments, DEFAULT_VALIDATION)
     return settings, model
 
 
-def fine_tuning(settings: Mapping[str, Any], folder: str | None = None) -> list[Component]:
+def _fine_tuning(settings: Mapping[str, Any], folder: str | None = None) -> list[Component]:
     """Return `FineTune` with these settings; if it freezes the body, the head learns from features, perhaps of a folder."""
     if not settings["freeze_epochs"]:
         return [Component("tabvision.callbacks.FineTune", settings)]
-    stages = Component("tabvision.callbacks.FineTune", {**settings, "frozen_pct_start": PCT_START})
+    stages = Component("tabvision.callbacks.FineTune", {**settings, "frozen_pct_start": _PCT_START})
     kept = {} if folder is None else {"folder": folder}
-    return [stages, Component("tabvision.callbacks.FrozenFeatures", {"views": VIEWS, **kept})]
+    return [stages, Component("tabvision.callbacks.FrozenFeatures", {"views": _VIEWS, **kept})]
 
 
 @speaking("tabvision train")
-def stages(arguments: argparse.Namespace, epochs: int, freeze_epochs: int) -> dict[str, Any]:
+def _stages(arguments: argparse.Namespace, epochs: int, freeze_epochs: int) -> dict[str, Any]:
     """Return FineTune's settings; in a single epoch no layer is frozen first.
-
-    Args:
-        arguments: The parsed arguments.
-        epochs: Epochs of the fit.
-        freeze_epochs: Epochs in which the body is frozen, unless the arguments say how many.
 
     Raises:
         BadValueError: The rate of the head, from which those of the other layers follow, is not one number, or no epoch is
@@ -193,14 +183,11 @@ def fused_job(arguments: argparse.Namespace) -> Job:
 
     On a small table every row trains the network of tables, beside heads for the frozen body's features, and folds say when
     it is over; on a large one, or in a given number of epochs, the body is fine-tuned in the second of two stages.
-
-    Raises:
-        BadValueError: Several bodies are named.
     """
     if arguments.body is not None and "," in arguments.body:
         problem = f"several bodies are compared for images alone, got --body {arguments.body}"
         raise BadValueError("tabvision train", problem, "Name one, or compare them with --image-only first")
-    settings, model = image_settings(arguments, "fused")
+    settings, model = _settings(arguments, "fused")
     is_fixed = arguments.epochs is not None or arguments.freeze_epochs is not None
     if not is_fixed:
         settings["split"] = split_setting(arguments, "auto")
@@ -215,23 +202,23 @@ def fused_job(arguments: argparse.Namespace) -> Job:
             arguments,
             data,
             settings,
-            batch_size=arguments.batch_size or min(table_batch_size(num_rows), IMAGE_BATCHES["most"]),
+            batch_size=arguments.batch_size or min(table_batch_size(num_rows), _IMAGE_BATCHES["most"]),
             epochs=most_epochs(num_rows),
             model=Component("tabvision.modules.FusedModule", {**model, **lr_setting("lr", arguments.lr)}),
             callbacks=_table_fit(arguments.features),
             monitor="oof/loss",
             shown=data.image.columns,
         )
-    epochs = arguments.epochs or FUSED_EPOCHS
-    rates = {"base_lr": FUSED_LR, "lr_mult": FUSED_LR_MULT, **stages(arguments, epochs, FUSED_FREEZE_EPOCHS)}
+    epochs = arguments.epochs or _FUSED_EPOCHS
+    rates = {"base_lr": _FUSED_LR, "lr_mult": _FUSED_LR_MULT, **_stages(arguments, epochs, _FUSED_FREEZE_EPOCHS)}
     return make_job(
         arguments,
         data,
         settings,
-        batch_size=arguments.batch_size or default_batch_size(num_rows, **IMAGE_BATCHES),
+        batch_size=arguments.batch_size or default_batch_size(num_rows, **_IMAGE_BATCHES),
         epochs=epochs,
         model=Component("tabvision.modules.FusedModule", model),
-        callbacks=fine_tuning(rates, arguments.features),
+        callbacks=_fine_tuning(rates, arguments.features),
         shown=data.image.columns,
     )
 

@@ -222,18 +222,7 @@ def make_job(
     callbacks: Sequence[Component],
     **rest: Any,  # noqa: ANN401
 ) -> Job:
-    """Return the run of a datamodule that is already built.
-
-    Args:
-        arguments: The parsed arguments.
-        datamodule: The datamodule.
-        settings: The settings it was built from; the batch size is added to them.
-        batch_size: Rows in a step.
-        epochs: Passes over the training rows.
-        model: The module.
-        callbacks: The callbacks that schedule the rate, and more.
-        rest: Other fields of `Job`.
-    """
+    """Return the run of a datamodule that is already built from `settings`, to which the batch size is added."""
     datamodule.batch_size = settings["batch_size"] = batch_size
     machine = {name: getattr(arguments, name) for name in ("accelerator", "devices", "precision")}
     num_steps = len(datamodule.parts["train"].rows) // batch_size

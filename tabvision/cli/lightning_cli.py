@@ -160,11 +160,7 @@ def _name_of(recipes: Sequence[Any]) -> str:
 
 
 def _best_beside(recipes: Sequence[Any]) -> str:
-    """Return the best checkpoint of the run that a recipe is of, which is in the recipe's folder.
-
-    Raises:
-        MissingFileError: There is none.
-    """
+    """Return the best checkpoint of the run that a recipe is of, which is in the recipe's folder."""
     found = [best for recipe in recipes if (best := Path(str(recipe)).with_name("best.ckpt")).is_file()]
     if not found:
         problem = "there is no best.ckpt beside the recipe, and the network of a recipe alone is untrained"

@@ -113,8 +113,8 @@ _GROUPS: list[tuple[str | None, tuple[str, ...], list[_Option]]] = [  # title, k
         _Option("--label-pattern", "data.label_pattern", "REGEX",
                 "read the label from the file name: the first (group) of REGEX"),
         _Option("--probe", "", None,
-                "first fit a linear probe on frozen features, and keep it if training ends worse (default: for pretrained "
-                "weights)", {"action": argparse.BooleanOptionalAction}),
+                "fit a linear probe on frozen features first, and a linear head to the trained body at the end; keep what "
+                "is best (default: for pretrained weights)", {"action": argparse.BooleanOptionalAction}),
     ]),
     ("images", ("images", "fused"), [
         _Option("--body", "model.body", "NAME",
@@ -238,12 +238,7 @@ def _add(parser: Any, options: Iterable[_Option]) -> None:  # noqa: ANN401 - a p
 
 
 def settings_of(arguments: argparse.Namespace, kind: str, part: str) -> dict[str, Any]:
-    """Return the settings that were given for one part of a run, by name; others are left out.
-
-    Args:
-        arguments: The parsed arguments.
-        kind: The kind of data: "table", "images" or "ratings".
-        part: "data" for the datamodule, "model" for the module.
+    """Return the settings that were given for a part of a run, "data" or "model", by name; others are left out.
 
     Example:
         >>> parser = argparse.ArgumentParser()

@@ -45,16 +45,7 @@ def write_metrics(
     metrics: Mapping[str, Mapping[str, Any]],
     rate: float | None,
 ) -> None:
-    """Write metrics.json: what was trained, and the metrics of the best network by the rows they were measured on.
-
-    Args:
-        job: The run.
-        model: The network.
-        folder: The folder of the run.
-        seconds: What the run took.
-        metrics: The metrics of the model and of a naive answer, by rows and name.
-        rate: The learning rate that was found; None if none was looked for.
-    """
+    """Write metrics.json: what was trained, and the metrics of the best network by the rows they were measured on."""
     networks = f"{job.num_folds} x " if job.num_folds > 1 else ""
     num_parameters = sum(each.numel() for each in model.parameters())
     facts = {
@@ -169,7 +160,7 @@ def write_run_report(
         from tabvision.cli.report import report_on  # which needs packages that may not be installed
 
         history = pd.read_csv(folder / "metrics.csv") if (folder / "metrics.csv").exists() else None
-        seen = _seen(job.datamodule, results) if isinstance(job.datamodule, CollabDataModule) else []
+        seen = _training_counts(job.datamodule, results) if isinstance(job.datamodule, CollabDataModule) else []
         details = {"measured_on": rows, "history": history, "slice_by": seen, "overwrite": True, **figures}
         predictor, page = Predictor(best, device="cpu"), folder / "report.html"
         facts: dict[str, object] = {"seed": job.seed}
@@ -181,7 +172,7 @@ def write_run_report(
         print(f"No report was written: {type(error).__name__}: {shown(str(error))}")
 
 
-def _seen(data: CollabDataModule, results: Results) -> list[pd.Series[int]]:
+def _training_counts(data: CollabDataModule, results: Results) -> list[pd.Series[int]]:
     """Return how often the user, and the item, of each row was seen in training."""
     tensors, rows = data.parts["train"]
     train, names = data.frame.iloc[tensors["index"][rows].numpy()], (data.user, data.item)

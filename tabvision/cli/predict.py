@@ -13,6 +13,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet
 
+from tabvision.checks import check_present
 from tabvision.cli.options import form_of
 from tabvision.cli.printing import format_number
 from tabvision.data.images.files import is_image
@@ -22,7 +23,7 @@ from tabvision.data.tables.files import files_of, is_glob
 from tabvision.data.tables.read import read_frame, text_format
 from tabvision.data.tables.write import check_destination, write_frame, written_whole
 from tabvision.data.targets import encode_target, missing_target
-from tabvision.errors import BadValueError, MissingColumnsError, TabvisionError, count, listed, speaking
+from tabvision.errors import BadValueError, TabvisionError, count, listed, speaking
 from tabvision.inference import Predictor, Results
 from tabvision.inference.batches import Inputs
 from tabvision.modules.collab_network import CollabNetwork
@@ -37,12 +38,12 @@ def run(arguments: argparse.Namespace) -> int:
     inputs = _read(arguments, predictor)
     if isinstance(inputs, TableBlocks):
         return _answer_in_blocks(arguments, predictor, inputs)
-    kept = _kept(arguments, predictor, inputs)
+    kept = _kept_columns(arguments, predictor, inputs)
     answers = _answers(arguments, predictor, inputs, kept)
     write_frame(answers, arguments.out, overwrite=arguments.overwrite)
     failed = int(answers["error"].notna().sum()) if "error" in answers else 0
     print(f"{count(len(answers) - failed, 'row' if image is None else 'photo')} answered: {arguments.out}")
-    for sentence in _notes(predictor, inputs, kept, _measured(predictor, inputs, answers)):
+    for sentence in _notes(predictor, inputs, kept, _metrics_line(predictor, inputs, answers)):
         print(sentence)
     if failed:
         print(f"{count(failed, 'photo')} could not be read; the column error says why")
@@ -90,11 +91,7 @@ def _answers(arguments: argparse.Namespace, predictor: Predictor, inputs: Inputs
 
 
 def _answer_in_blocks(arguments: argparse.Namespace, predictor: Predictor, blocks: TableBlocks) -> int:
-    """Answer a table that does not fit in memory block by block, into one Parquet file.
-
-    Raises:
-        BadValueError: The answers are to be written in another format.
-    """
+    """Answer a table that does not fit in memory block by block, into one Parquet file."""
     out = Path(arguments.out).expanduser()
     if out.suffix.lower() not in (".parquet", ".pq"):
         problem = f"the table would not fit in memory, and answers go into {out.name!r} only as a whole"
@@ -107,7 +104,7 @@ def _answer_in_blocks(arguments: argparse.Namespace, predictor: Predictor, block
             for file, frame in blocks.read(columns):
                 with named_file(file):
                     inputs = predictor.read(frame)
-                    answers = _answers(arguments, predictor, inputs, _kept(arguments, predictor, inputs))
+                    answers = _answers(arguments, predictor, inputs, _kept_columns(arguments, predictor, inputs))
                 for kind, total in totals.items():
                     total.update({name: total.get(name, 0) + num for name, num in getattr(inputs, kind).items()})
                 rows = pa.Table.from_pandas(answers, preserve_index=False)
@@ -136,25 +133,19 @@ def _source_of(arguments: argparse.Namespace, *, has_images: bool) -> Any:  # no
     return paths[0] if is_one else paths
 
 
-def _kept(arguments: argparse.Namespace, predictor: Predictor, inputs: Inputs) -> pd.DataFrame:
-    """Return the columns of the input to write before the answers, so that both can be joined.
-
-    Raises:
-        BadValueError: The input is no table.
-        MissingColumnsError: The input lacks a column.
-    """
+def _kept_columns(arguments: argparse.Namespace, predictor: Predictor, inputs: Inputs) -> pd.DataFrame:
+    """Return the columns of the input to write before the answers, so that both can be joined."""
     is_rating = isinstance(predictor.net, CollabNetwork)
     keep: list[str] = arguments.keep or ([*predictor.schema.inputs] if is_rating else [])
     if not keep:
         return pd.DataFrame()
     if inputs.frame is None or inputs.shown:
         raise BadValueError("--keep names columns of a table, and DATA is photos alone", "Leave --keep out")
-    if missing := [name for name in keep if name not in inputs.frame]:
-        raise MissingColumnsError(missing, inputs.frame.columns, "Correct --keep")
+    check_present(keep, inputs.frame.columns, "Correct --keep")
     return inputs.frame[[*dict.fromkeys(keep)]]
 
 
-def _measured(predictor: Predictor, inputs: Inputs, answers: pd.DataFrame) -> list[str]:
+def _metrics_line(predictor: Predictor, inputs: Inputs, answers: pd.DataFrame) -> list[str]:
     """Return a sentence with the metrics and their intervals, if the input holds the target and the answers are whole."""
     target, task = predictor.schema.target, predictor.schema.task
     names = [name for name in answers if str(name).startswith("probability_" if task.is_classes else "prediction")]

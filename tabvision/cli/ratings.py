@@ -93,10 +93,10 @@ def _data_settings(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def show_films(folder: Path) -> None:
     """Print the best and worst items of a run by bias, and draw `factors.png` and `biases.png` beside its checkpoint."""
-    from tabvision.inference.checkpoint import load_module
+    from tabvision.inference.checkpoint import open_checkpoint
     from tabvision.interpret import item_bias
 
-    module = load_module(folder / "best.ckpt")
+    module = open_checkpoint(folder / "best.ckpt").module
     assert isinstance(module, CollabModule), "the run must be on ratings"
     biases = item_bias(module)
     print(f"\nGood whatever your taste, by bias:\n{_bias_table(biases.head(_SHOWN))}")

@@ -6,7 +6,8 @@ import argparse
 import re
 from pathlib import Path
 
-from tabvision.errors import UnknownNameError, speaking
+from tabvision.checks import check_choice
+from tabvision.errors import speaking
 
 _PACKAGE = Path(__file__).parents[1]
 
@@ -33,8 +34,7 @@ def _get(arguments: argparse.Namespace) -> None:
     )
 
     recipes = _recipes()
-    if arguments.name not in recipes:
-        raise UnknownNameError("recipe", arguments.name, recipes)
+    check_choice("recipe", arguments.name, recipes)
     out = Path(arguments.out or f"{arguments.name}.yaml").expanduser()
     sources = {out: recipes[arguments.name]}
     sources |= {out.parent / "datamodules" / file.name: file for file in _plug_ins(recipes[arguments.name])}

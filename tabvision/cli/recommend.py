@@ -7,7 +7,7 @@ import warnings
 
 from tabvision.data.tables.write import check_destination, write_frame
 from tabvision.errors import BadTypeError, speaking
-from tabvision.inference.checkpoint import load_module
+from tabvision.inference.checkpoint import open_checkpoint
 from tabvision.interpret import recommend, similar_items
 from tabvision.modules import CollabModule
 
@@ -17,7 +17,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Print the items, best first, and write them to `--out`."""
     if arguments.out:
         check_destination(arguments.out, overwrite=arguments.overwrite, reads=[arguments.checkpoint])
-    module = load_module(arguments.checkpoint)
+    module = open_checkpoint(arguments.checkpoint).module
     if not isinstance(module, CollabModule):
         problem = f"{arguments.checkpoint} holds a {type(module).__name__}, which knows no users and items"
         raise BadTypeError(problem, "Train on ratings: tabvision train DATA --user COL --item COL")

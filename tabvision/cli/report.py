@@ -48,13 +48,13 @@ def run(arguments: argparse.Namespace) -> None:
         measured_on=rows,
         metrics={"loss": float(results.loss.mean()), **scores(task, results.predictions, results.target)},
         baseline=scores(task, task.constant(results.target), results.target),
-        slice_by=_num_pairs(predictor, results),
+        slice_by=_pair_counts(predictor, results),
         overwrite=arguments.overwrite,
     )
     print(f"{rows}: {arguments.out}")
 
 
-def _num_pairs(predictor: Predictor, results: Results) -> list[pd.Series[int]]:
+def _pair_counts(predictor: Predictor, results: Results) -> list[pd.Series[int]]:
     """Return how many pairs of the checkpoint have the user, and the item, of each row; of other models nothing.
 
     A checkpoint holds the pairs that `recommend` leaves out, those of training and of validation. A row's own does not count.
@@ -82,17 +82,7 @@ def report_on(
     data: object = None,
     **details: Any,  # noqa: ANN401 - as for `write_report`
 ) -> None:
-    """Write the page, with the importance of the columns and what is known of the network.
-
-    Args:
-        predictor: The model.
-        results: Its answers to rows that it did not learn from.
-        out: The page.
-        checkpoint: Where the model is, for the commands that the page names.
-        facts: What else there is to know, by name.
-        data: The datamodule of the model, whose training rows are compared with these; None if it is not at hand.
-        details: As for `write_report`.
-    """
+    """Write the page, with the importance of the columns, what is known of the network, and what the training rows tell."""
     module = predictor.module
     network = {
         "network": f"{type(module).__name__}, {sum(it.numel() for it in module.parameters()):,} parameters",
@@ -101,14 +91,14 @@ def report_on(
     }
     details |= {
         "model": predictor,
-        "importance": _importance(predictor, results),
+        "importance": _column_importance(predictor, results),
         "facts": {**(facts or {}), **network},
     }
     details |= oddities(predictor, results, data)
     write_report(out, results, checkpoint=Path(checkpoint).name, **details)
 
 
-def _importance(predictor: Predictor, results: Results) -> pd.DataFrame | None:
+def _column_importance(predictor: Predictor, results: Results) -> pd.DataFrame | None:
     """Return the importance of the columns on as many rows as take some seconds; None if the network reads no columns."""
     schema = predictor.schema
     if not schema.continuous and not schema.categorical:

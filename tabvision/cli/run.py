@@ -16,7 +16,16 @@ import yaml
 
 from tabvision import lightning as pl
 from tabvision.callbacks.average_and_stop import save_kept_weights
-from tabvision.cli.folder import RESUME_FILE, alone_in, clear, cleared_if_nothing_is_saved, is_worker, recipe_file
+from tabvision.cli.folder import (
+    PROBE,
+    REFIT,
+    RESUME_FILE,
+    alone_in,
+    clear,
+    cleared_if_nothing_is_saved,
+    is_worker,
+    recipe_file,
+)
 from tabvision.cli.jobs import LOGGERS, Job, tracking
 from tabvision.cli.outputs import (
     add_extra_metrics,
@@ -39,12 +48,17 @@ from tabvision.inference import Results, gather
 from tabvision.inference.checkpoint import read_state
 from tabvision.lightning import Callback, CSVLogger, TQDMProgressBar, callbacks_of
 from tabvision.logs import notes_at, quiet_lightning
-from tabvision.tuning import FindLR, cross_validate
+from tabvision.metrics import is_higher_better
+from tabvision.tuning import FindLR, cross_validate, probe
 
 if TYPE_CHECKING:
     from tabvision.modules import SupervisedModule, TabularModule
 
 _WHO = "tabvision train"
+_LINEAR = {  # networks with a linear head, and what is said of one that is the best
+    PROBE: "The linear probe is better than the network after training, so it is what best.ckpt holds.",
+    REFIT: "The trained body answers better with a linear head, fitted anew, so that is what best.ckpt holds.",
+}
 
 
 @dataclass(frozen=True)
@@ -68,7 +82,7 @@ def run_job(job: Job, folder: Path, *, report: bool = True, resume: bool = False
     """Train, or go on with a run that was interrupted, and write every result into the folder, which is its alone."""
     data = job.datamodule
     model: Any = job.module or job.model.build(data.schema)
-    start = _start_of(recipe_file(folder), resume=resume)
+    start = _start_time(recipe_file(folder), resume=resume)
     with ExitStack() as held:
         with quiet_lightning(), notes_at(verbose=not job.quiet):
             bag = job.num_folds > 1
@@ -99,10 +113,10 @@ def _write_results(
         with speaking(_WHO):
             write_frame(with_row_numbers(fitted.table, data), folder / "predictions.csv", overwrite=True)
         measured, naive = add_extra_metrics(job, model, fitted.measured, fitted.results)
-        metrics[title] = _printed(measured, naive, title)
+        metrics[title] = _print_metrics(measured, naive, title)
     if tested:
         title = f"test, {len(data.parts['test'].rows):,} rows"
-        metrics["test"] = _printed(tested, naive_metrics(data, "test"), title)
+        metrics["test"] = _print_metrics(tested, naive_metrics(data, "test"), title)
     rate = next((callback.rate for callback in callbacks_of(fitted.trainer, FindLR)), None)
     seconds = max(0.0, time.time() - start)  # a clock may be set back
     if job.intervals is not None and fitted.table is not None:
@@ -119,7 +133,7 @@ def _write_results(
     print_files(job, folder)
 
 
-def _printed(
+def _print_metrics(
     measured: Mapping[str, float], naive: Mapping[str, float], title: str
 ) -> dict[str, dict[str, float | None]]:
     """Print the metrics beside those of a naive answer, and return them by name."""
@@ -129,7 +143,7 @@ def _printed(
     return metrics_by_name(measured, naive)
 
 
-def _start_of(recipe: Path, *, resume: bool) -> float:
+def _start_time(recipe: Path, *, resume: bool) -> float:
     """Return when a run began, in seconds since 1970; if it was interrupted, as if it had not been.
 
     The recipe is dated by it, so that a run may be resumed again.
@@ -159,9 +173,9 @@ def _fit(job: Job, model: SupervisedModule, folder: Path, held: ExitStack, *, re
         reworded_resume_errors(),
     ):
         if resume and trainer.is_global_zero:
-            _keep_metrics(trainer, folder, last)
+            _continue_metrics_file(trainer, folder, last)
         if not resume:
-            _begin(job, folder)
+            _prepare_folder(job, folder)
         for logger in loggers[1:]:
             _begin_logging(logger)
         trainer.fit(model, data, ckpt_path=last if resume else None, weights_only=True if resume else None)
@@ -171,7 +185,7 @@ def _fit(job: Job, model: SupervisedModule, folder: Path, held: ExitStack, *, re
             return _Fitted(trainer)
         shown = data.sampled()
         shown.trainer = trainer
-        measured, gathered = _held_out(job, model, trainer, shown, folder, saving[0].best_model_path)
+        measured, gathered = _evaluate_best(job, model, trainer, shown, folder, saving[0].best_model_path)
         with speaking(_WHO):
             table = held_out_table(shown, gathered, shown=job.shown)
     is_ranking = job.extra_metrics is not None  # of pairs without a rating there are no wrong ones to answer
@@ -194,7 +208,7 @@ def _begin_logging(logger: Any) -> None:  # noqa: ANN401 - of any package
         raise BadValueError(_WHO, problem, "Do what it asks for, or leave --logger out") from error
 
 
-def _begin(job: Job, folder: Path) -> None:
+def _prepare_folder(job: Job, folder: Path) -> None:
     """Clear the folder, and write the recipe of the run and the probe that came before it."""
     clear(folder)
     if is_worker():
@@ -202,10 +216,10 @@ def _begin(job: Job, folder: Path) -> None:
     with speaking(_WHO), written_whole(folder / ("recipe.yaml" if job.module is None else RESUME_FILE)) as partial:
         partial.write_text(yaml.safe_dump(job.to_recipe(), sort_keys=False, allow_unicode=True), encoding="utf-8")
     if job.probe is not None:
-        job.probe.save(folder / "probe.ckpt", job.datamodule)
+        job.probe.save(folder / PROBE, job.datamodule)
 
 
-def _held_out(
+def _evaluate_best(
     job: Job,
     model: SupervisedModule,
     trainer: pl.Trainer,
@@ -213,23 +227,55 @@ def _held_out(
     folder: Path,
     best: str,
 ) -> tuple[Mapping[str, float], Any]:
-    """Return the best network's metrics, and its answers to the rows shown; a probe with a lower loss takes its place."""
+    """Return the best network's metrics, and its answers to the rows shown; one with a linear head may take its place."""
     data = job.datamodule
     held_out = shown.loader("val") if "val" in shown.parts else shown.fold_loader()
     validation = data.val_dataloader() if "val" in data.parts else held_out  # without ratings with negatives
     (measured,) = trainer.validate(model, validation, ckpt_path=best, weights_only=True, verbose=False)
-    kept, probed = model, folder / "probe.ckpt"
-    if probed.exists():  # also of a run that was resumed, and on every rank
-        probe = type(model).load_from_checkpoint(probed, map_location="cpu", weights_only=True)
-        (of_probe,) = trainer.validate(probe, validation, verbose=False)
-        if not measured["val/loss"] <= of_probe["val/loss"]:  # so if it is not a number
-            kept, measured = probe, of_probe
-    gathered = gather(trainer.predict(kept, held_out, weights_only=True))
-    if kept is not model and trainer.is_global_zero:  # when little is left to do: what is resumed begins with best.ckpt
-        print("The linear probe is better than the network after training, so it is what best.ckpt holds.")
-        with written_whole(Path(best)) as partial:
-            shutil.copyfile(probed, partial)
-    return measured, gathered
+    networks, of_each = {best: model}, {best: measured}
+    if (folder / PROBE).exists():  # also of a run that was resumed, and on every rank
+        _refit(type(model), trainer, data, folder)
+        for name in _LINEAR:
+            network = type(model).load_from_checkpoint(folder / name, map_location="cpu", weights_only=True)
+            networks[name], (of_each[name],) = network, trainer.validate(network, validation, verbose=False)
+    chosen = best_network(of_each, str(next(iter(model.task.metrics()))))
+    gathered = gather(trainer.predict(networks[chosen], held_out, weights_only=True))
+    if trainer.is_global_zero:  # when little is left to do: what is resumed begins with best.ckpt
+        if chosen != best:
+            print(_LINEAR[chosen])
+            with written_whole(Path(best)) as partial:
+                shutil.copyfile(folder / chosen, partial)
+        (folder / REFIT).unlink(missing_ok=True)
+    return of_each[chosen], gathered
+
+
+def _refit(kind: Any, trainer: pl.Trainer, data: Any, folder: Path) -> None:  # noqa: ANN401 - VisionModule, and its data
+    """Write the network after the last epoch with a linear head, fitted as the probe's was."""
+    if trainer.is_global_zero:
+        module = kind.load_from_checkpoint(folder / "last.ckpt", map_location="cpu", weights_only=True)
+        probe(module.to(trainer.strategy.root_device), data).save(folder / REFIT, data)
+    trainer.strategy.barrier()
+
+
+def best_network(of_each: Mapping[str, Mapping[str, float]], metric: str) -> str:
+    """Return the name of the network with the lowest loss, of those that are not worse than the probe in a metric as well.
+
+    Example:
+        >>> probe = {"val/loss": 0.5, "val/accuracy": 0.8}
+        >>> best_network({"a": {"val/loss": 0.4, "val/accuracy": 0.7}, PROBE: probe}, "accuracy")
+        'probe.ckpt'
+        >>> best_network({"a": {"val/loss": 0.4, "val/accuracy": 0.8}, PROBE: probe}, "accuracy")
+        'a'
+    """
+    if PROBE not in of_each:
+        return next(iter(of_each))
+    sign, of_probe = -1 if is_higher_better(metric) is False else 1, of_each[PROBE]
+    better = {
+        name: each["val/loss"]
+        for name, each in of_each.items()  # not if one is not a number
+        if each["val/loss"] <= of_probe["val/loss"] and sign * each[f"val/{metric}"] >= sign * of_probe[f"val/{metric}"]
+    }
+    return min(better, key=better.__getitem__, default=PROBE)
 
 
 def _fit_bag(job: Job, model: TabularModule, folder: Path, held: ExitStack) -> _Fitted:
@@ -248,7 +294,7 @@ def _fit_bag(job: Job, model: TabularModule, folder: Path, held: ExitStack) -> _
     return _Fitted(trainer, measured, found.predictions, found.results)
 
 
-def _keep_metrics(trainer: pl.Trainer, folder: Path, last: Path) -> None:
+def _continue_metrics_file(trainer: pl.Trainer, folder: Path, last: Path) -> None:
     """Have the logger go on below the epochs that metrics.csv has up to the checkpoint; it would begin the file anew."""
     file, epoch = folder / "metrics.csv", read_state(last)["epoch"]
     if not file.exists() or not file.stat().st_size:  # killed as it began to write
@@ -275,11 +321,7 @@ def _make_trainer(job: Job, folder: Path, callbacks: Sequence[Callback] = (), **
 
 
 def _extra_logger(job: Job, folder: Path) -> list[Any]:
-    """Return the logger that the user asked for besides metrics.csv, which writes into the run's folder.
-
-    Raises:
-        BadValueError: Its package is not installed.
-    """
+    """Return the logger that the user asked for besides metrics.csv, which writes into the run's folder."""
     if job.logger is None:
         return []
     try:

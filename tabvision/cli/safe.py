@@ -29,6 +29,7 @@ _LIGHTNING = {
 _OTHERS = {
     "torch.optim": ("ASGD", "Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "NAdam", "RAdam", "RMSprop", "SGD")
 }
+_WRITTEN = ("cache", "prepared")  # settings of datamodules
 _OUTSIDE = re.compile(r"[~/\\]|[A-Za-z]:|.*://|(.*[/\\])?\.\.([/\\]|$)")  # a path that leads out of the working folder
 
 
@@ -107,8 +108,8 @@ def check_writes_here(trainer: Mapping[str, object], data: Mapping[str, object])
         tabvision.errors.BadValueError: recipe: --safe writes below the working folder alone, got '/'. Name a folder in it.
     """
     settings = data.get("init_args")
-    cache = settings.get("cache") if isinstance(settings, Mapping) else None
-    for _, text in texts_in([trainer, cache]):
+    written = [settings.get(name) for name in _WRITTEN] if isinstance(settings, Mapping) else []
+    for _, text in texts_in([trainer, *written]):
         if _OUTSIDE.match(text):
             problem = f"--safe writes below the working folder alone, got {text!r}"
             raise BadValueError("recipe", problem, "Name a folder in it")

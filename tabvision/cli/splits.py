@@ -10,18 +10,9 @@ from tabvision.cli.options import DEFAULT_VALIDATION, NO_ROWS
 from tabvision.errors import BadValueError, speaking
 
 
-def holds_out(arguments: argparse.Namespace) -> bool:
-    """Return whether some option says which rows are held out."""
-    return arguments.validation is not None or arguments.split is not None or isinstance(arguments.test, float)
-
-
 @speaking("tabvision train")
 def split_setting(arguments: argparse.Namespace, default: Any) -> Any:  # noqa: ANN401 - as a datamodule takes it
-    """Return how the rows are split, as in a recipe.
-
-    Args:
-        arguments: The parsed arguments.
-        default: The validation rows where no option names them: a fraction, "auto" or None.
+    """Return how the rows are split, as in a recipe; `default` stands where no option names the validation rows.
 
     Raises:
         BadValueError: The column is missing, or the options contradict each other.

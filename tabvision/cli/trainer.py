@@ -30,9 +30,6 @@ def reworded_trainer_errors(speaker: str, *, only: type[Exception] = Exception) 
     Args:
         speaker: The name that starts the sentence.
         only: The kind of errors to turn, where a user's own code runs as well.
-
-    Raises:
-        BadValueError: The settings are wrong.
     """
     try:
         yield
@@ -97,12 +94,12 @@ def guard_checkpoints(trainer: pl.Trainer) -> None:
     """
     write_checkpoints_whole(trainer)
     strategy = trainer.strategy
-    open_one = _opened if type(strategy).load_checkpoint is Strategy.load_checkpoint else _refused
+    open_one = _read_state if type(strategy).load_checkpoint is Strategy.load_checkpoint else _refuse_to_open
     strategy.load_checkpoint = functools.partial(open_one, trainer)  # type: ignore[method-assign]
 
 
 @speaking(_WHO)
-def _opened(trainer: pl.Trainer, checkpoint_path: str | Path, **_: object) -> dict[str, Any]:
+def _read_state(trainer: pl.Trainer, checkpoint_path: str | Path, **_: object) -> dict[str, Any]:
     folders = [str(folder) for each in trainer.checkpoint_callbacks if (folder := getattr(each, "dirpath", None))]
     state = read_state(checkpoint_path, folders)
     if trainer.state.fn == TrainerFn.FITTING and "optimizer_states" not in state:
@@ -114,7 +111,7 @@ def _opened(trainer: pl.Trainer, checkpoint_path: str | Path, **_: object) -> di
 
 
 @speaking(_WHO)
-def _refused(trainer: pl.Trainer, checkpoint_path: str | Path, **_: object) -> dict[str, Any]:
+def _refuse_to_open(trainer: pl.Trainer, checkpoint_path: str | Path, **_: object) -> dict[str, Any]:
     problem = (
         f"{type(trainer.strategy).__name__} opens {str(checkpoint_path)!r} in a way of its own, which may run code"
     )

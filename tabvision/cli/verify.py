@@ -280,11 +280,7 @@ def _saves(state_key: str) -> bool:
 
 
 def _state_of(file: Path) -> dict[str, Any]:
-    """Return the state of a fit, with what `ExactResume` saves.
-
-    Raises:
-        BadValueError: It lacks that.
-    """
+    """Return the state of a fit, with what `ExactResume` saves."""
     state = read_state(file)
     try:
         state["callbacks"]["ExactResume"]["ranks"][0]["metrics"].keys()

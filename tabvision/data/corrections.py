@@ -10,11 +10,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from tabvision.checks import check_present
 from tabvision.data.splits.base import Rows
 from tabvision.data.tables.cells import with_columns
 from tabvision.data.tables.read import Source, read_frame
 from tabvision.data.targets import infer_task, missing_cells
-from tabvision.errors import BadValueError, MissingColumnsError, UnknownNameError, count, listed
+from tabvision.errors import BadValueError, UnknownNameError, count, listed
 from tabvision.schema import Schema
 from tabvision.tasks import Task
 
@@ -66,8 +67,7 @@ def corrected(
         raise BadValueError(problem, "Correct the table itself")
     listing = read_frame(corrections, na_values=[], known={_LABEL: (), **({path: ()} if path else {})})
     key = _ROW if path is None or path not in listing else path
-    if missing := [name for name in (key, _LABEL) if name not in listing]:
-        raise MissingColumnsError(missing, list(listing), "Pass a table of corrections with the columns row and label")
+    check_present((key, _LABEL), listing.columns, "Pass a table of corrections with the columns row and label")
     rows = _positions(listing[key], pd.Index(frame[path]) if key == path else frame.index, key)
     (column,) = columns
     is_dropped, labels = _new_labels(listing[_LABEL], frame, column, task, separator, schema)
@@ -99,26 +99,19 @@ def _positions(wanted: pd.Series, labels: pd.Index, key: str) -> Rows:
     found = labels.get_indexer(named)
     if (absent := wanted[found < 0].tolist()) and len(absent):
         what = f"{key} of the corrections must be of the source's {count(len(labels), 'row')}"
-        raise BadValueError(
-            f"each {what}, got {listed([repr(it) for it in absent])}", "Correct the list, or pass its source"
-        )
+        problem = f"each {what}, got {listed([repr(it) for it in absent])}"
+        raise BadValueError(problem, "Correct the list, or pass its source")
     return np.asarray(found, dtype=np.int64)
 
 
 def _new_labels(
-    given: pd.Series,
-    frame: pd.DataFrame,
-    column: str,
-    task: Task | None,
-    separator: str | None,
-    schema: Schema | None,
+    given: pd.Series, frame: pd.DataFrame, column: str, task: Task | None, separator: str | None, schema: Schema | None
 ) -> tuple[NDArray[np.bool_], pd.Series]:
     """Return which rows are dropped, and the labels of the others as the target holds them; raise if one is unknown."""
     values = frame[column].dropna()
     if values.map(type).eq(list).any():
-        raise BadValueError(
-            f"corrections are for a target of text or numbers, and {column!r} holds lists", "Correct it itself"
-        )
+        problem = f"corrections are for a target of text or numbers, and {column!r} holds lists"
+        raise BadValueError(problem, "Correct it itself")
     known = {_text(value): value for value in (*values.unique(), *(schema.classes if schema else ()))}
     texts = ["" if is_out else _text(value) for value, is_out in zip(given, missing_cells(given), strict=True)]
     is_dropped = np.array([not text or (text == _DROP and text not in known) for text in texts], dtype=np.bool_)
@@ -134,9 +127,8 @@ def _new_labels(
         numbers = pd.to_numeric(pd.Series(texts), errors="coerce")
         unknown = [text for text, is_none in zip(texts, numbers.isna(), strict=True) if is_none]
         if not unknown:
-            return is_dropped, numbers if pd.api.types.is_numeric_dtype(values) else pd.Series(
-                texts, dtype=values.dtype
-            )
+            are_numbers = pd.api.types.is_numeric_dtype(values)
+            return is_dropped, numbers if are_numbers else pd.Series(texts, dtype=values.dtype)
     if unknown:
         raise UnknownNameError(f"label of {column!r}", unknown[0], known)
     return is_dropped, pd.Series(found, dtype=values.dtype)

@@ -15,6 +15,7 @@ from typing_extensions import override
 
 from tabvision.augment.settings import Augmentation, augmentation_named
 from tabvision.batch import Batch
+from tabvision.checks import check_present
 from tabvision.data.base import DataPart
 from tabvision.data.images.base import BaseImageDataModule
 from tabvision.data.images.device import EXTRAS
@@ -29,7 +30,7 @@ from tabvision.data.tables.cells import MISSING_WORDS
 from tabvision.data.tables.files import folder_of
 from tabvision.data.tables.read import Source, read_frame
 from tabvision.data.tabular import TabularDataModule
-from tabvision.errors import BadValueError, MissingColumnsError, speaking
+from tabvision.errors import BadValueError, speaking
 from tabvision.logs import notes_at
 from tabvision.preprocess import Columns
 from tabvision.schema import Image, Schema, Target
@@ -222,16 +223,7 @@ class FusedDataModule(BaseImageDataModule):
 
 
 class _Columns(TabularDataModule):
-    """The columns of the rows, and a table of images for every frame that is read.
-
-    Args:
-        source: As for `TabularDataModule`.
-        target: Likewise.
-        image: The network's input, with the columns of paths.
-        root: The folder that paths are relative to, or None for the table file's own.
-        suffix: The suffix to append to the paths.
-        settings: As for `TabularDataModule`.
-    """
+    """The columns of the rows, and a table of images for every frame that is read."""
 
     def __init__(
         self,
@@ -271,8 +263,7 @@ class _Columns(TabularDataModule):
         columns = self._image.columns
         known = {**(schema.known_columns if schema else self._known), **dict.fromkeys(columns, MISSING_WORDS)}
         frame = read_frame(source, **self._form, known=known)
-        if absent := [name for name in columns if name not in frame.columns]:
-            raise MissingColumnsError(absent, frame.columns, "Name the columns of image paths: image=")
+        check_present(columns, frame.columns, "Name the columns of image paths: image=")
         return frame
 
     @override

@@ -11,14 +11,15 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from tabvision.checks import check_choice, check_present
 from tabvision.data.splits.base import FractionSplit, Rows, Split, SplitRows, check_fractions
 from tabvision.data.splits.given import PART_COLUMN
 from tabvision.data.splits.random import as_split
 from tabvision.data.tables.read import words_of
 from tabvision.data.tables.text_file import TextFormat
 from tabvision.data.targets import check_missing, infer_task, missing_target
-from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError, UnknownNameError, count, listed, speaking
-from tabvision.preprocess import Features
+from tabvision.errors import BadTypeError, BadValueError, count, listed, speaking
+from tabvision.preprocess import Columns, Features
 from tabvision.schema import LeftOut, Schema, Target
 from tabvision.tasks import Task, task_named
 from tabvision.tasks.labels import multi_hot, row_name, tags
@@ -28,10 +29,6 @@ logger = logging.getLogger("tabvision")
 
 def named_target(target: object, schema: Schema | None) -> tuple[str, ...]:
     """Return the target columns as a tuple; raise if a reused schema has others.
-
-    Args:
-        target: A name or a list of names.
-        schema: A schema to reuse, or None.
 
     Raises:
         BadTypeError: `target` is not a name or a list of names, or `schema` is not a schema.
@@ -73,21 +70,9 @@ def reserved_columns(split: Split, weight: str | None, sampler: str | None = Non
 def check_reserved(
     frame: pd.DataFrame, reserved: Mapping[str, str], target: Sequence[str], features: Sequence[str]
 ) -> None:
-    """Raise if a reserved column does not exist, or is the target or a feature as well.
-
-    Args:
-        frame: The rows.
-        reserved: Columns with their purpose, such as "weighs the rows".
-        target: Columns to predict.
-        features: Columns that the user named as features.
-
-    Raises:
-        MissingColumnsError: A column does not exist.
-        BadValueError: A column is the target or a feature.
-    """
+    """Raise if a reserved column does not exist, or is the target or a feature as well."""
     for name, purpose in reserved.items():
-        if name not in frame.columns:
-            raise MissingColumnsError([name], frame.columns, f"Name the column that {purpose}")
+        check_present([name], frame.columns, f"Name the column that {purpose}")
         for others, noun in ((target, "the target"), (features, "a feature")):
             if name in others:
                 problem = f"column {name!r} {purpose}, and cannot be {noun} as well"
@@ -95,14 +80,7 @@ def check_reserved(
 
 
 def schema_of_features(features: Features, target: Target, reserved: Mapping[str, str], form: TextFormat) -> Schema:
-    """Return the schema of fitted features and target.
-
-    Args:
-        features: What was learned of the columns.
-        target: The fitted target.
-        reserved: Columns that are not features, with their purpose.
-        form: How a text file was read.
-    """
+    """Return the schema of fitted features and target."""
     return Schema(
         target=target,
         continuous=features.continuous,
@@ -134,8 +112,7 @@ def rows_with_target(frame: pd.DataFrame, columns: Sequence[str], policy: str, t
         >>> rows_with_target(pd.DataFrame({"paid": ["no", "yes"]}), ["paid"], "drop")
         array([0, 1])
     """
-    if policy not in ("error", "drop"):
-        raise UnknownNameError("missing_target", policy, ["error", "drop"])
+    check_choice("missing_target", policy, ("error", "drop"))
     rows = np.arange(len(frame), dtype=np.int64)
     if policy == "error" or (task is not None and task.allows_missing):  # fitting the target raises if some are missing
         return rows
@@ -193,12 +170,6 @@ def with_every_label(parts: SplitRows, frame: pd.DataFrame, target: str, separat
     """Return parts whose training rows have every label: rows held out with a label they lack move to training.
 
     A random fraction ignores the labels, and rare labels occur in a row or two.
-
-    Args:
-        parts: The random parts, of which test rows stay.
-        frame: The rows.
-        target: The column of joined labels.
-        separator: The separator of labels.
     """
     used = np.sort(np.concatenate([parts.train, parts.validation, parts.calibration]))
     values = frame[target].iloc[used]
@@ -254,16 +225,16 @@ def row_weights(frame: pd.DataFrame, column: str) -> NDArray[np.float32]:
 
     Raises:
         MissingColumnsError: The column does not exist.
-        BadValueError: A number is missing, negative or infinite, or a value is no number.
+        BadTypeError: The column holds dates, or values that are no numbers.
+        BadValueError: A number is missing, negative or infinite, or text writes none.
 
     Example:
         >>> row_weights(pd.DataFrame({"w": [1, 2]}), "w").tolist()
         [1.0, 2.0]
     """
-    if column not in frame.columns:
-        raise MissingColumnsError([column], frame.columns, "Name a column of weights")
-    numbers = pd.to_numeric(frame[column], errors="coerce")
-    weights: NDArray[np.float32] = numbers.to_numpy(dtype=np.float32, na_value=np.nan)
+    check_present([column], frame.columns, "Name a column of weights")
+    with np.errstate(over="ignore"):
+        weights = Columns(frame[[column]]).numbers(column, "lenient").values.astype(np.float32)
     wrong = ~np.isfinite(weights) | (weights < 0)
     if num_wrong := int(wrong.sum()):
         where = (

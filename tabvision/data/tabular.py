@@ -363,8 +363,9 @@ class TabularDataModule(TensorDataModule):
         named = {**named, "ignore": [*dict.fromkeys([*(named["ignore"] or ()), *reserved])]}
         settings: Any = {**named, "day_first": self._day_first}
         kinds = infer_kinds(training, target=target.columns, **settings)
-        encoded = encode_target(training.raw(target.columns), target)
-        kinds = with_nominal(kinds, training, encoded, stated=named["continuous"] or ())
+        if target.task.learns_names:
+            encoded = encode_target(training.raw(target.columns), target)
+            kinds = with_nominal(kinds, training, encoded, stated=named["continuous"] or ())
         fitted = fit_features(training, kinds)
         return schema_of_features(fitted, target, reserved, self._form)
 

@@ -12,8 +12,9 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from tabvision.checks import check_present
 from tabvision.data.tables.cells import with_columns
-from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError, count, listed
+from tabvision.errors import BadTypeError, BadValueError, count, listed
 from tabvision.plain import Label
 from tabvision.preprocess.columns import Text
 from tabvision.preprocess.text_formats import NUMBER_LIKE, all_match, numbers_in
@@ -24,9 +25,7 @@ from tabvision.tasks.registry import KINDS, is_own
 
 logger = logging.getLogger("tabvision")
 
-_MAX_DISTINCT_FRACTION = (
-    0.9  # text with more distinct values than this fraction of the rows identifies rows, not classes
-)
+_MAX_DISTINCT_FRACTION = 0.9  # text with more distinct values than this fraction of the rows names rows, not classes
 
 
 def infer_task(frame: pd.DataFrame, columns: Sequence[str], separator: str | None = None) -> tuple[Task, str]:
@@ -153,7 +152,11 @@ def _with_numbers(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
         if isinstance(frame[name].dtype, pd.StringDtype):
             text = Text(pa.array(frame[name], pa.large_string()))
             numbers = numbers_in(text)
-            if numbers is not None and numbers.form != "lenient" and not any(map(str.strip, numbers.others)):
+            if (
+                numbers is not None
+                and numbers.form not in ("lenient", "h:m:s")
+                and not any(map(str.strip, numbers.others))
+            ):
                 found[name] = text.to_numbers(name, numbers.form).values
     return with_columns(frame, found) if found else frame
 
@@ -162,12 +165,6 @@ def beside_target(
     frame: pd.DataFrame, columns: Sequence[str], rows: NDArray[Any], answers: pd.DataFrame
 ) -> pd.DataFrame:
     """Return answers with the row number and the true values before them, `true_<name>` where an answer has that name.
-
-    Args:
-        frame: The table that the row numbers count in.
-        columns: Its columns to show: the target, and others.
-        rows: (N,) the row number of each answer.
-        answers: N answers.
 
     Example:
         >>> frame = pd.DataFrame({"paid": ["no", "yes"]})
@@ -205,10 +202,7 @@ def check_columns(frame: pd.DataFrame, columns: Sequence[str]) -> None:
     """Raise if a target column does not exist or is named twice."""
     if not columns:
         raise BadValueError("no target column is named", f"Columns are {listed([*frame.columns])}")
-    if missing := [name for name in columns if name not in frame.columns]:
-        raise MissingColumnsError(
-            missing, frame.columns, f"The target is one of the columns {listed([*frame.columns])}"
-        )
+    check_present(columns, frame.columns, f"The target is one of the columns {listed([*frame.columns])}")
     if len(set(columns)) < len(columns):
         raise BadValueError(f"a target column is named twice in {list(columns)}", "Name each once")
 

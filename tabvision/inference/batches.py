@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 ROWS_AT_ONCE = 2048  # measured on CPUs: more rows of a table do not fit the caches
 _CELLS_AT_ONCE = 1 << 19  # a network of 8 members takes up to 1 KB for a cell: 10 GB for 2,000 rows of 5,000 columns
-IMAGES_AT_ONCE = 64
+_IMAGES_AT_ONCE = 64
 _PLAIN_WEIGHT = 0.25  # of the plain view's prediction; the mean of the augmented views gets the rest
 Arrays: TypeAlias = dict[str, NDArray[Any]]
 
@@ -101,7 +101,7 @@ class Inputs:
             - view: (B, 3, 3) float64, for a target that moves with its image: from the network's frame to its pixels
         """
         if self.images is not None:
-            for drawn in self.images.batches(batch_size or IMAGES_AT_ONCE, view):
+            for drawn in self.images.batches(batch_size or _IMAGES_AT_ONCE, view):
                 yield drawn | {name: array[drawn["index"]] for name, array in self.arrays.items()}
             return
         columns = sum(array.shape[1] for array in self.arrays.values() if array.ndim > 1)

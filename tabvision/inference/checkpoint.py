@@ -23,7 +23,7 @@ from tabvision.tasks import own_task
 if TYPE_CHECKING:
     from tabvision.modules import SupervisedModule
 
-SAVE_AGAIN = "Save it with a Trainer again"
+_SAVE_AGAIN = "Save it with a Trainer again"
 CALIBRATION = "calibration"  # its key beside the format
 OLDEST_FORMAT = 1
 _TABLES = (".csv", ".parquet", ".feather", ".json")
@@ -60,11 +60,6 @@ class Opened:
         return module.to(next(net.parameters()).device).eval()
 
 
-def load_module(origin: Origin, module_class: type[SupervisedModule] | None = None) -> SupervisedModule:
-    """Return the module that a checkpoint holds, without its calibration; see `open_checkpoint`."""
-    return open_checkpoint(origin, module_class).module
-
-
 @speaking("Predictor")
 def open_checkpoint(
     source: Origin | SchemaNetwork,
@@ -97,7 +92,7 @@ def open_checkpoint(
     try:
         net.load_state_dict(weights)  # type: ignore[arg-type]  # torch raises unless it is a dict
     except (RuntimeError, KeyError, AttributeError, TypeError) as error:
-        raise BadValueError(f"the weights in {name} do not fit {_module_name(kind)}", SAVE_AGAIN) from error
+        raise BadValueError(f"the weights in {name} do not fit {_module_name(kind)}", _SAVE_AGAIN) from error
     calibration = Calibration.from_dict(facts.get(CALIBRATION, {}), net.task)
     check_facts(net.schema, net.task.num_predictions, name)
     return Opened(net.eval(), calibration, facts)
@@ -193,7 +188,7 @@ def _build(
 ) -> SchemaNetwork:
     """Build the net from its saved settings, without those of a base class or command line that it does not take."""
     if not isinstance(settings, Mapping):
-        raise BadValueError(f"{name} has no hyper_parameters to build a module from", SAVE_AGAIN)
+        raise BadValueError(f"{name} has no hyper_parameters to build a module from", _SAVE_AGAIN)
     parameters = inspect.signature(kind).parameters
     takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
     saved: dict[str, Any] = {
@@ -218,7 +213,7 @@ def _build(
     except (TypeError, ValueError, RuntimeError, ArithmeticError, LookupError, AttributeError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
         problem = f"the settings in {name} do not build a {_module_name(kind)} ({reason})"
-        raise BadValueError(problem, SAVE_AGAIN) from error
+        raise BadValueError(problem, _SAVE_AGAIN) from error
 
 
 def _check_own(kind: type, saved: Mapping[str, object], own: Mapping[str, Any], name: str) -> None:

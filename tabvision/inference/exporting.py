@@ -36,8 +36,8 @@ from tabvision.modules import SupervisedModule
 from tabvision.nets.layers import evaluating
 from tabvision.schema import Schema
 
-TOLERANCE = 1e-5  # of a probability, or of a number in units of its size and std
-CHECKED_ROWS = (1, 2, 7)
+_TOLERANCE = 1e-5  # of a probability, or of a number in units of its size and std
+_CHECKED_ROWS = (1, 2, 7)
 
 Network: TypeAlias = Callable[[dict[str, Tensor]], NDArray[Any]]
 
@@ -90,8 +90,8 @@ def export(
         net = _ExportedNetwork(module, calibration, deviations=path.suffix.lower() == ".onnx")
         _WRITERS[path.suffix.lower()](net.traced(), partial, net.facts())
         error = net.largest_error(_OPENERS[path.suffix.lower()](partial))
-        if not error <= TOLERANCE:
-            problem = f"the file's answers differ from the module's by {error:.2g}, more than {TOLERANCE:g}"
+        if not error <= _TOLERANCE:
+            problem = f"the file's answers differ from the module's by {error:.2g}, more than {_TOLERANCE:g}"
             raise BadValueError(problem, "Use the checkpoint with Predictor; and please report it")
     return _Exported(path, path.stat().st_size, error)
 
@@ -160,7 +160,7 @@ class _ExportedNetwork(nn.Module):
         """Return the largest difference of other answers from this module's, for numbers in units of their size and std."""
         generator = torch.Generator().manual_seed(1)
         task, errors = self.module.task, []
-        for rows in CHECKED_ROWS:
+        for rows in _CHECKED_ROWS:
             inputs = _random_inputs(self.module.schema, rows, generator)
             found = self(*(inputs[name].to(self.module.device) for name in self.names))
             expected = (found[0] if isinstance(found, tuple) else found).cpu().numpy()

@@ -19,8 +19,8 @@ from tabvision.schema import Schema
 Origin: TypeAlias = str | Path | bytes
 """A file: its path, an http or https address, hf://user/model, an address of a store such as s3:// or gs://, or its bytes."""
 
-MAX_DOWNLOAD = 4 << 30  # bytes
-TIMEOUT_SECONDS = 30.0  # without a byte
+_MAX_DOWNLOAD = 4 << 30  # bytes
+_TIMEOUT_SECONDS = 30.0  # without a byte
 _CHUNK = 1 << 20
 _ON_HUB = re.compile(r"hf://([^/@:]+/[^/@:]+)(?:@((?:refs/(?:pr|convert)/)?[^/@]+))?(?:/(.+))?", re.IGNORECASE)
 _LOCAL = ("file", "local")  # schemes of local files, which must be named by a path
@@ -47,7 +47,7 @@ def origin_name(origin: Origin) -> str:
     return f"the {len(origin):,} bytes" if isinstance(origin, bytes) else str(origin)
 
 
-def read_bytes(origin: Origin, *, kind: str = ".ckpt", max_bytes: int = MAX_DOWNLOAD) -> bytes:
+def read_bytes(origin: Origin, *, kind: str = ".ckpt", max_bytes: int = _MAX_DOWNLOAD) -> bytes:
     """Return all bytes of the file.
 
     Args:
@@ -68,7 +68,7 @@ def read_bytes(origin: Origin, *, kind: str = ".ckpt", max_bytes: int = MAX_DOWN
         raise BadTypeError(problem, f"Pass such as 'best{kind}'")
     scheme = _scheme_of(origin) if isinstance(origin, str) else None
     if scheme in ("http", "https"):
-        with _explained(str(origin)), _opener().open(str(origin), timeout=TIMEOUT_SECONDS) as response:
+        with _explained(str(origin)), _opener().open(str(origin), timeout=_TIMEOUT_SECONDS) as response:
             received = _read_limited(response, str(origin), max_bytes)
             declared = response.headers.get("Content-Length", "")
             if declared.isdigit() and len(received) < int(declared):
@@ -149,7 +149,7 @@ def _size_on_hub(url: str) -> tuple[int | None, bool]:
     from huggingface_hub import errors, get_hf_file_metadata
 
     try:
-        return get_hf_file_metadata(url, timeout=TIMEOUT_SECONDS).size, True
+        return get_hf_file_metadata(url, timeout=_TIMEOUT_SECONDS).size, True
     except errors.HfHubHTTPError:  # an answer: downloading says what is wrong
         return None, True
     except Exception:
@@ -203,11 +203,6 @@ def _opener() -> urllib.request.OpenerDirector:
 
 def check_facts(schema: Schema, width: int, name: str) -> None:
     """Raise if the schema in a file holds facts that no training run writes, or that do not name the answers.
-
-    Args:
-        schema: The schema from the file.
-        width: The number of predictions for each row.
-        name: The name of the file.
 
     Raises:
         BadValueError: Names that do not match the predictions one to one, a vocabulary with a duplicate, or a mean or std

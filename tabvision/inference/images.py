@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image as PilImage
 
 from tabvision.augment.settings import Augmentation
+from tabvision.checks import check_present
 from tabvision.data.images.decode import ImageSource, UnreadableImageError
 from tabvision.data.images.files import ImageTable, is_image
 from tabvision.data.images.layout import layout_of
@@ -28,7 +29,7 @@ from tabvision.data.images.views import EvaluationView, TrainingView, View
 from tabvision.data.tables.files import are_tables, files_of, folder_of, is_glob, table_files
 from tabvision.data.tables.read import read_frame
 from tabvision.data.tables.text_file import TextFormat
-from tabvision.errors import BadTypeError, MissingColumnsError, MissingFileError, count
+from tabvision.errors import BadTypeError, MissingFileError, count
 from tabvision.inference.batches import Inputs
 from tabvision.schema import Image, Schema
 
@@ -133,13 +134,7 @@ class ImageBatches:
     def _with_absent(
         self, rows: NDArray[np.int64], pixels: NDArray[np.uint8], absent: list[int]
     ) -> dict[str, NDArray[Any]]:
-        """Return the arrays of rows that may lack images.
-
-        Args:
-            rows: The row numbers.
-            pixels: The images, those of the first row first.
-            absent: The positions of the images that there are not.
-        """
+        """Return the arrays of rows that may lack images."""
         columns = self.image.columns
         has_image = np.ones(len(pixels), np.float32)
         has_image[absent], pixels[absent] = 0, 0
@@ -155,9 +150,8 @@ def _source_in(cell: object, root: Path | str) -> ImageSource | None:
         return os.path.join(root, cell) if str(cell) else None  # noqa: PTH118 - as for a table of images
     is_image = isinstance(cell, bytes | PilImage.Image | np.ndarray)
     if not is_image and not pd.isna(cell):
-        raise BadTypeError(
-            f"a cell of images holds {type(cell).__name__}", "Pass a path, bytes, a PIL image or an array"
-        )
+        problem = f"a cell of images holds {type(cell).__name__}"
+        raise BadTypeError(problem, "Pass a path, bytes, a PIL image or an array")
     return cell if is_image else None  # type: ignore[return-value]  # one of these
 
 
@@ -233,8 +227,7 @@ class ImageReader:
 
     def _from_frame(self, frame: pd.DataFrame, root: Path | str = "") -> Inputs:
         name = self._image.name
-        if absent := [each for each in self._image.columns if each not in frame.columns]:
-            raise MissingColumnsError(absent, frame.columns, "Name the files in that column, as in training")
+        check_present(self._image.columns, frame.columns, "Name the files in that column, as in training")
         if self._image.optional:
             cells = frame[list(self._image.columns)].to_numpy(dtype=object).ravel()
             return self._inputs([_source_in(cell, root) for cell in cells], len(frame), index=frame.index, frame=frame)

@@ -17,7 +17,7 @@ from tabvision.data.tables.read import read_frame, text_format
 from tabvision.data.tables.text_file import TextFormat
 from tabvision.errors import BadTypeError, listed
 from tabvision.inference.batches import Inputs
-from tabvision.preprocess import RowEncoder, to_arrays
+from tabvision.preprocess import Columns, RowEncoder, to_arrays
 from tabvision.preprocess.parse import is_blank, parse_number
 from tabvision.schema import Schema
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from tabvision.augment.settings import Augmentation
     from tabvision.data.images.decode import ImageSource
 
-FEW_ROWS = 16  # up to this number plain Python is faster than a frame
+_FEW_ROWS = 16  # up to this number plain Python is faster than a frame
 _BEYOND = 0.1  # of the width of the training range: numbers farther beyond it are counted as outside
 _BEYOND_FEW = 5  # divided by the training rows, and added: the range of few rows says little about others
 _COLUMN = (list, tuple, np.ndarray, pd.Series)  # a dict of these is a table, not a single row
@@ -89,10 +89,8 @@ class InputReader:
             return found
         if found.frame is None or found.shown:
             names = listed([repr(name) for name in self.schema.inputs])
-            raise BadTypeError(
-                f"the source holds images alone, and the model reads columns as well: {names}",
-                f"Pass a table with them that names the images in {self.schema.image.name!r}",
-            )
+            problem = f"the source holds images alone, and the model reads columns as well: {names}"
+            raise BadTypeError(problem, f"Pass a table with them that names the images in {self.schema.image.name!r}")
         rows = self._of_rows(found.frame, form)
         return replace(found, arrays=rows.arrays, unseen_rows=rows.unseen_rows, outside_rows=rows.outside_rows)
 
@@ -102,11 +100,12 @@ class InputReader:
                 source = [source]
             if isinstance(source, list | tuple):
                 source = list(map(self._with_missing, source))
-            if isinstance(source, list) and len(source) <= FEW_ROWS:
+            if isinstance(source, list) and len(source) <= _FEW_ROWS:
                 return self._inputs(self._encode(source), source)
         known = self.schema.known_columns
         frame = source if isinstance(source, pd.DataFrame) else read_frame(source, **form, known=known)
-        return replace(self._inputs(to_arrays(self.schema, frame), frame), index=frame.index, frame=frame)
+        columns = Columns(frame)
+        return replace(self._inputs(to_arrays(self.schema, columns), columns), index=frame.index, frame=frame)
 
     def _with_missing(self, row: Any) -> Any:  # noqa: ANN401 - a dict, or what the encoder refuses
         """Return a row with None for the words that mean a missing value in a file."""
@@ -115,7 +114,7 @@ class InputReader:
         found = [name for name, it in row.items() if isinstance(it, str) and it in self._missing.get(name, ())]
         return {**row, **dict.fromkeys(found)} if found else row
 
-    def _inputs(self, arrays: tuple[NDArray[Any], NDArray[Any]], rows: Any) -> Inputs:  # noqa: ANN401 - a frame or dicts
+    def _inputs(self, arrays: tuple[NDArray[Any], NDArray[Any]], rows: Any) -> Inputs:  # noqa: ANN401 - columns or dicts
         columns = {"continuous": self.schema.continuous, "categorical": self.schema.categorical}
         used = {name: array for name, array in zip(columns, arrays, strict=True) if columns[name]}
         unseen = _unseen_rows(self.schema, arrays[1], rows)
@@ -160,7 +159,7 @@ def _unseen_rows(
     Args:
         schema: The schema of the model.
         codes: (N, K) codes of the categories, 0 for missing or unseen.
-        rows: The raw rows: a frame, or a list of dicts.
+        rows: The raw rows: columns, or a list of dicts.
 
     Example:
         >>> from tabvision.schema import Categorical, Target
@@ -172,7 +171,7 @@ def _unseen_rows(
     """
 
     def values_of(source: str) -> Any:  # noqa: ANN401 - a series or a list
-        return rows[source] if isinstance(rows, pd.DataFrame) else [row[source] for row in rows]
+        return rows.frame[source] if isinstance(rows, Columns) else [row[source] for row in rows]
 
     has_zero = (codes == 0).any(axis=0).tolist()
     found: dict[str, list[int]] = {}
@@ -186,7 +185,12 @@ def _unseen_rows(
             ]
     for number in schema.continuous:
         if number.text != "strict":
-            texts = ((row, value) for row, value in enumerate(values_of(number.source)) if isinstance(value, str))
+            values = values_of(number.source)
+            missing = np.arange(len(codes))
+            if isinstance(rows, Columns):  # which has read them already
+                missing = np.flatnonzero(np.isnan(rows.numbers(number.source, number.text).values))
+                values = values.iloc[missing]
+            texts = ((row, it) for row, it in zip(missing.tolist(), values, strict=True) if isinstance(it, str))
             none = [row for row, text in texts if not is_blank(text) and parse_number(text, number.text) is None]
             found[number.source] = sorted({*none, *found.get(number.source, ())})
     return {name: np.array(numbers, dtype=np.int64) for name, numbers in found.items() if numbers}

@@ -25,7 +25,7 @@ KEY = "tabvision"  # of the facts in a file's metadata
 OUTPUTS = ("predictions", "deviations")  # the second of a network with several members
 EXPORT_FORMAT = 1
 OLDEST_FORMAT = 1
-EXPORT_AGAIN = "Export it again: tabvision export CKPT --out model.onnx"
+_REEXPORT = "Export it again: tabvision export CKPT --out model.onnx"
 _DTYPES = {"continuous": np.float32, "categorical": np.int64, "image": np.uint8, "has_image": np.float32}
 
 
@@ -60,7 +60,7 @@ class OnnxPredictor:
         self._names = [value.name for value in self._session.get_inputs()]
         if not self._names or not {*self._names} <= {*input_names(self.schema)}:
             problem = f"{name} takes {listed(self._names) or 'nothing'}, which is not what its schema says"
-            raise BadValueError(problem, EXPORT_AGAIN)
+            raise BadValueError(problem, _REEXPORT)
         self._read = InputReader(self.schema)
 
     @speaking()
@@ -70,12 +70,7 @@ class OnnxPredictor:
 
     @speaking()
     def predict(
-        self,
-        source: Source | Inputs,
-        *,
-        proba: bool = True,
-        uncertainty: bool = False,
-        batch_size: int | None = None,
+        self, source: Source | Inputs, *, proba: bool = True, uncertainty: bool = False, batch_size: int | None = None
     ) -> pd.DataFrame:
         """Return a frame of answers, in the order and with the index of the input.
 
@@ -94,7 +89,7 @@ class OnnxPredictor:
             check_whole("batch_size", batch_size, remedy="Pass such as 64")
         if uncertainty and OUTPUTS[1] not in (output.name for output in self._session.get_outputs()):
             problem = "an uncertainty is how far the members of a network differ, and this file holds none"
-            raise BadValueError(problem, f"If the network has several members: {EXPORT_AGAIN}")
+            raise BadValueError(problem, f"If the network has several members: {_REEXPORT}")
         inputs = source if isinstance(source, Inputs) else self._read(source)
         settings: dict[str, Any] = {"num_answers": self.schema.task.num_predictions, "batch_size": batch_size}
         predictions = predict_all(self._predict_batch, inputs, **settings)
@@ -116,10 +111,10 @@ class OnnxPredictor:
         try:
             found: NDArray[Any] = self._session.run(None, fed)[output]
         except Exception as error:  # onnxruntime has its own error classes
-            raise BadValueError(f"the model failed ({type(error).__name__})", EXPORT_AGAIN) from error
+            raise BadValueError(f"the model failed ({type(error).__name__})", _REEXPORT) from error
         if found.shape != (len(arrays["index"]), self.schema.task.num_predictions) or found.dtype.kind != "f":
             problem = f"the model answers in shape {found.shape} of {found.dtype}, which is not what its schema says"
-            raise BadValueError(problem, EXPORT_AGAIN)
+            raise BadValueError(problem, _REEXPORT)
         return found
 
 
@@ -135,15 +130,15 @@ def _session(content: bytes, name: str, threads: int | None) -> Any:  # noqa: AN
     try:  # from the bytes, so that the file cannot refer to other files
         return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"], enable_fallback=0)
     except Exception as error:  # onnxruntime has an error class for each kind of damage
-        raise BadValueError(f"{name} is damaged or not an ONNX model ({type(error).__name__})", EXPORT_AGAIN) from error
+        raise BadValueError(f"{name} is damaged or not an ONNX model ({type(error).__name__})", _REEXPORT) from error
 
 
 def _facts(session: Any, name: str) -> dict[str, Any]:  # noqa: ANN401 - onnxruntime's own class
     try:
         facts = json.loads(session.get_modelmeta().custom_metadata_map[KEY])
     except (KeyError, ValueError, RecursionError) as error:  # or text that is not UTF-8
-        raise BadTypeError(f"{name} was not exported by tabvision: it lacks its facts", EXPORT_AGAIN) from error
+        raise BadTypeError(f"{name} was not exported by tabvision: it lacks its facts", _REEXPORT) from error
     if not isinstance(facts, dict) or not isinstance(facts.get("schema"), dict):
-        raise BadTypeError(f"{name} was not exported by tabvision: its facts hold no schema", EXPORT_AGAIN)
-    check_format(facts.get("format"), OLDEST_FORMAT, EXPORT_FORMAT, name, EXPORT_AGAIN)
+        raise BadTypeError(f"{name} was not exported by tabvision: its facts hold no schema", _REEXPORT)
+    check_format(facts.get("format"), OLDEST_FORMAT, EXPORT_FORMAT, name, _REEXPORT)
     return facts

@@ -59,12 +59,7 @@ class Results:
     @classmethod
     @speaking("Results")
     def of_gathered(
-        cls,
-        schema: Schema,
-        frame: pd.DataFrame,
-        gathered: Mapping[str, Tensor],
-        *,
-        files: Sequence[str] | None = None,
+        cls, schema: Schema, frame: pd.DataFrame, gathered: Mapping[str, Tensor], *, files: Sequence[str] | None = None
     ) -> Results:
         """Return the results of a `trainer.predict` over rows with a target, such as validation rows.
 

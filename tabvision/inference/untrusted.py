@@ -21,14 +21,14 @@ from typing_extensions import override
 
 from tabvision.errors import BadValueError, TabvisionError
 
-MAX_ENTRIES = 1_000_000
-MAX_DEPTH = 100
-PICKLE = "data.pkl"
+_MAX_ENTRIES = 1_000_000
+_MAX_DEPTH = 100
+_PICKLE = "data.pkl"
 ASK_FOR_THE_ORIGINAL = "Do not use it; ask for the original checkpoint"
-PASS_ANOTHER = "Copy the file again, or pass another one"
-MAX_TUPLE_DEPTH = 100  # tuples in tuples
+_PASS_ANOTHER = "Copy the file again, or pass another one"
+_MAX_TUPLE_DEPTH = 100  # tuples in tuples
 # integers beyond 64 bits: enough for random states; many more may be keys crafted to collide in a hash
-MAX_LONG = 1_000
+_MAX_LONG = 1_000
 _NAMES = re.compile(
     r"collections (OrderedDict|Counter)|_codecs encode|(builtins|__builtin__) (set|complex)"
     r"|torch (Size|device|\w+Storage|bool|u?int\d+|b?float\d+\w*|complex\d+)|torch\.storage UntypedStorage"
@@ -36,8 +36,8 @@ _NAMES = re.compile(
 )
 _TUPLES = {"EMPTY_TUPLE": 0, "TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 _PUTS, _GETS = {"BINPUT", "LONG_BINPUT"}, {"BINGET", "LONG_BINGET"}
-FACTOR = 16  # temporary elements while a network is initialized (orthogonal rows, copies), as a multiple of its weights
-SPARE_ELEMENTS = 1 << 22
+_FACTOR = 16  # times its weights: temporary elements while a network is initialized (orthogonal rows, copies)
+_SPARE_ELEMENTS = 1 << 22
 
 
 def plain_archive(content: bytes, name: str) -> io.BytesIO:
@@ -51,9 +51,9 @@ def plain_archive(content: bytes, name: str) -> io.BytesIO:
             pickle that holds more than plain data.
     """
     if not content:
-        raise BadValueError(f"{name} is empty (0 bytes)", PASS_ANOTHER)
+        raise BadValueError(f"{name} is empty (0 bytes)", _PASS_ANOTHER)
     if not content.startswith(b"PK"):
-        raise BadValueError(f"{name} is damaged or not a checkpoint (no zip archive)", PASS_ANOTHER)
+        raise BadValueError(f"{name} is damaged or not a checkpoint (no zip archive)", _PASS_ANOTHER)
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             _check_entries(archive.infolist(), content, name)
@@ -62,7 +62,7 @@ def plain_archive(content: bytes, name: str) -> io.BytesIO:
         raise
     except Exception as error:  # zipfile raises any class on damaged bytes
         reason = str(error) if "Bad CRC" in str(error) else type(error).__name__
-        raise BadValueError(f"{name} is damaged or not a checkpoint ({reason})", PASS_ANOTHER) from error
+        raise BadValueError(f"{name} is damaged or not a checkpoint ({reason})", _PASS_ANOTHER) from error
 
 
 def _copied(archive: zipfile.ZipFile, name: str) -> io.BytesIO:
@@ -70,7 +70,7 @@ def _copied(archive: zipfile.ZipFile, name: str) -> io.BytesIO:
     with zipfile.ZipFile(copy, "w") as written:
         for entry in archive.infolist():
             data = archive.read(entry)  # verifies the checksum
-            if entry.filename.lower().endswith(PICKLE):
+            if entry.filename.lower().endswith(_PICKLE):
                 _check_pickle(data, name)
             written.writestr(entry.filename, data)
     copy.seek(0)
@@ -79,7 +79,7 @@ def _copied(archive: zipfile.ZipFile, name: str) -> io.BytesIO:
 
 def _check_entries(entries: Sequence[zipfile.ZipInfo], content: bytes, name: str) -> None:
     stored = all(entry.compress_type == zipfile.ZIP_STORED and not entry.flag_bits & 1 for entry in entries)
-    if not stored or len(entries) > MAX_ENTRIES or sum(entry.file_size for entry in entries) > len(content):
+    if not stored or len(entries) > _MAX_ENTRIES or sum(entry.file_size for entry in entries) > len(content):
         problem = f"{name} would expand to more than its {len(content):,} bytes, as no Trainer writes it"
         raise BadValueError(problem, ASK_FOR_THE_ORIGINAL)
     names = {entry.filename.lower() for entry in entries}  # torch's library ignores case
@@ -105,7 +105,7 @@ def check_plain(data: object, budget: int, name: str) -> None:
                 raise BadValueError(problem, ASK_FOR_THE_ORIGINAL)
             continue
         seen += len(items)
-        if depth > MAX_DEPTH or seen > budget:
+        if depth > _MAX_DEPTH or seen > budget:
             problem = f"the facts in {name} are nested deeper or hold more than the file itself"
             raise BadValueError(problem, ASK_FOR_THE_ORIGINAL)
         waiting += [(item, depth + 1) for item in items if not isinstance(item, str | int | float)]
@@ -126,7 +126,7 @@ def _check_pickle(content: bytes, name: str) -> None:
     except BadValueError:
         raise
     except Exception as error:  # pickletools raises any class on damaged bytes
-        raise BadValueError(f"{name} is damaged or not a checkpoint ({type(error).__name__})", PASS_ANOTHER) from error
+        raise BadValueError(f"{name} is damaged or not a checkpoint ({type(error).__name__})", _PASS_ANOTHER) from error
 
 
 @final
@@ -141,9 +141,9 @@ class _Depths:
 
     def problem(self) -> str | None:
         """Return what is wrong so far, or None."""
-        if self.num_long > MAX_LONG:
+        if self.num_long > _MAX_LONG:
             return "holds a great many integers of more than 64 bits"
-        return "nests tuples without end" if self.stack and self.stack[-1] > MAX_TUPLE_DEPTH else None
+        return "nests tuples without end" if self.stack and self.stack[-1] > _MAX_TUPLE_DEPTH else None
 
     def step(self, operator: pickletools.OpcodeInfo, argument: object) -> None:
         """Apply one operator to the stack."""
@@ -210,9 +210,6 @@ class Budget(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leave
     Settings are a few bytes and may request any width, but weights in a file take their full size. A network built for
     those weights needs no more than a small multiple of them.
 
-    Args:
-        elements: The number of elements of the network's weights.
-
     Example:
         >>> import torch
         >>> with Budget(10):
@@ -223,7 +220,7 @@ class Budget(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leave
 
     def __init__(self, elements: int) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.left = FACTOR * elements + SPARE_ELEMENTS
+        self.left = _FACTOR * elements + _SPARE_ELEMENTS
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:

@@ -25,9 +25,9 @@ from tabvision.inference.batches import finite_answers
 from tabvision.lightning import Callback, check_trainer
 from tabvision.modules import SupervisedModule
 
-MERGE_ROWS = 1_000_000  # held in memory at once
+_MERGE_ROWS = 1_000_000  # held in memory at once
 _GROUP_BYTES = 1 << 22  # of a shard's row groups: with one a batch, merging takes time with the square of the rows
-INDEX = "row"
+_INDEX = "row"
 _FACTS = b"tabvision"  # key of the facts in a shard's metadata
 
 
@@ -102,7 +102,7 @@ class PredictionWriter(Callback):
     def _table(self, module: SupervisedModule, rows: NDArray[np.int64], predictions: NDArray[Any]) -> Any:  # noqa: ANN401
         """Return the answers of a batch as an Arrow table, after the numbers of its rows."""
         frame = answer_frame(module.schema, predictions, proba=self.proba)
-        frame.insert(0, INDEX, rows)
+        frame.insert(0, _INDEX, rows)
         return pa.Table.from_pandas(frame, preserve_index=False)
 
     def _write(self, partial: Path) -> None:
@@ -165,11 +165,11 @@ def merge_predictions(folder: str | Path, out: str | Path, *, rows: int | None =
     shards = _checked_shards(Path(folder).expanduser())
     numbers = _row_numbers(shards, rows)
     source = pa.dataset.dataset([str(shard) for shard in shards], format="parquet")
-    row = pa.dataset.field(INDEX)
+    row = pa.dataset.field(_INDEX)
     with written_whole(path) as partial, pa.parquet.ParquetWriter(partial, source.schema.remove_metadata()) as writer:
-        for start in range(0, len(numbers), MERGE_ROWS):
-            block = numbers[start : start + MERGE_ROWS]
-            part = source.to_table(filter=(row >= int(block[0])) & (row <= int(block[-1]))).sort_by(INDEX)
+        for start in range(0, len(numbers), _MERGE_ROWS):
+            block = numbers[start : start + _MERGE_ROWS]
+            part = source.to_table(filter=(row >= int(block[0])) & (row <= int(block[-1]))).sort_by(_INDEX)
             writer.write_table(part.replace_schema_metadata(None))
     return len(numbers)
 
@@ -207,7 +207,7 @@ def _facts(shard: Path) -> dict[str, Any]:
 def _row_numbers(shards: list[Path], expected: int | None) -> NDArray[np.int64]:
     """Return the row numbers in ascending order; raise if one is missing or comes twice."""
     found: NDArray[np.int64] = np.concatenate(
-        [pa.parquet.read_table(shard, columns=[INDEX])[INDEX].to_numpy() for shard in shards]
+        [pa.parquet.read_table(shard, columns=[_INDEX])[_INDEX].to_numpy() for shard in shards]
     )
     found.sort()  # in place: 8 GB of a billion rows
     if twice := int((np.diff(found) == 0).sum()):

@@ -10,8 +10,9 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
+from tabvision.checks import check_present
 from tabvision.data.tables.read import Source, read_frame, text_format
-from tabvision.errors import MissingColumnsError, speaking
+from tabvision.errors import speaking
 from tabvision.preprocess import Columns
 from tabvision.preprocess.columns import Numbers, Timestamps
 from tabvision.preprocess.encode import SourceKind, sources_of
@@ -61,12 +62,11 @@ def drift(
     kinds = _kinds(one, other, schema)
     names = list(kinds) if columns is None else list(columns)
     for frame in frames:
-        if missing := [name for name in names if name not in frame]:
-            raise MissingColumnsError(missing, list(frame), "Name columns that both tables have")
+        check_present(names, frame.columns, "Name columns that both tables have")
     rows = []
     for name in names:
         kind = kinds.get(name, "category")
-        rows.append(_compared(name, kind, _values(one, name, kind, schema), _values(other, name, kind, schema)))
+        rows.append(_compare_column(name, kind, _values(one, name, kind, schema), _values(other, name, kind, schema)))
     found = pd.DataFrame(rows, columns=["column", "measure", "distance", "missing", "unseen", "outside", "p_value"])
     found["drifted"] = found["p_value"] < _ALPHA
     return found.sort_values(["drifted", "distance"], ascending=False, kind="stable", ignore_index=True)
@@ -108,8 +108,7 @@ def overlap(
     common = [name for name in one if name in other and name not in targets]
     names = list(columns) if columns is not None else common if schema is None else list(schema.inputs)
     for frame in (one, other):
-        if missing := [name for name in (*names, *targets) if name not in frame]:
-            raise MissingColumnsError(missing, list(frame), "Name columns that both tables have")
+        check_present((*names, *targets), frame.columns, "Name columns that both tables have")
     both = pd.concat([one[[*names, *targets]], other[[*names, *targets]]], ignore_index=True)  # of one type
     both = both.apply(lambda values: values.astype(str) if values.map(type).eq(list).any() else values)
     hashes = pd.util.hash_pandas_object(both[names], index=False).to_numpy()
@@ -164,7 +163,7 @@ def _values(columns: Columns, name: str, kind: SourceKind, schema: Schema | None
     return found
 
 
-def _compared(name: str, kind: SourceKind, reference: NDArray[Any], new: NDArray[Any]) -> tuple[Any, ...]:
+def _compare_column(name: str, kind: SourceKind, reference: NDArray[Any], new: NDArray[Any]) -> tuple[Any, ...]:
     """Return the row of one column."""
     one, other = (values[~np.asarray(pd.isna(values))] for values in (reference, new))
     counts = np.array([[len(reference) - len(one), len(one)], [len(new) - len(other), len(other)]])

@@ -14,10 +14,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from tabvision.augment.normalize import normalize
-from tabvision.checks import check_fraction, check_whole
+from tabvision.checks import check_fraction, check_present, check_whole
 from tabvision.data import ImageDataModule
 from tabvision.data.images.folders import part_folders
-from tabvision.errors import BadTypeError, MissingColumnsError, speaking
+from tabvision.errors import BadTypeError, speaking
 from tabvision.inference.batches import Inputs
 from tabvision.inference.images import ImageBatches
 from tabvision.inference.inputs import Source
@@ -26,9 +26,8 @@ from tabvision.interpret.rows import Model
 from tabvision.nets.heads import mean_pooled
 from tabvision.schema import Schema
 
-_THRESHOLD = (
-    0.85  # measured with three networks: re-encoded, halved and slightly cropped photos lie above, others below
-)
+# measured with three networks: re-encoded, halved and slightly cropped photos lie above, others below
+_THRESHOLD = 0.85
 _SIDE = 8  # pixels of the coarse image
 _ROUNDING = 1e-4  # of a cosine
 _ROWS_AT_ONCE = 1024
@@ -86,9 +85,9 @@ def duplicates(
     if not predictor.schema.is_of_images or not hasattr(predictor.module, "body"):
         raise BadTypeError("the model has no body of photos", "Pass a VisionModule or its checkpoint")
     if isinstance(source, ImageDataModule):
-        photos = _of_data(source, predictor.schema, max_photos)
+        photos = _photos_of_data(source, predictor.schema, max_photos)
     else:
-        photos = _read(predictor, source, split)
+        photos = _photos_of_source(predictor, source, split)
     rows, coarse = _vectors(predictor, photos.inputs, _coarse)
     # the mean of two cosines is as high only if each is at least this: few photos have to pass through the network
     near = _with_neighbor(coarse, 2 * threshold - 1)
@@ -117,7 +116,7 @@ def _pairs(
     return pd.DataFrame(columns)
 
 
-def _of_data(data: ImageDataModule, schema: Schema, most: int | None) -> _Photos:
+def _photos_of_data(data: ImageDataModule, schema: Schema, most: int | None) -> _Photos:
     """Return the photos of every part of a datamodule, or some of them."""
     files, parts, labels = list[str](), list[Any](), list[pd.DataFrame]()
     for name, part in data.parts.items():
@@ -141,14 +140,12 @@ def some_of(rows: NDArray[Any], most: int | None) -> NDArray[Any]:
     return np.sort(np.random.default_rng(0).choice(rows, most, replace=False))
 
 
-def _read(predictor: Predictor, source: Source, split: str | None) -> _Photos:
+def _photos_of_source(predictor: Predictor, source: Source, split: str | None) -> _Photos:
     """Return the photos of any source; of a folder the names of folders tell the part and the class."""
     inputs, schema = predictor.read(source), predictor.schema
     frame = pd.DataFrame(index=range(inputs.num_rows)) if inputs.frame is None else inputs.frame
-    if split is not None and split not in frame:
-        raise MissingColumnsError(
-            [split], list(frame), "Name the column of a table that says to which part a row belongs"
-        )
+    if split is not None:
+        check_present([split], frame.columns, "Name the column of a table that says to which part a row belongs")
     parts = [None] * inputs.num_rows if split is None else frame[split].astype(object).tolist()
     labels = frame[list(schema.target.columns)] if set(schema.target.columns) <= set(frame) else frame[[]]
     if isinstance(source, str | Path) and inputs.shown:  # a folder

@@ -11,17 +11,18 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from tabvision.errors import BadTypeError, BadValueError, UnknownNameError, listed, speaking
+from tabvision.checks import check_choice
+from tabvision.errors import BadTypeError, BadValueError, listed, speaking
 from tabvision.modules import CollabModule, SupervisedModule, TabularModule
 from tabvision.nets.embedding_mlp import EmbeddingMLP
 from tabvision.nets.factorization import EmbeddingDotBias
 from tabvision.nets.packed import PackedNet
 from tabvision.schema import Categorical
 
-TITLE = "title"
+_TITLE = "title"
 NUM_PAIRS = "num_pairs"
-FACTOR = "factor_"
-AXIS = "axis_"
+_FACTOR = "factor_"
+_AXIS = "axis_"
 _PASS_FACTORS = "Pass what item_factors, user_factors or embedding_frame gave"
 
 
@@ -92,10 +93,9 @@ def embedding_frame(module: SupervisedModule, column: str) -> pd.DataFrame:
         raise BadTypeError(problem, "Pass a TabularModule or CollabModule")
     columns = module.schema.categorical
     names = [category.name for category in columns]
-    if column not in names:
-        raise UnknownNameError("category", column, names)
+    check_choice("category", column, names)
     index = names.index(column)
-    return pd.concat([_labels_frame(columns[index]), _numbered(factor_rows(module, index), FACTOR)], axis=1)
+    return pd.concat([_labels_frame(columns[index]), _numbered(factor_rows(module, index), _FACTOR)], axis=1)
 
 
 @speaking("pca")
@@ -122,7 +122,7 @@ def pca(factors: pd.DataFrame, k: int = 2) -> pd.DataFrame:
     """
     if not isinstance(factors, pd.DataFrame):
         raise BadTypeError(f"a frame of factors is needed, got {type(factors).__name__}", _PASS_FACTORS)
-    names = [name for name in factors.columns if str(name).startswith(FACTOR)]
+    names = [name for name in factors.columns if str(name).startswith(_FACTOR)]
     if not names:
         raise BadTypeError(f"the frame has no factors, only {listed(list(factors.columns))}", _PASS_FACTORS)
     values = factors[names].to_numpy(dtype=np.float64)
@@ -132,7 +132,7 @@ def pca(factors: pd.DataFrame, k: int = 2) -> pd.DataFrame:
         raise BadValueError(problem, "Pass fewer axes, or more rows and factors")
     scores, fractions = _principal_axes(values, k)
     labels = factors.drop(columns=names).reset_index(drop=True)
-    frame = pd.concat([labels, _numbered(scores, AXIS)], axis=1)
+    frame = pd.concat([labels, _numbered(scores, _AXIS)], axis=1)
     frame.attrs["shares"] = fractions.tolist()
     return frame
 
@@ -160,7 +160,7 @@ def _principal_axes(values: NDArray[np.floating], k: int) -> tuple[NDArray[np.fl
 def _labels_frame(column: Categorical) -> pd.DataFrame:
     """Return the values of a category, with their titles where there are any."""
     labels = pd.Series(list(column.vocabulary), name=column.source)
-    return pd.DataFrame({column.source: labels, **({TITLE: list(column.titles)} if column.titles else {})})
+    return pd.DataFrame({column.source: labels, **({_TITLE: list(column.titles)} if column.titles else {})})
 
 
 def pair_counts(module: CollabModule, index: int) -> NDArray[np.int64]:
@@ -205,7 +205,7 @@ def _biases(module: CollabModule, index: int) -> pd.DataFrame:
 
 def _factors(module: CollabModule, index: int) -> pd.DataFrame:
     check_ratings_module(module)
-    return pd.concat([counted_labels(module, index), _numbered(factor_rows(module, index), FACTOR)], axis=1)
+    return pd.concat([counted_labels(module, index), _numbered(factor_rows(module, index), _FACTOR)], axis=1)
 
 
 def _numbered(values: NDArray[Any], prefix: str) -> pd.DataFrame:

@@ -31,13 +31,7 @@ Row: TypeAlias = Mapping[str, object] | pd.Series | pd.DataFrame
 
 @speaking("explain")
 def explain(
-    model: Model,
-    row: Row,
-    background: Rows,
-    *,
-    samples: int = 64,
-    seed: int = 0,
-    unit: Unit = "answer",
+    model: Model, row: Row, background: Rows, *, samples: int = 64, seed: int = 0, unit: Unit = "answer"
 ) -> pd.DataFrame:
     """Return what each raw column of a row adds to its answer, beside the mean answer to background rows: Shapley values.
 

@@ -71,9 +71,8 @@ def gradcam(
     check_whole("batch_size", batch_size)
     predictor = model if isinstance(model, Predictor) else Predictor(model)
     if predictor.schema.image is None or not predictor.schema.is_of_images:
-        raise BadTypeError(
-            "the model must read images alone, and it reads columns", "Look at its columns with importance and effects"
-        )
+        problem = "the model must read images alone, and it reads columns"
+        raise BadTypeError(problem, "Look at its columns with importance and effects")
     if layer is not None and layer not in dict(predictor.module.named_modules()):
         raise UnknownNameError("layer", layer, [name for name, _ in predictor.module.named_modules() if name])
     inputs = images if isinstance(images, Inputs) else predictor.read(images)
@@ -139,9 +138,8 @@ def _scores(predictor: Predictor, logits: Tensor, target: Label | None) -> Tenso
             raise UnknownNameError("target", str(target), list(map(str, names)))
         return columns[:, names.index(target)]
     if not task.is_classes and logits.shape[1] > 1:
-        raise BadValueError(
-            f"the model answers {logits.shape[1]} numbers", f"Pass target= one of them, such as {names[0]!r}"
-        )
+        problem = f"the model answers {logits.shape[1]} numbers"
+        raise BadValueError(problem, f"Pass target= one of them, such as {names[0]!r}")
     predictions = task.activate(calibration.scale(logits.detach())).cpu().numpy()
     decoded = calibration.decode(task, predictions)
     codes = torch.from_numpy(decoded if decoded.ndim == 1 else predictions.argmax(axis=1)).to(logits.device)

@@ -92,7 +92,7 @@ def importance(
     rng = np.random.default_rng(seed)
     inputs = read_rows(predictor, source, max_rows, rng, fold)
     orders = _orders(permutations, inputs.num_rows, repeats, rng)
-    values, unshuffled, is_gain = _measured(predictor, inputs, columns, orders, metric)
+    values, unshuffled, is_gain = _measure(predictor, inputs, columns, orders, metric)
     worse = (values - unshuffled) * (-1 if is_gain else 1)
     frame = pd.DataFrame(
         {"column": [column.name for column in columns], "importance": worse.mean(axis=1), "std": worse.std(axis=1)}
@@ -102,7 +102,7 @@ def importance(
     return frame
 
 
-def _measured(
+def _measure(
     predictor: Predictor, inputs: Inputs, columns: Sequence[Column], orders: NDArray[np.intp], metric: str
 ) -> tuple[NDArray[np.float64], float, bool]:
     """Return the metric for each column and order, (columns, R), without a shuffle, and whether higher is better."""
@@ -118,7 +118,7 @@ def _measured(
         packed = _Packed(predictor, nets, columns, values) if nets else None
         for arrays in inputs.batches(batch_size):  # batches outside: the sums of their first layer are computed once
             truth, rows = predictor.encoded_target(target, arrays), arrays["index"]
-            exchange = packed.opened(arrays) if packed else _general(predictor, arrays, columns, values)
+            exchange = packed.exchange_of(arrays) if packed else _exchange_of(predictor, arrays, columns, values)
             baseline.update(exchange(0, rows[None]), truth)  # rounded as the others are
             for number, of_column in enumerate(scores):
                 of_column.update(exchange(number, orders[:, rows]), truth)
@@ -132,7 +132,9 @@ def _packed_nets(module: SupervisedModule) -> tuple[PackedNet, ...]:
     return packed if len(packed) == len(nets) else ()
 
 
-def _general(predictor: Predictor, arrays: Arrays, columns: Sequence[Column], values: Sequence[Arrays]) -> _Exchange:
+def _exchange_of(
+    predictor: Predictor, arrays: Arrays, columns: Sequence[Column], values: Sequence[Arrays]
+) -> _Exchange:
     """Return a function that answers the whole rows of a batch with one column from other rows."""
 
     def exchange(number: int, others: NDArray[np.intp]) -> Tensor:
@@ -160,7 +162,7 @@ class _Packed:
         everything = np.arange(num_rows)
         self._encoded = [self._encode(number, everything) for number in range(len(columns))] if is_small else None
 
-    def opened(self, arrays: Arrays) -> _Exchange:
+    def exchange_of(self, arrays: Arrays) -> _Exchange:
         """Return the function for a batch."""
         module, device, calibration = self._predictor.module, self._predictor.device, self._predictor.calibration
         fold = torch.from_numpy(arrays["fold"]).to(device) if "fold" in arrays else None

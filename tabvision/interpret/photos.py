@@ -59,12 +59,7 @@ class Photo:
 
 
 def photos_of(results: Results, rows: NDArray[np.integer], model: Model | None = None) -> list[Photo]:
-    """Return the images of some rows.
-
-    Args:
-        results: Results of a network that reads images, with their files.
-        rows: The row numbers.
-        model: The network, to show where it looked; None not to.
+    """Return the images of some rows of results with files; with a model also where it looked.
 
     Raises:
         BadTypeError: The results have no images.

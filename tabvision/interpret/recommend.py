@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pandas as pd
@@ -11,7 +11,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tabvision.batch import Batch
 from tabvision.checks import check_whole
 from tabvision.errors import BadTypeError, BadValueError, TabvisionError, UnknownNameError, closest_first, speaking
 from tabvision.interpret.embeddings import NUM_PAIRS, check_ratings_module, counted_labels, factor_rows, pair_counts
@@ -20,7 +19,10 @@ from tabvision.preprocess import encode_rows
 from tabvision.preprocess.parse import family_of
 from tabvision.schema import Label
 
-BATCH_SIZE = 65_536  # items scored at once
+if TYPE_CHECKING:
+    from tabvision.batch import Batch
+
+_BATCH_SIZE = 65_536  # items scored at once
 PASS_A_NUMBER = "Pass a number such as 10"
 
 
@@ -116,7 +118,7 @@ def item_scores(module: CollabModule, user_code: int) -> NDArray[np.float32]:
     with torch.inference_mode():
         items = torch.arange(1, module.item.cardinality, device=device)
         chunks = []
-        for part in items.split(BATCH_SIZE):  # type: ignore[no-untyped-call]
+        for part in items.split(_BATCH_SIZE):  # type: ignore[no-untyped-call]
             batch = cast("Batch", {"categorical": torch.stack([torch.full_like(part, user_code), part], dim=1)})
             chunks.append(module.task.activate(module(batch).float())[:, -1])
     module.train(was_training)
@@ -125,10 +127,6 @@ def item_scores(module: CollabModule, user_code: int) -> NDArray[np.float32]:
 
 def seen_items(seen: Tensor, user_code: int) -> NDArray[np.int64]:
     """Return the codes of the items that a user is paired with.
-
-    Args:
-        seen: (2, P) pairs sorted by user.
-        user_code: The user's code.
 
     Example:
         >>> seen_items(torch.tensor([[1, 2, 2], [7, 3, 5]]), 2).tolist()

@@ -62,12 +62,7 @@ def read_rows(
     rng: np.random.Generator,
     fold: NDArray[np.integer] | None = None,
 ) -> Inputs:
-    """Return the inputs of at most `max_rows` rows, drawn at random in their order; `frame` holds them as a table.
-
-    Raises:
-        BadTypeError: The rows are neither a frame nor a table file.
-        BadValueError: There are no rows, or there are not as many folds.
-    """
+    """Return the inputs of at most `max_rows` rows, drawn at random in their order; `frame` holds them as a table."""
     inputs = predictor.read(rows)
     if inputs.frame is None:
         raise BadTypeError("rows must be a frame or a table file", "Pass such as pd.DataFrame(rows)")

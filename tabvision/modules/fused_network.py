@@ -22,7 +22,7 @@ from tabvision.nets.growth import scale_outputs
 from tabvision.nets.heads import mean_pooled
 from tabvision.nets.layer_groups import LayerGroup
 from tabvision.nets.layers import BatchNorm1d, Dropout
-from tabvision.nets.linear_fit import Rows, fitted_heads
+from tabvision.nets.linear_fit import Rows, fitted_heads, mean_and_std
 from tabvision.schedules import Rates
 from tabvision.schema import Schema, SchemaSource, schema_of
 from tabvision.tasks import Task
@@ -226,11 +226,11 @@ class _ImageHeads(nn.Module):
         counts = has_image.sum(0).clamp(min=1).unsqueeze(1)
         self.absent.copy_((features * has_image.unsqueeze(2)).sum(0) / counts)
         filled = _filled(features, has_image, self.absent.cpu())
-        mean, var = filled.mean(0), filled.var(0)
+        mean, std = mean_and_std(filled)
         cast("Tensor", self.norm.running_mean).copy_(mean)
-        cast("Tensor", self.norm.running_var).copy_(var)
+        cast("Tensor", self.norm.running_var).copy_(std.square())
         weight = tensors.get("weight", torch.ones(len(fold)))
-        rows = Rows((filled - mean) / (var + self.norm.eps).sqrt(), tensors["target"], weight)
+        rows = Rows((filled - mean) / (std.square() + self.norm.eps).sqrt(), tensors["target"], weight)
         heads, _ = fitted_heads(rows, task, fold, len(self.weight))
         self.weight.copy_(heads.weight / self._scale)  # no biases, which would tell a fold's mean target to its rows
 

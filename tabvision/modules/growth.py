@@ -88,10 +88,6 @@ def grown_schema(known: Schema, new: Schema) -> Schema:
 
     Statistics and bins stay those that the network was trained with. Ranges, and where values may be missing, are widened.
 
-    Args:
-        known: The schema of the network.
-        new: The schema that a datamodule fitted to the new rows.
-
     Raises:
         BadValueError: The targets differ in columns or kind, a column is a number in one schema and not in the other, or the
             network has learned new classes too often.

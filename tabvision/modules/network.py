@@ -15,7 +15,7 @@ from tabvision.checks import check_choice, check_fraction, check_least
 from tabvision.errors import BadValueError, speaking
 from tabvision.modules.optimizers import Decay, OptimizerFactory, check_optimizer
 from tabvision.nets.layer_groups import LayerGroup
-from tabvision.nets.weights import COMPILED, named_for
+from tabvision.nets.weights import named_for, plain_name
 from tabvision.plain import to_plain
 from tabvision.schedules import Rates, check_rates
 from tabvision.schema import Schema, SchemaSource, schema_of
@@ -126,12 +126,7 @@ class SchemaNetwork(nn.Module, ABC):
         raise BadValueError(type(self).__name__, f"a batch must be a dict with {key!r}, got {got}", remedy)
 
     def _check_schema(self, schema: Schema, problem: str) -> None:
-        """Raise if a schema is not the network's own; it may leave the image's statistics to the pretrained weights.
-
-        Args:
-            schema: The schema of other data, or of a checkpoint.
-            problem: What it means if they differ.
-        """
+        """Raise if a schema is not the network's own; it may leave the image's statistics to the pretrained weights."""
         if image := self.schema.image:
             schema = schema.with_statistics(image.mean, image.std)
         if schema != self.schema:
@@ -154,8 +149,8 @@ class SchemaNetwork(nn.Module, ABC):
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]  # torch has overloads
         """Return the weights by name, without the names that `torch.compile` inserts for parts of the module."""
         state: dict[str, Any] = super().state_dict(*args, **kwargs)
-        for name in [name for name in state if COMPILED in name]:
-            state[name.replace(COMPILED, "")] = state.pop(name)
+        for name in [name for name in state if name != plain_name(name)]:
+            state[plain_name(name)] = state.pop(name)
         return state
 
     @override

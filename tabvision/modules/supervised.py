@@ -6,8 +6,6 @@ import inspect
 import os
 import pickle
 import warnings
-import zipfile
-import zlib
 from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any, Self
@@ -28,6 +26,7 @@ from tabvision.modules.network import CHECKPOINT_FORMAT, CHECKPOINT_KEY, OWN, Sc
 from tabvision.modules.optimizers import Decay, OptimizerFactory, make_optimizer, param_groups
 from tabvision.nets.layer_groups import check_groups
 from tabvision.nets.layers import broadcast_buffers, restore_pretrained_norms
+from tabvision.nets.weights import check_undamaged
 from tabvision.plain import to_plain, without_tuples
 from tabvision.schedules import Rates
 from tabvision.schema import Schema, SchemaSource, schema_of
@@ -208,11 +207,7 @@ class SupervisedModule(pl.LightningModule, SchemaNetwork):
     @override
     @classmethod
     def load_from_checkpoint(
-        cls,
-        *args: Any,
-        task: Task | type[Task] | None = None,
-        schema: SchemaSource | None = None,
-        **settings: Any,
+        cls, *args: Any, task: Task | type[Task] | None = None, schema: SchemaSource | None = None, **settings: Any
     ) -> Self:
         """Return the module saved in a checkpoint, as for any LightningModule.
 
@@ -232,7 +227,7 @@ class SupervisedModule(pl.LightningModule, SchemaNetwork):
             if getattr(cls, "__final__", False):
                 _check_settings(cls, settings)
                 settings["_instantiator"] = None  # in a checkpoint of `fit --config` one that takes no final class
-            _check_undamaged(args[0] if args else settings.get("checkpoint_path"))
+            check_undamaged(args[0] if args else settings.get("checkpoint_path"))
             try:
                 module = super().load_from_checkpoint(*args, **settings)
             except (EOFError, KeyError, pickle.UnpicklingError, RuntimeError) as error:
@@ -269,7 +264,7 @@ class SupervisedModule(pl.LightningModule, SchemaNetwork):
     @override
     @speaking()
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        _check_undamaged(getattr(self._trainer, "ckpt_path", None))
+        check_undamaged(getattr(self._trainer, "ckpt_path", None))
         restore_pretrained_norms(self, checkpoint)
         saved = checkpoint.get("hyper_parameters", {}).get("schema")
         if saved is None:  # saved by other code
@@ -360,25 +355,6 @@ class SupervisedModule(pl.LightningModule, SchemaNetwork):
     def _log(self, values: Mapping[str, Tensor]) -> None:
         if not self.trainer.barebones:  # a barebones Trainer warns at every log
             self.log_dict(values, prog_bar=True, on_epoch=True, on_step=False, sync_dist=True, add_dataloader_idx=False)
-
-
-def _check_undamaged(path: object) -> None:
-    """Raise if a local checkpoint does not have the checksums that torch saved with it and does not compare itself."""
-    if not isinstance(path, str | os.PathLike) or not zipfile.is_zipfile(path):
-        return
-    try:
-        with zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip()
-    except (
-        zipfile.BadZipFile,
-        zlib.error,
-        OSError,
-        RuntimeError,
-        UnicodeError,
-    ) as error:  # such as an entry with a password
-        damaged = str(error)
-    if damaged:
-        raise BadValueError(f"{str(path)!r} is damaged ({damaged})", "Copy it again, or pass another one")
 
 
 def _check_settings(kind: type[SupervisedModule], settings: Mapping[str, object]) -> None:

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from tabvision.batch import Batch
-from tabvision.checks import check_choice, check_whole
-from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError, speaking
+from tabvision.checks import check_choice, check_present, check_whole
+from tabvision.errors import BadTypeError, BadValueError, speaking
 from tabvision.modules.network import OWN, SchemaNetwork, with_defaults
 from tabvision.modules.optimizers import Decay, OptimizerFactory
 from tabvision.nets.embedding_mlp import EmbeddingMLP
@@ -118,8 +118,7 @@ class TabularNetwork(SchemaNetwork):
         names = [column.name for column in self.schema.categorical]
         settings = self.hparams
         named_widths = settings["embedding_widths"] or {}
-        if unknown := [name for name in named_widths if name not in names]:
-            raise MissingColumnsError(unknown, names, "Name categorical columns in embedding_widths")
+        check_present(named_widths, names, "Name categorical columns in embedding_widths")
         shared = ("widths", "embedding_dropout", "unknown_share", "dropout", "batch_norm", "activation")
         net: Any = EmbeddingMLP(
             [column.cardinality for column in self.schema.categorical],

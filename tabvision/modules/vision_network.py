@@ -38,12 +38,7 @@ class ImageNetwork(SchemaNetwork):
     _memory_format: torch.memory_format = torch.channels_last
 
     def _set_body(self, body: str | nn.Module, weights: str | Path | None) -> None:
-        """Build the body, and take the statistics of its weights where the data does not specify others.
-
-        Args:
-            body: The name of a network, or one of the user's own.
-            weights: Its weights, as for `VisionModule`.
-        """
+        """Build the body, and take the statistics of its weights where the data does not specify others."""
         channels = image_of(self.schema).channels
         if isinstance(body, nn.Module):
             if weights not in (None, "default"):
@@ -190,11 +185,7 @@ def _named_head(head: str, settings: Mapping[str, Any]) -> dict[str, Any] | None
 
 
 def image_of(schema: Schema) -> Image:
-    """Return the image that a network sees.
-
-    Raises:
-        BadValueError: The schema has none.
-    """
+    """Return the image that a network sees."""
     if schema.image is None:
         remedy = "Build it from an ImageDataModule's schema, or use TabularModule"
         raise BadValueError("the schema has no image", remedy)

@@ -71,9 +71,6 @@ def make_body(name: str, *, weights: str | Path | None = "default", in_channels:
 def body_license(name: str) -> str | None:
     """Return the license of a network's default weights, as timm states it; None where it does not.
 
-    Raises:
-        UnknownNameError: The network does not exist.
-
     Example:
         >>> body_license("timm/resnet50.a1_in1k"), body_license("resnet18")
         ('apache-2.0', None)

@@ -71,9 +71,6 @@ class Body(nn.Module):
     def feature_shape(self, size: tuple[int, int]) -> tuple[int, ...]:
         """Return the shape of the features of one image, without computing them if torch can.
 
-        Args:
-            size: Image size (height, width) in pixels.
-
         Raises:
             BadValueError: The network does not accept images of that size, or does not return features.
             BadTypeError: It does not return a tensor.

@@ -63,12 +63,6 @@ class ColumnSums:
     ) -> Tensor:
         """Return the first layer's inputs that are made of some columns alone.
 
-        Args:
-            numbers: Positions of the numbers among all.
-            categories: Positions of the categories among all.
-            continuous: The values of these numbers.
-            categorical: The codes of these categories.
-
         Shape:
             - continuous: (B, len(numbers)) float
             - categorical: (B, len(categories)) int64
@@ -77,12 +71,7 @@ class ColumnSums:
         return self._inputs.of_columns(continuous, categorical, numbers, categories)
 
     def exchange(
-        self,
-        sums: Tensor,
-        numbers: Sequence[int],
-        categories: Sequence[int],
-        old: Tensor,
-        new: Tensor,
+        self, sums: Tensor, numbers: Sequence[int], categories: Sequence[int], old: Tensor, new: Tensor
     ) -> Tensor:
         """Return the logits of all members with the new values in place of the old, for each of R exchanges.
 

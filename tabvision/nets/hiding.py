@@ -34,10 +34,6 @@ class HideValues(nn.Module):
     month without it in Dallas was predicted as that of a small town. RMSE was 144, and is 82 with a fraction of 0.01;
     gradient boosting's is 92 to 113 (3 seeds). On four other tables with missing numbers the change was within the noise.
 
-    Args:
-        columns: The columns.
-        fraction: Fraction of values to hide, in [0, 1).
-
     Shape:
         - continuous: (B, N) float
         - categorical: (B, K) int64

@@ -130,10 +130,6 @@ def _depth(part: nn.Module) -> int:
 def _cut_by_depth(depths: Sequence[int], num_groups: int) -> list[range]:
     """Return runs of parts with about equal depth, each with at least one part, by the best position for each cut.
 
-    Args:
-        depths: Depth of each part, input side first.
-        num_groups: Number of runs, from 1 to the number of parts.
-
     Example:
         >>> _cut_by_depth([1, 4, 5, 5, 5], 2)  # a ResNet-18 as fastai cuts it
         [range(0, 3), range(3, 5)]
@@ -148,11 +144,7 @@ def _cut_by_depth(depths: Sequence[int], num_groups: int) -> list[range]:
 
 
 def as_groups(parts: Sequence[nn.Module], num_groups: int) -> list[LayerGroup]:
-    """Return the layer groups of a body, input side first: "early" and "late" for two, numbered for more.
-
-    Raises:
-        BadValueError: There are fewer parts than groups.
-    """
+    """Return the layer groups of a body, input side first: "early" and "late" for two, numbered for more."""
     if not parts:
         return []
     if len(parts) < num_groups:

@@ -14,6 +14,7 @@ from typing_extensions import override
 
 from tabvision.checks import check_fraction
 from tabvision.errors import BadValueError, speaking
+from tabvision.nets.weights import plain_name
 from tabvision.tracing import is_traced
 
 # Attribute of a module, and key of a checkpoint: names of the BatchNorms that had statistics before the module's first fit.
@@ -125,16 +126,6 @@ def _is_fresh(norm: nn.Module) -> bool:
     if not isinstance(mean, torch.Tensor) or not isinstance(variance, torch.Tensor):
         return True
     return bool((mean == 0).all() and (variance == 1).all())
-
-
-def plain_name(name: str) -> str:
-    """Return a module's name without the parts that `torch.compile` inserts.
-
-    Example:
-        >>> plain_name("net._orig_mod.norm")
-        'net.norm'
-    """
-    return name.replace("_orig_mod.", "")
 
 
 def width_of(net: nn.Module, shape: Sequence[int], what: str) -> int:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from tabvision.tasks import Task
 
-_PENALTIES = (1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0)
+_PENALTIES = (100.0, 30.0, 10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 0.001)
 _MOST_STEPS = 100
+_TOLERANCE = 1e-5  # of the gradient: held-out losses are the same to three digits
+_LEAST_STD = 0.25  # of the features' root mean square: what hardly varies in few rows may be far off in others
 
 
 class Rows(NamedTuple):
@@ -32,13 +34,26 @@ class Heads(NamedTuple):
         return (features @ self.weight.flatten(0, 1).T).unflatten(1, self.bias.shape) + self.bias  # type: ignore[no-any-return, no-untyped-call]
 
 
+def mean_and_std(features: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the mean and the standard deviation of each feature, which is at least a quarter of that of all together.
+
+    Example:
+        >>> mean_and_std(torch.tensor([[0.0, 1.0], [4.0, 1.0]]))
+        (tensor([2., 1.]), tensor([2.0000, 0.3536]))
+    """
+    std, mean = torch.std_mean(features, dim=0, correction=0)
+    return mean, std.clamp(min=_LEAST_STD * float(std.square().mean().sqrt()) or 1.0)
+
+
 def fitted_heads(rows: Rows, task: Task, fold: Tensor, num_folds: int) -> tuple[Heads, float]:
     """Return a head for each fold that learns from the rows outside it, and the penalty at which they are best on the fold.
+
+    A fold without rows has the head that learns from all of them.
 
     Args:
         rows: The rows, with standardized features.
         task: The kind of target.
-        fold: (R,) int64, the fold of each row; one that is not below `num_folds` teaches every head.
+        fold: (R,) int64, the fold of each row; one that is not from 0 to `num_folds` - 1 teaches every head.
         num_folds: k, the number of folds.
     """
     is_out = fold.unsqueeze(1) == torch.arange(num_folds)
@@ -46,15 +61,15 @@ def fitted_heads(rows: Rows, task: Task, fold: Tensor, num_folds: int) -> tuple[
     if len(rows.features) < rows.features.shape[1]:  # the best heads lie in the span of the rows
         basis = torch.linalg.qr(rows.features.T).Q
         rows = rows._replace(features=rows.features @ basis)
-    found = []
+    found: list[tuple[float, Heads, float]] = []
     for penalty in _PENALTIES:
-        heads = minimized(rows, task, penalty, ~is_out)
+        heads = minimized(rows, task, penalty, ~is_out, start=found[-1][1] if found else None)
         found.append((float(mean_loss(rows, task, heads, is_out).sum()), heads, penalty))
     _, heads, penalty = min(found, key=lambda each: each[0])
     return heads if basis is None else heads._replace(weight=heads.weight @ basis.T), penalty
 
 
-def minimized(rows: Rows, task: Task, penalty: float, learns: Tensor) -> Heads:
+def minimized(rows: Rows, task: Task, penalty: float, learns: Tensor, *, start: Heads | None = None) -> Heads:
     """Return the heads that minimize the mean loss of their rows and half the penalty times the sum of squared weights.
 
     Args:
@@ -62,12 +77,14 @@ def minimized(rows: Rows, task: Task, penalty: float, learns: Tensor) -> Heads:
         task: The kind of target.
         penalty: The strength of the penalty.
         learns: (R, k) bool, whether a head learns from a row.
+        start: Heads near to those, such as for another penalty; None for zeros.
     """
-    num_heads, num_features = learns.shape[1], rows.features.shape[1]
-    heads = Heads(torch.zeros(num_heads, task.num_outputs, num_features), torch.zeros(num_heads, task.num_outputs))
-    optimizer = torch.optim.LBFGS(
-        [each.requires_grad_() for each in heads], max_iter=_MOST_STEPS, line_search_fn="strong_wolfe"
-    )
+    if start is None:
+        num_heads, num_features, num_outputs = learns.shape[1], rows.features.shape[1], task.num_outputs
+        start = Heads(torch.zeros(num_heads, num_outputs, num_features), torch.zeros(num_heads, num_outputs))
+    heads = Heads(*(each.clone().requires_grad_() for each in start))
+    settings: dict[str, Any] = {"tolerance_grad": _TOLERANCE, "tolerance_change": 1e-2 * _TOLERANCE}
+    optimizer = torch.optim.LBFGS(heads, max_iter=_MOST_STEPS, line_search_fn="strong_wolfe", **settings)
 
     def closure() -> Tensor:
         optimizer.zero_grad()

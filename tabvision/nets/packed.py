@@ -95,6 +95,7 @@ class PackedNet(nn.Module):
         check_fraction("unknown_share", unknown_share)
         if not len(widths):
             raise BadValueError("widths must name at least one layer, got none", 'Pass such as [96, 64], or net="mlp"')
+        narrow = {at: min(_NUMBER_WIDTH, embedding_width(cardinalities[at])) for at in nominal}
         hide = HideValues(missing, _HIDDEN_MISSING), HideValues([Hidden({at: 0}) for at in nominal], _HIDDEN_NOMINAL)
         self.embeddings = _Inputs(
             cardinalities,
@@ -102,7 +103,7 @@ class PackedNet(nn.Module):
             members if own_inputs else 1,
             unknown_share,
             hide if unknown_share else (),
-            embedding_widths or {},
+            {**narrow, **(embedding_widths or {})},
         )
         self.layers = nn.Sequential()
         for number, (size, width) in enumerate(itertools.pairwise([self.embeddings.width, *widths]), start=1):

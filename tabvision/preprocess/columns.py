@@ -25,7 +25,7 @@ from tabvision.plain import LARGEST_EXACT, shortest_decimals
 from tabvision.preprocess.parse import EPOCH, NO_DATE, is_blank, parse_dates, parse_number
 from tabvision.schema import DateFormat, NumberFormat
 
-NumberKind = Literal["boolean", "integer", "float"]
+NumberKind = Literal["boolean", "integer", "float", "duration"]
 _Wrong: TypeAlias = type[TabvisionError]  # the class of an error
 MAX_SHOWN = 3  # offending values in an error
 _row_labels: ContextVar[Callable[[Sequence[int]], Sequence[object]]] = ContextVar("row_labels", default=list)
@@ -183,7 +183,7 @@ class Numbers(Column):
             >>> Numbers(np.array([0.1, np.nan], np.float32), "float").to_list()
             [0.1, None]
         """
-        as_kind: Any = {"boolean": bool, "integer": int, "float": float}[self.kind]
+        as_kind: Any = {"boolean": bool, "integer": int}.get(self.kind, float)
         values = shortest_decimals(self.values) if self.values.dtype.kind == "f" else self.values
         return [None if value != value else as_kind(value) for value in values.tolist()]  # noqa: PLR0124
 

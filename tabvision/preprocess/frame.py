@@ -218,7 +218,7 @@ def _read_numpy(values: NDArray[Any], name: str) -> Column:
         return Timestamps(_to_microseconds(values.view(np.int64), np.datetime_data(values.dtype)[0], name))
     if kind == "m":
         ticks = values.astype("timedelta64[us]").view(np.int64)
-        return Numbers(np.where(ticks == NO_DATE, np.nan, ticks / 1e6), "float")
+        return Numbers(np.where(ticks == NO_DATE, np.nan, ticks / 1e6), "duration")
     raise unreadable_column(name, f"{values.dtype} numbers" if kind == "c" else f"dtype {values.dtype}")
 
 
@@ -235,7 +235,7 @@ def _read_arrow(values: pa.ChunkedArray, name: str) -> Column:
         return Numbers(np.full(len(values), np.nan), "float")
     if types.is_timestamp(kind):
         return Timestamps(_read_numpy(values.to_numpy(), name).to_timestamps(name).values, kind.tz or "")
-    if types.is_date(kind) or types.is_duration(kind):
+    if types.is_date(kind) or types.is_duration(kind) or types.is_time(kind):
         return _read_numpy(values.to_numpy(), name)
     if types.is_boolean(kind) or types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind):
         return _read_arrow_numbers(values, name)
@@ -270,7 +270,7 @@ def _read_objects(values: NDArray[Any], name: str) -> Column:
         return Numbers(_with_missing(present.astype(bool), missing, np.nan), "boolean")
     if family == "duration":
         numbers = np.fromiter(map(seconds, present), np.float64, len(present))
-        return Numbers(_with_missing(numbers, missing, np.nan), "float")
+        return Numbers(_with_missing(numbers, missing, np.nan), "duration")
     return _numbers_of_objects(present, missing)
 
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from tabvision.errors import listed
@@ -33,9 +34,9 @@ def with_nominal(kinds: Kinds, frame: Frame, target: NDArray[Any], *, stated: Co
     """Return the kinds with the numbers that name something (nominal numbers) as `nominal`, and log a note on them.
 
     The number of a subject, a shop or a team says little by its size, but much by itself: rows of one subject are alike. A
-    whole number is such a name if the mean target of the other rows of its value explains at least 5 % more of the squared
-    error that the categories and a linear effect of the numbers leave than the rows of the neighboring values do, by at least
-    3 standard errors.
+    whole number is such a name if the mean target of the other rows of its value explains more than that of the rows of the
+    neighboring values: at least 5 % of the squared error (of ranks, for numbers) that the categories and a linear effect of
+    the numbers leave, by at least 3 standard errors.
 
     Args:
         kinds: The kind of each column.
@@ -94,13 +95,13 @@ def _codes_of_values(column: Numbers) -> NDArray[np.int64] | None:
 
 
 def _as_numbers(target: NDArray[Any]) -> NDArray[np.float64]:
-    """Return the target as (N, C) numbers: a column for each frequent class, others divided by their standard deviation."""
+    """Return the target as (N, C) numbers: a column for each frequent class, or ranks, so that no outlier decides."""
     if target.ndim == 1 and target.dtype.kind in "iub":
         classes, counts = np.unique(target, return_counts=True)
         frequent = classes[np.argsort(-counts, kind="stable")[:_MAX_CLASSES]]
         return np.asarray(target[:, None] == frequent, dtype=np.float64)
-    numbers = np.nan_to_num(np.asarray(target, dtype=np.float64).reshape(len(target), -1))
-    return np.asarray(numbers / np.maximum(numbers.std(axis=0), 1e-12))
+    ranks = pd.DataFrame(target.reshape(len(target), -1)).rank(pct=True).fillna(0.5)
+    return np.asarray(ranks, dtype=np.float64)
 
 
 def _unexplained(columns: Columns, kinds: Kinds, target: NDArray[np.float64]) -> NDArray[np.float64]:

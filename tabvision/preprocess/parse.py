@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Hashable, Iterable
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from fractions import Fraction
 from functools import lru_cache
@@ -30,26 +30,50 @@ _DATE_PATTERN = (  # Python's regular expressions and pyarrow's read it alike
     r"([T ]([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9](\.[0-9]{1,9})?)?(Z|[+-][0-9]{2}:?[0-9]{2})?)?"
 )
 _DATE = re.compile(_DATE_PATTERN)
+_MONTH = re.compile(r"(1[5-9][0-9]{2}|2[01][0-9]{2})(-(?P<month>0[1-9]|1[0-2])|-?Q(?P<quarter>[1-4]))")
+_ODD_ZONE = re.compile(r"(?P<time>.*:[0-9.]+) ?((UTC|GMT|Z)|(?P<hours>[+-][0-9]{2}):?(?P<minutes>[0-9]{2})?)")
 _ORDERED_DATE = re.compile(
     r"\s*(?P<a>[0-9]{1,4})(?P<separator>[./-])(?P<b>[0-9]{1,2})(?P=separator)(?P<c>[0-9]{1,4})"
     r"((T|,? +)(?P<hour>[0-9]{1,2}):(?P<minute>[0-9]{2})(:(?P<second>[0-9]{2})(\.[0-9]+)?)?( ?(?P<half>[AaPp])[Mm])?)?\s*"
 )
+_NAMED_DATE = re.compile(  # 31-Dec-24, 31 December 2024, December 31, 2024
+    r"\s*((?P<d>[0-9]{1,2})(?P<dash>[ -])(?P<m>[A-Za-z]{3,9})\.?(?P=dash)(?P<y>[0-9]{4}|[0-9]{2})"
+    r"|(?P<M>[A-Za-z]{3,9})\.? (?P<D>[0-9]{1,2}),? (?P<Y>[0-9]{4}))(?P<rest>[T, ].*|\s*)"
+)
+_MONTHS = (
+    *("january", "february", "march", "april", "may", "june"),
+    *("july", "august", "september", "october", "november", "december"),
+)
+_MONTH_OF = {"sept": 9} | {it: number for number, name in enumerate(_MONTHS, 1) for it in (name, name[:3])}
 _LAST_AFTER_2000 = 68  # of years of two digits, as in POSIX
-_GROUPED = r"([1-9][0-9]{0,2}(,[0-9]{3})+|[0-9]+)(\.[0-9]+)?"  # 1,234.5 or 1234.5
+_GROUPED = {  # 1,234.5 (1'234.5, 12,34,567) or 1234.5; with a decimal comma 1.234,5 (1 234,5) or 1234,5
+    "": r"([1-9][0-9]{0,2}([,'\u2019\u00a0\u202f][0-9]{3})+|[1-9][0-9]?(,[0-9]{2})+,[0-9]{3}|[0-9]+)(\.[0-9]+)?",
+    ",": r"([1-9][0-9]{0,2}([.'\u2019\s][0-9]{3})+|[0-9]+)(,[0-9]+)?",
+}
 _MARKED = {
-    "1,234": re.compile(rf"\s*[+-]?{_GROUPED}\s*"),
-    "1.234,5": re.compile(r"\s*[+-]?([1-9][0-9]{0,2}([.'\s][0-9]{3})+|[0-9]+)(,[0-9]+)?\s*"),
+    "1,234": re.compile(rf"\s*[+-]?{_GROUPED['']}\s*"),
+    "1.234,5": re.compile(rf"\s*[+-]?{_GROUPED[',']}\s*"),
     **{
-        sign: re.compile(rf"\s*(([+-]?{mark}\s*|{mark}\s*[+-]){_GROUPED}|[+-]?{_GROUPED}\s*{mark})\s*")
+        sign + comma: re.compile(rf"\s*(([+-]?{mark}\s*|{mark}\s*[+-]){digits}|[+-]?{digits}\s*{mark})\s*")
         for sign, mark in {sign: re.escape(sign) for sign in "$€£¥%"}.items()
+        for comma, digits in _GROUPED.items()
     },
 }
+_DURATION = re.compile(
+    r"\s*(?=[^\s])((?P<days>[+-]?[0-9]{1,9}) days?(,? |\s*$))?"
+    r"((?P<sign>[+-]?)((?P<hours>[0-9]{1,6}):(?P<of_hour>[0-5][0-9])|(?P<minutes>[0-9]{1,6}))"
+    r":(?P<seconds>[0-5][0-9](\.[0-9]{1,9})?))?\s*"
+)
+_ISO_DURATION = re.compile(
+    r"(?P<sign>[+-]?)P(?=.)((?P<days>[+-]?[0-9]{1,9})D)?"
+    r"(T(?=.)((?P<hours>[0-9]{1,6})H)?((?P<minutes>[0-9]{1,6})M)?((?P<seconds>[0-9]+(\.[0-9]{1,9})?)S)?)?"
+)
 
 EPOCH = datetime(1970, 1, 1)
 _FAMILIES: tuple[tuple[Family, tuple[type, ...]], ...] = (  # the first that fits: a bool is an int, a Timestamp a date
     ("text", (str, pd.Interval)),
     ("boolean", (bool, np.bool_)),
-    ("duration", (timedelta, np.timedelta64)),
+    ("duration", (timedelta, np.timedelta64, time)),
     ("date", (date, np.datetime64, pd.Period)),
     ("number", (int, float, Decimal, Fraction, np.integer, np.floating)),
 )
@@ -109,33 +133,72 @@ def parse_number(text: str, form: NumberFormat = "strict") -> float | None:
         (1000.0, -1000.5, 5.0, 5)
         >>> parse_number("1.000,5", "1.234,5"), parse_number("1.000", "1.234,5"), parse_number("1.0", "1.234,5")
         (1000.5, 1000.0, None)
+        >>> parse_number("1.000,50 €", "€,"), parse_number("1:23:45", "h:m:s"), parse_number("-1 days +23:59:00", "h:m:s")
+        (1000.5, 5025.0, -60.0)
     """
+    text = text.replace("\u2212", "-")  # the minus of typography
     if _INTEGER.fullmatch(text):
         return int(text)
-    if form != "1.234,5" and _NUMBER.fullmatch(text):
+    has_comma = form.endswith((",", ",5"))
+    if not has_comma and _NUMBER.fullmatch(text):
         return float(text)
-    if form in ("strict", "lenient") or not _MARKED[form].fullmatch(text):
+    if form == "h:m:s":
+        return _parse_duration(text)
+    if form in ("strict", "lenient"):
         return None
-    if form == "1.234,5":
+    if text.strip().startswith("(") and text.strip().endswith(")"):  # how accountants write a minus
+        text = f"-{text.strip()[1:-1]}"
+    if not _MARKED[form].fullmatch(text):
+        return None
+    if has_comma:
         text = text.replace(".", "").replace(",", ".")
     return float(re.sub(r"[^0-9.+-]", "", text))
 
 
+def _parse_duration(text: str) -> float | None:
+    """Return the seconds of 1:23:45, 23:45 (minutes and seconds), 2 days 01:23:45 or P2DT1H23M45S, or None."""
+    match = _ISO_DURATION.fullmatch(text) or _DURATION.fullmatch(text)
+    if match is None:
+        return None
+    parts = {name: float(value or 0) for name, value in match.groupdict().items() if name != "sign"}
+    clock = (parts["hours"] * 60 + parts["minutes"] + parts.get("of_hour", 0.0)) * 60 + parts["seconds"]
+    if match.re is _ISO_DURATION:
+        clock, parts["days"] = clock + parts["days"] * 86_400, 0.0
+    return parts["days"] * 86_400 + (-clock if match["sign"] == "-" else clock)
+
+
 def parse_date(text: str, form: DateFormat = "iso") -> int | None:
-    """Return the microseconds since 1970 (UTC) of a date with an optional time, or None.
+    """Return the microseconds since 1970 (UTC) of a date with an optional time, or None; ISO dates are read in every format.
 
     Example:
         >>> parse_date("1970-01-02") == 24 * 3600 * 1_000_000, parse_date("02/01/1970")
         (True, None)
         >>> parse_date("2.1.1970", "d/m/Y") == parse_date("1970-01-02") == parse_date("1/2/70 12:00 AM", "m/d/y")
         True
+        >>> parse_date("1970-01") == parse_date("1970Q1") == parse_date("1-JAN-70", "d month Y") == 0
+        True
     """
     try:
-        if form != "iso":
-            return _parse_ordered(text, form)
+        found = None if form == "iso" else _parse_named(text) if form == "d month Y" else _parse_ordered(text, form)
+        if found is not None:
+            return found
+        if month := _MONTH.fullmatch(text):
+            return microseconds(date(int(month[1]), int(month["month"] or int(month["quarter"]) * 3 - 2), 1))
+        if zone := _ODD_ZONE.fullmatch(text):
+            text = f"{zone['time']}{zone['hours'] or '+00'}:{zone['minutes'] or '00'}"
         return microseconds(datetime.fromisoformat(text)) if _DATE.fullmatch(text) else None
     except (ValueError, OverflowError):  # a 31st of June; a year 9999 pushed over by its zone
         return None
+
+
+def _parse_named(text: str) -> int | None:
+    """Return the timestamp of a date with the English name of its month, or None."""
+    match = _NAMED_DATE.fullmatch(text)
+    if match is None:
+        return None
+    day, month, year = (match[name] or match[name.upper()] for name in "dmy")
+    number = _MONTH_OF.get(month.lower())
+    return _parse_ordered(f"{day}/{number}/{year}{match['rest']}", "d/m/y" if len(year) == 2 else "d/m/Y")
 
 
 def _parse_ordered(text: str, form: DateFormat) -> int | None:
@@ -171,9 +234,14 @@ def parse_dates(text: pa.Array, form: DateFormat = "iso") -> NDArray[np.int64]:
     if form != "iso":
         dates = [parse_date(date, form) for date in text.to_pylist()]
         return np.array([NO_DATE if date is None else date for date in dates], dtype=np.int64)
-    iso = pc.if_else(pc.match_substring_regex(text, f"^({_DATE_PATTERN})$"), text, pa.scalar(None, text.type))
+    is_plain = pc.match_substring_regex(text, f"^({_DATE_PATTERN})$")
+    iso = pc.if_else(is_plain, text, pa.scalar(None, text.type))
     dates = pd.to_datetime(pd.Series(pd.array(iso, dtype="str")), format="ISO8601", utc=True, errors="coerce")
-    return np.asarray(dates.dt.tz_localize(None).to_numpy().astype("datetime64[us]").view(np.int64))
+    found = np.array(dates.dt.tz_localize(None).to_numpy().astype("datetime64[us]").view(np.int64))
+    rows = np.flatnonzero(~pc.fill_null(is_plain, True).to_numpy(zero_copy_only=False))
+    others = [parse_date(date) for date in text.take(pa.array(rows)).to_pylist()]
+    found[rows] = [NO_DATE if date is None else date for date in others]
+    return found
 
 
 def microseconds(value: Raw) -> int:
@@ -195,12 +263,14 @@ def microseconds(value: Raw) -> int:
 
 
 def seconds(value: Raw) -> float:
-    """Return the seconds of a duration, to the microsecond.
+    """Return the seconds of a duration, or of a time since midnight, to the microsecond.
 
     Example:
-        >>> seconds(timedelta(minutes=1)), seconds(pd.Timedelta("1s"))
-        (60.0, 1.0)
+        >>> seconds(timedelta(minutes=1)), seconds(pd.Timedelta("1s")), seconds(time(1, 0))
+        (60.0, 1.0, 3600.0)
     """
+    if isinstance(value, time):
+        return value.hour * 3600 + value.minute * 60 + value.second + value.microsecond / 1e6
     span = pd.Timedelta(value) if isinstance(value, np.timedelta64) else value
     return int((span.days * 86_400 + span.seconds) * 1_000_000 + span.microseconds) / 1e6
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar, cast, get_args
 
 import numpy as np
 import pyarrow as pa
@@ -21,32 +21,38 @@ _Values = TypeVar("_Values", NDArray[Any], pa.ChunkedArray)
 
 _SAMPLE = 5_000  # rows examined first
 _MAX_OTHER, _MIN_NUMBERS = 0.01, 50  # the largest fraction of other text among numbers, and beside how many at least
-_SIGNS: tuple[NumberFormat, ...] = ("$", "€", "£", "¥", "%")
+_SIGNS = "$€£¥%"
 _ORDERS: tuple[DateFormat, ...] = tuple(order for order in get_args(DateFormat) if order != "iso")
 _LEADING_ZERO = re.compile(r"\s*[+-]?0[0-9].*")
+_SEPARATOR = re.compile(r"[0-9][,'\u2019\u00a0\u202f][0-9]")
+_COMMA_OF_DECIMALS = re.compile(r".*,([0-9]{1,2}|[0-9]{4,})(?![0-9,]).*")  # it cannot be between thousands
 _ODD_COMMA = re.compile(r".*[0-9],[0-9].*")  # in text that is no number with commas between thousands
-_DECIMAL_COMMA = re.compile(r".*[0-9][.'\s][0-9]{3},[0-9].*")  # after a separator of thousands: it can be nothing else
+_DECIMAL_COMMA = re.compile(
+    r".*[0-9][.'\u2019\s][0-9]{3},[0-9].*"
+)  # after a separator of thousands: it can be nothing else
 _NO_COMMA = re.compile(r"[^0-9]*[0-9]{4}.*")
+_CLOCK = re.compile(r".*[0-9]:[0-9]{2}.*|.*[0-9] days?\s*|P.*[0-9].*")
 _POINT_OF_THOUSANDS = re.compile(r".*\.[0-9]{3}[^0-9]*")
 # A number in any form, such as 1,5 or 1.234,50 €; and such a date.
-NUMBER_LIKE = r"\s*[$€£¥]?\s*[+-]?[0-9]+([., '][0-9]{3})*([.,][0-9]+)?\s*[%$€£¥]?\s*"
+NUMBER_LIKE = r"\s*[$€£¥]?\s*[+-]?[0-9]+([., '][0-9]{3})*([.,][0-9]+)?\s*([%$€£¥]|\s[A-Za-zµ°/]{1,8}[²³]?)?\s*"
 _DATE_LIKE = (
     r"([0-9]{1,2}[./-][0-9]{1,2}[./-]([0-9]{2}|[0-9]{4})|[0-9]{4}[./-][0-9]{1,2}[./-][0-9]{1,2}"
     r"|[0-9]{1,2}[ -][A-Za-z]{3,9}[.]?[ -][0-9]{2,4})([ T,].*)?"
 )
 
 # Notes on text that is taken as categories, each after the names of the columns.
+AS_CATEGORIES = "kept as categories"
 _NUMBERS_NOTE = (
-    "text that reads as numbers, kept as categories. To use the numbers, name it in continuous= (--continuous)."
+    f"text that reads as numbers, {AS_CATEGORIES}. To use the numbers, name it in continuous= (--continuous)."
 )
 _NUMBER_LIKE_NOTE = (
-    "text that looks like numbers in another form than 1234.5, kept as categories. To use the numbers, write them so."
+    f"text that looks like numbers in another form than 1234.5, {AS_CATEGORIES}. To use the numbers, write them so."
 )
 _DATE_LIKE_NOTE = (
-    "text that looks like dates in another form than 2024-12-31, kept as categories. To use the dates, write them so."
+    f"text that looks like dates in another form than 2024-12-31, {AS_CATEGORIES}. To use the dates, write them so."
 )
 _MOSTLY_NUMBERS_NOTE = (
-    "text that is mostly numbers, but not {value!r}, kept as categories. To use the numbers, set the others to missing."
+    f"text that is mostly numbers, but not {{value!r}}, {AS_CATEGORIES}. To use the numbers, set the others to missing."
 )
 
 
@@ -95,16 +101,19 @@ def numbers_in(column: Text) -> TextNumbers | None:
 
 
 def _candidates(texts: Sequence[str]) -> list[NumberFormat]:
-    signs = [sign for sign in _SIGNS if sum(sign in text for text in texts) > len(texts) / 2]
-    commas: list[NumberFormat] = ["1,234", "1.234,5"] if any("," in text for text in texts) else []
-    return ["lenient", *commas, *signs]
+    def most(found: Callable[[str], object]) -> bool:
+        return sum(map(bool, map(found, texts))) > len(texts) / 2
+
+    commas = ["1,234", "1.234,5"] if any(map(_SEPARATOR.search, texts)) else []
+    signs = [sign + comma for sign in _SIGNS if most(re.compile(re.escape(sign)).search) for comma in ("", ",")]
+    return cast("list[NumberFormat]", ["lenient", *commas, *signs, *(["h:m:s"] if most(_CLOCK.fullmatch) else [])])
 
 
 def _may_be_codes(numbers: Sequence[str], *, beside_others: bool, are_few: bool) -> bool:
     """Return whether numbers without a sign may be codes: 007 is not 7, and whole numbers were made text for a reason."""
     if any(map(_LEADING_ZERO.fullmatch, numbers)):
         return True
-    return not beside_others and (are_few or all(float(text).is_integer() for text in numbers))
+    return not beside_others and (are_few or all(float(parse_number(text) or 0).is_integer() for text in numbers))
 
 
 def _has_two_readings(form: NumberFormat, numbers: Sequence[str], others: Sequence[str]) -> bool:
@@ -114,8 +123,13 @@ def _has_two_readings(form: NumberFormat, numbers: Sequence[str], others: Sequen
         >>> _has_two_readings("1,234", ["1,234", "1234"], []), _has_two_readings("€", ["€1.234", "€5"], [])
         (True, True)
     """
+    if form == "h:m:s":
+        return False
     if form == "1.234,5":  # 1,5 alone may be two numbers
         return not any(map(_DECIMAL_COMMA.fullmatch, numbers))
+    if form.endswith(","):
+        num_proofs = sum(map(bool, map(_COMMA_OF_DECIMALS.fullmatch, numbers)))
+        return num_proofs < len(numbers) / 2 or any(form[0] not in text for text in numbers)
     if any(map(_ODD_COMMA.fullmatch, others)):
         return True
     if form == "1,234":

@@ -23,13 +23,7 @@ _MAX_PHOTOS = 1_000  # of a part that are compared
 
 
 def oddities(predictor: Predictor, results: Results, data: object) -> dict[str, Any]:
-    """Return the details `oddities` and `drift` of a report, as far as the data has any.
-
-    Args:
-        predictor: The model.
-        results: Its answers to rows that it did not learn from.
-        data: The datamodule of the model, whose training rows are compared with these; None if it is not at hand.
-    """
+    """Return the details `oddities` and `drift` of a report, as far as the data has any."""
     if isinstance(data, ImageDataModule) and "val" in data.parts:
         return _oddities_of_photos(predictor, data)
     if predictor.schema.is_of_images:

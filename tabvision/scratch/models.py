@@ -18,13 +18,7 @@ Codes = NDArray[np.int64]
 
 
 def fit(
-    gradients: Callable[[Codes], float],
-    optimizer: SGD,
-    num_rows: int,
-    *,
-    epochs: int,
-    batch_size: int,
-    seed: int = 0,
+    gradients: Callable[[Codes], float], optimizer: SGD, num_rows: int, *, epochs: int, batch_size: int, seed: int = 0
 ) -> list[float]:
     """Fit by one cycle of rate and momentum, and return the mean training loss of each epoch.
 

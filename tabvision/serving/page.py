@@ -11,8 +11,8 @@ from tabvision.plain import LARGEST_EXACT, Label
 from tabvision.preprocess.encode import Source, sources_of
 from tabvision.schema import Schema
 
-MAX_OPTIONS = 60  # values in a drop-down list; more are typed, with suggestions
-MAX_SUGGESTED = 1_000
+_MAX_OPTIONS = 60  # values in a drop-down list; more are typed, with suggestions
+_MAX_SUGGESTED = 1_000
 _TEMPLATE = string.Template(Path(__file__).with_suffix(".html").read_text(encoding="utf-8"))
 _OF_IMAGES = "Ask about one photo or several. They go to this server alone."
 _OF_ROWS = "Fill in what is known; an empty field counts as missing. The values go to this server alone."
@@ -81,12 +81,12 @@ def _number(index: int, source: Source) -> str:
 
 def _category(index: int, source: Source) -> str:
     name, vocabulary = source.name, source.categorical[0][1].vocabulary
-    if len(vocabulary) <= MAX_OPTIONS:
+    if len(vocabulary) <= _MAX_OPTIONS:
         pairs = [(escape(json.dumps(_for_script(label))), escape(str(label))) for label in vocabulary]
         options = "".join(f'<option value="{value}">{text}</option>' for value, text in [("null", "(missing)"), *pairs])
         return _field(index, name, f"<select {_attributes(index, name, 'json')}>{options}</select>")
     kind = "text" if isinstance(vocabulary[0], str) else "number"
-    options = "".join(f'<option value="{escape(str(label))}"></option>' for label in vocabulary[:MAX_SUGGESTED])
+    options = "".join(f'<option value="{escape(str(label))}"></option>' for label in vocabulary[:_MAX_SUGGESTED])
     control = f'<input {_attributes(index, name, kind)} type="text" list="list-{index}">'
     return _field(index, name, f'{control}<datalist id="list-{index}">{options}</datalist>')
 

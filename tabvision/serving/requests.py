@@ -15,8 +15,8 @@ from tabvision.schema import Image, Schema
 
 BAD_REQUEST, TOO_LARGE, WRONG_KIND, WRONG_VALUES, OVERLOADED = 400, 413, 415, 422, 503
 
-MAX_SCANS = 50  # a progressive JPEG has about ten, and its thumbnail as many
-MAX_SEGMENTS = 2_000
+_MAX_SCANS = 50  # a progressive JPEG has about ten, and its thumbnail as many
+_MAX_SEGMENTS = 2_000
 _MAX_NAMES = 1_000  # beyond those that the model reads: each missing name is compared with all of them
 _JPEG = b"\xff\xd8"
 _WITHOUT_LENGTH = (0x00, 0x01, *range(0xD0, 0xDA))
@@ -24,12 +24,7 @@ _WITHOUT_LENGTH = (0x00, 0x01, *range(0xD0, 0xDA))
 
 @final
 class RequestError(Exception):
-    """A request that is refused.
-
-    Args:
-        status: The HTTP status of the response.
-        sentence: What is wrong with the request and what to do.
-    """
+    """A request that is refused."""
 
     def __init__(self, status: int, sentence: str) -> None:
         super().__init__(sentence)
@@ -107,10 +102,10 @@ def _is_cheap_to_decode(data: bytes) -> bool:
 
     Source: libjpeg-turbo, "Two Issues with the JPEG Standard": progressive files of a great many scans.
     """
-    if data.count(b"\xff\xda") > MAX_SCANS:
+    if data.count(b"\xff\xda") > _MAX_SCANS:
         return False
     offset = 2
-    for _ in range(MAX_SEGMENTS):
+    for _ in range(_MAX_SEGMENTS):
         marker = data[offset : offset + 2]
         if len(marker) < 2 or marker[0] != 0xFF or marker == b"\xff\xda":
             return True  # the pixels begin, or the decoder will report what is wrong
@@ -163,10 +158,6 @@ def _check_row(number: int, row: dict[str, Any], schema: Schema, limits: Limits)
 @final
 class SharedBudget:
     """What all requests may hold together.
-
-    Args:
-        most: The most.
-        what: What is counted, in a sentence.
 
     Example:
         >>> budget = SharedBudget(10, "bytes")

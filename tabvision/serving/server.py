@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
     from tabvision.serving.app import ServedModel
 
-LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
-MAX_CONNECTIONS = 2_000
-STOP_SECONDS = 10  # for requests in progress
+_LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
+_MAX_CONNECTIONS = 2_000
+_STOP_SECONDS = 10  # for requests in progress
 
 
 def serve(
@@ -53,7 +53,7 @@ def serve(
         from tabvision.serving.app import create_app
 
         address, number = listening.getsockname()[:2]
-        hosts = LOOPBACK if address in ("127.0.0.1", "::1") else ()
+        hosts = _LOOPBACK if address in ("127.0.0.1", "::1") else ()
         shown = f"[{address}]" if ":" in address else address
         name = path if isinstance(path, str | Path) else type(path).__name__
         app = create_app(model, limits, hosts=hosts, uncertainty=uncertainty)
@@ -88,9 +88,9 @@ def _make_server(app: Starlette) -> uvicorn.Server:
         proxy_headers=False,
         ws="none",
         http=ProgressProtocol,
-        limit_concurrency=MAX_CONNECTIONS,
+        limit_concurrency=_MAX_CONNECTIONS,
         timeout_keep_alive=5,
-        timeout_graceful_shutdown=STOP_SECONDS,
+        timeout_graceful_shutdown=_STOP_SECONDS,
     )
     return uvicorn.Server(config)
 

@@ -138,6 +138,11 @@ class Task(ABC):
         """Return the task as it suits the encoded training targets, where no task was stated."""
         return self
 
+    @property
+    def learns_names(self) -> bool:
+        """Whether numbers that name something are learned by their values, as categories."""
+        return True
+
     def grow(self, new: Task, num_classes: int) -> Task:  # noqa: ARG002 - the range of new numbers
         """Return the task of a network that goes on with further rows.
 
@@ -316,9 +321,8 @@ class Task(ABC):
         from tabvision.tasks.registry import is_own  # the registry imports every task
 
         if not dataclasses.is_dataclass(self):
-            raise BadTypeError(
-                f"the task {self.name!r} must be a dataclass", "Its fields are stored; decorate the class"
-            )
+            problem = f"the task {self.name!r} must be a dataclass"
+            raise BadTypeError(problem, "Its fields are stored; decorate the class")
         facts = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         plain = {name: list(value) if isinstance(value, tuple) else value for name, value in facts.items()}
         return {"name": self.name, **({"own": True} if is_own(self) else {}), **plain}

@@ -104,9 +104,8 @@ class Binary(OneClass):
     @speaking()
     def fit(self, target: NDArray[Any], num_classes: int) -> Binary:
         if num_classes != 2:
-            raise BadValueError(
-                f"the target must have 2 classes, got {num_classes}", "Use tabvision.tasks.Multiclass()"
-            )
+            problem = f"the target must have 2 classes, got {num_classes}"
+            raise BadValueError(problem, "Use tabvision.tasks.Multiclass()")
         return dataclasses.replace(
             self, class_weights=fit_weights(self.class_weights, np.bincount(target, minlength=2))
         )
@@ -142,10 +141,7 @@ class Binary(OneClass):
             logging.getLogger("tabvision").warning(said, self.threshold)
         weights = grow_weights(self.class_weights, num_classes)
         return Multiclass(
-            num_classes,
-            label_smoothing=self.label_smoothing,
-            class_weights=weights,
-            focal_gamma=self.focal_gamma,
+            num_classes, label_smoothing=self.label_smoothing, class_weights=weights, focal_gamma=self.focal_gamma
         )
 
     @override

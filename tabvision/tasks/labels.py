@@ -67,15 +67,20 @@ def few_distinct(values: pd.Series, limit: int) -> list[Label] | None:
 
 def check_kind(values: pd.Series, name: str) -> None:
     """Raise if a column holds values that no task predicts: dates, lists or other objects."""
-    is_duration = pd.api.types.is_timedelta64_dtype(values)
+    is_duration = values.dtype.kind == "m"
     if is_duration or pd.api.types.is_datetime64_any_dtype(values) or isinstance(values.dtype, pd.PeriodDtype):
         problem = f"the target {name!r} holds {values.dtype} values, expected classes or numbers"
         number = "total_seconds()" if is_duration else "year"
         raise BadTypeError(problem, f"Predict a number made from it, such as frame[{name!r}].dt.{number}")
-    if values.dtype != object:
+    if isinstance(values.dtype, pd.ArrowDtype) and pa.types.is_nested(values.dtype.pyarrow_dtype):
+        values = values.astype(object)
+    if values.dtype != object and not pd.api.types.is_complex_dtype(values):
         return
     kinds = {type(value) for value in values.dropna()}
-    if kinds & {list, tuple, set, frozenset, np.ndarray}:
+    if any(issubclass(kind, complex | np.complexfloating) for kind in kinds):
+        problem = f"the target {name!r} holds complex numbers, expected classes or numbers"
+        raise BadTypeError(problem, f"Predict a part of it, such as np.real(frame[{name!r}])")
+    if kinds & {list, tuple, set, frozenset, dict, np.ndarray}:
         problem = f"the target {name!r} holds lists, expected a value or text in each cell"
         remedy = f"For several labels per row join them, frame[{name!r}].map('|'.join), and pass separator='|'"
         raise BadTypeError(problem, remedy)

@@ -11,13 +11,7 @@ from typing_extensions import override
 from tabvision.checks import check_whole
 from tabvision.errors import listed, speaking
 from tabvision.tasks.base import Correction
-from tabvision.tasks.checks import (
-    ClassWeights,
-    check_loss_settings,
-    class_frequencies,
-    one_hot,
-    weights_of,
-)
+from tabvision.tasks.checks import ClassWeights, check_loss_settings, class_frequencies, one_hot, weights_of
 from tabvision.tasks.classes import CountedClasses, OneClass
 from tabvision.tasks.losses import class_losses
 

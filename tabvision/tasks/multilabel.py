@@ -11,12 +11,7 @@ from typing_extensions import override
 from tabvision.checks import check_fraction, check_whole
 from tabvision.errors import BadValueError, speaking
 from tabvision.tasks.base import Correction, bad_separator
-from tabvision.tasks.checks import (
-    ClassWeights,
-    check_loss_settings,
-    is_within,
-    weights_of,
-)
+from tabvision.tasks.checks import ClassWeights, check_loss_settings, is_within, weights_of
 from tabvision.tasks.classes import CountedClasses
 from tabvision.tasks.losses import binary_losses, logit_of_mean
 

@@ -90,8 +90,7 @@ def kind_of(data: Mapping[str, Any]) -> type[Task]:
         problem = f"the task {name!r} is the user's own, which no file holds"
         raise BadValueError(problem, "Pass its class again: task=..., as in Predictor(path, task=MyTask)")
     if given.kind.name != name:
-        raise BadValueError(
-            f"the file's task is {name!r}, got {given.kind.name!r}", "Pass the class it was trained with"
-        )
+        problem = f"the file's task is {name!r}, got {given.kind.name!r}"
+        raise BadValueError(problem, "Pass the class it was trained with")
     given.used = True
     return given.kind

@@ -145,9 +145,8 @@ def _logits(module: TabularModule, data: TabularDataModule) -> tuple[Tensor, Ten
 
 def _check(module: object, data: object, trainer: object) -> None:
     if not isinstance(module, TabularModule):
-        raise BadTypeError(
-            f"module must be a TabularModule, got {type(module).__name__}", "Pass TabularModule(data.schema)"
-        )
+        problem = f"module must be a TabularModule, got {type(module).__name__}"
+        raise BadTypeError(problem, "Pass TabularModule(data.schema)")
     if not isinstance(data, TabularDataModule):
         raise BadTypeError(f"data must be a TabularDataModule, got {type(data).__name__}", "Build one from the table")
     if not callable(trainer):

@@ -23,11 +23,12 @@ from tabvision.modules.vision_network import image_of
 from tabvision.nets.body import Body
 from tabvision.nets.heads import mean_pooled
 from tabvision.nets.layers import evaluating
-from tabvision.nets.linear_fit import Heads, Rows, fitted_heads, mean_loss, minimized
+from tabvision.nets.linear_fit import Heads, Rows, fitted_heads, mean_and_std, mean_loss
 from tabvision.random_state import same_random_state
 from tabvision.tasks import Task
 
-_HELD_OUT = 5  # every fifth training row chooses the penalty
+_FOLDS = 5  # of the training rows, which choose the penalty
+_FEW_ROWS = 10_000  # of more, a single fold is left out: it is large enough, and fitting takes long
 _TOLERANCE = 1e-3  # of the largest feature: rounding leaves about 1e-5
 
 
@@ -84,10 +85,10 @@ def probe(module: VisionModule, data: ImageDataModule) -> Probe:
     start = time.perf_counter()
     quick = _with_fused_norms(module)
     train, val = _rows_of(quick, data, "train", low=_is_fast_in_bfloat16(module.device)), _rows_of(quick, data, "val")
-    if len(train.target) <= _HELD_OUT or not len(val.target):
+    if len(train.target) <= _FOLDS or not len(val.target):
         problem = f"{len(train.target)} training and {len(val.target)} validation images can be read"
         raise BadValueError(problem, "Add images, or replace the damaged files")
-    mean, std = train.features.mean(0), train.features.std(0) + 1e-6
+    mean, std = mean_and_std(train.features)
     train, val = (rows._replace(features=(rows.features - mean) / std) for rows in (train, val))
     heads = _fitted(train, module.task)
     logits = heads.logits(val.features)[:, 0]
@@ -141,12 +142,11 @@ def _rows_of(module: VisionModule, data: ImageDataModule, part: PartName, *, low
 
 
 def _fitted(rows: Rows, task: Task) -> Heads:
-    """Return a linear head, with the penalty that is best on some of the rows for a head fitted to the others."""
-    order = torch.randperm(len(rows.target), generator=torch.Generator().manual_seed(0))
-    fold = torch.ones(len(order), dtype=torch.int64)
-    fold[order[::_HELD_OUT]] = 0
-    _, penalty = fitted_heads(rows, task, fold, 1)
-    return minimized(rows, task, penalty, torch.ones(len(order), 1, dtype=torch.bool))
+    """Return a linear head, with the penalty that is best on each fold of the rows for heads fitted to the others."""
+    fold = torch.randperm(len(rows.target), generator=torch.Generator().manual_seed(0)) % _FOLDS
+    num_folds = _FOLDS if len(fold) <= _FEW_ROWS else 1
+    heads, _ = fitted_heads(rows, task, fold.masked_fill(fold >= num_folds, -1), num_folds + 1)
+    return Heads(*(each[-1:] for each in heads))
 
 
 def _with_head(module: VisionModule, head: Mapping[str, Tensor]) -> VisionModule:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-LAST_CUT = 5
+_LAST_CUT = 5
 _SLIDE_WINDOW = 15
 _SLIDE_THRESHOLD = 0.005
 _LOWEST_STD = 3.0  # std in steps of the Gaussian that smooths the losses for `lowest`
@@ -24,7 +24,7 @@ def first_read(num_steps: int) -> int:
 
 def usable(lrs: Sequence[float], losses: Sequence[float], num_steps: int) -> tuple[list[float], list[float]]:
     """Return the part of a sweep that counts: without start and end, and up to the first loss that is not finite."""
-    first, last = first_read(num_steps), len(losses) - LAST_CUT
+    first, last = first_read(num_steps), len(losses) - _LAST_CUT
     finite = next((step for step, loss in enumerate(losses[first:last]) if not math.isfinite(loss)), last - first)
     return list(lrs[first : first + finite]), list(losses[first : first + finite])
 

@@ -30,7 +30,7 @@ from tabvision.random_state import same_random_state
 from tabvision.tuning import suggestions
 
 _SMOOTHING = 0.98  # of the loss, debiased, as in fastai
-COMPILED_STEPS = ("forward", "training_step", "validation_step", "test_step", "predict_step")
+_COMPILED_STEPS = ("forward", "training_step", "validation_step", "test_step", "predict_step")
 _LEAST_STEPS = 20  # fewer end with rates too low to read: of the last points, 5 are cut, which are a quarter of 20
 
 
@@ -135,7 +135,7 @@ def _copy_of(model: pl.LightningModule) -> pl.LightningModule:
     copied = copy.deepcopy(model, {id(model._trainer): None})  # noqa: SLF001 - without the trainer, which a module holds
     if getattr(copied, "_compiler_ctx", None):  # its compiled steps would compute with the weights of the model itself
         copied._compiler_ctx = None  # noqa: SLF001 - a test guards it
-        for step in COMPILED_STEPS:
+        for step in _COMPILED_STEPS:
             vars(copied).pop(step, None)
     return copied
 

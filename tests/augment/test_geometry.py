@@ -8,14 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tabvision.augment.geometry import (
-    NUM_DRAWS,
-    evaluation_matrices,
-    jacobian,
-    rescaled,
-    shrink_of,
-    training_matrices,
-)
+from tabvision.augment.geometry import NUM_DRAWS, evaluation_matrices, jacobian, rescaled, shrink_of, training_matrices
 from tabvision.augment.settings import PRESETS, Augmentation, augmentation_named
 from tabvision.counter_random import uniforms
 from tabvision.errors import UnknownNameError

@@ -22,9 +22,7 @@ FACTS: dict[str, Any] = {
     "seconds": 9.0,
     "checks": {
         "fits": {"a": {"seconds": 1.0, "peak_mib": 10.0}, "b": {"seconds": 1.0, "error": "ValueError: no"}},
-        "speed": {
-            "rows": {"seconds": 2.0, "raw_per_second": 100.0, "tabvision_per_second": 90.0, "ratio": 0.9},
-        },
+        "speed": {"rows": {"seconds": 2.0, "raw_per_second": 100.0, "tabvision_per_second": 90.0, "ratio": 0.9}},
     },
 }
 

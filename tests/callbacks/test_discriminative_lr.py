@@ -14,16 +14,7 @@ from typing_extensions import override
 
 from tabvision.callbacks import DiscriminativeLR, ExactResume, FineTune, OneCycle, Unfreeze
 from tabvision.errors import BadValueError
-from tests.made.modules import (
-    Rates,
-    Saver,
-    UserModule,
-    different,
-    make_loader,
-    make_module,
-    three_groups,
-    three_lists,
-)
+from tests.made.modules import Rates, Saver, UserModule, different, make_loader, make_module, three_groups, three_lists
 from tests.made.trainers import MakeTrainer
 
 GROUPS = r"the layer groups, input side first: group_0 \(36 parameters\), group_1 \(42\), group_2 \(7\)"

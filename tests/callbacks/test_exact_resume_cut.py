@@ -81,9 +81,10 @@ def test_a_fit_that_was_told_to_stop_inside_an_epoch_goes_on_to_the_bit(
     assert differences(whole, resumed) == []
 
 
-@pytest.mark.parametrize("settings", [{}, {"max_steps": EPOCHS * PER_EPOCH - 1}])
 @pytest.mark.parametrize("step", slow_but([8], [1, 6, 8, 13]))
-@pytest.mark.parametrize("saved", ["after.ckpt", "last.ckpt"])
+@pytest.mark.parametrize(
+    ("saved", "settings"), [("after.ckpt", {}), ("last.ckpt", {"max_steps": EPOCHS * PER_EPOCH - 1})]
+)
 def test_a_fit_that_max_steps_ended_inside_an_epoch_goes_on_to_the_bit(
     saved: str, step: int, settings: dict[str, Any], tmp_path: Path
 ) -> None:

@@ -12,6 +12,7 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 
 from tabvision.callbacks import AverageAndStop, ExactResume, FitTable, InverseDecay, MixUp, OneCycle
 from tabvision.callbacks.average_and_stop import save_kept_weights
+from tabvision.callbacks.schedule import RunLength
 from tabvision.data import GroupSplit, RandomSplit, TabularDataModule, TimeSplit
 from tabvision.errors import BadValueError
 from tabvision.inference import Predictor
@@ -293,6 +294,12 @@ def test_it_serves_any_module(quick_trainer: MakeTrainer) -> None:
     quick_trainer(max_epochs=2, callbacks=[FitTable()]).fit(module, make_loader())
 
     assert all(parameter.isfinite().all() for parameter in module.parameters())
+
+
+def test_the_rate_falls_as_asked() -> None:
+    fit = FitTable(half=50.0, power=2.0, warmup=0)
+
+    assert fit.setting(50, RunLength(1), number=0, num_groups=1).factor == 0.25
 
 
 def test_two_owners_of_the_rate_are_refused(quick_trainer: MakeTrainer) -> None:

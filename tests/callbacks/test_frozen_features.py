@@ -148,8 +148,8 @@ def test_files_that_cannot_be_read_are_left_out_as_elsewhere(tmp_path: Path) -> 
     (broken / "cat" / "cat_003.jpg").write_bytes(b"no image")
     with_features, without = Batches(), Batches()
 
-    fitted(broken, [FrozenFeatures(), FineTune(2), with_features], bad_share=0.1, batch_size=2)
-    fitted(broken, [FineTune(2), without], bad_share=0.1, batch_size=2)
+    fitted(broken, [FrozenFeatures(), FineTune(1), with_features], bad_share=0.1, batch_size=2, max_epochs=2)
+    fitted(broken, [FineTune(1), without], bad_share=0.1, batch_size=2, max_epochs=2)
 
     for seen, plain in ((with_features.trained, without.trained), (with_features.validated, without.validated)):
         rows, others = ([batch["index"].tolist() for batch in batches[1]] for batches in (seen, plain))
@@ -245,10 +245,7 @@ def test_a_module_of_ones_own_sees_each_image_once_a_view(photos: Path, quick_tr
 
 @pytest.mark.parametrize(
     ("callbacks", "problem"),
-    [
-        ([], "nothing freezes the body"),
-        ([FineTune(batch_norm="train")], "change from step to step"),
-    ],
+    [([], "nothing freezes the body"), ([FineTune(batch_norm="train")], "change from step to step")],
 )
 def test_what_cannot_be_kept_is_refused(callbacks: list[pl.Callback], problem: str, photos: Path) -> None:
     with pytest.raises(BadValueError, match=f"FrozenFeatures: .*{problem}"):

@@ -106,7 +106,7 @@ def test_regression_answers_in_the_users_units() -> None:
     frame = people().assign(price=lambda table: 1000 + 10 * table["age"].fillna(40))
     frame.to_csv("prices.csv", index=False)
 
-    main(["train", "prices.csv", "--target", "price", "--ignore", "paid", "--epochs", "2", "--lr", "1e-3:1e-2"])
+    main(["train", "prices.csv", "--target", "price", "--ignore", "paid", *TRAIN[4:], "--lr", "1e-3:1e-2"])
 
     table = pd.read_csv("runs/prices/predictions.csv")
     assert list(table) == ["row", "price", "prediction"]
@@ -137,7 +137,7 @@ def test_an_untrained_network_is_not_measured(command: str, capsys: pytest.Captu
 
 
 def test_the_demo_runs_the_whole_way(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["demo", "tabular", "--rows", "600"]) == 0
+    assert main(["demo", "tabular", "--rows", "300"]) == 0
 
     assert Path("runs/demo-tabular/best.ckpt").exists()
     assert "tabvision train runs/demo-tabular/flights.parquet --target late" in capsys.readouterr().out
@@ -246,7 +246,7 @@ def test_rows_without_a_target_are_refused_or_dropped_on_request(capsys: pytest.
     frame = people()
     frame.loc[[3, 5], "paid"] = None
     frame.to_csv("gaps.csv", index=False)
-    words = ["train", "gaps.csv", "--target", "paid", "--epochs", "1"]
+    words = ["train", "gaps.csv", "--target", "paid", "--epochs", "1", "--no-report"]
 
     assert main(words) == 2
     assert "'paid' is missing in 2 of 240 rows" in capsys.readouterr().err

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tabvision.cli import _of_a_file, main
+from tabvision.cli import _file_error, main
 from tabvision.errors import UnwritableFileError
 from tests.made.commands import Forked
 from tests.made.sweeps import slow_but
@@ -98,13 +98,13 @@ def test_an_error_before_that_of_the_disk_is_not_hidden() -> None:
     full.__context__ = ZeroDivisionError("of training")
 
     with pytest.raises(OSError, match="full") as caught:
-        _of_a_file(full)
+        _file_error(full)
 
     assert isinstance(caught.value.__context__, ZeroDivisionError)
 
 
 def test_a_disk_that_names_no_file_is_told() -> None:
-    assert str(_of_a_file(OSError(errno.ENOSPC, "full"))).startswith(
+    assert str(_file_error(OSError(errno.ENOSPC, "full"))).startswith(
         "a file, or what a command prints, could not be written (No"
     )
 
@@ -113,4 +113,4 @@ def test_the_first_file_that_could_not_be_written_is_named() -> None:
     closing = OSError(errno.ENOSPC, "full")
     closing.__context__ = UnwritableFileError("best.ckpt", OSError(errno.ENOSPC, "full"))
 
-    assert "'best.ckpt' could not be written (No space left on device)" in str(_of_a_file(closing))
+    assert "'best.ckpt' could not be written (No space left on device)" in str(_file_error(closing))

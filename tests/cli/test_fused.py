@@ -28,9 +28,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_train_learns_from_photos_and_columns_and_predict_answers_as_it_did(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_train_learns_from_photos_and_columns_and_predict_answers_as_it_did(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*BOTH, "--no-report"]) == 0
     during = pd.read_csv("runs/rows/predictions.csv")
     assert isinstance(Predictor("runs/rows/best.ckpt", device="cpu").module, FusedModule)
@@ -48,7 +46,7 @@ def test_train_learns_from_photos_and_columns_and_predict_answers_as_it_did(
 
 def test_a_small_table_needs_no_validation_rows_and_its_measured_answers_are_of_rows_left_out() -> None:
     words = [word for word in BOTH if word not in ("--epochs", "2")]
-    assert main([*words, "--batch-size", "8", "--quiet", "--no-report"]) == 0  # so few stop soon
+    assert main([*words, "--batch-size", "4", "--quiet", "--no-report"]) == 0  # so few stop soon
 
     recipe, found = (yaml.safe_load(Path(f"runs/rows/{name}").read_text()) for name in ("recipe.yaml", "metrics.json"))
     callbacks = [part["class_path"].rpartition(".")[2] for part in recipe["trainer"]["callbacks"]]
@@ -73,9 +71,7 @@ def test_the_recipe_repeats_the_run_and_the_report_speaks_of_rows() -> None:
     assert "12 rows" in Path("runs/rows/report.html").read_text()
 
 
-def test_photos_alone_are_learned_from_if_asked_or_if_there_is_nothing_else(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_photos_alone_are_learned_from_if_asked_or_if_there_is_nothing_else(capsys: pytest.CaptureFixture[str]) -> None:
     pd.read_csv("rows.csv")[["file", "kind"]].to_csv("photos.csv", index=False)
     pd.read_csv("rows.csv")[["file", "kind"]].assign(same=1).to_csv("constant.csv", index=False)
     kind = ["--target", "kind", "--image", "file", "--no-report", *SMALL]

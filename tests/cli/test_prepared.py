@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from tabvision.cli import main
+from tabvision.data.memory import memory_limit
 from tabvision.data.prepared import table
 from tabvision.data.tables import blocks
 from tests.made.tables import people
@@ -20,7 +21,6 @@ def test_a_table_that_would_not_fit_is_prepared_trained_and_answered_by_the_same
     monkeypatch.setattr(blocks, "BLOCK_ROWS", 100)
     people(500).to_parquet("people.parquet")
     words = ["people.parquet", "--target", "paid", "--epochs", "1", "--accelerator", "cpu"]
-    fits = table.memory_limit
     monkeypatch.setattr(table, "memory_limit", lambda: 1_000)
 
     assert main(["train", *words]) == 0
@@ -29,7 +29,7 @@ def test_a_table_that_would_not_fit_is_prepared_trained_and_answered_by_the_same
     said = capsys.readouterr()
     assert main(["predict", "runs/people/best.ckpt", "people.parquet", "--out", "blocks.csv"]) == 2
     refused = capsys.readouterr().err
-    monkeypatch.setattr(table, "memory_limit", fits)
+    monkeypatch.setattr(table, "memory_limit", memory_limit)
     assert main(["predict", "runs/people/best.ckpt", "people.parquet", "--out", "whole.parquet", "--keep", "age"]) == 0
 
     assert "would not fit in memory" in first

@@ -22,7 +22,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made_ratings().to_csv(place / "ratings.csv", index=False)
     made_titles().to_csv(place / "films.csv", index=False)
     words = ["train", str(place / "ratings.csv"), "--user", "who", "--item", "film", "--target", "stars"]
-    words += ["--titles", str(place / "films.csv"), "--epochs", "2", "--accelerator", "cpu"]
+    words += ["--titles", str(place / "films.csv"), "--epochs", "2", "--accelerator", "cpu", "--no-report"]
     assert main([*words, "--out", str(place / "runs/ratings")]) == 0
     return place
 
@@ -86,7 +86,7 @@ def test_a_file_that_is_there_is_not_replaced_unasked(folder: Path) -> None:
 def test_a_checkpoint_of_a_table_is_refused(tmp_path: Path) -> None:
     frame = pd.DataFrame({"x": [0.5, 1.5, 2.5, 3.5] * 10, "paid": ["no", "yes"] * 20})
     frame.to_csv(tmp_path / "people.csv", index=False)
-    words = ["train", str(tmp_path / "people.csv"), "--target", "paid", "--epochs", "1", "--accelerator", "cpu"]
+    words = ["train", str(tmp_path / "people.csv"), "--target", "paid", "--epochs", "1", "--no-report"]
     assert main([*words, "--out", str(tmp_path / "run")]) == 0
 
     with pytest.raises(BadTypeError, match="holds a TabularModule, which knows no users and items"):

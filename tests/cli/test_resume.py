@@ -20,7 +20,7 @@ from tests.made.images import write_folder
 from tests.made.tables import nothing_to_learn
 
 COMMON = ["--accelerator", "cpu", "--no-report"]
-TABLE = ["train", "people.csv", "--target", "paid", *COMMON]
+TABLE = ["train", "people.csv", "--target", "paid", "--batch-size", "8", *COMMON]
 PHOTOS = ["train", "photos", "--body", "test_resnet", "--weights", "none", "--size", "32", "--epochs", "6", *COMMON]
 EQUAL = ("metrics.csv", "predictions.csv", "recipe.yaml")
 

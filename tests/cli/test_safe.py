@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from importlib.abc import MetaPathFinder
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 import yaml
 from typing_extensions import override
 
-from tabvision.cli import main
+from tabvision.cli import main, safe
 from tabvision.cli.safe import check_writes_here, listed_classes, search_path
 from tabvision.errors import BadValueError
 from tests.made.sweeps import slow_but
@@ -169,6 +170,7 @@ def test_safe_mode_writes_below_the_working_folder_alone(capsys: pytest.CaptureF
         "trainer.default_root_dir": "/tmp/x",
         "trainer.logger": {"class_path": "pytorch_lightning.loggers.CSVLogger", "init_args": {"save_dir": "/tmp/x"}},
         "data": {"class_path": "tabvision.data.ImageDataModule", "init_args": {"source": "photos", "cache": "/tmp/x"}},
+        "data.init_args.prepared": "/tmp/x",
     }
     for key, value in places.items():
         write(**{key: value})
@@ -199,6 +201,16 @@ def test_a_folder_that_names_its_modules_as_libraries_runs_none_in_safe_mode(tmp
 
     assert done.returncode == 5, done.stderr
     assert not Path("ran").exists()
+
+
+def test_every_setting_of_listed_parts_that_takes_a_path_is_known_to_write_or_to_read() -> None:
+    kinds = [kind for name, kind in listed_classes().items() if name.startswith("tabvision.")]
+    paths = {
+        each.name for kind in kinds for each in signature(kind).parameters.values() if "Path" in str(each.annotation)
+    }
+
+    written_by_callbacks, read = {"folder"}, {"root", "weights"}
+    assert paths == {*safe._WRITTEN} | written_by_callbacks | read
 
 
 def test_the_list_is_of_classes_that_are_there() -> None:

@@ -99,7 +99,7 @@ def test_a_test_file_is_measured_as_evaluate_does(capsys: pytest.CaptureFixture[
 
 
 def test_a_small_table_needs_no_validation_rows_beside_its_test_rows(capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["train", "people.csv", "--target", "paid", "--accelerator", "cpu", "--no-report", "--test", "0.25"]
+    words = [*TRAIN[:4], *TRAIN[6:], "--batch-size", "4", "--test", "0.25"]
     nothing_to_learn(120).to_csv("people.csv", index=False)
 
     assert main(words) == 0
@@ -240,9 +240,7 @@ def test_a_run_stops_in_time_and_is_whole(caplog: pytest.LogCaptureFixture) -> N
     assert "the fit ended after" not in caplog.text
 
 
-def test_a_log_file_has_a_line_for_each_epoch_and_a_quiet_run_the_end_alone(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_a_log_file_has_a_line_for_each_epoch_and_a_quiet_run_the_end_alone(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*TRAIN, "--epochs", "3"]) == 0
     told = capsys.readouterr()
     assert main([*TRAIN, "--overwrite", "--quiet"]) == 0
@@ -282,7 +280,7 @@ def test_every_row_may_train(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_small_table_that_holds_nothing_out_stops_by_out_of_fold_rows(capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["train", "people.csv", "--target", "paid", "--accelerator", "cpu", "--no-report"]
+    words = [*TRAIN[:4], *TRAIN[6:], "--batch-size", "4"]
     nothing_to_learn().assign(firm=np.arange(80) % 13).to_csv("people.csv", index=False)
 
     assert main([*words, "--validation", "none", "--split", "group:firm", "--test", "0.2"]) == 0

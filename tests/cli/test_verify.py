@@ -77,10 +77,7 @@ def test_so_are_tables_and_photos(words: list[str]) -> None:
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        (
-            (RUN / "chain.jsonl").unlink,
-            "'runs/ratings' has no chain.jsonl, which tabvision train --verifiable",
-        ),
+        ((RUN / "chain.jsonl").unlink, "'runs/ratings' has no chain.jsonl, which tabvision train --verifiable"),
         (Path("ratings.csv").unlink, "'ratings.csv' is missing, which 'runs/ratings/chain.jsonl' names"),
         (lambda: Path("ratings.csv").write_text("who,film,stars,when\n"), "'ratings.csv' is not the file of the fit"),
         ((RUN / "checkpoints/step=9.ckpt").unlink, ".ckpt' is missing"),

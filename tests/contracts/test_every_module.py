@@ -267,7 +267,7 @@ def test_two_builds_from_one_seed_train_to_the_same_bits(pair: Pair, quick_train
     for _ in range(2):
         data = pair.data()
         module = pair.module(data.schema)
-        quick_trainer(max_epochs=2, callbacks=[OneCycle()]).fit(module, data)
+        quick_trainer(callbacks=[OneCycle()]).fit(module, data)
         states.append(weights_of(module))
 
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])

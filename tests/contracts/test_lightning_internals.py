@@ -23,7 +23,7 @@ from typing_extensions import override
 
 from tabvision.callbacks.loop_counts import go_on_from_last_step
 from tabvision.callbacks.resume_state import _OF_MODEL_CHECKPOINT, _SHARES
-from tabvision.tuning.sweep import COMPILED_STEPS
+from tabvision.tuning.sweep import _COMPILED_STEPS
 from tests.made.modules import STEPS, Saver, UserModule, make_loader, make_module
 from tests.made.trainers import MakeTrainer
 
@@ -209,7 +209,7 @@ def test_a_compiled_module_keeps_compiled_steps_in_its_own_dict(quick_trainer: M
     assert module._compiler_ctx
     assert {name for name, value in vars(module).items() if callable(value)} >= {"forward", "training_step"}
     assert {name for name in module._compiler_ctx if name.startswith("original_")} == {
-        f"original_{step}" for step in COMPILED_STEPS
+        f"original_{step}" for step in _COMPILED_STEPS
     }
 
 

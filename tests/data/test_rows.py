@@ -115,3 +115,10 @@ def test_a_weight_that_is_none_is_refused_with_its_row_in_the_users_own_index() 
         row_weights(frame, "weight")
     with pytest.raises(MissingColumnsError, match=r".*lacks 1 column: 'wieght'"):
         row_weights(frame, "wieght")
+
+
+def test_weights_are_numbers_and_not_what_pandas_makes_of_dates_or_complex_numbers() -> None:
+    days = pd.date_range("2024", periods=2)
+    for values in (days, days.astype("category"), days.to_period("D"), days.tz_localize("UTC"), [1j, 2]):
+        with pytest.raises(BadTypeError, match=r"column 'w' must hold numbers"):
+            row_weights(pd.DataFrame({"w": values}), "w")

@@ -7,13 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tabvision.data.targets import (
-    check_missing,
-    encode_target,
-    fit_target,
-    infer_task,
-    missing_target,
-)
+from tabvision.data.targets import check_missing, encode_target, fit_target, infer_task, missing_target
 from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError
 from tabvision.schema import Schema, Target
 from tabvision.tasks import Binary, Multiclass, Multilabel, Regression, Task

@@ -15,7 +15,7 @@ from typing_extensions import override
 from tabvision.batch import Batch
 from tabvision.errors import BadTypeError, BadValueError, MissingFileError, UnknownNameError
 from tabvision.inference import Predictor
-from tabvision.inference.checkpoint import load_module, open_checkpoint, read_checkpoint
+from tabvision.inference.checkpoint import open_checkpoint, read_checkpoint
 from tabvision.modules import SupervisedModule, TabularModule, VisionModule
 from tabvision.nets.layer_groups import LayerGroup
 from tabvision.schema import Image
@@ -187,7 +187,7 @@ def test_what_is_no_module_class_is_refused(wrong: Any) -> None:
 
 
 def test_a_class_outside_tabvision_is_built_from_its_settings(tmp_path: Path) -> None:
-    module = load_module(own_checkpoint(tmp_path / "own.ckpt"), Own)
+    module = open_checkpoint(own_checkpoint(tmp_path / "own.ckpt"), Own).module
 
     assert isinstance(module, Own)
     assert module.size == 5
@@ -196,7 +196,7 @@ def test_a_class_outside_tabvision_is_built_from_its_settings(tmp_path: Path) ->
 
 def test_the_wrong_class_does_not_fit(tmp_path: Path) -> None:
     with pytest.raises(BadValueError, match=r"the weights in .*own.ckpt do not fit TabularModule"):
-        load_module(own_checkpoint(tmp_path / "own.ckpt"), TabularModule)
+        open_checkpoint(own_checkpoint(tmp_path / "own.ckpt"), TabularModule)
 
 
 @pytest.mark.parametrize(
@@ -226,13 +226,13 @@ def test_settings_that_a_command_line_added_are_left_out(tmp_path: Path) -> None
     settings = torch.load(trained("binary")[0], weights_only=True)["hyper_parameters"]
     settings |= {"_instantiator": "pytorch_lightning.cli.instantiate_module", "_class_path": "os.system"}
 
-    module = load_module(changed(tmp_path / "cli.ckpt", hyper_parameters=settings))
+    module = open_checkpoint(changed(tmp_path / "cli.ckpt", hyper_parameters=settings)).module
 
     assert isinstance(module, TabularModule)
 
 
 def test_a_module_is_ready_to_answer_on_the_cpu() -> None:
-    module = load_module(str(trained("binary")[0]))
+    module = open_checkpoint(str(trained("binary")[0])).module
 
     assert not module.training
     assert {parameter.device.type for parameter in module.parameters()} == {"cpu"}

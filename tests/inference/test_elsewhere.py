@@ -18,7 +18,6 @@ from tabvision.cli import main
 from tabvision.inference import Predictor, export
 from tests.made.pairs import make_frame
 from tests.made.ratings import made_ratings
-from tests.made.sweeps import slow_but
 from tests.made.trained import raw, trained
 
 ROOT = Path(__file__).parents[2]
@@ -77,7 +76,16 @@ def train_ratings(folder: Path) -> Any:
     return json.loads(frame[["who", "film"]].head(5).to_json(orient="records"))
 
 
-@pytest.mark.parametrize("train", slow_but([train_table], [train_table, train_photos, train_ratings]))
+def test_a_checkpoint_answers_without_lightning() -> None:
+    rows, path = json.loads(raw(4).to_json(orient="records")), trained("binary")[0]
+
+    answers = asked_elsewhere("Predictor", path, rows, LIGHTNING)
+
+    assert_frame_equal(answers, Predictor(path).predict(rows), check_dtype=False, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("train", [train_table, train_photos, train_ratings])
 def test_what_a_command_trained_answers_without_lightning_and_without_torch(train: Any, tmp_path: Path) -> None:
     source = train(tmp_path)
     checkpoint = tmp_path / "run" / "best.ckpt"

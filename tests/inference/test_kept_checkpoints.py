@@ -96,16 +96,16 @@ CLOSED = {
 }
 
 
-EXPORTED = [OWN_BODY, "tabular-calibrated", "collab-implicit"]  # an export takes up to ten seconds
-QUICK = [  # from memory, a predictor goes the way of the other doors
-    (name, door) for name in KINDS for door in DOORS if name in EXPORTED or door not in ("memory", "onnx")
+EXPORTED = [OWN_BODY, "tabular-calibrated"]  # an export takes up to ten seconds
+QUICK = [  # the other doors lead to the predictor, or to what it opens
+    (name, door) for name in KINDS for door in DOORS if name in EXPORTED or door in ("predictor", "module")
 ]
 OPEN = [
     (name, door)
     for name in KINDS
     for door in DOORS
     if (name, door) not in CLOSED
-    and (door != "onnx" or name in (*EXPORTED, "photo-points", "photo-timm", "tabular-dates"))
+    and (door != "onnx" or name in (*EXPORTED, "collab-implicit", "photo-points", "photo-timm", "tabular-dates"))
 ]
 
 

@@ -18,11 +18,11 @@ from pandas.testing import assert_frame_equal
 from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError, MissingFileError, TabvisionError
 from tabvision.inference import OnnxPredictor, Predictor, export
 from tabvision.modules import TabularModule, VisionModule
+from tests.made.crops import own_body
 from tests.made.pairs import Pair, tabular_data
 from tests.made.servers import Page, serving
 from tests.made.sweeps import slow_but
 from tests.made.trained import exported, raw, trained
-from tests.made.trainers import saved
 
 ROOT = Path(__file__).parents[2]
 
@@ -158,12 +158,10 @@ def test_neither_torch_nor_lightning_is_imported(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def images(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A checkpoint of a network for images, and its ONNX twin."""
-    folder = tmp_path_factory.mktemp("images")
-    pair = Pair(VisionModule, "multiclass")
-    path = saved(pair.module(pair.data().schema), folder / "net.ckpt")
-    return path, export(path, folder / "net.onnx").path
+def images(tmp_path_factory: pytest.TempPathFactory) -> tuple[Predictor, Path]:
+    """A small network for images, and its ONNX twin."""
+    module = VisionModule(Pair(VisionModule, "multiclass").data().schema, body=own_body()).eval()
+    return Predictor(module, device="cpu"), export(module, tmp_path_factory.mktemp("images") / "net.onnx").path
 
 
 def photos() -> list[Any]:
@@ -171,14 +169,14 @@ def photos() -> list[Any]:
     return [draw.integers(0, 256, (40 + 9 * place, 70, 3), dtype=np.uint8) for place in range(4)]
 
 
-def test_images_are_answered_as_the_predictor_does(images: tuple[Path, Path], tmp_path: Path) -> None:
+def test_images_are_answered_as_the_predictor_does(images: tuple[Predictor, Path], tmp_path: Path) -> None:
     from PIL import Image
 
     paths = []
     for place, pixels in enumerate(photos()):
         paths.append(tmp_path / f"{place}.png")
         Image.fromarray(pixels).save(paths[-1])
-    torch_one, onnx_one = Predictor(images[0], device="cpu"), OnnxPredictor(images[1])
+    torch_one, onnx_one = images[0], OnnxPredictor(images[1])
 
     sources: list[Any] = [photos(), paths, [path.read_bytes() for path in paths], str(tmp_path), str(paths[0])]
     for source in sources:
@@ -188,7 +186,7 @@ def test_images_are_answered_as_the_predictor_does(images: tuple[Path, Path], tm
 LIGHT_IMAGES = LIGHT.replace("sys.argv[2]", "[open(sys.argv[2], 'rb').read()]")
 
 
-def test_images_need_neither_torch_nor_lightning(images: tuple[Path, Path], tmp_path: Path) -> None:
+def test_images_need_neither_torch_nor_lightning(images: tuple[Predictor, Path], tmp_path: Path) -> None:
     from PIL import Image
 
     Image.fromarray(photos()[0]).save(tmp_path / "a.png")
@@ -201,16 +199,16 @@ def test_images_need_neither_torch_nor_lightning(images: tuple[Path, Path], tmp_
     assert done.stdout == "1 []\n", done.stderr
 
 
-def test_a_image_that_cannot_be_read_keeps_its_row(images: tuple[Path, Path]) -> None:
+def test_a_image_that_cannot_be_read_keeps_its_row(images: tuple[Predictor, Path]) -> None:
     source = [photos()[0], b"no image", photos()[1]]
 
     answers = OnnxPredictor(images[1]).predict(source)
 
-    assert_frame_equal(answers, Predictor(images[0], device="cpu").predict(source), rtol=1e-4, atol=1e-5)
+    assert_frame_equal(answers, images[0].predict(source), rtol=1e-4, atol=1e-5)
     assert answers["error"].isna().tolist() == [True, False, True]
 
 
-def test_a_folder_keeps_the_path_of_a_image_that_cannot_be_read(images: tuple[Path, Path], tmp_path: Path) -> None:
+def test_a_folder_keeps_the_path_of_a_image_that_cannot_be_read(images: tuple[Predictor, Path], tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"no image")
 
     answers = OnnxPredictor(images[1]).predict(tmp_path)

@@ -73,7 +73,7 @@ def test_probabilities_can_be_left_out_and_small_batches_are_one_row_group(tmp_p
 def test_shards_of_several_ranks_are_merged_in_the_order_of_the_source(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(under_test, "MERGE_ROWS", 7)  # so that many blocks are merged
+    monkeypatch.setattr(under_test, "_MERGE_ROWS", 7)  # so that many blocks are merged
     order = np.random.default_rng(0).permutation(50).tolist()
     for rank in range(3):
         shard(tmp_path / "s", rank, 3, order[rank::3])

@@ -1,6 +1,7 @@
 """What the sweeps run over: every concrete module, found in `tabvision.modules`, with every kind of target."""
 
 import inspect
+import itertools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -150,7 +151,8 @@ OF_MLP = {"widths", "batch_norm", "continuous_norm", "squash", "activation", "nu
 # Modules that are not swept over every kind of target, and the kinds they are.
 PREDICTS: dict[type[SupervisedModule], Sequence[str]] = {
     CollabModule: ("binary", "binary_weighted", "regression", "regression_range"),
-    # the other kinds pass through the same lines as in the modules that it is made of
+    # the other kinds pass through the same lines as in TabularModule, or in the modules that it is made of
+    VisionModule: ("binary", "multiclass_weighted", "multilabel_text", "regression_several", "regression_range"),
     FusedModule: ("binary", "multiclass_weighted", "multilabel_columns", "regression_several"),
 }
 TABLES: list[type[SupervisedModule]] = [CollabModule, TabularModule]  # modules that read the frame's own rows
@@ -211,9 +213,12 @@ def _pairs(kinds: Iterable[type[SupervisedModule]], targets: Sequence[str]) -> l
     return [Pair(kind, target) for kind in kinds if kind in DATA for target in targets_of(kind, targets)]
 
 
-FIVE = _pairs(MODULES, ("binary", "regression_several"))  # each module with classes, and with numbers if it can
+# Each module once, with classes and with numbers by turns: what is asked of it hangs on no target.
+EACH = [
+    Pair(kind, target) for kind, target in zip(DATA, itertools.cycle(("binary", "regression_several")), strict=False)
+]
 every_module_and_target = _sweep(_pairs(MODULES, list(TARGETS)))
 every_table_and_target = _sweep(_pairs(TABLES, list(TARGETS)))
-every_module = _sweep(FIVE)
-every_module_or_target = _sweep(dict.fromkeys([*FIVE, *_pairs([TabularModule], list(TARGETS))]))  # not each with each
+every_module = _sweep(EACH)
+every_module_or_target = _sweep(dict.fromkeys([*EACH, *_pairs([TabularModule], list(TARGETS))]))  # not each with each
 every_target = _sweep(_pairs([TabularModule], list(TARGETS)))

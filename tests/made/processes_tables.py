@@ -59,7 +59,6 @@ NO_FEATURES = [*(name for name in ALL_TARGETS if name != "paid"), "weight"]
 WITHOUT_NORMS = {"batch_norm": False, "continuous_norm": False, "optimizer": "sgd", "momentum": 0.0, "lr": 0.1}
 SCENARIOS = {
     "even": Scenario(100, 20, "binary"),
-    "uneven": Scenario(101, 19, "binary"),
     "uneven, three classes": Scenario(101, 19, "multiclass"),
     "uneven, labels": Scenario(101, 19, "multilabel_text"),
     "uneven, numbers": Scenario(101, 19, "regression_several"),

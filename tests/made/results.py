@@ -47,9 +47,9 @@ def results_of(kind: str, rows: int = 400, *, seed: int = 0) -> Results:
 
 
 def widened(results: Results, draw: np.random.Generator) -> Results:
-    """The same with 198 numbers more."""
-    names = [f"a measurement with a long name, number {number}" for number in range(198)]
-    frame = pd.concat([results.frame, pd.DataFrame(draw.normal(size=(len(results), 198)), columns=names)], axis=1)
+    """The same with 98 numbers more."""
+    names = [f"a measurement with a long name, number {number}" for number in range(98)]
+    frame = pd.concat([results.frame, pd.DataFrame(draw.normal(size=(len(results), 98)), columns=names)], axis=1)
     more = tuple(Continuous(name=name, source=name, mean=0.0, std=1.0, fill=0.0, low=-3.0, high=3.0) for name in names)
     schema = replace(results.schema, continuous=(*results.schema.continuous, *more))
     return Results(schema, frame, results.predictions, results.target, results.loss)
@@ -114,9 +114,7 @@ def others(kind: str = "regression") -> dict[str, Any]:
             pd.DataFrame({"epoch": epochs, "step": epochs * 10 + 9, "train/loss": 1 / (epochs + 1)}),
         ]
     )
-    columns = (
-        ["job", "age"] if kind != "wide" else [f"a measurement with a long name, number {it}" for it in range(198)]
-    )
+    columns = ["job", "age"] if kind != "wide" else [f"a measurement with a long name, number {it}" for it in range(98)]
     importance = pd.DataFrame({"column": columns, "importance": 0.5 / (1 + np.arange(len(columns))), "std": 0.05})
     seen = [pd.Series(epochs.repeat(20), name="how often user was seen in training")] if kind == "ratings" else []
     return {

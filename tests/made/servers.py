@@ -16,7 +16,7 @@ from tabvision.inference import Predictor
 from tabvision.schema import Image, Schema, Target
 from tabvision.serving.app import ServedModel, create_app
 from tabvision.serving.requests import Limits
-from tabvision.serving.server import LOOPBACK, _make_server, listen
+from tabvision.serving.server import _LOOPBACK, _make_server, listen
 from tabvision.tasks import Binary
 from tests.made.images import read_image
 from tests.made.trained import trained
@@ -84,7 +84,7 @@ def running(
 ) -> Iterator[httpx.Client]:
     """A client of a server in a thread."""
     listening = listen("127.0.0.1", 0)
-    server = _make_server(create_app(answerer or model(), limits, hosts=LOOPBACK, uncertainty=uncertainty))
+    server = _make_server(create_app(answerer or model(), limits, hosts=_LOOPBACK, uncertainty=uncertainty))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
     thread.start()
     try:

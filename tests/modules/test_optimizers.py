@@ -9,13 +9,7 @@ from torch import Tensor, nn
 from torch.optim import SGD, Adam, AdamW, Optimizer, RMSprop
 
 from tabvision.errors import BadTypeError, UnknownNameError
-from tabvision.modules.optimizers import (
-    _ADAM,
-    RowAdamW,
-    check_optimizer,
-    make_optimizer,
-    param_groups,
-)
+from tabvision.modules.optimizers import _ADAM, RowAdamW, check_optimizer, make_optimizer, param_groups
 from tabvision.nets.layer_groups import LayerGroup
 
 

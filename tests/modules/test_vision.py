@@ -243,11 +243,7 @@ def test_a_checkpoint_of_format_1_drops_settings_without_effect() -> None:
         ({"body": "resnet18", "num_groups": 1}, BadValueError, "num_groups must be at least 2, got 1. Pass 3"),
         ({"body": "resnet18", "num_groups": 2.5}, BadTypeError, "num_groups must be a whole number, got 2.5"),
         ({"body": nn.Conv2d(3, 4, 3)}, BadValueError, "but the body has 1 part to group. Pass num_groups=2 or fewer"),
-        (
-            {"body": nn.Linear(3, 4)},
-            BadValueError,
-            r"the body takes no images of 64 x 64 pixels \(.*Pass another size",
-        ),
+        ({"body": nn.Linear(3, 4)}, BadValueError, r"the body takes no images of 64 x 64 pixels \(.*Pass another size"),
         ({"body": "resnet18", "head": "conact"}, UnknownNameError, "no head named 'conact'"),
         ({"body": "resnet18", "dropout": 2}, BadValueError, "dropout must lie in"),
         ({"body": "resnet18", "lr": -1.0}, BadValueError, "-1.0"),

@@ -11,15 +11,15 @@ from pytorch_lightning.callbacks import Callback, EMAWeightAveraging
 from torch import Tensor, nn
 
 from tabvision.errors import BadValueError
-from tabvision.inference.checkpoint import load_module
+from tabvision.inference.checkpoint import open_checkpoint
 from tabvision.modules import VisionModule
 from tabvision.schema import Schema
 from tabvision.tasks import Multiclass
 from tests.made.crops import HALF, LITE0, loader, own_body, photos, schema_of
-from tests.made.trainers import MakeTrainer
+from tests.made.trainers import MakeTrainer, saved
 
 
-@pytest.mark.parametrize("body", [LITE0, "resnet18"])
+@pytest.mark.parametrize("body", [LITE0, "test_resnet"])
 def test_a_checkpoint_is_opened_without_the_weights_it_began_with(
     body: str, quick_trainer: MakeTrainer, tmp_path: Path
 ) -> None:
@@ -31,7 +31,7 @@ def test_a_checkpoint_is_opened_without_the_weights_it_began_with(
     trainer.save_checkpoint(tmp_path / "module.ckpt")
     file.unlink()
 
-    opened = load_module(tmp_path / "module.ckpt")
+    opened = open_checkpoint(tmp_path / "module.ckpt").module
     loaded = VisionModule.load_from_checkpoint(tmp_path / "module.ckpt", weights_only=True).eval()
 
     images, _ = photos(4, side=32)
@@ -48,7 +48,7 @@ def test_a_body_of_ones_own_is_passed_again(quick_trainer: MakeTrainer, tmp_path
     trainer.save_checkpoint(tmp_path / "own.ckpt")
 
     with pytest.raises(BadValueError, match="a body of your own, which no checkpoint holds"):
-        load_module(tmp_path / "own.ckpt")
+        open_checkpoint(tmp_path / "own.ckpt")
     loaded = VisionModule.load_from_checkpoint(tmp_path / "own.ckpt", weights_only=True, body=own_body()).eval()
 
     images, _ = photos(4)
@@ -59,7 +59,7 @@ def test_a_head_of_ones_own_is_passed_again(quick_trainer: MakeTrainer, tmp_path
     def head(num_features: int, num_outputs: int) -> nn.Module:
         return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(num_features, num_outputs))
 
-    module = VisionModule(schema_of(), body="resnet18", weights=None, head=head)
+    module = VisionModule(schema_of(), body="test_resnet", weights=None, head=head)
     trainer = quick_trainer()
     trainer.fit(module, loader(), loader())
     trainer.save_checkpoint(tmp_path / "own.ckpt")
@@ -67,7 +67,7 @@ def test_a_head_of_ones_own_is_passed_again(quick_trainer: MakeTrainer, tmp_path
     with pytest.raises(
         BadValueError, match=r"a head of your own, which no checkpoint holds. Pass it again: load_from_ch"
     ):
-        load_module(tmp_path / "own.ckpt")
+        open_checkpoint(tmp_path / "own.ckpt")
     loaded = VisionModule.load_from_checkpoint(tmp_path / "own.ckpt", weights_only=True, head=head).eval()
 
     images, _ = photos(4)
@@ -131,18 +131,9 @@ def test_other_data_is_refused(schema: Schema, difference: str, quick_trainer: M
         quick_trainer().validate(module, Data(schema), verbose=False)
 
 
-def saved(module: VisionModule, quick_trainer: MakeTrainer, path: Path) -> Path:
-    trainer = quick_trainer()
-    trainer.fit(module, loader(), loader())
-    trainer.save_checkpoint(path)
-    return path
-
-
-def test_the_schema_of_the_data_may_be_passed_with_a_checkpoint_and_is_compared(
-    quick_trainer: MakeTrainer, tmp_path: Path
-) -> None:
+def test_the_schema_of_the_data_may_be_passed_with_a_checkpoint_and_is_compared(tmp_path: Path) -> None:
     schema = schema_of()
-    path = saved(VisionModule(schema, body=LITE0, weights=None), quick_trainer, tmp_path / "module.ckpt")
+    path = saved(VisionModule(schema, body="test_resnet", weights=None), tmp_path / "module.ckpt")
 
     for same in (schema, schema.to_dict()):
         loaded = VisionModule.load_from_checkpoint(path, weights_only=True, schema=same)
@@ -153,11 +144,11 @@ def test_the_schema_of_the_data_may_be_passed_with_a_checkpoint_and_is_compared(
     assert 'VisionModule(data.schema, body=..., weights="own.ckpt")' in str(stop.value)
 
 
-def test_more_classes_go_on_from_the_body_of_ones_own_checkpoint(quick_trainer: MakeTrainer, tmp_path: Path) -> None:
-    first = VisionModule(schema_of(), body=LITE0, weights=None)
-    path = saved(first, quick_trainer, tmp_path / "own.ckpt")
+def test_more_classes_go_on_from_the_body_of_ones_own_checkpoint(tmp_path: Path) -> None:
+    first = VisionModule(schema_of(), body="test_resnet", weights=None)
+    path = saved(first, tmp_path / "own.ckpt")
 
-    module = VisionModule(schema_of(Multiclass(3)), body=LITE0, weights=path)
+    module = VisionModule(schema_of(Multiclass(3)), body="test_resnet", weights=path)
 
     assert module.task.num_outputs == 3
     body, expected = module.body.state_dict(), first.body.state_dict()
@@ -169,14 +160,14 @@ def test_a_checkpoint_of_a_compiled_body_opens_and_resumes_like_any_other(
     quick_trainer: MakeTrainer, tmp_path: Path
 ) -> None:
     module = VisionModule(schema_of(), body="test_resnet", weights=None)
-    module.body = torch.compile(module.body, backend="eager")  # type: ignore[assignment]
-    path = saved(module, quick_trainer, tmp_path / "compiled.ckpt")
     images, _ = photos(4)
     expected = module.eval()({"image": images})
+    module.body = torch.compile(module.body, backend="eager")  # type: ignore[assignment]
+    path = saved(module, tmp_path / "compiled.ckpt")
 
     contents = torch.load(path, weights_only=True)
     assert not [name for name in contents["state_dict"] if "_orig_mod" in name]
-    assert torch.equal(load_module(path)({"image": images}), expected)
+    assert torch.equal(open_checkpoint(path).module({"image": images}), expected)
     VisionModule(schema_of(), body="test_resnet", weights=path)
 
     again = VisionModule(schema_of(), body="test_resnet", weights=None)
@@ -186,5 +177,5 @@ def test_a_checkpoint_of_a_compiled_body_opens_and_resumes_like_any_other(
 
     older = {name.replace("body.", "body._orig_mod."): value for name, value in contents["state_dict"].items()}
     torch.save({**contents, "state_dict": older}, tmp_path / "older.ckpt")
-    assert torch.equal(load_module(tmp_path / "older.ckpt")({"image": images}), expected)
+    assert torch.equal(open_checkpoint(tmp_path / "older.ckpt").module({"image": images}), expected)
     VisionModule(schema_of(), body="test_resnet", weights=tmp_path / "older.ckpt")

@@ -123,9 +123,10 @@ SHARED = (
 )
 
 
-def test_timms_nets_of_the_same_name_take_torchvisions_weights_key_by_key() -> None:
+@pytest.mark.parametrize("every", slow_but([-4], [-4, 1]))  # one of each family, or all
+def test_timms_nets_of_the_same_name_take_torchvisions_weights_key_by_key(every: int) -> None:
     with torch.device("meta"):
-        for name in SHARED:
+        for name in SHARED[::every]:
             ours, timms = (
                 make_body(f"{origin}/{name}", weights=None).net.state_dict() for origin in ("torchvision", "timm")
             )

@@ -132,11 +132,7 @@ def test_without_pretrained_weights_all_channels_are_drawn() -> None:
 @pytest.mark.parametrize(
     ("net", "in_channels", "message"),
     [
-        (
-            nn.Conv2d(3, 4, 1),
-            0,
-            "in_channels must be at least 1, got 0. Pass 1 for gray images",
-        ),
+        (nn.Conv2d(3, 4, 1), 0, "in_channels must be at least 1, got 0. Pass 1 for gray images"),
         (nn.Conv2d(3, 4, 1), 1.0, "in_channels must be a whole number, got 1.0"),
         (nn.Linear(3, 4), 1, "does not begin with a convolution over 3 channels. Pass in_channels=3"),
         (nn.Conv2d(6, 4, 1), 1, "does not begin with a convolution over 3 channels"),

@@ -95,6 +95,10 @@ def test_answers_are_alike_alone_among_others_from_copies_and_in_bfloat16(
     torch.testing.assert_close(low.float(), net(*inputs), atol=0.05, rtol=0.05)
 
 
+SOME = ("three layers", "no norm", "piecewise")
+
+
+@pytest.mark.parametrize("net", [CHOICES[name] for name in SOME], indirect=True, ids=SOME)
 def test_an_exported_program_answers_alike_for_any_number_of_rows(net: EmbeddingMLP) -> None:
     rows = torch.export.Dim("rows", min=2)
     program = torch.export.export(net.eval(), batch(8), dynamic_shapes=({0: rows}, {0: rows}))

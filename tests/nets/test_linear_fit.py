@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from sklearn.linear_model import LogisticRegression, Ridge
 
-from tabvision.nets.linear_fit import Rows, fitted_heads, minimized
+from tabvision.nets.linear_fit import Rows, fitted_heads, mean_and_std, minimized
 from tabvision.tasks import Multiclass, Regression
 
 
@@ -47,3 +47,27 @@ def test_a_head_of_a_fold_learns_from_the_other_rows_alone() -> None:
     alone = minimized(Rows(*(each[others] for each in given)), task, penalty, torch.ones(int(others.sum()), 1))
 
     torch.testing.assert_close(heads.logits(wide)[:, 1], alone.logits(wide)[:, 0], atol=1e-2, rtol=0)
+
+
+def test_a_fold_without_rows_has_the_head_that_learns_from_all() -> None:
+    given, task = rows(torch.arange(60) % 3), Multiclass(num_classes=3)
+
+    heads, penalty = fitted_heads(given, task, torch.arange(60) % 5, 6)
+
+    whole = minimized(given, task, penalty, torch.ones(60, 1))
+    torch.testing.assert_close(
+        heads.logits(given.features)[:, 5], whole.logits(given.features)[:, 0], atol=1e-2, rtol=0
+    )
+
+
+def test_a_feature_that_hardly_varies_in_training_does_not_decide_elsewhere() -> None:
+    given = rows(torch.arange(60) % 3)
+    given.features[:, 3] *= 1e-6
+    mean, std = mean_and_std(given.features)
+    heads, _ = fitted_heads(
+        given._replace(features=(given.features - mean) / std), Multiclass(num_classes=3), torch.arange(60) % 5, 6
+    )
+
+    elsewhere = (torch.eye(4)[3:] - mean) / std  # 1 where training rows have a millionth
+
+    assert (heads.logits(elsewhere) - heads.logits(elsewhere * torch.tensor([1, 1, 1, 0]))).abs().max() < 1e-3

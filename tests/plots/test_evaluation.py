@@ -11,15 +11,7 @@ from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 
 from tabvision.errors import BadTypeError, BadValueError
-from tabvision.plots import (
-    confusion_matrix,
-    effects,
-    importance,
-    reliability,
-    residuals,
-    slices,
-    threshold_curves,
-)
+from tabvision.plots import confusion_matrix, effects, importance, reliability, residuals, slices, threshold_curves
 
 HOSTILE = ["<script>alert(1)</script>", "العربية", "😀 $x$ \\frac{", "a\nvery long name " * 9]
 
@@ -75,19 +67,20 @@ def of_names(names: list[Any]) -> list[Figure]:
 
 
 def drawn(figure: Figure) -> str:
-    """The figure as SVG, drawn also as PNG."""
-    figure.savefig(io.BytesIO(), format="png")
+    """The figure as SVG."""
     figure.savefig(buffer := io.StringIO(), format="svg")
     return buffer.getvalue()
 
 
 @pytest.mark.parametrize(
     "names",
-    [HOSTILE, ["one"], [f"class {index}" for index in range(100)], [None, 1.5, True, pd.Timestamp("2024-01-31")]],
+    [[*HOSTILE, None, 1.5, True, pd.Timestamp("2024-01-31")], ["one"], [f"class {index}" for index in range(40)]],
 )
 def test_every_figure_can_be_drawn_with_one_name_many_or_hostile_ones(names: list[Any]) -> None:
     for figure in of_names(names):
         assert len(drawn(figure)) < 400_000
+        if None in names:
+            figure.savefig(io.BytesIO(), format="png")  # for which letters are looked up in fonts
 
 
 def test_figures_have_no_background() -> None:

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
 from tabvision.errors import BadTypeError, MissingColumnsError, TabvisionError
 from tabvision.preprocess import Features, RowEncoder, encode_rows, fit_features, infer_kinds, to_arrays
+from tests.made.sweeps import fuzzed
 from tests.made.tables import mixed_table
 
 TRAINING = mixed_table().assign(code=["1", "2"] * 100, flag=pd.array([True, False, None, True] * 50, dtype="boolean"))
@@ -55,8 +55,7 @@ UNUSUAL = st.sampled_from(
 ROWS = st.fixed_dictionaries({name: values | missing for name, values in VALUES.items()})
 
 
-@settings(max_examples=400, deadline=None)
-@given(st.lists(ROWS, max_size=6), st.none() | st.tuples(st.sampled_from(sorted(VALUES)), UNUSUAL))
+@fuzzed(st.lists(ROWS, max_size=6), st.none() | st.tuples(st.sampled_from(sorted(VALUES)), UNUSUAL))
 def test_rows_are_encoded_or_refused_as_a_frame_of_them(
     rows: list[dict[str, Any]], unusual: tuple[str, Any] | None
 ) -> None:
@@ -67,8 +66,7 @@ def test_rows_are_encoded_or_refused_as_a_frame_of_them(
     assert_same(outcome(lambda: ENCODE(rows)), outcome(lambda: to_arrays(FEATURES, frame)))
 
 
-@settings(max_examples=200, deadline=None)
-@given(ROWS)
+@fuzzed(ROWS)
 def test_a_row_is_encoded_as_the_frame_that_pandas_makes_of_it(row: dict[str, Any]) -> None:
     assert_same(ENCODE([row]), to_arrays(FEATURES, pd.DataFrame([row])))
 
@@ -163,11 +161,14 @@ FORMATS: dict[str, Callable[[float, datetime.date], str]] = {
     "$": lambda number, _: f"-${number:,.2f}",
     "€": lambda number, _: f"{number:,.2f} €",
     "%": lambda number, _: f"{number}%",
+    "€,": lambda number, _: f"{number:,.2f} €".translate(str.maketrans(",.", ".,")),
+    "h:m:s": lambda number, _: f"{int(number // 60)}:{int(number % 60):02}:{number % 1 * 60:04.1f}",
     "iso": lambda _, date: date.isoformat(),
     "d/m/Y": lambda _, date: f"{date:%d.%m.%Y}",
     "m/d/Y": lambda _, date: f"{date:%m/%d/%Y} 1:30 PM",
     "Y/m/d": lambda _, date: f"{date:%Y/%m/%d}",
     "d/m/y": lambda _, date: f"{date:%d-%m-%y}",
+    "d month Y": lambda _, date: f"{date.day % 28 + 1} {('Jan', 'Sept', 'May')[date.day % 3]} {date.year}",
 }
 WRITTEN = pd.DataFrame(
     {
@@ -190,6 +191,11 @@ CELLS = st.sampled_from(
         "13/14/2024",
         "31/12/99",
         "3/4/2024 12:00 AM",
+        "3 Jan 99",
+        "2024-02",
+        "2024-02-29 10:00:00+00",
+        "1:00:00",
+        "7,5 €",
         "\u0661",
     ]
 )
@@ -205,8 +211,7 @@ def test_every_format_is_found_and_stands_in_the_schema() -> None:
     assert [it.vocabulary for it in OF_TEXT.categorical if it.name == "job"] == [("cook", "nurse")]
 
 
-@settings(max_examples=200, deadline=None)
-@given(TEXT_ROWS)
+@fuzzed(TEXT_ROWS)
 def test_a_row_of_text_is_encoded_or_refused_as_in_a_file(row: dict[str, Any]) -> None:
     frame = pd.DataFrame({name: pd.array([value], dtype="str") for name, value in row.items()})
 

@@ -11,12 +11,7 @@ from tabvision.scratch.matmul import Array
 
 @pytest.mark.parametrize(
     "matmul",
-    [
-        scratch.matmul_by_loops,
-        scratch.matmul_by_products,
-        scratch.matmul_by_broadcasting,
-        scratch.matmul_by_einsum,
-    ],
+    [scratch.matmul_by_loops, scratch.matmul_by_products, scratch.matmul_by_broadcasting, scratch.matmul_by_einsum],
 )
 @pytest.mark.parametrize("shape", [(1, 1, 1), (3, 5, 2), (2, 1, 4)])
 def test_each_way_is_numpys_own_product(matmul: Callable[[Array, Array], Array], shape: tuple[int, int, int]) -> None:

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image as PilImage
 
 from tabvision.schema import Image, Schema
-from tabvision.serving.requests import MAX_SCANS, MAX_SEGMENTS, Limits, RequestError, check_images, rows_of_json
+from tabvision.serving.requests import _MAX_SCANS, _MAX_SEGMENTS, Limits, RequestError, check_images, rows_of_json
 from tests.made.images import tiff
 from tests.made.servers import Means, model, running
 from tests.serving.test_app import photo, plain_rows, upload
@@ -161,9 +161,7 @@ def file_part(name: bytes) -> bytes:
 @pytest.mark.parametrize("name", [b"../../etc/passwd", b"/etc/passwd", b"C:\\a", b"a\0b", b"\xff\xfe", b"=cmd()"])
 def test_a_files_name_is_not_looked_at(name: bytes, images: httpx.Client) -> None:
     response = images.post(
-        "/predict",
-        content=file_part(name) + b"--x--\r\n",
-        headers={"Content-Type": "multipart/form-data; boundary=x"},
+        "/predict", content=file_part(name) + b"--x--\r\n", headers={"Content-Type": "multipart/form-data; boundary=x"}
     )
 
     assert response.json() == [{"mean": 7.0}]
@@ -243,9 +241,9 @@ def test_a_jpeg_of_endless_scans_or_segments_is_refused() -> None:
     """Each scan is a pass over all pixels; each segment, or byte of filling, a step of the reader."""
     good = saved("JPEG", (64, 64), "L", progressive=True)
     last = good.rindex(b"\xff\xda")
-    scans = good[:-2] + good[last:-2] * (MAX_SCANS + 1) + b"\xff\xd9"
-    segments = good[:2] + b"\xff\xe1\x00\x02" * (MAX_SEGMENTS + 1) + good[2:]
-    filling = good[:2] + b"\xff" * (MAX_SEGMENTS + 1) + good[2:]
+    scans = good[:-2] + good[last:-2] * (_MAX_SCANS + 1) + b"\xff\xd9"
+    segments = good[:2] + b"\xff\xe1\x00\x02" * (_MAX_SEGMENTS + 1) + good[2:]
+    filling = good[:2] + b"\xff" * (_MAX_SEGMENTS + 1) + good[2:]
 
     check_images([good], Limits())
     for bomb in (scans, segments, filling):

@@ -14,7 +14,7 @@ from typing_extensions import override
 
 from tabvision.data import TabularDataModule
 from tabvision.schema import Image, Schema, Target
-from tabvision.serving.page import MAX_OPTIONS, page
+from tabvision.serving.page import _MAX_OPTIONS, page
 from tabvision.tasks import Binary, Points, Task
 from tests.made.trained import trained
 
@@ -85,7 +85,7 @@ def test_many_values_are_suggested_rather_than_listed() -> None:
     elements = Elements(page(schema_of(frame, categorical=["city"]), "n"))
 
     assert len(elements.all("datalist")) == 1
-    assert len(elements.all("option")) == 100 > MAX_OPTIONS
+    assert len(elements.all("option")) == 100 > _MAX_OPTIONS
     assert not elements.all("select")
 
 

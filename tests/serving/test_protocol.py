@@ -71,7 +71,7 @@ def test_what_is_no_http_is_answered_as_json() -> None:
 
 
 def test_more_connections_than_the_server_takes_are_answered_as_json(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tabvision.serving.server.MAX_CONNECTIONS", 2)
+    monkeypatch.setattr("tabvision.serving.server._MAX_CONNECTIONS", 2)
 
     with running() as one:
         address = (one.base_url.host, one.base_url.port or 0)

@@ -29,8 +29,7 @@ serve(OnnxPredictor(sys.argv[1]), port=0)
 
 
 @pytest.mark.parametrize(
-    ("number", "kind"),
-    [pytest.param(signal.SIGINT, "checkpoint", marks=pytest.mark.slow), (signal.SIGTERM, "onnx")],
+    ("number", "kind"), [pytest.param(signal.SIGINT, "checkpoint", marks=pytest.mark.slow), (signal.SIGTERM, "onnx")]
 )
 def test_a_signal_ends_it_cleanly(number: signal.Signals, kind: str) -> None:
     path, start = (exported("binary"), START_ONNX) if kind == "onnx" else (trained("binary")[0], START)

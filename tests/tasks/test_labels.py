@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from tabvision.errors import BadTypeError, BadValueError
@@ -85,6 +86,10 @@ def test_classes_that_training_lacks_are_named_and_counted(kind: str) -> None:
         (pd.to_datetime(["2020-01-01"]), r"holds datetime64\[.*\] values, expected classes or numbers.*\.dt\.year"),
         (pd.to_timedelta([1], unit="s"), r"holds timedelta64.*\.dt\.total_seconds"),
         ([["a"], ["b"]], r"holds lists, expected a value or text in each cell.*pass separator='\|'"),
+        (pd.Series([[1], [2]], dtype=pd.ArrowDtype(pa.list_(pa.int64()))), r"holds lists, expected a value"),
+        (pd.Series([{"a": 1}], dtype=pd.ArrowDtype(pa.struct([("a", pa.int64())]))), r"holds lists, expected a value"),
+        ([1j, 2], r"holds complex numbers, expected classes or numbers.*np\.real"),
+        (np.array([1j, None]), r"holds complex numbers"),
         ([1, "a", "b"], r"mixes kinds of values: str \(2\), int \(1\)\. Try"),
         ([b"x", b"y"], r"holds bytes values, expected text, numbers or bools\. Turn them into text"),
         (pd.period_range("2020", periods=2, freq="Y"), r"holds period\[Y-DEC\] values.*\.dt\.year"),
@@ -93,6 +98,11 @@ def test_classes_that_training_lacks_are_named_and_counted(kind: str) -> None:
 def test_values_that_are_no_classes_are_refused(values: Any, sentence: str) -> None:
     with pytest.raises(BadTypeError, match=sentence):
         labels.classes_of(pd.Series(values), "y")
+
+
+def test_complex_numbers_are_no_numbers_to_predict() -> None:
+    with pytest.raises(BadTypeError, match="holds complex numbers"):
+        labels.as_floats(pd.Series([1j, 2]), "y")
 
 
 def test_infinity_is_no_class() -> None:

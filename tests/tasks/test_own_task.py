@@ -19,7 +19,7 @@ from tabvision.callbacks import ExactResume
 from tabvision.data import CollabDataModule, IndexSplit, TabularDataModule
 from tabvision.errors import BadTypeError, BadValueError
 from tabvision.inference import OnnxPredictor, Predictor, export
-from tabvision.inference.checkpoint import load_module
+from tabvision.inference.checkpoint import open_checkpoint
 from tabvision.modules import CollabModule, TabularModule
 from tabvision.schema import Schema, Target
 from tabvision.tasks import Task, own_task
@@ -161,7 +161,7 @@ def test_a_checkpoint_loads_as_lightning_loads_it(fitted: Fit) -> None:
 
     assert module.task == fitted.module.task
     with own_task(Quantile):
-        assert load_module(fitted.path).task == fitted.module.task
+        assert open_checkpoint(fitted.path).module.task == fitted.module.task
 
 
 def test_opening_asks_for_the_task_in_a_sentence(fitted: Fit) -> None:
@@ -192,6 +192,7 @@ def test_it_says_why_it_is_not_calibrated(fitted: Fit) -> None:
         Predictor(fitted.path, task=Quantile, device="cpu").calibrate(frame())
 
 
+@pytest.mark.slow  # `test_predictor.py` asks a file of another task
 def test_its_exported_file_answers_as_the_checkpoint_does(fitted: Fit, tmp_path: Path) -> None:
     expected = Predictor(fitted.path, task=Quantile, device="cpu").predict(frame(20))
 

@@ -37,10 +37,6 @@ _FAR = 2.0  # times the highest value of the range: an image whose median is abo
 def open_as(source: ImageSource, image: Image | None) -> StoredImage:
     """Open an image as a network reads it, without decoding its pixels.
 
-    Args:
-        source: The image.
-        image: The channels and the range of values; None for 8-bit RGB.
-
     Raises:
         UnreadableImageError: It is not an image, is too large, or does not have these channels.
 
@@ -160,11 +156,11 @@ def _scaled(values: NDArray[Any], low: NDArray[np.float64], high: NDArray[np.flo
     return np.asarray(np.rint(np.nan_to_num((np.clip(values, low, high) - low) * (255 / (high - low)))), np.uint8)
 
 
-def losses(source: ImageSource, image: Image) -> Iterator[str]:
+def ignored_content(source: ImageSource, image: Image) -> Iterator[str]:
     """Yield what an image holds that a network does not see, as the end of a sentence about several images.
 
     Example:
-        >>> list(losses(np.zeros((2, 2, 3), np.uint8), Image(size=(2, 2), channels=1)))
+        >>> list(ignored_content(np.zeros((2, 2, 3), np.uint8), Image(size=(2, 2), channels=1)))
         ['have color, which becomes gray: channels=3 keeps it']
     """
     layout, channels = layout_of(source), image.channels

@@ -34,7 +34,7 @@ from tabvision.errors import BadTypeError, count, speaking
 from tabvision.logs import notes_at
 from tabvision.schema import Image
 
-EVAL_BATCHES = 2  # size of an evaluation batch in training batches: it stores no gradients
+_EVAL_BATCHES = 2  # size of an evaluation batch in training batches: it stores no gradients
 
 
 class BaseImageDataModule(PartsDataModule[ImageLoader]):
@@ -129,7 +129,7 @@ class BaseImageDataModule(PartsDataModule[ImageLoader]):
 
     @override
     def make_loader(self, part: PartName, order: Order) -> ImageLoader:
-        batch_size = self.batch_size * (1 if part == "train" else EVAL_BATCHES)
+        batch_size = self.batch_size * (1 if part == "train" else _EVAL_BATCHES)
         settings: dict[str, Any] = {"batch_size": batch_size, "on_end": self._write_bad_files, **order}
         return self._loader(lambda: self._reader(part), *self.parts[part], **settings)
 
@@ -160,7 +160,7 @@ class BaseImageDataModule(PartsDataModule[ImageLoader]):
             lambda: self._reader(part, plain=epoch is None),
             numbered,
             all_rows if rows is None else rows,
-            batch_size=batch_size or self.batch_size * EVAL_BATCHES,
+            batch_size=batch_size or self.batch_size * _EVAL_BATCHES,
         )
         loader.batch_sampler.sampler.set_epoch(epoch or 0)
         return loader

@@ -18,13 +18,14 @@ from typing_extensions import override
 
 from tabvision.data.images.decode import Pixels
 from tabvision.data.images.views import Presize
+from tabvision.data.memory import memory_limit
 from tabvision.errors import BadTypeError, BadValueError, speaking
 
-AUTO_BYTES = 2 * 2**30  # limit of "auto", unless a quarter of the machine's memory is less
-PAGE = 4096
-VERSION = 1  # of the file format; part of the folder's name
+_AUTO_BYTES = 2 * 2**30  # limit of "auto", unless a quarter of the machine's memory is less
+_PAGE = 4096
+_VERSION = 1  # of the file format; part of the folder's name
 # A row's entry in the files: stamp of its source (0 for an empty slot), checksum of its pixels, their size
-ENTRY = np.dtype([("stamp", "<u8"), ("checksum", "<u4"), ("height", "<u4"), ("width", "<u4"), ("unused", "<u4")])
+_ENTRY = np.dtype([("stamp", "<u8"), ("checksum", "<u4"), ("height", "<u4"), ("width", "<u4"), ("unused", "<u4")])
 
 
 class ImageCache(ABC):
@@ -90,17 +91,17 @@ class _FolderCache(ImageCache):
     @speaking("ImageDataModule")
     def __init__(self, folder: str | Path, key: str, num_rows: int, slot_bytes: int, channels: int = 3) -> None:
         self.channels = channels
-        self.slot_bytes = -(-slot_bytes // PAGE) * PAGE
-        self.folder = Path(folder).expanduser() / f"v{VERSION}-{key}-{num_rows}-{self.slot_bytes}"
+        self.slot_bytes = -(-slot_bytes // _PAGE) * _PAGE
+        self.folder = Path(folder).expanduser() / f"v{_VERSION}-{key}-{num_rows}-{self.slot_bytes}"
         self.problem = ""
         self._lock = threading.Lock()
         self._checked: dict[int, int] = {}  # stamps of rows whose checksum this process has verified
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._pixels = _opened(self.folder / "pixels.bin", num_rows * self.slot_bytes)
-            self._entries = _opened(self.folder / "entries.bin", num_rows * ENTRY.itemsize, filled=True)
+            self._entries = _opened(self.folder / "entries.bin", num_rows * _ENTRY.itemsize, filled=True)
             self._read_pixels = np.memmap(self.folder / "pixels.bin", np.uint8, "r", shape=(num_rows, self.slot_bytes))
-            self._read_entries = np.memmap(self.folder / "entries.bin", ENTRY, "r", shape=(num_rows,))
+            self._read_entries = np.memmap(self.folder / "entries.bin", _ENTRY, "r", shape=(num_rows,))
         except OSError as error:
             problem = f"the cache {str(folder)!r} cannot be written: {error.strerror or error}"
             raise BadValueError(problem, "Pass another folder, or cache=None") from error
@@ -133,11 +134,11 @@ class _FolderCache(ImageCache):
     def put(self, row: int, stamp: int, pixels: Pixels) -> None:
         if pixels.nbytes > self.slot_bytes or self.problem:
             return
-        entry = np.array([(stamp, zlib.crc32(pixels.data), *pixels.shape[:2], 0)], ENTRY)
+        entry = np.array([(stamp, zlib.crc32(pixels.data), *pixels.shape[:2], 0)], _ENTRY)
         with self._lock:
             try:
                 _write_at(self._pixels, row * self.slot_bytes, pixels)
-                _write_at(self._entries, row * ENTRY.itemsize, entry)  # last: it marks the pixels as valid
+                _write_at(self._entries, row * _ENTRY.itemsize, entry)  # last: it marks the pixels as valid
             except OSError as error:
                 self.problem = f"{str(self.folder)!r} takes no more: {error.strerror or error}"
 
@@ -149,7 +150,7 @@ def make_cache(
     """Return the cache for a user's setting, or None for no cache.
 
     Args:
-        setting: "auto" for memory if all rows fit into `AUTO_BYTES` and a quarter of the machine's, "memory" to use a
+        setting: "auto" for memory if all rows fit into `_AUTO_BYTES` and a quarter of the machine's, "memory" to use a
             quarter of it in any case, a folder, or None.
         presize: The size of cached images.
         num_rows: Number of images.
@@ -167,22 +168,11 @@ def make_cache(
         raise BadTypeError(f'cache must be "auto", "memory", a folder or None, got {setting!r}', "Pass one of these")
     if setting not in ("auto", "memory"):
         return _FolderCache(setting, f"{part}-{presize.key}", num_slots, presize.most_bytes, presize.channels)
-    quarter = _total_memory() // 4 // num_processes
+    quarter = memory_limit(unknown=4 * _AUTO_BYTES) // 4 // num_processes
     if setting == "memory":
         return _MemoryCache(quarter)
     expected = num_rows * presize.most_bytes * 3 // 4  # photos of 4:3 need two thirds of `most_bytes`
-    return _MemoryCache(AUTO_BYTES) if expected <= min(AUTO_BYTES, quarter) else None
-
-
-def _total_memory() -> int:
-    """Return the bytes of memory of the machine, or of this process's container; 8 GB if the system does not tell."""
-    known = hasattr(os, "sysconf")  # not on Windows
-    limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if known else 4 * AUTO_BYTES]
-    for name in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):  # of a container
-        file = Path(name)
-        text = file.read_text(encoding="ascii").strip() if file.is_file() else ""
-        limits += [int(text)] if text.isdigit() else []
-    return min(limits)
+    return _MemoryCache(_AUTO_BYTES) if expected <= min(_AUTO_BYTES, quarter) else None
 
 
 def _opened(path: Path, num_bytes: int, *, filled: bool = False) -> FileIO:

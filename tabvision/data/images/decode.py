@@ -31,7 +31,7 @@ Pixels = NDArray[np.uint8]
 ImageSource: TypeAlias = str | Path | bytes | Image.Image | NDArray[Any]
 """An image to open: a path, a file's bytes, a PIL image, or an array (h, w) or (h, w, channels)."""
 
-MAX_PIXELS = 89_478_485  # PIL's own limit for opening without a warning: a quarter of a gigabyte of RGB
+_MAX_PIXELS = 89_478_485  # PIL's own limit for opening without a warning: a quarter of a gigabyte of RGB
 SHRINKS = (8, 4, 2)  # a JPEG decodes at 1/8, 1/4 and 1/2 of its size in a fraction of the time
 _SCALED_FLAGS = {
     1: cv2.IMREAD_COLOR_RGB,
@@ -201,7 +201,7 @@ def open_image(source: ImageSource) -> StoredImage:
     """Open an image, without decoding its pixels.
 
     Raises:
-        UnreadableImageError: There is no such file, it is not an image, or it has more than `MAX_PIXELS` pixels.
+        UnreadableImageError: There is no such file, it is not an image, or it has more than `_MAX_PIXELS` pixels.
     """
     if isinstance(source, np.ndarray):
         return StoredArray(_array_as_rgb(source))
@@ -258,7 +258,7 @@ def _array_as_rgb(pixels: NDArray[Any]) -> Pixels:
 
 def check_pixels(height: int, width: int, num_bytes: int = 3) -> None:
     """Raise if an image has too many pixels to be decoded, of that many bytes each."""
-    most = 3 * MAX_PIXELS // num_bytes
+    most = 3 * _MAX_PIXELS // num_bytes
     if height * width > most:
         reason = f"{width:,} x {height:,} pixels, more than the {most:,} that are safe to decode"
         raise UnreadableImageError.because(reason)

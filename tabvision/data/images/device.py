@@ -65,11 +65,6 @@ def finished(batch: Batch, mean: Sequence[float], std: Sequence[float], own: Own
 def augmented_by(own: Own, images: Tensor, numbers: Tensor) -> Tensor:
     """Return the images that a function of the user's own returns.
 
-    Args:
-        own: The function.
-        images: Its input; floats in [0, 1] are rounded to bytes first.
-        numbers: The random numbers of each row.
-
     Shape:
         - images: (B, C, H, W) uint8 or float
         - numbers: (B, `NUM_OWN_DRAWS`) float32

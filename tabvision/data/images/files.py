@@ -18,12 +18,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from tabvision.checks import check_present
 from tabvision.data.splits.base import Rows
 from tabvision.data.tables.cells import MISSING_WORDS, Known, with_columns
 from tabvision.data.tables.files import are_tables, folder_of, is_paths
 from tabvision.data.tables.read import Source, read_frame
 from tabvision.data.tables.text_file import TextFormat
-from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError, MissingFileError, closest, count, listed
+from tabvision.errors import BadTypeError, BadValueError, MissingFileError, closest, count, listed
 
 # Formats that PIL reads and photo folders contain; a file with another suffix is not an image
 SUFFIXES = frozenset({
@@ -224,12 +225,6 @@ def images_by_row(frame: pd.DataFrame, columns: Sequence[str], *, root: str = ""
 
     A file that does not exist counts as an empty cell, and is logged.
 
-    Args:
-        frame: The rows.
-        columns: The columns of paths.
-        root: The folder that the paths are relative to.
-        suffix: The suffix to append to the paths, such as ".jpg".
-
     Raises:
         MissingFileError: Most of the files do not exist.
 
@@ -281,8 +276,7 @@ def _path_column(frame: pd.DataFrame, path: str | None) -> str:
         if path is None:
             problem = f"no column holds names of image files; columns are {listed([*frame.columns])}"
             raise BadValueError(problem, "Name it: path= (and suffix='.jpg' if the names lack it)")
-    if path not in frame.columns:
-        raise MissingColumnsError([path], frame.columns, "Name the column of paths")
+    check_present([path], frame.columns, "Name the column of paths")
     if missing := int(frame[path].isna().sum()):
         problem = f"the path is missing in {count(missing, 'row')} of column {path!r}"
         raise BadValueError(problem, f"Leave them out: frame.dropna(subset=[{path!r}])")

@@ -24,7 +24,7 @@ from tabvision.data.images.views import Extras, View
 
 CHUNK_ROWS = 16  # rows per task of a thread: enough to draw random numbers at once, few enough to divide a batch
 BATCHES_AHEAD = 2
-MOST_WORKERS = 16  # limit of the default: more threads decode faster than one network trains
+_MOST_WORKERS = 16  # limit of the default: more threads decode faster than one network trains
 
 _cv2_lock = threading.Lock()
 _cv2_users, _cv2_threads = [0], [1, 1]
@@ -169,7 +169,7 @@ def check_workers(num_workers: object, num_processes: int = 1) -> int:
     """
     if num_workers is None:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        return max(1, min(cores // num_processes, MOST_WORKERS))
+        return max(1, min(cores // num_processes, _MOST_WORKERS))
     return check_whole("num_workers", num_workers, 0, remedy="Pass a whole number such as 4, or None for one per core")
 
 

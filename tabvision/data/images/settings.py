@@ -12,7 +12,7 @@ from typing import Any, cast, get_args
 import numpy as np
 
 from tabvision.checks import check_choice, check_whole, is_integer
-from tabvision.data.images.bands import as_channels, losses, open_as
+from tabvision.data.images.bands import as_channels, ignored_content, open_as
 from tabvision.data.images.decode import UnreadableImageError
 from tabvision.data.images.layout import layout_of, stored_values
 from tabvision.errors import BadTypeError, BadValueError, count, listed
@@ -24,10 +24,10 @@ Normalize = str | tuple[Sequence[float], Sequence[float]] | None
 ValueRange = Sequence[float] | Sequence[Sequence[float]] | None
 """(lowest, highest) stored value, one such pair for each channel, or None to find it for images of more than 8 bits."""
 
-Mapped = Callable[[Callable[[str], list[str]], Sequence[str]], Iterable[list[str]]]
+_Mapped = Callable[[Callable[[str], list[str]], Sequence[str]], Iterable[list[str]]]
 """`map`, or that of a thread pool."""
 
-DEFAULT_SIZE = 224
+_DEFAULT_SIZE = 224
 SAMPLED_IMAGES = 64  # whose headers are read before training
 _SAMPLED_SIDE = 128  # rows and columns of an image that its range of values is found in
 _PERCENTILES = (0.1, 99.9)  # single dead or hot pixels do not set the range
@@ -38,9 +38,8 @@ def image_columns(image: object, schema: Schema | None) -> tuple[str, ...]:
     """Return the columns of paths: those named, or the schema's."""
     given = () if image is None else (image,) if isinstance(image, str) else image
     if not isinstance(given, list | tuple) or not all(isinstance(name, str) for name in given):
-        raise BadTypeError(
-            f"image must be a column or a list of columns, got {image!r}", 'Pass such as ["front", "back"]'
-        )
+        problem = f"image must be a column or a list of columns, got {image!r}"
+        raise BadTypeError(problem, 'Pass such as ["front", "back"]')
     if len(set(given)) < len(given):
         raise BadValueError(f"image names a column twice, got {image!r}", "Name each once")
     if schema is None:
@@ -75,7 +74,7 @@ def image_facts(
     """
     if schema is not None and schema.image is None:
         raise BadValueError("the schema holds no image", "Pass the schema of a module that was trained on images")
-    known = Image(name=name, size=(DEFAULT_SIZE, DEFAULT_SIZE)) if schema is None else cast("Image", schema.image)
+    known = Image(name=name, size=(_DEFAULT_SIZE, _DEFAULT_SIZE)) if schema is None else cast("Image", schema.image)
     known = _with_values(known, channels, value_range, is_reused=schema is not None)
     mean, std = (known.mean, known.std) if normalize is None else _statistics(normalize, known.channels)
     new_size = known.size if size is None else checked_size(size)
@@ -127,7 +126,7 @@ def fitted(image: Image, files: Sequence[str], *, is_new: bool) -> Image:
             is_deep.append(layout_of(file).bits != 8)
     if is_new and is_deep and all(is_deep) and not image.value_range:
         image = replace(image, value_range=_found_range(image, files))
-    for sentence in found_losses(files, image):
+    for sentence in notes_on_ignored(files, image):
         logging.getLogger("tabvision").info(sentence)
     if is_new and len(files) and image.channels != 3 and not image.mean:
         mean, std = _found_statistics(image, files)
@@ -135,26 +134,26 @@ def fitted(image: Image, files: Sequence[str], *, is_new: bool) -> Image:
     return image
 
 
-def found_losses(files: Sequence[str], image: Image, mapped: Mapped = map) -> list[str]:
+def notes_on_ignored(files: Sequence[str], image: Image, mapped: _Mapped = map) -> list[str]:
     """Return a sentence for each kind of content that a network does not see, with the number of images that have it.
 
     Example:
-        >>> found_losses(["nowhere.png"], Image(size=(8, 8)))
+        >>> notes_on_ignored(["nowhere.png"], Image(size=(8, 8)))
         []
     """
     found: dict[str, list[str]] = {}
-    for file, those in zip(files, mapped(partial(_losses, image=image), files), strict=True):
-        for loss in those:
-            found.setdefault(loss, []).append(file)
+    for file, those in zip(files, mapped(partial(_ignored, image=image), files), strict=True):
+        for what in those:
+            found.setdefault(what, []).append(file)
     return [
-        f"{len(those):,} of {count(len(files), 'image')} {loss} (such as {those[0]!r})."
-        for loss, those in found.items()
+        f"{len(those):,} of {count(len(files), 'image')} {what} (such as {those[0]!r})."
+        for what, those in found.items()
     ]
 
 
-def _losses(file: str, image: Image) -> list[str]:
+def _ignored(file: str, image: Image) -> list[str]:
     with suppress(UnreadableImageError):
-        return list(losses(file, image))
+        return list(ignored_content(file, image))
     return []
 
 

@@ -135,9 +135,6 @@ def divide(
         codes: Class codes of the rows, or None if the target has no classes.
         split: A fraction, a split or None; folders named for validation override a fraction.
         seed: Seed of a random split.
-
-    Raises:
-        BadValueError: Both the folders and a split object divide the rows.
     """
     chosen, part = as_split(split, stratify=codes is not None), table.part
     if part is None:

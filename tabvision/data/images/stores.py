@@ -66,7 +66,7 @@ class SourceStore(ImageStore):
 
     @override
     def open_all(self, rows: NDArray[np.int64]) -> list[Opened]:
-        return [_tried(lambda row=row: self._open(row)) for row in rows.tolist()]  # type: ignore[misc]
+        return [_open_or_error(lambda row=row: self._open(row)) for row in rows.tolist()]  # type: ignore[misc]
 
     @override
     def to_source(self, rows: NDArray[np.int64]) -> list[tuple[Size, NDArray[np.float64]]]:
@@ -107,7 +107,7 @@ class FileStore(ImageStore):
     def open_all(self, rows: NDArray[np.int64]) -> list[Opened]:
         files = self.table.files(rows)
         return [
-            _tried(lambda row=row, file=file: self._open(row, file))  # type: ignore[misc]
+            _open_or_error(lambda row=row, file=file: self._open(row, file))  # type: ignore[misc]
             for row, file in zip(rows.tolist(), files, strict=True)
         ]
 
@@ -238,7 +238,7 @@ def views_of(store: ImageStore, view: View, rows: NDArray[np.int64], epoch: int)
     return whole / whole[:, 2:, 2:]
 
 
-def _tried(open_one: Callable[[], StoredImage]) -> Opened:
+def _open_or_error(open_one: Callable[[], StoredImage]) -> Opened:
     try:
         return open_one()
     except UnreadableImageError as error:

@@ -24,8 +24,8 @@ from tabvision.schema import Image
 Size = tuple[int, int]
 Extras = dict[str, NDArray[np.generic]]
 """Arrays with a row per image that finish a batch on its device; see `View.prepare`."""
-MOST_PRESIZE = 1.5  # times the network's size: crops of less than (1 / 1.5)**2 of the area get softer instead
-DEVICE_SLACK = 1.15  # times the network's size, so that the second interpolation of `DeviceView` costs no sharpness
+_MOST_PRESIZE = 1.5  # times the network's size: crops of less than (1 / 1.5)**2 of the area get softer instead
+_DEVICE_SLACK = 1.15  # times the network's size, so that the second interpolation of `DeviceView` costs no sharpness
 
 
 def _draw(image: StoredImage, matrix: NDArray[np.float64], out: Pixels) -> None:
@@ -35,9 +35,6 @@ def _draw(image: StoredImage, matrix: NDArray[np.float64], out: Pixels) -> None:
         image: The source.
         matrix: (3, 3), output pixel to pixel of the upright source.
         out: (H, W, C), contiguous.
-
-    Raises:
-        UnreadableImageError: The image is damaged.
     """
     stored = image.decode(_shrink(image.size, matrix, out.shape[:2]))
     whole = stored.matrix @ matrix
@@ -76,13 +73,13 @@ class Presize:
 
     @classmethod
     def of(cls, size: Size, resize: str, augment: Augmentation | None, image: Image | None = None) -> Presize:
-        """Return the size at which the smallest crop of an augmentation is not enlarged, up to `MOST_PRESIZE`.
+        """Return the size at which the smallest crop of an augmentation is not enlarged, up to `_MOST_PRESIZE`.
 
         Example:
             >>> round(Presize.of((224, 224), "crop", Augmentation(min_scale=0.75)).reach, 3)
             1.155
         """
-        reach = 0 if augment is None else min(1 / math.sqrt(augment.min_scale), MOST_PRESIZE)
+        reach = 0 if augment is None else min(1 / math.sqrt(augment.min_scale), _MOST_PRESIZE)
         return cls(size, resize, reach, *(() if image is None else (image.channels, image.value_range)))
 
     @property
@@ -255,7 +252,7 @@ class DeviceView(VariedView):
     @property
     @override
     def drawn_size(self) -> Size:
-        height, width = (math.ceil(side * DEVICE_SLACK) for side in self.size)
+        height, width = (math.ceil(side * _DEVICE_SLACK) for side in self.size)
         return height, width
 
     @override

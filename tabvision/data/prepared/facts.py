@@ -96,13 +96,7 @@ class RunningTarget:
             self._moments.add(encode_target(rows, self._target).astype(np.float64))
 
     def fitted(self, dtypes: pd.Series, num_rows: int, *, is_stated: bool) -> Target:
-        """Return the facts of the target in all training rows.
-
-        Args:
-            dtypes: The types of the columns.
-            num_rows: The number of training rows.
-            is_stated: As for `fit_target`.
-        """
+        """Return the facts of the target in all training rows."""
         target, counts = self._target, self._counts
         (name, *_), separator = target.columns, target.separator
         if counts is not None:
@@ -127,14 +121,7 @@ class RunningTarget:
 
 @final
 class KindsCheck:
-    """Looks in every block for rows that refute the kinds of columns.
-
-    Args:
-        settings: The settings, which name the kinds of some columns.
-        kinds: The kinds.
-        task: The task.
-        head: The training rows that they were inferred from.
-    """
+    """Looks in every block for rows that refute the kinds of columns."""
 
     def __init__(self, settings: TableSettings, kinds: Kinds, task: Task, head: pd.DataFrame) -> None:
         named = {name.rpartition("=")[0] or name for names in settings.named.values() for name in names or ()}
@@ -153,11 +140,7 @@ class KindsCheck:
         self._new: list[tuple[pd.DataFrame, bool]] = []
 
     def look_at(self, columns: Columns, training: Rows) -> None:
-        """Raise if dates of a block cannot be read, or its training rows have too many values, or fractions.
-
-        Raises:
-            ReadAgain: Rows refute a kind.
-        """
+        """Raise if dates of a block cannot be read, or its training rows have too many values, or fractions."""
         frame = columns.frame
         for name, form in self._dates.items():
             try:

@@ -50,10 +50,6 @@ class Scan:
     Kinds and task are inferred from some rows. Rows that refute them are `evidence`: they are inferred again with these, and
     the table is read again.
 
-    Args:
-        settings: How the table is prepared.
-        codes: A file for the part of each row.
-
     Raises:
         BadValueError: The table cannot be trained on as it is; the sentence names file and row.
     """
@@ -235,9 +231,11 @@ class Scan:
         """Return the kinds with the numbers that name something, by some training rows."""
         settings = self.settings
         try:
-            target = fit_target(rows, settings.target, task, settings.separator)
+            target = fit_target(rows, settings.target, task, settings.separator, is_stated=settings.task is not None)
         except BadValueError:
             return kinds  # all of them are of one class
+        if not target.task.learns_names:
+            return kinds
         encoded = encode_target(rows, target)
         return with_nominal(kinds, rows, encoded, stated=settings.named.get("continuous") or ())
 

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from tabvision import __version__
 from tabvision.counter_random import uniforms
+from tabvision.data.memory import memory_limit
 from tabvision.data.prepared.facts import TableSettings, joined
 from tabvision.data.prepared.scan import LEFT_OUT, PARTS, Scan
 from tabvision.data.rows import row_weights, taken
@@ -126,16 +127,6 @@ def default_folder(source: Any) -> Path:  # noqa: ANN401 - paths
     return cache / "tabvision" / f"prepared-{hashlib.sha256(names.encode()).hexdigest()[:16]}"
 
 
-def memory_limit() -> int:
-    """Return the bytes of memory of the machine, or of the container that this process is in."""
-    found = [1 << 62]
-    with contextlib.suppress(AttributeError, OSError, ValueError):
-        found.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
-    with contextlib.suppress(OSError, ValueError):
-        found.append(int(Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii")))
-    return min(found)
-
-
 def _prepare(folder: Path, settings: TableSettings, key: Mapping[str, Any]) -> None:
     """Prepare into a hidden folder beside, which replaces the folder at the end; what an interruption left is removed."""
     partial, old = folder.with_name(f".{folder.name}.partial"), folder.with_name(f".{folder.name}.old")
@@ -199,13 +190,7 @@ def _encode(scan: Scan, schema: Schema, folder: Path) -> dict[str, Any]:
 
 @final
 class _Arrays(contextlib.ExitStack):
-    """Files of numpy's format that are written block by block, not mapped, so that memory stays flat.
-
-    Args:
-        folder: Where they are.
-        num_rows: The rows of each.
-        lengths: Those of arrays that have others.
-    """
+    """Files of numpy's format that are written block by block, not mapped, so that memory stays flat."""
 
     def __init__(self, folder: Path, num_rows: int, lengths: Mapping[str, int]) -> None:
         super().__init__()

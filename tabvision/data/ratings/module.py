@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
+from tabvision.checks import check_present
 from tabvision.data.base import DataPart, TensorDataModule
 from tabvision.data.loaders import TensorLoader
 from tabvision.data.ratings.negatives import NegativeLoader, NegativeSampler
@@ -42,7 +43,7 @@ from tabvision.data.splits.random import as_split
 from tabvision.data.tables.read import Source, read_frame, text_format, words_of
 from tabvision.data.tables.text_file import TextFormat
 from tabvision.data.targets import encode_target
-from tabvision.errors import MissingColumnsError, count, listed, speaking
+from tabvision.errors import count, listed, speaking
 from tabvision.logs import notes_at
 from tabvision.preprocess import Kinds, fit_features, to_arrays
 from tabvision.schema import LeftOut, Schema
@@ -197,8 +198,7 @@ class CollabDataModule(TensorDataModule):
     def _with_ids(self, frame: pd.DataFrame, *others: str | None) -> pd.DataFrame:
         """Return the frame with integer ids; raise if a column of ids or one of the others does not exist."""
         needed = [self.user, self.item, *(name for name in others if name is not None)]
-        if missing := [name for name in needed if name not in frame.columns]:
-            raise MissingColumnsError(missing, frame.columns, f"Columns are {listed([*frame.columns])}")
+        check_present(needed, frame.columns, f"Columns are {listed([*frame.columns])}")
         return with_whole_ids(frame, [self.user, self.item])
 
     def _used_timestamp(self, timestamp: str | None, split: RatingsSplit) -> str | None:
@@ -252,14 +252,7 @@ class CollabDataModule(TensorDataModule):
     def _fill(
         self, rows: pd.DataFrame, numbers: Rows, parts: SplitRows, sources: dict[PartName, Source | None]
     ) -> None:
-        """Set the tensors of every split.
-
-        Args:
-            rows: The selected rows of the source.
-            numbers: Their row numbers in the source.
-            parts: The training, validation and test rows among them.
-            sources: Separate sources of test and predict rows.
-        """
+        """Set the tensors of every split."""
         tensors = self._tensors(rows, numbers, has_target=True)
         self._codes = tensors["categorical"]
         used: dict[PartName, Rows] = {"train": parts.train, "val": parts.validation, "test": parts.test}

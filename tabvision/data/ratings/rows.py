@@ -10,10 +10,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from tabvision.checks import check_choice, check_present
 from tabvision.data.splits.ordered import times_as_numbers
 from tabvision.data.tables.cells import with_columns
 from tabvision.data.targets import missing_cells
-from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError, UnknownNameError, count, listed
+from tabvision.errors import BadTypeError, BadValueError, count, listed
 from tabvision.logs import notes_at
 from tabvision.plain import check_digits
 from tabvision.preprocess import to_arrays
@@ -86,8 +87,7 @@ def complete_rows(frame: pd.DataFrame, columns: Sequence[str], missing: Missing)
         1 row without 'user' left out.
         array([0])
     """
-    if missing not in ("error", "drop"):
-        raise UnknownNameError("way with missing values", missing, ["error", "drop"])
+    check_choice("way with missing values", missing, ("error", "drop"))
     is_missing = {name: missing_cells(frame[name]) for name in columns}
     rows = np.asarray(np.logical_or.reduce([*is_missing.values()]), dtype=bool)
     if not rows.any():
@@ -157,8 +157,7 @@ def without_duplicates(
         1 row left out for a later one of the same user and item.
         [1, 2]
     """
-    if duplicates not in ("error", "last", "keep"):
-        raise UnknownNameError("way with duplicates", duplicates, get_args(Duplicates))
+    check_choice("way with duplicates", duplicates, get_args(Duplicates))
     if duplicates == "keep":
         return rows
     again = frame[list(pair)].iloc[rows].duplicated(keep="last").to_numpy(dtype=bool)
@@ -201,8 +200,7 @@ def titles_of(items: Categorical, table: pd.DataFrame, title: str) -> tuple[str,
         title: f"Name the column of titles with title: the table has {columns}",
     }
     for column, remedy in remedies.items():
-        if column not in table.columns:
-            raise MissingColumnsError([column], table.columns, remedy)
+        check_present([column], table.columns, remedy)
     with notes_at(False):  # float ids in a table of titles are not worth a note
         pairs = with_whole_ids(table[[name, title]].dropna().drop_duplicates(), [name])
     if len(again := pairs[pairs[name].duplicated()]):

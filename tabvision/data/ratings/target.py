@@ -7,6 +7,7 @@ import logging
 import pandas as pd
 
 from tabvision.checks import check_whole
+from tabvision.data.splits.base import factorized
 from tabvision.data.targets import fit_target, infer_task
 from tabvision.errors import BadTypeError, BadValueError, count
 from tabvision.schema import Schema, Target
@@ -105,8 +106,8 @@ def check_names(
 def check_several(frame: pd.DataFrame, user: str, item: str) -> None:
     """Raise if all rows have the same user, or the same item."""
     for role, name in (("user", user), ("item", item)):
-        if frame[name].nunique() < 2:
-            problem = f"there must be at least two {role}s, got one, {frame[name].tolist()[0]!r}, in column {name!r}"
+        if len(distinct := factorized(frame, name)[1]) < 2:
+            problem = f"there must be at least two {role}s, got one, {distinct[0]!r}, in column {name!r}"
             raise BadValueError(problem, "Preferences are learned by comparison; pass more data or name another column")
 
 

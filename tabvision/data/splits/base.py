@@ -14,9 +14,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from tabvision.checks import check_present
 from tabvision.data.tables.cells import Known
 from tabvision.data.tables.text_file import TextFormat
-from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError, count, listed, speaking
+from tabvision.errors import BadTypeError, BadValueError, count, listed, speaking
 
 Rows = NDArray[np.int64]
 PartName = Literal["train", "val", "test", "calibration", "predict"]
@@ -185,9 +186,8 @@ def check_fractions(share: object, test_share: object, *, test_alone: bool = Fal
             raise BadTypeError(f"{name} must be a number, got {value!r}", "Pass a fraction of the rows such as 0.2")
         if not (0 < value < 1 or (value == 0 and (name == "test_share" or (test_alone and test_share)))):
             bounds = "(0, 1)" if name == "share" else "[0, 1)"
-            raise BadValueError(
-                f"{name} must lie in {bounds}, got {value!r}", "Pass a fraction of the rows such as 0.2"
-            )
+            problem = f"{name} must lie in {bounds}, got {value!r}"
+            raise BadValueError(problem, "Pass a fraction of the rows such as 0.2")
     if share + test_share >= 1:  # type: ignore[operator]  # both numbers, checked above
         problem = f"share {share:g} and test_share {test_share:g} leave no rows for training"
         raise BadValueError(problem, "Let them add up to less than 1")
@@ -195,8 +195,7 @@ def check_fractions(share: object, test_share: object, *, test_alone: bool = Fal
 
 def split_column(frame: pd.DataFrame, column: str) -> pd.Series:
     """Return the column that a split uses; raise if the frame lacks it or it has missing values."""
-    if column not in frame.columns:
-        raise MissingColumnsError([column], frame.columns, f"The split needs it; columns are {listed(frame.columns)}")
+    check_present([column], frame.columns, f"The split needs it; columns are {listed(frame.columns)}")
     values = frame[column]
     if missing := int(values.isna().sum()):
         number = f"{count(missing, 'value')} of it {'is' if missing == 1 else 'are'} missing"
@@ -210,7 +209,7 @@ def factorized(frame: pd.DataFrame, column: str) -> tuple[NDArray[np.intp], list
     values = split_column(frame, column)
     try:
         codes, distinct = pd.factorize(values)
-    except TypeError as error:
+    except (TypeError, NotImplementedError) as error:  # of pyarrow's lists
         problem = f"column {column!r} holds values that cannot be compared ({error})"
         raise BadTypeError(problem, "Turn them into text or numbers") from error
     return codes, distinct.tolist()

@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from typing_extensions import override
 
+from tabvision.checks import check_present
 from tabvision.counter_random import uniforms
 from tabvision.data.splits.base import (
     TEST,
@@ -29,7 +30,7 @@ from tabvision.data.splits.random import as_split
 from tabvision.data.tables.cells import Known
 from tabvision.data.tables.read import Source, read_frame
 from tabvision.data.tables.text_file import TextFormat
-from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError, count, listed, speaking
+from tabvision.errors import BadTypeError, BadValueError, count, listed, speaking
 
 PART_COLUMN = "__part__"  # the column in which SourceSplit records the source of each row
 
@@ -187,9 +188,8 @@ class SourceSplit(Split):
         """Return the training rows and those of the other sources, already read, in this order."""
         frames = [frame.reset_index(drop=True)]
         for rows in others:
-            if missing := [name for name in frame.columns if name not in rows.columns]:
-                remedy = "Give the validation and test sources the columns of the training source"
-                raise MissingColumnsError(missing, rows.columns, remedy)
+            remedy = "Give the validation and test sources the columns of the training source"
+            check_present(frame.columns, rows.columns, remedy)
             frames.append(rows[list(frame.columns)])
         part = np.repeat(np.arange(len(frames), dtype=np.int8), list(map(len, frames)))
         return pd.concat(frames, ignore_index=True).assign(**{PART_COLUMN: part})

@@ -30,7 +30,7 @@ from tabvision.data.tables.read import (
     without_saved_index,
 )
 from tabvision.data.tables.text_file import TextFile, TextFormat, without_compression
-from tabvision.errors import BadTypeError, BadValueError, count, listed
+from tabvision.errors import BadTypeError, BadValueError, TabvisionError, count, listed
 from tabvision.logs import notes_at
 
 BLOCK_ROWS = 262_144
@@ -215,7 +215,7 @@ def _parquet(
 
 
 def _feather(file: Path, columns: Sequence[str] | None) -> Iterator[tuple[None, pa.RecordBatch]]:
-    with pa.memory_map(str(file)) as source:
+    with pa.OSFile(str(file)) as source:  # not mapped: a file that is written over meanwhile would end the process
         opened = pa.ipc.open_file(source)
         for at in range(opened.num_record_batches):
             batch = opened.get_batch(at)
@@ -263,7 +263,9 @@ def _metadata(file: Path) -> Any:  # noqa: ANN401 - pyarrow has no types
 def _undamaged(file: Path) -> Iterator[None]:
     try:
         yield
-    except (pa.ArrowException, OSError) as error:
+    except TabvisionError:
+        raise
+    except Exception as error:  # damaged metadata, and types that pandas does not know, raise whatever it meets in them
         problem = f"it cannot be read as {file.suffix.lower()}: {first_line(error)}"
         raise BadValueError(problem, "It may be damaged; write it again") from error
 

@@ -14,6 +14,7 @@ import pyarrow as pa
 from tabvision.data.tables.cells import Known, checked_words, with_columns, without_words
 from tabvision.data.tables.text_file import TextFormat
 from tabvision.errors import BadValueError, count
+from tabvision.plain import LARGEST_EXACT
 
 logger = logging.getLogger("tabvision")
 
@@ -70,8 +71,11 @@ def _names(path: Path, frame: pd.DataFrame, names: Sequence[str] | None) -> list
 
 
 def _typed(values: pd.Series, *, is_text: bool) -> pd.Series:
-    """Return a column of cells with their type; text that writes numbers as those, unless some begins with a zero, as 007."""
-    values = values.infer_objects()
+    """Return a column of cells with their type; text that writes numbers as those, unless some begins with a zero, as 007.
+
+    A sheet holds numbers as floats, of which pandas makes whole numbers; those that lack digits become floats again.
+    """
+    values = pd.Series([float(it) if _lacks_digits(it) else it for it in values], values.index, object).infer_objects()
     if is_text or not isinstance(values.dtype, pd.StringDtype) or values.str.match(r"\s*[+-]?0\d").any():
         return values
     texts = pa.array(values.str.strip(), pa.large_string(), from_pandas=True)
@@ -80,6 +84,14 @@ def _typed(values: pd.Series, *, is_text: bool) -> pd.Series:
             numbers: pd.Series = texts.cast(kind).to_pandas(types_mapper={pa.int64(): pd.Int64Dtype()}.get)
             return numbers.set_axis(values.index)
     return values
+
+
+def _lacks_digits(value: object) -> bool:
+    return type(value) is int and abs(value) >= LARGEST_EXACT
+
+
+def _lack_digits(values: pd.Series) -> bool:
+    return pd.api.types.is_integer_dtype(values) and bool((values.abs() >= LARGEST_EXACT).any())
 
 
 def _as_text(values: pd.Series) -> pd.Series:
@@ -105,8 +117,8 @@ def write_excel(frame: pd.DataFrame, file: BinaryIO, treat: Callable[[pd.Series]
         raise BadValueError(f"a sheet holds {_MOST_ROWS:,} rows, got {len(frame):,}", "Write .csv or .parquet")
 
     def written(values: pd.Series) -> pd.Series:
-        if isinstance(values.dtype, pd.DatetimeTZDtype):
-            return values.astype("str")  # a sheet knows no time zones
+        if isinstance(values.dtype, pd.DatetimeTZDtype) or _lack_digits(values):
+            return values.astype("str")  # a sheet knows no time zones, and numbers as floats
         if pd.api.types.is_numeric_dtype(values) or pd.api.types.is_datetime64_dtype(values):
             return values
         return treat(values.astype("str").str.replace(ILLEGAL_CHARACTERS_RE, "", regex=True))

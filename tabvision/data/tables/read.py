@@ -7,7 +7,6 @@ import json
 import logging
 import re
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias, Unpack
 
@@ -148,6 +147,8 @@ def frame_of_arrow(source: Any) -> pd.DataFrame:  # noqa: ANN401 - anything with
     except (pa.ArrowException, TypeError, ValueError) as error:
         problem = f"the source, a {type(source).__name__}, does not make a table: {first_line(error)}"
         raise BadTypeError(problem, "Pass a frame") from error
+    texts = [it.with_type(it.type.storage_type) if isinstance(it.type, pa.JsonType) else it for it in table.schema]
+    table = table.cast(pa.schema(texts, table.schema.metadata))  # what pandas does not know
     gaps = {field.type for field in table.schema if pa.types.is_integer(field.type) and table[field.name].null_count}
     kinds = {kind: pd.api.types.pandas_dtype(str(kind).replace("int", "Int").replace("uInt", "UInt")) for kind in gaps}
     frame: pd.DataFrame = table.to_pandas(types_mapper=kinds.get, split_blocks=True)  # copies no column without gaps
@@ -256,18 +257,19 @@ def _parsed(text: str, file: TextFile, line: int | None = None) -> Any:  # noqa:
 def _read_parquet(path: Path) -> pd.DataFrame:
     from pyarrow import parquet
 
-    parquet.read_table(path).validate(full=True)
-    read = partial(pd.read_parquet, path)
-    return with_exact_integers(read(), lambda names: read(columns=names, dtype_backend="numpy_nullable"))
+    return _validated(parquet.read_table(path))
 
 
 def _read_feather(path: Path) -> pd.DataFrame:
     from pyarrow import feather
 
-    # checked as a whole, in memory: one changed bit may point outside of a column, where converting it ends the process
-    feather.read_table(path, memory_map=False).validate(full=True)
-    read = partial(pd.read_feather, path)
-    return with_exact_integers(read(), lambda names: read(columns=names, dtype_backend="numpy_nullable"))
+    return _validated(feather.read_table(path, memory_map=False))
+
+
+def _validated(table: pa.Table) -> pd.DataFrame:
+    """Return a table as a frame, checked as a whole: converting one changed bit that points outside ends the process."""
+    table.validate(full=True)
+    return frame_of_arrow(table)
 
 
 _BINARY_READERS: dict[str, Callable[[Any], pd.DataFrame]] = {

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from tabvision.data.images import cache as image_cache
-from tabvision.data.images.cache import ENTRY, ImageCache, _FolderCache, _MemoryCache, make_cache
+from tabvision.data.images.cache import _ENTRY, ImageCache, _FolderCache, _MemoryCache, make_cache
 from tabvision.data.images.views import Presize
+from tabvision.data.memory import memory_limit
 from tabvision.errors import BadTypeError, BadValueError
 from tests.made.images import pixels
 
@@ -69,7 +70,7 @@ def test_what_an_interrupted_writer_left_or_nonsense_is_not_read(tmp_path: Path)
     assert folder_cache(tmp_path).get(2, 5) is None
 
     cache = folder_cache(tmp_path)
-    np.array([(5, 0, 60_000, 60_000, 0)] * 5, ENTRY).tofile(cache.folder / "entries.bin")
+    np.array([(5, 0, 60_000, 60_000, 0)] * 5, _ENTRY).tofile(cache.folder / "entries.bin")
     assert folder_cache(tmp_path).get(2, 5) is None
 
 
@@ -114,12 +115,12 @@ def test_what_is_read_before_it_is_written_has_its_space(tmp_path: Path) -> None
     cache = _FolderCache(tmp_path, "key", num_rows=10_000, slot_bytes=400_000)
 
     entries = (cache.folder / "entries.bin").stat()
-    assert entries.st_size == 10_000 * ENTRY.itemsize
+    assert entries.st_size == 10_000 * _ENTRY.itemsize
     assert entries.st_blocks * 512 >= entries.st_size  # on a full disk in memory, reading a hole would end the process
 
 
 def test_auto_takes_memory_only_where_all_fit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(image_cache, "AUTO_BYTES", 10**6)
+    monkeypatch.setattr(image_cache, "_AUTO_BYTES", 10**6)
 
     assert isinstance(make_cache("auto", PRESIZE, 300, num_slots=300, part="train"), _MemoryCache)
     assert make_cache("auto", PRESIZE, 3000, num_slots=3000, part="train") is None
@@ -128,13 +129,14 @@ def test_auto_takes_memory_only_where_all_fit(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_container_may_have_less_memory_than_the_machine() -> None:
-    assert 0 < image_cache._total_memory() <= os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    assert 0 < memory_limit() <= os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def test_a_system_that_does_not_tell_its_memory_is_taken_to_have_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(os, "sysconf")
 
-    assert 0 < image_cache._total_memory() <= 4 * image_cache.AUTO_BYTES
+    assert 0 < memory_limit(unknown=5) <= 1 << 63
+    assert isinstance(make_cache("auto", PRESIZE, 300, num_slots=300, part="train"), _MemoryCache)
 
 
 def test_a_wish_that_is_none_is_a_sentence(tmp_path: Path) -> None:

@@ -10,13 +10,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from tabvision.data.images import decode
-from tabvision.data.images.decode import (
-    StoredArray,
-    StoredPil,
-    UnreadableImageError,
-    _StoredJpeg,
-    open_image,
-)
+from tabvision.data.images.decode import StoredArray, StoredPil, UnreadableImageError, _StoredJpeg, open_image
 from tabvision.data.images.jpeg import is_whole, jpeg_header
 from tests.made.images import encoded, pixels, read_image
 
@@ -167,7 +161,7 @@ def test_a_file_that_is_not_there_says_so(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
 def test_a_bomb_is_refused_before_it_is_decoded(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decode, "MAX_PIXELS", 599)
+    monkeypatch.setattr(decode, "_MAX_PIXELS", 599)
 
     with pytest.raises(UnreadableImageError, match="30 x 20 pixels, more than the 599 that are safe"):
         open_image(encoded(pixels(), kind))

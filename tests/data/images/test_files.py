@@ -58,12 +58,7 @@ def test_a_missing_suffix_is_proposed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("frame", "path", "error", "sentence"),
     [
-        (
-            {"x": ["a", "b"]},
-            None,
-            BadValueError,
-            "no column holds names of image files; columns are x. Name it: path=",
-        ),
+        ({"x": ["a", "b"]}, None, BadValueError, "no column holds names of image files; columns are x. Name it: path="),
         ({"x": ["a.jpg"]}, "y", MissingColumnsError, "lacks 1 column: 'y'"),
         ({"x": ["a.jpg", None]}, "x", BadValueError, "the path is missing in 1 row of column 'x'"),
         ({"x": [0.5]}, "x", BadTypeError, "column 'x' must hold paths, it holds float"),

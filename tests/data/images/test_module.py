@@ -9,9 +9,7 @@ import pytest
 import torch
 
 from tabvision.data import ColumnSplit, IndexSplit, RandomSplit
-from tabvision.errors import (
-    BadValueError,
-)
+from tabvision.errors import BadValueError
 from tabvision.inference.inputs import InputReader
 from tabvision.schema import Schema
 from tests.made.images import frame_of, make, write_folder

@@ -12,9 +12,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from tabvision.callbacks import ExactResume
-from tabvision.errors import (
-    BadValueError,
-)
+from tabvision.errors import BadValueError
 from tabvision.tuning import lr_find
 from tests.made.images import make, write_folder
 from tests.made.trainers import MakeTrainer, quiet_trainer

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,11 @@ def surprising_table() -> pd.DataFrame:
     return frame
 
 
+def plain_table() -> pd.DataFrame:
+    """Few columns of the same, where they are not the point."""
+    return surprising_table()[["visits", "size", "color", "price", "paid"]]
+
+
 def written(frame: pd.DataFrame, folder: Path, kind: str) -> Path:
     """The table as one file of small parts, as several files, or as folders of Hive."""
     if kind == "parquet":
@@ -79,8 +85,9 @@ def written(frame: pd.DataFrame, folder: Path, kind: str) -> Path:
     return folder / "parts"
 
 
-@pytest.mark.parametrize("kind", ["parquet", "csv", "many csv", "hive"])
-@pytest.mark.parametrize("target", ["paid", "size"])
+@pytest.mark.parametrize(
+    ("kind", "target"), [("parquet", "paid"), ("csv", "size"), ("many csv", "paid"), ("hive", "size")]
+)
 def test_facts_and_rows_are_those_of_the_table_in_memory(kind: str, target: str, tmp_path: Path) -> None:
     frame = surprising_table().dropna(subset=[target])
     source = written(frame, tmp_path, kind)
@@ -108,7 +115,7 @@ def test_facts_and_rows_are_those_of_the_table_in_memory(kind: str, target: str,
     ids=lambda it: type(it).__name__,
 )
 def test_a_split_that_draws_nothing_is_that_of_the_table_in_memory(split: Any, tmp_path: Path) -> None:
-    source = written(surprising_table().drop(columns="level"), tmp_path, "parquet")
+    source = written(plain_table(), tmp_path, "parquet")
 
     memory, prepared = quiet(source, split=split), quiet(source, split=split, prepared=tmp_path / "prepared")
 
@@ -191,7 +198,7 @@ def test_more_rows_than_the_sample_holds_have_exact_moments_and_edges_within_a_r
 def test_a_second_run_uses_the_arrays_again_until_a_file_or_a_setting_changes(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    source, folder = written(surprising_table(), tmp_path, "parquet"), tmp_path / "prepared"
+    source, folder = written(plain_table(), tmp_path, "parquet"), tmp_path / "prepared"
 
     def said(**settings: Any) -> str:
         TabularDataModule(source, "paid", prepared=folder, **settings)
@@ -200,14 +207,14 @@ def test_a_second_run_uses_the_arrays_again_until_a_file_or_a_setting_changes(
     assert "Preparing 'table.parquet'" in said()
     assert "1,000 rows prepared before" in said()
     assert "seed has changed" in said(seed=1)
-    surprising_table().iloc[1:].to_parquet(source)
+    plain_table().iloc[1:].to_parquet(source)
     assert f"'{source}' has changed since" in said(seed=1)
     assert json.loads((folder / "prepared.json").read_text())["num_rows"] == ROWS - 1
     assert not [path for path in tmp_path.iterdir() if "partial" in path.name or "old" in path.name]
 
 
 def test_what_a_killed_process_or_a_full_disk_leaves_is_never_half_a_table(tmp_path: Path) -> None:
-    source, folder = written(surprising_table(), tmp_path, "parquet"), tmp_path / "prepared"
+    source, folder = written(plain_table(), tmp_path, "parquet"), tmp_path / "prepared"
     (tmp_path / ".prepared.partial").mkdir()
     (tmp_path / ".prepared.partial" / "continuous.npy").write_text("half")
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -239,7 +246,7 @@ def test_a_damaged_table_is_prepared_anew_and_said(
 
 
 def test_a_file_that_changes_while_it_is_prepared_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    source, run = written(surprising_table(), tmp_path, "parquet"), scan.Scan.run
+    source, run = written(plain_table(), tmp_path, "parquet"), scan.Scan.run
 
     def run_late(table: scan.Scan) -> Any:
         schema = run(table)
@@ -250,6 +257,17 @@ def test_a_file_that_changes_while_it_is_prepared_is_noticed(tmp_path: Path, mon
     with pytest.raises(BadValueError, match=r"'table.parquet' changed while it was prepared"):
         quiet(source, prepared=tmp_path / "prepared")
     assert not (tmp_path / "prepared").exists()
+
+
+def test_a_file_that_is_cut_while_it_is_read_is_a_sentence(tmp_path: Path) -> None:
+    file = tmp_path / "a.feather"
+    pd.DataFrame({"x": np.random.default_rng(0).random(100_000)}).to_feather(file, chunksize=10_000)
+    rows = blocks.TableBlocks(file, {}).read()
+    next(rows)
+    os.truncate(file, file.stat().st_size // 2)
+
+    with pytest.raises(BadValueError, match=r"a\.feather: it cannot be read as \.feather"):
+        list(rows)
 
 
 def test_draws_follow_classes_or_a_column(tmp_path: Path) -> None:
@@ -270,7 +288,7 @@ def test_draws_follow_classes_or_a_column(tmp_path: Path) -> None:
 
 
 def test_test_and_predict_sources_and_files_of_validation_rows_are_prepared_beside(tmp_path: Path) -> None:
-    frame = surprising_table()
+    frame = plain_table()
     source = written(frame, tmp_path, "parquet")
     frame.iloc[:90].to_parquet(tmp_path / "others.parquet")
     frame.iloc[:80].drop(columns="paid").to_parquet(tmp_path / "new.parquet")
@@ -296,7 +314,7 @@ def test_test_and_predict_sources_and_files_of_validation_rows_are_prepared_besi
 
 @pytest.mark.filterwarnings("ignore:The dirpath has changed")  # on purpose
 def test_a_fit_that_is_resumed_inside_an_epoch_ends_as_the_undisturbed_one(tmp_path: Path) -> None:
-    source = written(surprising_table(), tmp_path, "parquet")
+    source = written(plain_table(), tmp_path, "parquet")
 
     def fit(name: str, **resume: Any) -> dict[str, torch.Tensor]:
         torch.manual_seed(0)
@@ -314,10 +332,10 @@ def test_a_fit_that_is_resumed_inside_an_epoch_ends_as_the_undisturbed_one(tmp_p
 
 
 def test_what_cannot_be_prepared_is_a_sentence(tmp_path: Path) -> None:
-    source = written(surprising_table(), tmp_path, "parquet")
+    source = written(plain_table(), tmp_path, "parquet")
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").write_text("dear diary")
-    wrong = surprising_table()
+    wrong = plain_table()
     wrong.loc[901, "price"] = "not 1.5"
     wrong.to_parquet(tmp_path / "wrong.parquet")
 
@@ -329,7 +347,7 @@ def test_what_cannot_be_prepared_is_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(BadValueError, match="both in validation and in test: 2"):
         quiet(source, split=IndexSplit([1, 2], [2]), prepared=tmp_path / "prepared")
     with pytest.raises(BadTypeError, match="a prepared table is read from files, got DataFrame"):
-        quiet(surprising_table(), prepared=tmp_path / "prepared")
+        quiet(plain_table(), prepared=tmp_path / "prepared")
     with pytest.raises(BadValueError, match="takes no corrections"):
         quiet(source, prepared=tmp_path / "prepared", corrections=source)
     with pytest.raises(BadValueError, match=r"wrong.parquet: .*'not 1.5' \(row 901\)"):

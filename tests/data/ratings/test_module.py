@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 import torch
 
@@ -271,6 +272,10 @@ def test_ids_as_whole_floats_are_taken_as_whole_numbers(capsys: pytest.CaptureFi
 def test_ids_with_fractions_and_test_rows_without_a_rating_are_refused() -> None:
     with pytest.raises(BadTypeError, match=r"column 'stars' must hold ids, got the number \d\.5"):
         ratings_data(user="stars", rating=None)
+
+    lists = pd.Series([[row] for row in range(len(made_ratings()))], dtype=pd.ArrowDtype(pa.list_(pa.int64())))
+    with pytest.raises(BadTypeError, match="column 'who' holds values that cannot be compared"):
+        ratings_data(made_ratings().assign(who=lists), duplicates="keep")
 
     with pytest.raises(MissingColumnsError, match="lacks 1 column: 'stars'"):
         ratings_data(test=made_ratings().drop(columns="stars"))

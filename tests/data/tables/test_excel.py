@@ -8,8 +8,9 @@ import pytest
 
 from tabvision.data.tables.read import read_frame
 from tabvision.data.tables.write import write_frame
-from tabvision.errors import BadValueError
+from tabvision.errors import BadTypeError, BadValueError
 from tabvision.logs import notes_at
+from tabvision.plain import check_digits
 from tests.made.tables import mixed_table
 
 openpyxl = pytest.importorskip("openpyxl")
@@ -103,3 +104,24 @@ def test_cells_of_text_that_write_numbers_keep_their_zeros_and_digits(tmp_path: 
     assert found["zip"].tolist() == ["007", "12", "3"]
     assert found["id"].tolist() == [900719925474099301, pd.NA, 900719925474099303]
     assert found["size"].tolist()[:2] == [1.5, 2.0]
+
+
+def test_whole_numbers_that_a_sheet_would_round_are_written_as_text(tmp_path: Path) -> None:
+    ids = pd.array([2**60 + 1, None, -(2**60) - 1], dtype="Int64")
+
+    write_frame(pd.DataFrame({"id": ids, "x": [1, 2, 3]}), tmp_path / "a.xlsx")
+
+    frame = read_frame(tmp_path / "a.xlsx")
+    assert frame["id"].tolist() == [*ids]
+    assert frame["x"].tolist() == [1, 2, 3]
+
+
+def test_whole_numbers_that_a_sheet_rounded_are_no_ids(tmp_path: Path) -> None:
+    ids = [900719925474099300 + number for number in range(3)]
+    pd.DataFrame({"id": ids, "text": map(str, ids)}).to_excel(tmp_path / "a.xlsx", index=False)
+
+    frame = read_frame(tmp_path / "a.xlsx")
+
+    assert frame["text"].tolist() == ids
+    with pytest.raises(BadTypeError, match="column 'id' holds whole numbers that became floats and lost their last"):
+        check_digits(frame["id"].to_numpy(), "id")

@@ -13,6 +13,7 @@ import pyarrow.feather
 import pyarrow.parquet
 import pytest
 
+from tabvision.data.tables.blocks import TableBlocks
 from tabvision.data.tables.files import table_files
 from tabvision.data.tables.read import read_frame
 from tabvision.errors import BadTypeError, BadValueError, MissingFileError
@@ -225,6 +226,23 @@ def test_a_frame_of_another_library_is_read_with_whole_numbers_whole() -> None:
     assert frame["id"].tolist() == [2**60 + 1, pd.NA]
     assert frame["job"].isna().tolist() == [False, True]
     assert frame["age"].tolist() == [31, 42]
+
+
+def test_a_parquet_file_in_memory_and_in_blocks_is_the_same_frame(tmp_path: Path) -> None:
+    months = pd.DataFrame(
+        {"month": pd.period_range("2024-01", periods=3, freq="M")}, index=pd.Index([3, 1, 2], name="id")
+    )
+    table = pa.Table.from_pandas(months)
+    table = table.append_column("facts", pa.array(['{"a": 1}', None, "[]"], pa.json_(pa.string())))
+    pa.parquet.write_table(table, tmp_path / "a.parquet")
+
+    frame = read_frame(tmp_path / "a.parquet")
+
+    ((_, block),) = TableBlocks(tmp_path / "a.parquet", {}).read()
+    pd.testing.assert_frame_equal(frame, block, check_index_type=False)
+    assert frame["id"].tolist() == [3, 1, 2]
+    assert frame["month"].dtype == "period[M]"
+    assert frame["facts"].tolist()[::2] == ['{"a": 1}', "[]"]
 
 
 def test_a_frame_that_hands_nothing_over_is_to_be_converted() -> None:
