@@ -176,6 +176,8 @@ def _fit(job: Job, model: SupervisedModule, folder: Path, held: ExitStack, *, re
             _continue_metrics_file(trainer, folder, last)
         if not resume:
             _prepare_folder(job, folder)
+        for logger in loggers[1:]:
+            _begin_logging(logger)
         trainer.fit(model, data, ckpt_path=last if resume else None, weights_only=True if resume else None)
         save_kept_weights(trainer)
         trainer.loggers = []  # validation is not to be logged as an epoch
@@ -190,6 +192,20 @@ def _fit(job: Job, model: SupervisedModule, folder: Path, held: ExitStack, *, re
     files = getattr(data, "files", None)  # of images
     results = None if is_ranking else Results.of_gathered(data.schema, shown.frame, gathered, files=files)
     return _Fitted(trainer, measured, table, results)
+
+
+def _begin_logging(logger: Any) -> None:  # noqa: ANN401 - of any package
+    """Have a logger begin its run, as it else would in the midst of the fit.
+
+    Raises:
+        BadValueError: It cannot, such as one whose service does not know the user.
+    """
+    try:
+        logger.experiment  # noqa: B018 - made when it is first asked for
+    except Exception as error:
+        name = type(logger).__name__.removesuffix("Logger").lower()
+        problem = f"--logger {name} cannot begin ({' '.join(str(error).split()).rstrip('.'):.300})"
+        raise BadValueError(_WHO, problem, "Do what it asks for, or leave --logger out") from error
 
 
 def _prepare_folder(job: Job, folder: Path) -> None:

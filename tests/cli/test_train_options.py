@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 import torch
 import yaml
+from pytorch_lightning.loggers import TensorBoardLogger
 
 from tabvision.cli import main
 from tests.made.images import write_folder
@@ -202,6 +203,19 @@ def test_a_logger_that_is_not_installed_is_refused_in_a_sentence(capsys: pytest.
     assert main([*TRAIN, "--logger", missing[0]]) == 2
 
     assert f"--logger {missing[0]} needs a package that is not installed" in capsys.readouterr().err
+
+
+def test_a_logger_that_cannot_begin_is_a_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(_: object) -> None:
+        raise ConnectionError("No key. Log in.")
+
+    monkeypatch.setattr(TensorBoardLogger, "experiment", property(refuse))
+
+    assert main([*TRAIN, "--logger", "tensorboard"]) == 2
+    assert "tabvision train: --logger tensorboard cannot begin (No key. Log in). Do what" in capsys.readouterr().err
+    assert not [*RUN.iterdir()]
 
 
 def test_class_weights_move_the_answers(capsys: pytest.CaptureFixture[str]) -> None:
