@@ -50,7 +50,7 @@ class Continuous:
         low: The smallest training value, if recorded.
         high: The largest training value, if recorded.
         atoms: Values that a large fraction of the training rows has, such as 0, if recorded.
-        text: How text is read: "strict" and "lenient" are 1234.5, "1,234" may have commas between thousands, "1.234,5" has
+        text: How text is read: "strict" and "lenient" are 1234.5, "1,234" may have separators of thousands, "1.234,5" has
             a decimal comma, "h:m:s" is a duration or a time of day, in seconds, the others have that sign, before a comma
             with a decimal comma. Text in another form is missing; if "strict", it is an error.
     """

@@ -99,10 +99,10 @@ def infer_kinds(
     Floats and durations are continuous; text, truth values and pandas categories categorical; integers of at most 20
     distinct values or beyond 2**53 categorical, others continuous; dates, and text that is a date of one format in every
     row, dates. Text is continuous if it is numbers but for at most 1 % of the rows, or if all numbers have the same sign ($,
-    €, £, ¥, %) or commas between thousands. Left out: constant columns, columns without a value, and identifiers: text of
-    which at least 98 % of the values differ, and integers that all differ and look like a key (rising, without large gaps,
-    or of 15 digits and more). What text writes, and whether integers look like a key, is decided by all rows, if
-    `Columns.take` took some.
+    €, £, ¥, %) or separators of thousands, or are durations or times of day. Left out: constant columns, columns without a
+    value, and identifiers: text of which at least 98 % of the values differ, and integers that all differ and look like a
+    key (rising, without large gaps, or of 15 digits and more). What text writes, and whether integers look like a key, is
+    decided by all rows, if `Columns.take` took some.
 
     Args:
         frame: The raw rows, or their `Columns`.
