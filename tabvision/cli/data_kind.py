@@ -16,7 +16,7 @@ from tabvision.schema import JoinedLabels
 from tabvision.tasks.registry import KINDS
 
 
-def kind_of(arguments: argparse.Namespace) -> str:
+def kind_of_data(arguments: argparse.Namespace) -> str:
     """Return the kind of DATA, inferred from its path and from the options.
 
     Raises:

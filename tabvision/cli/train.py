@@ -30,14 +30,14 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _train(arguments: argparse.Namespace) -> None:
-    from tabvision.cli.data_kind import check_held_out, kind_of
+    from tabvision.cli.data_kind import check_held_out, kind_of_data
     from tabvision.cli.folder import free_folder, is_worker
     from tabvision.cli.run import run_job
     from tabvision.lightning import seed_everything
 
     if len(arguments.data) == 1:
         (arguments.data,) = arguments.data
-    kind = kind_of(arguments)
+    kind = kind_of_data(arguments)
     check_options(arguments, kind)
     check_held_out(arguments)
     _check_verifiable(arguments)

@@ -363,7 +363,7 @@ class TabularDataModule(TensorDataModule):
         named = {**named, "ignore": [*dict.fromkeys([*(named["ignore"] or ()), *reserved])]}
         settings: Any = {**named, "day_first": self._day_first}
         kinds = infer_kinds(training, target=target.columns, **settings)
-        if target.task.learns_names:
+        if target.task.learns_nominal:
             encoded = encode_target(training.raw(target.columns), target)
             kinds = with_nominal(kinds, training, encoded, stated=named["continuous"] or ())
         fitted = fit_features(training, kinds)

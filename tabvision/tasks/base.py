@@ -139,8 +139,8 @@ class Task(ABC):
         return self
 
     @property
-    def learns_names(self) -> bool:
-        """Whether numbers that name something are learned by their values, as categories."""
+    def learns_nominal(self) -> bool:
+        """Whether nominal numbers, which name something, are learned by their values, as categories."""
         return True
 
     def grow(self, new: Task, num_classes: int) -> Task:  # noqa: ARG002 - the range of new numbers

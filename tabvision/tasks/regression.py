@@ -122,8 +122,8 @@ class Regression(Task):
 
     @property
     @override
-    def learns_names(self) -> bool:
-        """Whether numbers that name something are learned by their values; not relative to the prediction.
+    def learns_nominal(self) -> bool:
+        """Whether nominal numbers are learned by their values: not where errors count relative to the prediction.
 
         A value whose few training rows are all 0 would be predicted as nearly 0, at any loss in other rows. Of murders by
         county the loss on held-out rows was 2 to 15 % higher, the RMSE about twice.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,7 @@ import torch
 from tabvision.callbacks import FitTable
 from tabvision.inference import OnnxPredictor, Predictor, export
 from tabvision.modules import TabularModule
+from tabvision.tasks import Regression
 from tests.made.tables import quiet
 from tests.made.trainers import quiet_trainer
 
@@ -45,3 +47,12 @@ def test_a_name_is_learned_answered_exported_and_grown(tmp_path: Path) -> None:
     vocabulary = grown.schema.categorical[0].vocabulary
     assert torch.equal(torch.tensor(vocabulary), torch.arange(60))
     np.testing.assert_allclose(Predictor(grown).predict(NEW)["prediction"], answers["prediction"], atol=1e-6)
+
+
+def test_it_stays_a_number_where_the_user_says_so_and_where_errors_are_relative() -> None:
+    costs = FRAME.assign(y=np.exp(FRAME["y"]))
+    settings: list[dict[str, Any]] = [{}, {"continuous": ["subject"]}, {"task": Regression(error="tweedie")}]
+
+    schemas = [quiet(costs, "y", split=None, **each).schema for each in settings]
+
+    assert [len(schema.categorical) for schema in schemas] == [1, 0, 0]

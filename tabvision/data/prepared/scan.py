@@ -234,7 +234,7 @@ class Scan:
             target = fit_target(rows, settings.target, task, settings.separator, is_stated=settings.task is not None)
         except BadValueError:
             return kinds  # all of them are of one class
-        if not target.task.learns_names:
+        if not target.task.learns_nominal:
             return kinds
         encoded = encode_target(rows, target)
         return with_nominal(kinds, rows, encoded, stated=settings.named.get("continuous") or ())
