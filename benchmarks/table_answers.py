@@ -16,6 +16,14 @@ such a number is a category as well. `drawn` were drawn at random from the sets 
 80 columns, and the target of each from its columns; left out are those that a single column answers, and counts of few
 values, which some methods take for classes. Nothing was chosen by their errors.
 
+Random rows tell how well a method answers for subjects and times that it has seen. `--by group` holds out whole subjects
+(persons, firms, schools), `--by time` the last fifth of the rows, on the sets whose rows have them:
+
+    python benchmarks/table_answers.py --by group --seeds 3 --out benchmarks/results/table_answers_by_group.json
+    python benchmarks/table_answers.py --by time --seeds 1 --out benchmarks/results/table_answers_by_time.json
+
+The command is then told so, by `--split group:COLUMN` or `--split time:COLUMN`; the others stop by the same rows as above.
+
 Lower is better: log loss for classes, root mean squared error for numbers. One setting was chosen by looking at test rows:
 the width of a category's embedding in small tables, at most 8 numbers, on sets of `found` and one of `known`. Nothing else
 was.
@@ -201,6 +209,19 @@ _DRAWN = {
 }
 GROUPS = {"known": _KNOWN, "found": _FOUND, "checked": _CHECKED, "ids": _IDS, "drawn": _DRAWN}
 SETS = {name: source for group in GROUPS.values() for name, source in group.items()}
+BY = {  # the column of the subject, or of the time, of each row
+    "group": {
+        "psid": "id", "pupils": "childid", "young_men": "nr", "young_women": "idcode", "dropouts": "id", "headaches": "id",
+        "livers_over_time": "id", "airfares": "id", "crackers": "id", "crime": "county", "obesity": "id", "lectures": "s",
+        "catsup": "id", "ketchup": "Ketchup.hid", "quinidine": "Subject", "texas": "state", "home_runs": "id",
+        "murders": "countyid", "home_sales": "city", "covid_tests": "subject_id",
+    },
+    "time": {
+        "psid": "year", "young_men": "year", "young_women": "year", "airfares": "year", "crime": "year", "texas": "year",
+        "home_runs": "year", "murders": "year", "mlb_teams": "year", "home_sales": "date", "storms": "year",
+        "weather": "time_hour", "trains": "date", "hotels": "arrival_date", "covid_tests": "pan_day",
+    },
+}  # fmt: skip
 
 
 class Parts(NamedTuple):
@@ -211,10 +232,11 @@ class Parts(NamedTuple):
     test: pd.DataFrame
     target: str
     classes: tuple[str, ...]
+    unused: tuple[str, ...] = ()
 
     def encoded(self) -> tuple[list[pd.DataFrame], list[NDArray[Any]]]:
         """Features and targets of the three parts, as boosting takes them: categories for text, codes for classes."""
-        features = [part.drop(columns=self.target) for part in (self.train, self.stop, self.test)]
+        features = [part.drop(columns=[self.target, *self.unused]) for part in (self.train, self.stop, self.test)]
         for name in features[0]:
             if pd.api.types.is_numeric_dtype(features[0][name]) and features[0][name].dtype != bool:
                 continue
@@ -241,18 +263,23 @@ class Parts(NamedTuple):
         return float(np.sqrt(np.square(answers - truth).mean()))
 
 
-def divided(source: Source, seed: int) -> Parts:
-    """The rows of a set in three random parts."""
+def divided(source: Source, seed: int, by: str = "random", column: str | None = None) -> Parts:
+    """The rows of a set in three parts: at random, by whole groups at random, or by time."""
     frame = source.read()
-    order = np.random.default_rng(seed).permutation(len(frame))
-    parts = np.split(order, [int(0.64 * len(frame)), int(0.8 * len(frame))])
+    codes = np.arange(len(frame)) if column is None else pd.factorize(frame[column], sort=True)[0]
+    if by != "time":  # the places of the groups, or of the rows, in a random order
+        codes = np.argsort(np.random.default_rng(seed).permutation(codes.max() + 1))[codes]
+    order = np.argsort(codes, kind="stable")
+    ends = codes[order][[int(0.64 * len(frame)), int(0.8 * len(frame))]]  # no group and no time is in two parts
+    parts = np.split(order, np.searchsorted(codes[order], ends))
     target = frame[source.target]
     is_number = pd.api.types.is_numeric_dtype(target) and (target.nunique() > 20 or target.dtype.kind == "f")
     if not is_number:
         frame[source.target] = target.astype(str)
     classes = () if is_number else tuple(sorted(frame[source.target].unique()))
     train, stop, test = (frame.iloc[rows].reset_index(drop=True) for rows in parts)
-    return Parts(train, stop, test, source.target, classes)
+    unused = (column,) if column is not None and by == "group" else ()  # test rows have others; the command knows it
+    return Parts(train, stop, test, source.target, classes, unused)
 
 
 def _dates(frames: Sequence[pd.DataFrame], name: str) -> list[pd.DataFrame]:
@@ -347,7 +374,7 @@ def catboost(parts: Parts, seed: int) -> NDArray[Any]:
     return np.asarray(model.predict_proba(frames[2]) if parts.classes else model.predict(frames[2]))
 
 
-METHODS: dict[str, Callable[[Parts, int], NDArray[Any]]] = {
+METHODS: dict[str, Callable[..., NDArray[Any]]] = {  # of the parts, a seed and words of the command
     "tabvision": tabvision_default,
     "boosting": boosting,
     "lightgbm": lightgbm,
@@ -380,6 +407,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--group", choices=GROUPS, default="known")
     parser.add_argument("--sets", nargs="*", choices=SETS, help="some sets, instead of a group")
+    parser.add_argument("--by", choices=("random", *BY), default="random", help="what the held-out rows are")
     parser.add_argument("--methods", nargs="*", choices=METHODS, default=[*METHODS])
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -387,15 +415,17 @@ def main() -> None:
     logging.getLogger("tabvision").setLevel(logging.ERROR)
     methods = {name: METHODS[name] for name in options.methods if name not in PEERS or find_spec(PEERS[name])}
     packages = ("tabvision", "torch", "scikit-learn", "lightgbm", "catboost")
-    result: dict[str, Any] = {**run_facts(1, packages), "seeds": options.seeds, "sets": {}}
-    for name in options.sets or GROUPS[options.group]:
+    result: dict[str, Any] = {**run_facts(1, packages), "seeds": options.seeds, "by": options.by, "sets": {}}
+    columns = BY.get(options.by, {})
+    for name in options.sets or columns or GROUPS[options.group]:
         errors: dict[str, list[float]] = {method: [] for method in methods}
         seconds: dict[str, list[float]] = {method: [] for method in methods}
         for seed in range(options.seeds):
-            parts = divided(SETS[name], seed)
+            parts = divided(SETS[name], seed, options.by, columns.get(name))
             for method, run in methods.items():
+                words = [f"--split={options.by}:{columns[name]}"] if columns and method == "tabvision" else []
                 start = time.process_time()
-                errors[method].append(parts.error(run(parts, seed)))
+                errors[method].append(parts.error(run(parts, seed, *words)))
                 seconds[method].append(time.process_time() - start)
         facts = {"rows": len(parts.train), "metric": "log loss" if parts.classes else "RMSE"}
         result["sets"][name] = {**facts, "errors": errors, "seconds": seconds}

@@ -365,7 +365,8 @@ class TabularDataModule(TensorDataModule):
         kinds = infer_kinds(training, target=target.columns, **settings)
         if target.task.learns_nominal:
             encoded = encode_target(training.raw(target.columns), target)
-            kinds = with_nominal(kinds, training, encoded, stated=named["continuous"] or ())
+            group = self._divide.column if isinstance(self._divide, GroupSplit) else None
+            kinds = with_nominal(kinds, training, encoded, stated=named["continuous"] or (), group=group)
         fitted = fit_features(training, kinds)
         return schema_of_features(fitted, target, reserved, self._form)
 

@@ -30,7 +30,14 @@ _NOTE = (
 )
 
 
-def with_nominal(kinds: Kinds, frame: Frame, target: NDArray[Any], *, stated: Collection[str] = ()) -> Kinds:
+def with_nominal(
+    kinds: Kinds,
+    frame: Frame,
+    target: NDArray[Any],
+    *,
+    stated: Collection[str] = (),
+    group: str | None = None,
+) -> Kinds:
     """Return the kinds with the numbers that name something (nominal numbers) as `nominal`, and log a note on them.
 
     The number of a subject, a shop or a team says little by its size, but much by itself: rows of one subject are alike. A
@@ -43,6 +50,8 @@ def with_nominal(kinds: Kinds, frame: Frame, target: NDArray[Any], *, stated: Co
         frame: The training rows, or their `Columns`.
         target: (N,) or (N, C), the encoded target of these rows; integers are classes.
         stated: Columns that the user named as numbers, which stay numbers alone.
+        group: The column by which whole groups are held out: other rows are then those of other groups, since a number
+            that stands for its group tells nothing of new ones.
 
     Example:
         >>> import pandas as pd
@@ -57,14 +66,17 @@ def with_nominal(kinds: Kinds, frame: Frame, target: NDArray[Any], *, stated: Co
     columns = Columns.of(frame)
     if len(columns) > _MAX_ROWS:
         columns, target = columns.take(np.arange(_MAX_ROWS)), target[:_MAX_ROWS]
+    groups = np.arange(len(columns)) if group is None else _codes_of_labels(columns.read(group).to_labels())
     candidates = {}
     for name in kinds.continuous:
         if name not in stated and (codes := _codes_of_values(_numbers(columns, kinds, name))) is not None:
             candidates[name] = codes
     if not candidates or len(columns) < _MIN_ROWS:
         return kinds
-    left = _unexplained(columns, kinds, _as_numbers(target))
-    names = tuple(name for name, codes in candidates.items() if _explains(codes[: len(left)], left))
+    left = _unexplained(columns, kinds, _as_numbers(target), groups)
+    names = tuple(
+        name for name, codes in candidates.items() if _explains(codes[: len(left)], left, groups[: len(left)])
+    )
     if names:
         _logger.info("%s: %s", listed([repr(name) for name in names]), _NOTE)
     return replace(kinds, nominal=names)
@@ -104,11 +116,13 @@ def _as_numbers(target: NDArray[Any]) -> NDArray[np.float64]:
     return np.asarray(ranks, dtype=np.float64)
 
 
-def _unexplained(columns: Columns, kinds: Kinds, target: NDArray[np.float64]) -> NDArray[np.float64]:
+def _unexplained(
+    columns: Columns, kinds: Kinds, target: NDArray[np.float64], groups: NDArray[np.int64]
+) -> NDArray[np.float64]:
     """Return what categories and a linear effect of numbers leave of the target; of the first rows if columns are many."""
     left = target - target.mean(axis=0)
     for name in kinds.categorical:
-        left -= _mean_of_others(_codes_of_labels(columns.read(name).to_labels()), left)
+        left -= _mean_of_others(_codes_of_labels(columns.read(name).to_labels()), left, groups)
     inputs = [_numbers(columns, kinds, name).values for name in kinds.continuous]
     for name in kinds.dates:
         form: Any = kinds.formats.get(name, "iso")
@@ -146,10 +160,19 @@ def _standardized(values: NDArray[Any]) -> NDArray[np.float64]:
     return np.asarray(centered / max(float(centered.std()), 1e-12))
 
 
-def _mean_of_others(codes: NDArray[np.int64], numbers: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return for each row the mean of the other rows of its code, drawn to 0 if these are few."""
-    counts, sums = _counted(codes, numbers)
-    return np.asarray((sums[codes] - numbers) / (counts[codes] - 1 + _PRIOR))
+def _mean_of_others(
+    codes: NDArray[np.int64], numbers: NDArray[np.float64], groups: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Return for each row the mean of the rows of its code in other groups, drawn to 0 if these are few.
+
+    Example:
+        >>> codes, numbers, groups = np.array([0, 0, 0, 1]), np.array([[6.0], [3.0], [9.0], [5.0]]), np.array([0, 0, 1, 2])
+        >>> _mean_of_others(codes, numbers, groups).ravel().tolist()
+        [3.0, 3.0, 2.25, 0.0]
+    """
+    pairs = np.unique(codes * (groups.max() + 1) + groups, return_inverse=True)[1]
+    (counts, sums), (own_counts, own_sums) = _counted(codes, numbers), _counted(pairs, numbers)
+    return np.asarray((sums[codes] - own_sums[pairs]) / (counts[codes] - own_counts[pairs] + _PRIOR))
 
 
 def _mean_of_neighbors(codes: NDArray[np.int64], numbers: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -164,14 +187,14 @@ def _counted(codes: NDArray[np.int64], numbers: NDArray[np.float64]) -> tuple[ND
     return np.bincount(codes)[:, None].astype(np.float64), np.stack(sums, axis=1)
 
 
-def _explains(codes: NDArray[np.int64], left: NDArray[np.float64]) -> bool:
+def _explains(codes: NDArray[np.int64], left: NDArray[np.float64], groups: NDArray[np.int64]) -> bool:
     """Return whether the values of a column explain enough of what is left of the target beyond their neighbors."""
-    codes, left = codes[codes >= 0], left[codes >= 0]
+    codes, left, groups = codes[codes >= 0], left[codes >= 0], groups[codes >= 0]
     if not len(codes):
         return False
     nothing, neighbors, own = (
         ((left - found) ** 2).sum(axis=1)
-        for found in (np.zeros_like(left), _mean_of_neighbors(codes, left), _mean_of_others(codes, left))
+        for found in (np.zeros_like(left), _mean_of_neighbors(codes, left), _mean_of_others(codes, left, groups))
     )
     before = min(nothing, neighbors, key=np.sum)
     by_value = np.bincount(codes, weights=before - own)  # rows of one value are no independent evidence

@@ -74,6 +74,15 @@ def test_missing_rows_text_and_dates_beside_it_change_nothing() -> None:
     assert names(priced, EFFECT + 0.5 * NOISE[:, 0]) == ("subject",)
 
 
+def test_a_number_that_stands_for_its_group_is_none_if_whole_groups_are_held_out() -> None:
+    shop = DRAW.integers(0, 30, ROWS)
+    target = EFFECT + 1.5 * np.random.default_rng(1).normal(size=30)[shop] + 0.3 * NOISE[:, 0]
+    frame = FRAME.assign(card=FRAME["subject"] * 3 + 5, shop=shop)
+
+    assert names(frame, target) == ("subject", "card", "shop")
+    assert names(frame, target, group="subject") == ("shop",)
+
+
 def test_few_rows_and_values_that_hardly_repeat_prove_nothing() -> None:
     once = pd.DataFrame({"subject": DRAW.permutation(10 * ROWS)[:ROWS], "size": NOISE[:, 1]})
 

@@ -142,7 +142,7 @@ class Scan:
         self._set_columns_of(kinds, head, task, {*reserved, getattr(divide, "column", None)})
         rows = joined([head[is_training], *(it for it, trains in self._evidence if trains)])
         check = KindsCheck(settings, kinds, task, rows)
-        kinds = self._with_nominal(kinds, rows, task)
+        kinds = self._with_nominal(kinds, rows, task, divide.column if isinstance(divide, GroupSplit) else None)
         max_sample = _MAX_CELLS // max(1, len(kinds.continuous) + len(kinds.dates))
         features = RunningFeatures(kinds, min(MAX_SAMPLE, max(10_000, max_sample)))
         seen = RunningTarget(Target(columns=settings.target, task=task, separator=settings.separator))
@@ -227,7 +227,7 @@ class Scan:
         self._left_out = tuple(left_out)
         return replace(kinds, left_out=self._left_out)
 
-    def _with_nominal(self, kinds: Kinds, rows: pd.DataFrame, task: Task) -> Kinds:
+    def _with_nominal(self, kinds: Kinds, rows: pd.DataFrame, task: Task, group: str | None) -> Kinds:
         """Return the kinds with the numbers that name something, by some training rows."""
         settings = self.settings
         try:
@@ -237,7 +237,7 @@ class Scan:
         if not target.task.learns_nominal:
             return kinds
         encoded = encode_target(rows, target)
-        return with_nominal(kinds, rows, encoded, stated=settings.named.get("continuous") or ())
+        return with_nominal(kinds, rows, encoded, stated=settings.named.get("continuous") or (), group=group)
 
     def _part_of(self, divide: Split, task: Task) -> PartOf:
         """Return the part of each row, a share of the training rows kept apart for calibration."""
