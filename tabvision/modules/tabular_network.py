@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -194,15 +194,18 @@ class TabularNetwork(SchemaNetwork):
     def scale_logits(self, factor: float) -> None:
         """Multiply all logits by a number, in the last layer; a network of your own stays as it is."""
         if self.hparams["net"] != OWN:
-            for net in self.nets:
-                scale_outputs(cast("nn.Module", net.head), factor)
+            for layer in self.layer_groups()[-1].modules:
+                scale_outputs(layer, factor)
 
     @override
     def layer_groups(self) -> list[LayerGroup]:
         if self.hparams["net"] == OWN:
             return [LayerGroup("net", (self.net,))]
-        parts = {name: tuple(getattr(net, name) for net in self.nets) for name in ("embeddings", "layers", "head")}
-        groups = [LayerGroup(name, modules) for name, modules in parts.items()]
+        parts: dict[str, list[Any]] = {
+            name: [getattr(net, name, None) for net in self.nets] for name in ("embeddings", "layers", "head", "direct")
+        }
+        parts["head"] += [direct for direct in parts.pop("direct") if direct is not None]
+        groups = [LayerGroup(name, tuple(modules)) for name, modules in parts.items()]
         return [group for group in groups if len(group)]
 
 
@@ -234,6 +237,7 @@ def packed_net(schema: Schema, settings: Mapping[str, Any], joined: int = 0) -> 
         nominal=[at for at, column in enumerate(schema.categorical) if column.part == "value"],
         embedding_widths=grown_widths(schema),
         joined=joined,
+        direct=not joined and not schema.task.is_classes,
         **{name: settings[name] for name in ("members", "own_inputs", "dropout", "unknown_share")},
     )
     frequencies = schema.target.frequencies

@@ -16,7 +16,8 @@ from tabvision.nets.packed import PackedNet
 class ColumnSums:
     """The logits of a `PackedNet` for rows of which one column is exchanged again and again, as if in evaluation mode.
 
-    The first layer's sums are computed once. An exchange adds to them the difference between new and old values.
+    The sums of the layers that read the inputs, the first and the direct one, are computed once. An exchange adds to them
+    the difference between new and old values.
     Each norm is folded into the weights of the next layer, so the network must not change meanwhile.
 
     Example:
@@ -31,7 +32,10 @@ class ColumnSums:
 
     def __init__(self, net: PackedNet) -> None:
         self._inputs, layers = net.embeddings, list[Any](net.layers)
-        self._first = layers[0].linear
+        readers = [layers[0].linear, *([] if net.direct is None else [net.direct])]
+        self._weight = torch.cat([it.weight for it in readers], dim=2).transpose(1, 2)
+        self._bias = torch.cat([it.bias for it in readers], dim=2).transpose(1, 2)
+        self._width = readers[0].weight.shape[2]
         self._numbers, self._categories = self._inputs.spans()
         self._later = []
         for layer, following in itertools.pairwise([*layers, None]):
@@ -48,20 +52,20 @@ class ColumnSums:
         return self._inputs.members * self._inputs.width
 
     def of(self, continuous: Tensor, categorical: Tensor) -> Tensor:
-        """Return the first layer's sums of whole rows.
+        """Return the sums of whole rows in the layers that read the inputs.
 
         Shape:
             - continuous: (B, N) float
             - categorical: (B, K) int64
-            - returns: (k, width of the first layer, B) float
+            - returns: (k, widths of these layers together, B) float
         """
-        sums: Tensor = self._first(self._inputs(continuous, categorical))
-        return sums.permute(1, 2, 0).contiguous()
+        inputs = self._inputs(continuous, categorical).permute(1, 2, 0)
+        return torch.baddbmm(self._bias, self._weight, inputs.expand(len(self._weight), -1, -1))
 
     def inputs(
         self, numbers: Sequence[int], categories: Sequence[int], continuous: Tensor, categorical: Tensor
     ) -> Tensor:
-        """Return the first layer's inputs that are made of some columns alone.
+        """Return the inputs that are made of some columns alone.
 
         Shape:
             - continuous: (B, len(numbers)) float
@@ -88,13 +92,14 @@ class ColumnSums:
             - returns: (R * B, k, num_outputs) float
         """
         spans = [*(self._categories[it] for it in categories), *(self._numbers[it] for it in numbers)]
-        weight = self._first.weight[:, [*itertools.chain(*spans)]].transpose(1, 2)
+        weight = self._weight[:, :, [*itertools.chain(*spans)]]
         changes = [(part - old).permute(1, 2, 0) for part in torch.split(new, len(old))]
         found = [self._after(torch.baddbmm(sums, weight, it.expand(len(sums), -1, -1))) for it in changes]
         return torch.cat(found, dim=2).permute(2, 0, 1)
 
-    def _after(self, hidden: Tensor) -> Tensor:
-        """Return the logits for the first layer's sums, which are overwritten, (k, num_outputs, B)."""
+    def _after(self, sums: Tensor) -> Tensor:
+        """Return the logits for such sums, which are overwritten, (k, num_outputs, B)."""
+        hidden, direct = sums[:, : self._width], sums[:, self._width :]
         for bias, weight in self._later:
             hidden = torch.baddbmm(bias, weight, hidden.relu_())
-        return hidden
+        return hidden + direct if direct.shape[1] else hidden

@@ -133,6 +133,9 @@ def copy_table_net(known: PackedNet | EmbeddingMLP, new: PackedNet | EmbeddingML
     copy_outputs(known.head, new.head, has_more=has_more, rows=rows if first is known.head else None)
     if first is not known.head:
         _copy_layer(first, grown_first, rows)
+    if isinstance(known, PackedNet) and isinstance(new, PackedNet) and known.direct is not None:
+        assert new.direct is not None, "built by the same settings"
+        _copy_layer(known.direct, new.direct, rows)
 
 
 def _first_layer(net: PackedNet | EmbeddingMLP) -> nn.Module:

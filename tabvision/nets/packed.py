@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from typing import final
+from typing import Any, final
 
 import torch
 from torch import Tensor, nn
@@ -52,6 +52,8 @@ class PackedNet(nn.Module):
         nominal: Categories, by position, that are the values of a nominal number; likewise, but more of them.
         embedding_widths: Embedding width of some categories by position; the rest get `embedding_width`, within limits.
         joined: Numbers of each row that join the inputs of the last hidden layer, such as what its images gave; 0 for none.
+        direct: Whether the encoded inputs also reach the outputs by a linear layer of their own, which starts at zero: few
+            rows then teach what is nearly linear.
 
     Shape:
         - continuous: (B, N) float, standardized
@@ -86,6 +88,7 @@ class PackedNet(nn.Module):
         nominal: Sequence[int] = (),
         embedding_widths: Mapping[int, int] | None = None,
         joined: int = 0,
+        direct: bool = False,
     ) -> None:
         super().__init__()
         check_whole("members", members)
@@ -110,11 +113,16 @@ class PackedNet(nn.Module):
             self.layers.append(_Layer(members, size + (joined if number == len(widths) else 0), width, dropout))
         self.head: nn.Module = PackedLinear(members, widths[-1], num_outputs)
         nn.init.uniform_(self.head.weight, -_HEAD_SCALE * widths[-1] ** -0.5, _HEAD_SCALE * widths[-1] ** -0.5)
+        self.direct = PackedLinear(members, self.embeddings.width, num_outputs) if direct else None
+        if self.direct is not None:
+            nn.init.zeros_(self.direct.weight)
+        self.register_load_state_dict_pre_hook(_without_direct)  # type: ignore[no-untyped-call]  # torch has no types here
 
     @override
     def forward(self, continuous: Tensor, categorical: Tensor) -> Tensor:
-        logits: Tensor = self.head(self.layers(self.embeddings(continuous, categorical)))
-        return logits
+        inputs = self.embeddings(continuous, categorical)
+        logits: Tensor = self.head(self.layers(inputs))
+        return logits if self.direct is None else logits + self.direct(inputs)
 
     def hidden(self, continuous: Tensor, categorical: Tensor) -> Tensor:
         """Return the inputs of the last hidden layer, (B, 1 or k, width), without those that join them."""
@@ -273,6 +281,13 @@ class PackedLinear(nn.Module):
             wide = torch.addmm(self.bias.flatten(), rows.squeeze(1), self.weight.transpose(0, 1).flatten(1))
             return wide.unflatten(1, (self.members, self.bias.shape[2]))  # type: ignore[no-any-return, no-untyped-call]
         return torch.baddbmm(self.bias, rows.transpose(0, 1), self.weight).transpose(0, 1)
+
+
+def _without_direct(net: nn.Module, state: dict[str, Any], prefix: str, *_: object) -> None:
+    """Give a checkpoint from before there was a direct layer one that changes no answer, at zero."""
+    if isinstance(net.direct, nn.Module) and f"{prefix}head.weight" in state:
+        for name, value in net.direct.state_dict(prefix=f"{prefix}direct.").items():
+            state.setdefault(name, torch.zeros_like(value))
 
 
 @final

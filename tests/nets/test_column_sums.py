@@ -14,7 +14,11 @@ BINS = [(-1.0, 0.0, 1.0), (-2.0, 2.0), ()]
 def made(*, own_inputs: bool, widths: tuple[int, ...] = (8, 6)) -> PackedNet:
     """A network as after training: norms have statistics, encodings of the bins are not zero."""
     torch.manual_seed(0)
-    net = PackedNet(CARDINALITIES, BINS, 2, members=3, widths=widths, own_inputs=own_inputs, dropout=0.1).eval()
+    net = PackedNet(
+        CARDINALITIES, BINS, 2, members=3, widths=widths, own_inputs=own_inputs, dropout=0.1, direct=len(widths) == 2
+    ).eval()
+    if net.direct is not None:
+        nn.init.normal_(net.direct.weight)
     for module in net.modules():
         if isinstance(module, nn.BatchNorm1d):
             for values in (module.weight.data, module.running_var):
