@@ -41,7 +41,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, median
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -395,10 +395,14 @@ def to_markdown(result: Mapping[str, Any]) -> str:
         cells = [f"**{mean:.4g}**" if mean == best else f"{mean:.4g}" for mean in means.values()]
         seconds = fmean(facts["seconds"]["tabvision"])
         rows.append([name, f"{facts['rows']:,}", facts["metric"], *cells, f"{seconds:.1f}"])
-    rows.append(["mean gap to the best", "", "", *(f"{fmean(gaps[method]):.1f} %" for method in methods), ""])
+    for kind, average in {"mean": fmean, "median": median}.items():
+        rows.append([f"{kind} gap to the best", "", "", *(f"{average(gaps[method]):.1f} %" for method in methods), ""])
     head = ["set", "training rows", "error", *methods, "seconds of tabvision"]
     seeds = count(result["seeds"], "seed")
-    text = f"{seeds}; lower is better. Boosting is scikit-learn's, stopped within {MOST_ROUNDS:,} rounds."
+    held_out = {"group": " Whole groups are held out.", "time": " The last rows are held out."}.get(
+        result.get("by", ""), ""
+    )
+    text = f"{seeds}; lower is better.{held_out} Boosting is scikit-learn's, stopped within {MOST_ROUNDS:,} rounds."
     return f"{table(head, rows)}\n\n{text} {describe_run(dict(result))}"
 
 
