@@ -395,7 +395,8 @@ def to_markdown(result: Mapping[str, Any]) -> str:
         cells = [f"**{mean:.4g}**" if mean == best else f"{mean:.4g}" for mean in means.values()]
         seconds = fmean(facts["seconds"]["tabvision"])
         rows.append([name, f"{facts['rows']:,}", facts["metric"], *cells, f"{seconds:.1f}"])
-    for kind, average in {"mean": fmean, "median": median}.items():
+    averages: dict[str, Callable[[list[float]], float]] = {"mean": fmean, "median": median}
+    for kind, average in averages.items():
         rows.append([f"{kind} gap to the best", "", "", *(f"{average(gaps[method]):.1f} %" for method in methods), ""])
     head = ["set", "training rows", "error", *methods, "seconds of tabvision"]
     seeds = count(result["seeds"], "seed")
