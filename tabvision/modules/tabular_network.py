@@ -237,7 +237,7 @@ def packed_net(schema: Schema, settings: Mapping[str, Any], joined: int = 0) -> 
         nominal=[at for at, column in enumerate(schema.categorical) if column.part == "value"],
         embedding_widths=grown_widths(schema),
         joined=joined,
-        direct=not joined and not schema.task.is_classes,
+        direct=settings["own_inputs"] and not joined and not schema.task.is_classes,
         **{name: settings[name] for name in ("members", "own_inputs", "dropout", "unknown_share")},
     )
     frequencies = schema.target.frequencies

@@ -185,6 +185,15 @@ def test_a_small_table_gets_more_members_with_inputs_of_their_own() -> None:
 
     assert (few.hparams["members"], few.hparams["own_inputs"], few.fold_members) == (8, True, 8)
     assert (many.hparams["members"], many.hparams["own_inputs"], many.fold_members) == (4, False, 1)
+    assert [_has_direct(each) for each in (few, many, TabularModule(tabular_data("binary").schema))] == [
+        True,
+        False,
+        False,
+    ]
+
+
+def _has_direct(module: TabularModule) -> bool:
+    return any(".direct." in name for name, _ in module.named_parameters())
 
 
 @pytest.mark.parametrize("target", ["binary", "multiclass", "multilabel_text", "regression_several"])

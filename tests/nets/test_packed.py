@@ -54,6 +54,31 @@ def test_a_member_with_inputs_of_its_own_shares_nothing() -> None:
         assert of_member[0] == of_member[2] == 0, name
 
 
+def test_the_direct_layer_starts_at_zero_shares_nothing_and_learns_a_sum_of_effects() -> None:
+    net, plain, (continuous, categorical) = (
+        made(own_inputs=True, direct=True).eval(),
+        made(own_inputs=True).eval(),
+        batch(),
+    )
+
+    saved = net.load_state_dict(plain.state_dict())  # of a checkpoint from before there was such a layer
+    assert not saved.missing_keys
+    assert not saved.unexpected_keys
+    assert torch.equal(net(continuous, categorical), plain(continuous, categorical))
+
+    net(continuous, categorical)[:, 1].sum().backward()
+    assert net.direct is not None
+    assert net.direct.weight.grad is not None
+    assert net.direct.weight.grad.flatten(1).abs().sum(dim=1).gt(0).tolist() == [False, True, False]
+
+    nn.init.zeros_(net.get_parameter("head.weight"))
+    nn.init.normal_(net.direct.weight)
+    changed = continuous.clone()
+    changed[:, 0] += 0.5
+    steps = [net(changed, codes) - net(continuous, codes) for codes in (categorical, categorical.flip(0))]
+    torch.testing.assert_close(*steps)  # the effect of a number does not depend on the categories
+
+
 def test_a_packed_layer_is_the_layers_of_its_members() -> None:
     net = made(own_inputs=False).eval()
     continuous, categorical = batch()
