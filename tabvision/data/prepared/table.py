@@ -9,7 +9,7 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import IO, Any, final
@@ -41,6 +41,7 @@ from tabvision.tasks.registry import KINDS
 logger = logging.getLogger("tabvision")
 
 _MANIFEST = "prepared.json"
+_SAMPLE, _POSITION, _PART = "sample", "position", "part"
 _SHOWN = 50_000  # about so many raw rows of each part are kept as they are
 _PROBED = 1 << 16  # bytes of a file's start, middle and end by which a change is noticed
 _LARGER_IN_MEMORY = 5  # a table of 180 MB takes 624 MB as it is read, encoded and split; the rest is for other programs
@@ -169,31 +170,39 @@ def _encode(scan: Scan, schema: Schema, folder: Path) -> dict[str, Any]:
     kind = np.int32 if scan.num_all < 2**31 else np.int64
     part_of = np.memmap(folder / "parts", dtype=np.uint8, mode="r")
     fraction, texts = _SHOWN / np.maximum(scan.sizes, 1), dict.fromkeys(scan.categories, "str")
-    start, weights, sample = 0, np.zeros(len(PARTS)), list[tuple[pd.DataFrame, NDArray[np.uint8]]]()
+    start, weights = 0, np.zeros(len(PARTS))
+    shown, encoded = list[pd.DataFrame](), list[dict[str, NDArray[Any]]]()
     with _Arrays(folder, num_rows, lengths) as arrays:
         for file, frame, every in scan.blocks(scan.columns, scan.categories):
             codes = np.asarray(part_of[every[0] : every[-1] + 1])
             if not len(kept := np.flatnonzero(codes != LEFT_OUT)):
                 continue
             rows, codes, numbers = taken(frame, kept), codes[kept], every[kept]
-            positions = np.arange(start, start + len(kept), dtype=kind)
             with named_file(file):
                 found = _encoded(settings, schema, rows)
+            positions = np.arange(start, start + len(kept), dtype=kind)
             found |= {f"rows_{name}": positions[codes == code] for code, name in names.items()}
             found |= {"index": numbers.astype(kind)} if num_rows < scan.num_all else {}
             arrays.write(found)
             weights += np.bincount(codes, found.get("weight", np.ones(len(codes))), len(PARTS))
             is_shown = uniforms(settings.seed, 2, numbers, 1)[:, 0] < fraction[codes]
-            sample.append((rows[is_shown].set_axis(positions[is_shown]).astype(texts), codes[is_shown]))
+            found = {_POSITION: positions, _PART: codes} | {name: found[name] for name in found if name not in lengths}
+            shown.append(rows[is_shown].astype(texts))
+            encoded.append({name: array[is_shown] for name, array in found.items()})
             start += len(kept)
     if useless := [code for code in names if not weights[code]]:
         problem = f"the weights of all {count(int(scan.sizes[useless[0]]), f'{names[useless[0]]} row')} are 0"
         raise BadValueError(problem, "Give some rows a weight above 0, or leave weight out")
-    shown = joined([frame for frame, _ in sample])
-    np.save(folder / "sample.npy", shown.index.to_numpy())
-    np.save(folder / "sample_parts.npy", np.concatenate([codes for _, codes in sample]))
-    shown.reset_index(drop=True).to_feather(folder / "sample.feather")
+    _write_sample(folder, shown, encoded)
     return {"arrays": [name for name in arrays.files if name not in lengths], "parts": list(names.values())}
+
+
+def _write_sample(folder: Path, shown: Sequence[pd.DataFrame], encoded: Sequence[Mapping[str, NDArray[Any]]]) -> None:
+    """Write some rows of each block as they stand in the files, and their arrays."""
+    joined(shown).reset_index(drop=True).to_feather(folder / f"{_SAMPLE}.feather")
+    (folder / _SAMPLE).mkdir()
+    for name in encoded[0]:
+        np.save(folder / _SAMPLE / f"{name}.npy", np.concatenate([arrays[name] for arrays in encoded]))
 
 
 @final
@@ -245,12 +254,13 @@ def _opened(folder: Path, manifest: Mapping[str, Any]) -> PreparedTable:
     tensors = {name: mapped(name) for name in manifest["arrays"]}
     rows = {name: mapped(f"rows_{name}") for name in manifest["parts"]}
     draws = tensors.pop("draws", None)
-    frame, positions = pd.read_feather(folder / "sample.feather"), torch.from_numpy(np.load(folder / "sample.npy"))
-    frame.index = pd.Index(tensors["index"][positions].numpy() if "index" in tensors else positions.numpy())
-    of_sample = {name: tensor[positions] for name, tensor in tensors.items()}
+    frame = pd.read_feather(folder / f"{_SAMPLE}.feather")
+    # not gathered from the arrays, whose pages would all be read for it
+    codes, positions, *found = (np.load(folder / _SAMPLE / f"{name}.npy") for name in (_PART, _POSITION, *tensors))
+    of_sample = dict(zip(tensors, map(torch.from_numpy, found), strict=True))
+    frame.index = pd.Index(of_sample["index"].numpy() if "index" in of_sample else positions)
     of_sample = {name: each if each.is_floating_point() else each.long() for name, each in of_sample.items()}
     of_sample["index"] = torch.arange(len(positions))
-    codes = np.load(folder / "sample_parts.npy")
     parts = {name: torch.from_numpy(np.flatnonzero(codes == code)) for code, name in enumerate(manifest["parts"])}
     schema = Schema.from_dict(manifest["schema"])
     return PreparedTable(schema, tensors, rows, draws, (frame, of_sample, parts))

@@ -232,7 +232,9 @@ def test_what_a_killed_process_or_a_full_disk_leaves_is_never_half_a_table(tmp_p
     assert quiet(source, prepared=folder).schema.target.num_rows == ROWS
 
 
-@pytest.mark.parametrize(("file", "size"), [("continuous.npy", 900), ("rows_val.npy", 0), ("sample.feather", 50)])
+@pytest.mark.parametrize(
+    ("file", "size"), [("continuous.npy", 900), ("rows_val.npy", 0), ("sample.feather", 50), ("sample/target.npy", 90)]
+)
 def test_a_damaged_table_is_prepared_anew_and_said(
     file: str, size: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
