@@ -58,7 +58,18 @@ class _OneRecipeParser(LightningArgumentParser):
 
 
 class _SchemaCLI(LightningCLI):
-    """LightningCLI whose model gets `schema` from `data.schema`, so that a recipe need not contain it."""
+    """LightningCLI whose model gets `schema` from `data.schema`, so that a recipe need not contain it.
+
+    Args:
+        called: The Trainer method that is run, the only one whose parser is built, as that takes a second; None for none.
+        settings: As for LightningCLI.
+    """
+
+    def __init__(self, called: str | None, **settings: Any) -> None:  # noqa: ANN401
+        if called is not None:
+            skipped = LightningCLI.subcommands()[called]
+            self.subcommands = lambda: {called: skipped}  # type: ignore[method-assign]
+        super().__init__(pl.LightningModule, pl.LightningDataModule, run=called is not None, **settings)
 
     @override
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
@@ -190,10 +201,11 @@ def make_cli(arguments: ArgsType, *, run: bool, safe: bool = False) -> _SchemaCL
     Raises:
         TabvisionError: The recipe or a setting is wrong.
     """
+    words = [in_this_tree(word) for word in arguments] if isinstance(arguments, list) else arguments
+    called = words[0] if run and isinstance(words, list) else None
     with _reworded_parser_errors(), importing(safe=safe):
         return (_SafeCLI if safe else _SchemaCLI)(
-            pl.LightningModule,
-            pl.LightningDataModule,
+            called,
             subclass_mode_model=True,
             subclass_mode_data=True,
             seed_everything_default=0,
@@ -201,13 +213,12 @@ def make_cli(arguments: ArgsType, *, run: bool, safe: bool = False) -> _SchemaCL
             auto_configure_optimizers=False,
             parser_class=_OneRecipeParser,
             parser_kwargs={
-                **{name: {"description": WARNING} for name in ("fit", "validate", "test")},
+                **({called: {"description": WARNING}} if called else {}),
                 "default_env": False,
                 "exit_on_error": False,
                 "prog": "tabvision",
             },
-            args=[in_this_tree(word) for word in arguments] if isinstance(arguments, list) else arguments,
-            run=run,
+            args=words,
         )
 
 
