@@ -11,9 +11,9 @@ import torch
 
 from tabvision.cli.folder import is_worker
 from tabvision.cli.jobs import (
-    Component,
     Job,
     build_datamodule,
+    component,
     default_batch_size,
     lr_setting,
     make_job,
@@ -52,8 +52,8 @@ def image_job(arguments: argparse.Namespace) -> Job:
     epochs = arguments.epochs or _EPOCHS
     callbacks = _fine_tuning(_stages(arguments, epochs, min(_FREEZE_EPOCHS, (epochs + 1) // 2)), arguments.features)
     if arguments.mixup:
-        callbacks.append(Component("tabvision.callbacks.MixUp", {"alpha": arguments.mixup}))
-    data = build_datamodule(arguments, Component("tabvision.data.ImageDataModule", settings))
+        callbacks.append(component("tabvision.callbacks.MixUp", alpha=arguments.mixup))
+    data = build_datamodule(arguments, component("tabvision.data.ImageDataModule", **settings))
     best = _best_body(arguments, data, model)
     if best is not None:
         model["body"] = best.module.hparams["body"]
@@ -63,10 +63,9 @@ def image_job(arguments: argparse.Namespace) -> Job:
         settings,
         batch_size=arguments.batch_size or default_batch_size(len(data.parts["train"].rows), **_IMAGE_BATCHES),
         epochs=epochs,
-        model=Component("tabvision.modules.VisionModule", model),
+        model=component("tabvision.modules.VisionModule", **model),
         callbacks=callbacks,
         probe=best,
-        shown=[] if data.schema.image is None else [data.schema.image.name],
     )
 
 
@@ -142,13 +141,13 @@ def _settings(arguments: argparse.Namespace, kind: str) -> tuple[dict[str, Any],
     return settings, model
 
 
-def _fine_tuning(settings: Mapping[str, Any], folder: str | None = None) -> list[Component]:
+def _fine_tuning(settings: Mapping[str, Any], folder: str | None = None) -> list[dict[str, Any]]:
     """Return `FineTune` with these settings; if it freezes the body, the head learns from features, perhaps of a folder."""
     if not settings["freeze_epochs"]:
-        return [Component("tabvision.callbacks.FineTune", settings)]
-    stages = Component("tabvision.callbacks.FineTune", {**settings, "frozen_pct_start": _PCT_START})
+        return [component("tabvision.callbacks.FineTune", **settings)]
+    stages = component("tabvision.callbacks.FineTune", **settings, frozen_pct_start=_PCT_START)
     kept = {} if folder is None else {"folder": folder}
-    return [stages, Component("tabvision.callbacks.FrozenFeatures", {"views": _VIEWS, **kept})]
+    return [stages, component("tabvision.callbacks.FrozenFeatures", views=_VIEWS, **kept)]
 
 
 @speaking("tabvision train")
@@ -192,7 +191,7 @@ def fused_job(arguments: argparse.Namespace) -> Job:
     if not is_fixed:
         settings["split"] = split_setting(arguments, "auto")
     try:
-        data = build_datamodule(arguments, Component("tabvision.data.FusedDataModule", settings))
+        data = build_datamodule(arguments, component("tabvision.data.FusedDataModule", **settings))
     except NoFeatureError:
         print(f"Besides {', '.join(arguments.image)} no column can be used: the network learns from images alone.")
         return image_job(arguments)
@@ -204,10 +203,9 @@ def fused_job(arguments: argparse.Namespace) -> Job:
             settings,
             batch_size=arguments.batch_size or min(table_batch_size(num_rows), _IMAGE_BATCHES["most"]),
             epochs=most_epochs(num_rows),
-            model=Component("tabvision.modules.FusedModule", {**model, **lr_setting("lr", arguments.lr)}),
+            model=component("tabvision.modules.FusedModule", **model, **lr_setting("lr", arguments.lr)),
             callbacks=_table_fit(arguments.features),
             monitor="oof/loss",
-            shown=data.image.columns,
         )
     epochs = arguments.epochs or _FUSED_EPOCHS
     rates = {"base_lr": _FUSED_LR, "lr_mult": _FUSED_LR_MULT, **_stages(arguments, epochs, _FUSED_FREEZE_EPOCHS)}
@@ -217,17 +215,16 @@ def fused_job(arguments: argparse.Namespace) -> Job:
         settings,
         batch_size=arguments.batch_size or default_batch_size(num_rows, **_IMAGE_BATCHES),
         epochs=epochs,
-        model=Component("tabvision.modules.FusedModule", model),
+        model=component("tabvision.modules.FusedModule", **model),
         callbacks=_fine_tuning(rates, arguments.features),
-        shown=data.image.columns,
     )
 
 
-def _table_fit(folder: str | None) -> list[Component]:
+def _table_fit(folder: str | None) -> list[dict[str, Any]]:
     """Return the callbacks that fit a table's part of the network, on features computed once; the rest stays frozen."""
     kept = {} if folder is None else {"folder": folder}
     return [
-        Component("tabvision.callbacks.Unfreeze", {"stages": {0: _OF_TABLE}}),
-        Component("tabvision.callbacks.FrozenFeatures", kept),
-        Component("tabvision.callbacks.FitTable"),
+        component("tabvision.callbacks.Unfreeze", stages={0: _OF_TABLE}),
+        component("tabvision.callbacks.FrozenFeatures", **kept),
+        component("tabvision.callbacks.FitTable"),
     ]
