@@ -50,7 +50,7 @@ def image_job(arguments: argparse.Namespace) -> Job:
         raise BadValueError("tabvision train", problem, "Name one, or give the table other columns to learn from")
     settings |= {"path": paths[0]} if paths else {}
     epochs = arguments.epochs or _EPOCHS
-    callbacks = _fine_tuning(_stages(arguments, epochs, min(_FREEZE_EPOCHS, (epochs + 1) // 2)), arguments.features)
+    callbacks = _fine_tuning(arguments, epochs, min(_FREEZE_EPOCHS, (epochs + 1) // 2))
     if arguments.mixup:
         callbacks.append(component("tabvision.callbacks.MixUp", alpha=arguments.mixup))
     data = build_datamodule(arguments, component("tabvision.data.ImageDataModule", **settings))
@@ -141,26 +141,18 @@ def _settings(arguments: argparse.Namespace, kind: str) -> tuple[dict[str, Any],
     return settings, model
 
 
-def _fine_tuning(settings: Mapping[str, Any], folder: str | None = None) -> list[dict[str, Any]]:
-    """Return `FineTune` with these settings; if it freezes the body, the head learns from features, perhaps of a folder."""
-    if not settings["freeze_epochs"]:
-        return [component("tabvision.callbacks.FineTune", **settings)]
-    stages = component("tabvision.callbacks.FineTune", **settings, frozen_pct_start=_PCT_START)
-    kept = {} if folder is None else {"folder": folder}
-    return [stages, component("tabvision.callbacks.FrozenFeatures", views=_VIEWS, **kept)]
-
-
 @speaking("tabvision train")
-def _stages(arguments: argparse.Namespace, epochs: int, freeze_epochs: int) -> dict[str, Any]:
-    """Return FineTune's settings; in a single epoch no layer is frozen first.
+def _fine_tuning(
+    arguments: argparse.Namespace, epochs: int, freeze_epochs: int, **rates: float
+) -> list[dict[str, Any]]:
+    """Return `FineTune`, in a single epoch without a frozen stage; if it freezes the body, the head learns from features.
 
     Raises:
         BadValueError: The rate of the head, from which those of the other layers follow, is not one number, or no epoch is
             left for every layer.
     """
-    rate = lr_setting("base_lr", arguments.lr)
     try:
-        rate = {name: float(text) for name, text in rate.items()}
+        rates |= {name: float(text) for name, text in lr_setting("base_lr", arguments.lr).items()}
     except ValueError:
         problem = f"--lr must be one number for photos, the head's rate, got {arguments.lr!r}"
         raise BadValueError(problem, "Pass such as --lr 2e-3") from None
@@ -174,7 +166,16 @@ def _stages(arguments: argparse.Namespace, epochs: int, freeze_epochs: int) -> d
         option = "--frozen-bf16" if arguments.frozen_bf16 else "--features"
         problem = f"{option} is for epochs with a frozen body, and this run has none"
         raise BadValueError(problem, "Leave it out, or raise --epochs and --freeze-epochs")
-    return {"freeze_epochs": frozen, **rate}
+    if not frozen:
+        return [component("tabvision.callbacks.FineTune", **rates, freeze_epochs=0)]
+    stages = component("tabvision.callbacks.FineTune", **rates, freeze_epochs=frozen, frozen_pct_start=_PCT_START)
+    return [stages, _frozen_features(arguments, views=_VIEWS)]
+
+
+def _frozen_features(arguments: argparse.Namespace, **settings: int) -> dict[str, Any]:
+    """Return `FrozenFeatures`, which perhaps keeps them in a folder."""
+    folder = {} if arguments.features is None else {"folder": arguments.features}
+    return component("tabvision.callbacks.FrozenFeatures", **settings, **folder)
 
 
 def fused_job(arguments: argparse.Namespace) -> Job:
@@ -204,11 +205,14 @@ def fused_job(arguments: argparse.Namespace) -> Job:
             batch_size=arguments.batch_size or min(table_batch_size(num_rows), _IMAGE_BATCHES["most"]),
             epochs=most_epochs(num_rows),
             model=component("tabvision.modules.FusedModule", **model, **lr_setting("lr", arguments.lr)),
-            callbacks=_table_fit(arguments.features),
+            callbacks=[
+                component("tabvision.callbacks.Unfreeze", stages={0: _OF_TABLE}),
+                _frozen_features(arguments),
+                component("tabvision.callbacks.FitTable"),
+            ],
             monitor="oof/loss",
         )
     epochs = arguments.epochs or _FUSED_EPOCHS
-    rates = {"base_lr": _FUSED_LR, "lr_mult": _FUSED_LR_MULT, **_stages(arguments, epochs, _FUSED_FREEZE_EPOCHS)}
     return make_job(
         arguments,
         data,
@@ -216,15 +220,5 @@ def fused_job(arguments: argparse.Namespace) -> Job:
         batch_size=arguments.batch_size or default_batch_size(num_rows, **_IMAGE_BATCHES),
         epochs=epochs,
         model=component("tabvision.modules.FusedModule", **model),
-        callbacks=_fine_tuning(rates, arguments.features),
+        callbacks=_fine_tuning(arguments, epochs, _FUSED_FREEZE_EPOCHS, base_lr=_FUSED_LR, lr_mult=_FUSED_LR_MULT),
     )
-
-
-def _table_fit(folder: str | None) -> list[dict[str, Any]]:
-    """Return the callbacks that fit a table's part of the network, on features computed once; the rest stays frozen."""
-    kept = {} if folder is None else {"folder": folder}
-    return [
-        component("tabvision.callbacks.Unfreeze", stages={0: _OF_TABLE}),
-        component("tabvision.callbacks.FrozenFeatures", **kept),
-        component("tabvision.callbacks.FitTable"),
-    ]

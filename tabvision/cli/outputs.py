@@ -15,7 +15,7 @@ from tabvision.cli.jobs import Job
 from tabvision.cli.printing import format_number, format_table, metrics_by_name, short_name
 from tabvision.data import CollabDataModule
 from tabvision.data.tables.write import written_whole
-from tabvision.data.targets import beside_target, encode_target
+from tabvision.data.targets import beside_target
 from tabvision.errors import BadValueError, count, shown, speaking
 from tabvision.inference import Predictor, Results
 from tabvision.inference.answers import answer_frame
@@ -158,11 +158,9 @@ def worse_than_naive(measured: Mapping[str, float], baseline: Mapping[str, float
     return f"Worse than the naive prediction, which ignores the input: {', '.join(worse)}." if worse else ""
 
 
-def add_intervals(data: TensorDataModule, held_out: pd.DataFrame, coverage: float, checkpoint: Path) -> None:
+def add_intervals(results: Results, coverage: float, checkpoint: Path) -> None:
     """Put intervals by the errors of held-out answers into a checkpoint, as `calibrate` does with rows of their own."""
-    target = data.schema.target
-    predictions = held_out.iloc[:, -target.task.num_predictions :].to_numpy()  # the last columns
-    widths = half_widths(predictions, encode_target(data.frame.iloc[held_out["row"]], target), coverage)
+    widths = half_widths(results.predictions, results.target, coverage)
     save_calibrated(checkpoint, Calibration(coverage=coverage, half_widths=widths), checkpoint)
     print(
         f"Intervals that hold {coverage:.4g} of new rows: the prediction ± {', '.join(f'{each:.4g}' for each in widths)}"

@@ -120,8 +120,8 @@ def _write_results(
         metrics["test"] = _print_metrics(tested, naive_metrics(data, "test"), title)
     rate = next((callback.rate for callback in callbacks_of(fitted.trainer, FindLR)), None)
     seconds = max(0.0, time.time() - start)  # a clock may be set back
-    if job.intervals is not None and fitted.table is not None:
-        add_intervals(data.sampled(), fitted.table, job.intervals, folder / "best.ckpt")
+    if job.intervals is not None and fitted.results is not None:
+        add_intervals(fitted.results, job.intervals, folder / "best.ckpt")
     if report and fitted.results is not None:
         write_run_report(job, folder, fitted.results, tested, metrics=measured, baseline=naive)
     if job.verifiable:  # once all files are final
