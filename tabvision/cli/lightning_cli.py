@@ -61,7 +61,7 @@ class _SchemaCLI(LightningCLI):
     """LightningCLI whose model gets `schema` from `data.schema`, so that a recipe need not contain it.
 
     Args:
-        called: The Trainer method that is run, the only one whose parser is built, as that takes a second; None for none.
+        called: The Trainer method that is run, the only one whose parser is built; None for none.
         safe: Whether the recipe is somebody else's, which may write only below the working folder.
         settings: As for LightningCLI.
     """
