@@ -26,7 +26,7 @@ from benchmarks.common import describe_run, make_parser, run_facts, table, tell
 from benchmarks.digits import accuracy, seeded_digits
 from tabvision.callbacks import OneCycle
 from tabvision.tuning import lr_find
-from tabvision.tuning.callback import WAYS
+from tabvision.tuning.sweep import WAYS
 
 EPOCHS, GOAL = 3, 0.98
 OPTIMIZERS, BATCH_SIZES = ("adamw", "sgd"), (32, 64)

@@ -229,6 +229,16 @@ def shown(text: str) -> str:
     return text if len(text) <= _LONGEST_SENTENCE else f"{text[:1_000]}…{text[-400:]}"
 
 
+def cut(text: str, most: int) -> str:
+    """Return a text of at most that many characters, the last of which stands for those that were cut.
+
+    Example:
+        >>> cut("handwritten", 5), cut("hand", 5)
+        ('hand…', 'hand')
+    """
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
 def accepting_who(function: Function) -> Function:
     """Accept `who`, a parameter of the function before 0.2, with a DeprecationWarning.
 

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from tabvision import __version__
-from tabvision.errors import BadValueError, MissingFileError, TabvisionError, count, shown, speaking
+from tabvision.errors import BadValueError, MissingFileError, count, shown, speaking
 from tabvision.inference.checkpoint import open_checkpoint
 from tabvision.schema import Schema
 
@@ -49,8 +49,6 @@ def push(run: str | Path, repo: str, *, private: bool = False, license: str | No
             raise _refused(repo, error) from error
         problem = f"the hub lets nobody write to {repo} without a token of its owner"
         raise BadValueError(problem, "Log in: hf auth login, or set HF_TOKEN to a token that may write") from error
-    except TabvisionError:
-        raise
     except Exception as error:  # no network, no token, a repository's name that is none
         raise _refused(repo, error) from error
     return f"hf://{repo}"

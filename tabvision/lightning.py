@@ -19,7 +19,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from tabvision.errors import BadTypeError, MissingPackageError, UnknownNameError
 
-if TYPE_CHECKING:  # both packages hold the same classes, and a type checker is shown those of the first
+if (
+    TYPE_CHECKING
+):  # the names to take: both packages hold the same classes, and a type checker is shown those of the first
     from lightning_fabric.utilities.exceptions import MisconfigurationException
     from lightning_utilities.core.rank_zero import rank_zero_info, rank_zero_only, rank_zero_warn
     from pytorch_lightning import LightningDataModule, LightningModule, Trainer, seed_everything
@@ -56,7 +58,7 @@ else:
 
     def __getattr__(name: str) -> Any:  # noqa: ANN401 - whatever Lightning offers
         """Import a name from the chosen package when it is first taken; those of the command line bring jsonargparse."""
-        if name in __all__:
+        if not name.startswith("_"):
             for module in _MODULES:
                 part = importlib.import_module(f"{tree()}{module}")
                 if hasattr(part, name):
@@ -65,45 +67,6 @@ else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-__all__ = [
-    "ArgsType",
-    "BackboneFinetuning",
-    "BaseFinetuning",
-    "CSVLogger",
-    "CUDAAccelerator",
-    "Callback",
-    "CombinedLoader",
-    "DDPStrategy",
-    "DeepSpeedStrategy",
-    "DoublePrecision",
-    "EarlyStopping",
-    "EarlyStoppingReason",
-    "FSDPStrategy",
-    "GradientAccumulationScheduler",
-    "LearningRateFinder",
-    "LightningArgumentParser",
-    "LightningCLI",
-    "LightningDataModule",
-    "LightningModule",
-    "MisconfigurationException",
-    "MixedPrecision",
-    "ModelCheckpoint",
-    "ModelParallelStrategy",
-    "StochasticWeightAveraging",
-    "Strategy",
-    "TQDMProgressBar",
-    "Timer",
-    "TorchCheckpointIO",
-    "Trainer",
-    "TrainerFn",
-    "TrainerStatus",
-    "WeightAveraging",
-    "is_overridden",
-    "rank_zero_info",
-    "rank_zero_only",
-    "rank_zero_warn",
-    "seed_everything",
-]
 _MODULES = (  # of either package, where the names above are; the command line last
     "",
     ".callbacks",

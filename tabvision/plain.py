@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -27,13 +28,16 @@ def from_plain(data: object, kind: type[Kind], decode: Callable[[type, object], 
         decode: Called with the annotation and the data of a field that is not plain.
 
     Raises:
-        BadValueError: A field is missing or has the wrong type.
+        BadValueError: A field is missing, is not known or has the wrong type.
 
     Example:
         >>> from tabvision.schema import LeftOut
         >>> from_plain({"name": "id", "reason": "every value differs"}, LeftOut)
         LeftOut(name='id', reason='every value differs')
     """
+    known = {field.name for field in dataclasses.fields(kind)}  # type: ignore[arg-type]  # it is a dataclass
+    if isinstance(data, Mapping) and (unknown := sorted(map(str, set(data) - known))):
+        raise BadValueError(f"{kind.__name__} has no facts {unknown}", f"Known are {sorted(known)}")
     try:
         return msgspec.convert(data, kind, dec_hook=decode)
     except (msgspec.ValidationError, UnicodeEncodeError) as error:

@@ -6,7 +6,7 @@ import html
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from tabvision.errors import count
+from tabvision.errors import count, cut
 
 if TYPE_CHECKING:
     from tabvision.schema import Categorical, Continuous, Date, Label, Schema
@@ -19,13 +19,13 @@ def as_text(schema: Schema) -> str:
     """Return a short table with a line for each raw column; if there are many, each kind is cut."""
     shown = [[_on_one_line(cell) for cell in row] for row in _some_uses(schema)]
     width = min(_MAX_NAME, max(len(name) for name, _, _ in shown))
-    lines = [f"{_cut(name, width):<{width}}  {kind:<11}  {facts}" for name, kind, facts in shown]
-    return "\n".join(_cut(line, _MAX_WIDTH).rstrip() for line in lines)
+    lines = [f"{cut(name, width):<{width}}  {kind:<11}  {facts}" for name, kind, facts in shown]
+    return "\n".join(cut(line, _MAX_WIDTH).rstrip() for line in lines)
 
 
 def as_html(schema: Schema) -> str:
     """Return the same as a table for a notebook."""
-    rows = [[html.escape(_cut(_on_one_line(cell), _MAX_WIDTH)) for cell in row] for row in _some_uses(schema)]
+    rows = [[html.escape(cut(_on_one_line(cell), _MAX_WIDTH)) for cell in row] for row in _some_uses(schema)]
     body = "\n".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows)
     return f"<table>\n<tr><th>column</th><th>use</th><th>facts</th></tr>\n{body}\n</table>"
 
@@ -86,7 +86,3 @@ def some_labels(labels: Sequence[Label], most: int) -> str:
 
 def _on_one_line(text: str) -> str:
     return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
-
-
-def _cut(text: str, width: int) -> str:
-    return text if len(text) <= width else text[: width - 1] + "…"

@@ -57,7 +57,7 @@ DOORS: dict[str, tuple[str, ...]] = {
     "lightning": LIGHTNING_DOOR,
     "tabvision.lightning": LIGHTNING_PARTS,
     "matplotlib": ("plots",),
-    "jinja2": ("report",),
+    "jinja2": ("report", "serving.page"),
     "onnx": ("inference.exporting",),
     "onnxruntime": ("inference.onnx_predictor", "inference.exporting"),
     "starlette": ("serving",),

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from tabvision.cli.folder import RESUME_FILE, recipe_file
+from tabvision.cli.folder import RESUME_FILE, chosen_by_validation, recipe_file
+from tabvision.cli.jobs import build
 from tabvision.cli.options import form_of
-from tabvision.cli.resume import component, read_recipe
+from tabvision.cli.resume import read_recipe
 from tabvision.data.images.files import PATH_COLUMN
 from tabvision.data.splits.base import PartName
 from tabvision.data.tables.read import read_frame
@@ -68,23 +68,23 @@ def _rows_of(run: Path) -> pd.DataFrame:
     if not file.is_file():
         problem = f"{str(run)!r} holds no run, which would have a recipe.yaml"
         raise MissingFileError(problem, "Pass the folder of a run, such as runs/people")
-    recipe = component(read_recipe(file)["data"])
+    recipe = read_recipe(file)["data"]
     known = {"schema": Predictor(run / "best.ckpt").schema} if file.name == RESUME_FILE else {}
-    data = replace(recipe, init_args={**recipe.init_args, **known}).build()
+    data, settings = build(recipe, **known), recipe["init_args"]
     parts: tuple[PartName, ...] = ("calibration", "test", "val")
     name = next((name for name in parts if name in data.parts), None)
     if name is None:
         problem = f"the run in {str(run)!r} held out no rows, and was calibrated out of fold where it predicts classes"
         raise BadValueError(problem, "Pass CKPT and rows of your own, or train with --calibration 0.1")
-    chosen = ", by which the epoch was chosen as well" if name == "val" else ""
+    chosen = chosen_by_validation(run) if name == "val" else ""
     print(f"On the {'validation' if name == 'val' else name} rows of the run{chosen}")
-    (tensors, rows), schema, test = data.parts[name], data.schema, recipe.init_args.get("test")
+    (tensors, rows), schema, test = data.parts[name], data.schema, settings.get("test")
     if schema.is_of_images:  # `tables` has the rows that the tensors are of, which may be fewer than the source's
         table = data.tables[name]
         return table.frame.iloc[rows.numpy()].assign(**{schema.image.name: table.files(rows.numpy())})
     frame = data.frame
     if name == "test" and test is not None:
-        form = {each: recipe.init_args[each] for each in _FORM if each in recipe.init_args}
+        form = {each: settings[each] for each in _FORM if each in settings}
         frame = read_frame(test, **form, known=schema.known_columns)
     numbers = tensors["index"][rows].numpy()
     if schema.image is None:

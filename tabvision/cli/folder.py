@@ -62,6 +62,12 @@ def recipe_file(folder: Path) -> Path:
     return found if (found := folder / RESUME_FILE).is_file() else folder / "recipe.yaml"
 
 
+def chosen_by_validation(folder: Path) -> str:
+    """Return the end of a sentence on the validation rows of a run: what was chosen by them."""
+    heads = ", and the best of network, linear probe and new head" if (folder / PROBE).exists() else ""
+    return f", by which the epoch was chosen as well{heads}"
+
+
 def is_finished(folder: Path) -> bool:
     """Return whether the run in a folder came to its end, where it writes metrics.json."""
     return (folder / "metrics.json").exists()

@@ -11,9 +11,9 @@ import torch
 
 from tabvision.cli.folder import is_worker
 from tabvision.cli.jobs import (
-    Component,
     Job,
     build_datamodule,
+    component,
     default_batch_size,
     lr_setting,
     make_job,
@@ -50,10 +50,10 @@ def image_job(arguments: argparse.Namespace) -> Job:
         raise BadValueError("tabvision train", problem, "Name one, or give the table other columns to learn from")
     settings |= {"path": paths[0]} if paths else {}
     epochs = arguments.epochs or _EPOCHS
-    callbacks = _fine_tuning(_stages(arguments, epochs, min(_FREEZE_EPOCHS, (epochs + 1) // 2)), arguments.features)
+    callbacks = _fine_tuning(arguments, epochs, min(_FREEZE_EPOCHS, (epochs + 1) // 2))
     if arguments.mixup:
-        callbacks.append(Component("tabvision.callbacks.MixUp", {"alpha": arguments.mixup}))
-    data = build_datamodule(arguments, Component("tabvision.data.ImageDataModule", settings))
+        callbacks.append(component("tabvision.callbacks.MixUp", alpha=arguments.mixup))
+    data = build_datamodule(arguments, component("tabvision.data.ImageDataModule", **settings))
     best = _best_body(arguments, data, model)
     if best is not None:
         model["body"] = best.module.hparams["body"]
@@ -63,10 +63,9 @@ def image_job(arguments: argparse.Namespace) -> Job:
         settings,
         batch_size=arguments.batch_size or default_batch_size(len(data.parts["train"].rows), **_IMAGE_BATCHES),
         epochs=epochs,
-        model=Component("tabvision.modules.VisionModule", model),
+        model=component("tabvision.modules.VisionModule", **model),
         callbacks=callbacks,
         probe=best,
-        shown=[] if data.schema.image is None else [data.schema.image.name],
     )
 
 
@@ -142,26 +141,18 @@ def _settings(arguments: argparse.Namespace, kind: str) -> tuple[dict[str, Any],
     return settings, model
 
 
-def _fine_tuning(settings: Mapping[str, Any], folder: str | None = None) -> list[Component]:
-    """Return `FineTune` with these settings; if it freezes the body, the head learns from features, perhaps of a folder."""
-    if not settings["freeze_epochs"]:
-        return [Component("tabvision.callbacks.FineTune", settings)]
-    stages = Component("tabvision.callbacks.FineTune", {**settings, "frozen_pct_start": _PCT_START})
-    kept = {} if folder is None else {"folder": folder}
-    return [stages, Component("tabvision.callbacks.FrozenFeatures", {"views": _VIEWS, **kept})]
-
-
 @speaking("tabvision train")
-def _stages(arguments: argparse.Namespace, epochs: int, freeze_epochs: int) -> dict[str, Any]:
-    """Return FineTune's settings; in a single epoch no layer is frozen first.
+def _fine_tuning(
+    arguments: argparse.Namespace, epochs: int, freeze_epochs: int, **rates: float
+) -> list[dict[str, Any]]:
+    """Return `FineTune`, in a single epoch without a frozen stage; if it freezes the body, the head learns from features.
 
     Raises:
         BadValueError: The rate of the head, from which those of the other layers follow, is not one number, or no epoch is
             left for every layer.
     """
-    rate = lr_setting("base_lr", arguments.lr)
     try:
-        rate = {name: float(text) for name, text in rate.items()}
+        rates |= {name: float(text) for name, text in lr_setting("base_lr", arguments.lr).items()}
     except ValueError:
         problem = f"--lr must be one number for photos, the head's rate, got {arguments.lr!r}"
         raise BadValueError(problem, "Pass such as --lr 2e-3") from None
@@ -175,7 +166,16 @@ def _stages(arguments: argparse.Namespace, epochs: int, freeze_epochs: int) -> d
         option = "--frozen-bf16" if arguments.frozen_bf16 else "--features"
         problem = f"{option} is for epochs with a frozen body, and this run has none"
         raise BadValueError(problem, "Leave it out, or raise --epochs and --freeze-epochs")
-    return {"freeze_epochs": frozen, **rate}
+    if not frozen:
+        return [component("tabvision.callbacks.FineTune", **rates, freeze_epochs=0)]
+    stages = component("tabvision.callbacks.FineTune", **rates, freeze_epochs=frozen, frozen_pct_start=_PCT_START)
+    return [stages, _frozen_features(arguments, views=_VIEWS)]
+
+
+def _frozen_features(arguments: argparse.Namespace, **settings: int) -> dict[str, Any]:
+    """Return `FrozenFeatures`, which perhaps keeps them in a folder."""
+    folder = {} if arguments.features is None else {"folder": arguments.features}
+    return component("tabvision.callbacks.FrozenFeatures", **settings, **folder)
 
 
 def fused_job(arguments: argparse.Namespace) -> Job:
@@ -192,7 +192,7 @@ def fused_job(arguments: argparse.Namespace) -> Job:
     if not is_fixed:
         settings["split"] = split_setting(arguments, "auto")
     try:
-        data = build_datamodule(arguments, Component("tabvision.data.FusedDataModule", settings))
+        data = build_datamodule(arguments, component("tabvision.data.FusedDataModule", **settings))
     except NoFeatureError:
         print(f"Besides {', '.join(arguments.image)} no column can be used: the network learns from images alone.")
         return image_job(arguments)
@@ -204,30 +204,21 @@ def fused_job(arguments: argparse.Namespace) -> Job:
             settings,
             batch_size=arguments.batch_size or min(table_batch_size(num_rows), _IMAGE_BATCHES["most"]),
             epochs=most_epochs(num_rows),
-            model=Component("tabvision.modules.FusedModule", {**model, **lr_setting("lr", arguments.lr)}),
-            callbacks=_table_fit(arguments.features),
+            model=component("tabvision.modules.FusedModule", **model, **lr_setting("lr", arguments.lr)),
+            callbacks=[
+                component("tabvision.callbacks.Unfreeze", stages={0: _OF_TABLE}),
+                _frozen_features(arguments),
+                component("tabvision.callbacks.FitTable"),
+            ],
             monitor="oof/loss",
-            shown=data.image.columns,
         )
     epochs = arguments.epochs or _FUSED_EPOCHS
-    rates = {"base_lr": _FUSED_LR, "lr_mult": _FUSED_LR_MULT, **_stages(arguments, epochs, _FUSED_FREEZE_EPOCHS)}
     return make_job(
         arguments,
         data,
         settings,
         batch_size=arguments.batch_size or default_batch_size(num_rows, **_IMAGE_BATCHES),
         epochs=epochs,
-        model=Component("tabvision.modules.FusedModule", model),
-        callbacks=_fine_tuning(rates, arguments.features),
-        shown=data.image.columns,
+        model=component("tabvision.modules.FusedModule", **model),
+        callbacks=_fine_tuning(arguments, epochs, _FUSED_FREEZE_EPOCHS, base_lr=_FUSED_LR, lr_mult=_FUSED_LR_MULT),
     )
-
-
-def _table_fit(folder: str | None) -> list[Component]:
-    """Return the callbacks that fit a table's part of the network, on features computed once; the rest stays frozen."""
-    kept = {} if folder is None else {"folder": folder}
-    return [
-        Component("tabvision.callbacks.Unfreeze", {"stages": {0: _OF_TABLE}}),
-        Component("tabvision.callbacks.FrozenFeatures", kept),
-        Component("tabvision.callbacks.FitTable"),
-    ]

@@ -1,12 +1,12 @@
-"""One training run: its components, as a recipe names them, and the settings that all kinds of data share."""
+"""One training run: its recipe, and the settings that all kinds of data share."""
 
 from __future__ import annotations
 
 import argparse
 import importlib
 import os
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
@@ -36,15 +36,31 @@ KEEP_EVERY: dict[str, Any] = {  # the settings of the `ModelCheckpoint` that doe
 }
 
 
-def tracking(logger: Component | None, folder: str | Path) -> dict[str, str]:
-    """Return where MLflow keeps a run if its environment names no server: a database, since it refuses plain folders.
+def component(class_path: str, **settings: Any) -> dict[str, Any]:  # noqa: ANN401 - of the class
+    """Return a class and its settings, as a recipe names them.
 
     Example:
-        >>> tracking(Component("pytorch_lightning.loggers.MLFlowLogger"), "runs/people")
-        {'tracking_uri': 'sqlite:///runs/people/mlflow.db'}
+        >>> component("tabvision.data.RandomSplit", share=0.1)
+        {'class_path': 'tabvision.data.RandomSplit', 'init_args': {'share': 0.1}}
     """
-    is_mlflow = logger is not None and logger.class_path.endswith(LOGGERS["mlflow"])
-    return {"tracking_uri": f"sqlite:///{folder}/mlflow.db"} if is_mlflow and not os.environ.get(_MLFLOW_SERVER) else {}
+    return {"class_path": class_path, **({"init_args": settings} if settings else {})}
+
+
+def build(value: Any, *arguments: Any, **changed: Any) -> Any:  # noqa: ANN401 - settings of a recipe
+    """Return what a recipe names, with the components within its settings built too; other settings as they are.
+
+    Args:
+        value: A component, or another setting.
+        arguments: Those of the class before its settings.
+        changed: Settings in place of those of the recipe, or beside them.
+    """
+    if not isinstance(value, Mapping) or "class_path" not in value:
+        return value
+    module, _, name = value["class_path"].rpartition(".")
+    settings = {key: build(each) for key, each in {**value.get("init_args", {}), **changed}.items()}
+    if module.startswith("tabvision.tasks"):  # whose settings are tuples, in YAML lists
+        settings = {key: tuple(each) if isinstance(each, list) else each for key, each in settings.items()}
+    return getattr(importlib.import_module(module), name)(*arguments, **settings)
 
 
 def model_checkpoint() -> str:
@@ -52,82 +68,46 @@ def model_checkpoint() -> str:
     return f"{tree()}.callbacks.ModelCheckpoint"
 
 
-@final
-@dataclass(frozen=True)
-class Component:
-    """A class and its settings, as a recipe names them.
-
-    Args:
-        class_path: The import path of the class.
-        init_args: Its settings; those left out have their defaults.
-    """
-
-    class_path: str
-    init_args: Mapping[str, Any] = field(default_factory=dict)
-
-    def build(self, *arguments: Any) -> Any:  # noqa: ANN401 - whatever the class is
-        """Return an object of the class."""
-        module, _, name = self.class_path.rpartition(".")
-        settings = {
-            key: value.build() if isinstance(value, Component) else value for key, value in self.init_args.items()
-        }
-        return getattr(importlib.import_module(module), name)(*arguments, **settings)
-
-    def to_recipe(self) -> dict[str, Any]:
-        """Return the component as it stands in a recipe.
-
-        Example:
-            >>> Component("tabvision.callbacks.OneCycle").to_recipe()
-            {'class_path': 'tabvision.callbacks.OneCycle'}
-        """
-        settings = {
-            key: value.to_recipe() if isinstance(value, Component) else value for key, value in self.init_args.items()
-        }
-        return {"class_path": self.class_path, **({"init_args": settings} if settings else {})}
+def extra_logger(class_path: str, folder: str | Path, **named: str) -> dict[str, Any]:
+    """Return a logger besides metrics.csv that writes into a folder; `named` are name and version of a TensorBoard run."""
+    settings = {"save_dir": str(folder), **(named if class_path.endswith(LOGGERS["tensorboard"]) else {})}
+    if class_path.endswith(LOGGERS["mlflow"]) and not os.environ.get(_MLFLOW_SERVER):
+        settings["tracking_uri"] = f"sqlite:///{folder}/mlflow.db"  # it refuses plain folders
+    return component(class_path, **settings)
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """One training run.
+    """One training run: its recipe, and what no recipe holds.
 
     Args:
-        seed: Seed of the weights, the split and the order of the rows.
-        data: The datamodule.
-        datamodule: The object that `data` describes, already built: its rows decide batch size and epochs.
-        model: The module, which also gets the datamodule's schema.
-        callbacks: In any order.
-        trainer: Settings of the Trainer, as in a recipe.
-        monitor: The logged loss that says which checkpoint is best; "epoch" for the last one, where no rows are held out.
-        shown: Columns to write beside the target in predictions.csv.
-        num_folds: The networks of a bag, as for `cross_validate`, which no recipe holds; 1 for a single network.
+        recipe: The recipe, which `tabvision fit --config` repeats to the same numbers.
+        datamodule: The object that its `data` describes, already built: its rows decide batch size and epochs.
+        module: The network to go on with in place of a new one, or None.
+        num_folds: The networks of a bag, as for `cross_validate`; 1 for a single network.
         intervals: Coverage of the intervals to put into the checkpoint, by the held-out rows; None for none.
         probe: What answers before the run, to be saved with it; None for none.
-        logger: A logger besides metrics.csv, or None.
-        micro_batches: Batches that make a step, as for `ExactResume`; None for one a device.
-        verifiable: Whether the checkpoint of every epoch is kept, for `tabvision verify`.
         quiet: Whether nothing is shown while it fits.
-        module: The network to go on with in place of a new one, which no recipe holds; or None.
-        extra_metrics: A function from the best module and the datamodule to more metrics: its own, and a naive answer's.
     """
 
-    seed: int
-    data: Component
+    recipe: dict[str, Any]
     datamodule: Any
-    model: Component
-    callbacks: Sequence[Component]
-    trainer: Mapping[str, Any]
-    monitor: str = "val/loss"
-    shown: Sequence[str] = ()
+    module: SupervisedModule | None = None
     num_folds: int = 1
     intervals: float | None = None
     probe: Probe | None = None
-    logger: Component | None = None
-    micro_batches: int | None = None
-    verifiable: bool = False
     quiet: bool = False
-    module: SupervisedModule | None = None
-    extra_metrics: Callable[[Any, Any], tuple[Mapping[str, float], Mapping[str, float]]] | None = None
+
+    @property
+    def monitor(self) -> str:
+        """The logged loss that says which checkpoint is best; "epoch" for the last one, where no rows are held out."""
+        return monitor_of(self.recipe)
+
+    @property
+    def verifiable(self) -> bool:
+        """Whether the checkpoint of every epoch is kept, for `tabvision verify`."""
+        return any(each.get("init_args", {}).get("save_top_k") == -1 for each in self.recipe["trainer"]["callbacks"])
 
     @property
     def measured_on(self) -> str:
@@ -136,34 +116,25 @@ class Job:
             return "validation"
         return "out-of-fold" if self.num_folds > 1 or self.monitor == "oof/loss" else ""
 
-    def saving(self, **settings: Any) -> list[Component]:  # noqa: ANN401
-        """Return the callbacks that save the best network, weights alone, and after each epoch what a fit resumes from."""
-        best = {"filename": "best", "monitor": self.monitor, "save_weights_only": True, **settings}
-        best |= {"mode": "max"} if self.monitor == LAST else {}
-        last = {"filename": "last", "save_on_train_epoch_end": True, **settings}
-        every = [{**KEEP_EVERY, **settings}] if self.verifiable else []
-        steps = {} if self.micro_batches is None else {"micro_batches": self.micro_batches}
-        return [*(Component(model_checkpoint(), each) for each in (best, *every, last)), Component(EXACT_RESUME, steps)]
 
-    def to_recipe(self) -> dict[str, Any]:
-        """Return the run as a LightningCLI recipe, which `tabvision fit --config` repeats to the same numbers."""
-        named = {"save_dir": "runs", "name": name_of(self.data.init_args.get("source"))}
-        logger = Component(f"{tree()}.loggers.CSVLogger", named)
-        is_board = self.logger is not None and self.logger.class_path.endswith(LOGGERS["tensorboard"])
-        named_too = named if is_board else {"save_dir": "runs", **tracking(self.logger, "runs")}
-        more = None if self.logger is None else replace(self.logger, init_args=named_too)
-        trainer = {
-            **self.trainer,
-            "logger": logger.to_recipe() if more is None else [logger.to_recipe(), more.to_recipe()],
-            "callbacks": [part.to_recipe() for part in (*self.callbacks, *self.saving())],
-            "enable_model_summary": False,
-        }
-        return {
-            "seed_everything": self.seed,
-            "trainer": trainer,
-            "model": {"class_path": self.model.class_path, "init_args": dict(self.model.init_args)},
-            "data": self.data.to_recipe(),
-        }
+def monitor_of(recipe: Mapping[str, Any]) -> str:
+    """Return what the first `ModelCheckpoint` of a recipe monitors."""
+    settings = (each.get("init_args", {}) for each in recipe["trainer"]["callbacks"])
+    return str(next((each["monitor"] for each in settings if "monitor" in each), LAST))
+
+
+def _saving(arguments: argparse.Namespace, monitor: str) -> list[dict[str, Any]]:
+    """Return the callbacks that save the best network, weights alone, and after each epoch what a fit resumes from."""
+    best = {
+        "filename": "best",
+        "monitor": monitor,
+        "save_weights_only": True,
+        **({"mode": "max"} if monitor == LAST else {}),
+    }
+    last = {"filename": "last", "save_on_train_epoch_end": True}
+    saved = [best, *([KEEP_EVERY] if arguments.verifiable else []), last]
+    steps = {} if arguments.micro_batches is None else {"micro_batches": arguments.micro_batches}
+    return [*(component(model_checkpoint(), **each) for each in saved), component(EXACT_RESUME, **steps)]
 
 
 def source_settings(arguments: argparse.Namespace, kind: str) -> dict[str, Any]:
@@ -195,7 +166,7 @@ def shared_settings(arguments: argparse.Namespace) -> dict[str, Any]:
             raise BadValueError(problem, f"Add --task {' or '.join(_WEIGHTED)}, or leave it out")
         of_task["class_weights"] = arguments.class_weights
     if task:
-        settings["task"] = Component(f"tabvision.tasks.{task.capitalize()}", of_task) if of_task else task
+        settings["task"] = component(f"tabvision.tasks.{task.capitalize()}", **of_task) if of_task else task
     if of_task:
         from tabvision.tasks.registry import task_named
 
@@ -206,10 +177,10 @@ def shared_settings(arguments: argparse.Namespace) -> dict[str, Any]:
     return settings
 
 
-def build_datamodule(arguments: argparse.Namespace, data: Component) -> Any:  # noqa: ANN401 - one of our datamodules
+def build_datamodule(arguments: argparse.Namespace, data: Mapping[str, Any]) -> Any:  # noqa: ANN401 - one of our datamodules
     """Return the datamodule; a table that was read to learn its columns is not read again, as a pipe cannot be."""
     frame = getattr(arguments, "frame", None)
-    return data.build() if frame is None else replace(data, init_args={**data.init_args, "source": frame}).build()
+    return build(data, **({} if frame is None else {"source": frame}))
 
 
 def make_job(
@@ -219,26 +190,35 @@ def make_job(
     *,
     batch_size: int,
     epochs: int,
-    model: Component,
-    callbacks: Sequence[Component],
-    **rest: Any,  # noqa: ANN401
+    model: Mapping[str, Any],
+    callbacks: Sequence[Mapping[str, Any]],
+    monitor: str | None = None,
+    **rest: Any,  # noqa: ANN401 - what no recipe holds
 ) -> Job:
     """Return the run of a datamodule that is already built from `settings`, to which the batch size is added."""
     datamodule.batch_size = settings["batch_size"] = batch_size
-    machine = {name: getattr(arguments, name) for name in ("accelerator", "devices", "precision")}
-    num_steps = len(datamodule.parts["train"].rows) // batch_size
-    data = Component(f"tabvision.data.{type(datamodule).__name__}", settings)
-    finder = [Component("tabvision.tuning.FindLR")] if arguments.lr == _AUTO else []
-    trainer = {"max_epochs": epochs, "log_every_n_steps": max(1, min(10, num_steps))}
-    trainer |= {name: value for name, value in machine.items() if value is not None}
-    if arguments.max_time is not None:
-        trainer["max_time"] = arguments.max_time
-    if "val" not in datamodule.parts:
-        rest = {"monitor": LAST, **rest}
-    parts = {"data": data, "datamodule": datamodule, "model": model, "callbacks": [*callbacks, *finder]}
-    logger = Component(f"{tree()}.loggers.{LOGGERS[arguments.logger]}") if arguments.logger in LOGGERS else None
-    rest = {"micro_batches": arguments.micro_batches, "verifiable": arguments.verifiable, **rest}
-    return Job(seed=arguments.seed, trainer=trainer, logger=logger, quiet=arguments.quiet, **parts, **rest)
+    name, num_steps = name_of(settings["source"]), len(datamodule.parts["train"].rows) // batch_size
+    loggers = [component(f"{tree()}.loggers.CSVLogger", save_dir="runs", name=name)]
+    if arguments.logger in LOGGERS:
+        loggers.append(extra_logger(f"{tree()}.loggers.{LOGGERS[arguments.logger]}", "runs", name=name))
+    finder = [component("tabvision.tuning.FindLR")] if arguments.lr == _AUTO else []
+    monitor = monitor or ("val/loss" if "val" in datamodule.parts else LAST)
+    given = {name: getattr(arguments, name) for name in ("accelerator", "devices", "precision", "max_time")}
+    trainer = {
+        "max_epochs": epochs,
+        "log_every_n_steps": max(1, min(10, num_steps)),
+        **{name: value for name, value in given.items() if value is not None},
+        "logger": loggers if loggers[1:] else loggers[0],
+        "callbacks": [*callbacks, *finder, *_saving(arguments, monitor)],
+        "enable_model_summary": False,
+    }
+    recipe = {
+        "seed_everything": arguments.seed,
+        "trainer": trainer,
+        "model": {"class_path": model["class_path"], "init_args": model.get("init_args", {})},
+        "data": component(f"tabvision.data.{type(datamodule).__name__}", **settings),
+    }
+    return Job(recipe=recipe, datamodule=datamodule, quiet=arguments.quiet, **rest)
 
 
 def lr_setting(name: str, lr: Any) -> dict[str, Any]:  # noqa: ANN401 - text, or a number

@@ -23,7 +23,7 @@ from tabvision.cli.trainer import (
     reworded_trainer_errors,
     tidied,
 )
-from tabvision.errors import BadValueError, MissingFileError, TabvisionError
+from tabvision.errors import BadValueError, MissingFileError, TabvisionError, cut
 from tabvision.lightning import (
     ArgsType,
     Callback,
@@ -58,7 +58,25 @@ class _OneRecipeParser(LightningArgumentParser):
 
 
 class _SchemaCLI(LightningCLI):
-    """LightningCLI whose model gets `schema` from `data.schema`, so that a recipe need not contain it."""
+    """LightningCLI whose model gets `schema` from `data.schema`, so that a recipe need not contain it.
+
+    Args:
+        called: The Trainer method that is run, the only one whose parser is built; None for none.
+        safe: Whether the recipe is somebody else's, which may write only below the working folder.
+        settings: As for LightningCLI.
+    """
+
+    def __init__(self, called: str | None, *, safe: bool, **settings: Any) -> None:  # noqa: ANN401
+        self._called, self._safe = called, safe
+        if called is not None:
+            skipped = LightningCLI.subcommands()[called]
+            self.subcommands = lambda: {called: skipped}  # type: ignore[method-assign]
+        super().__init__(pl.LightningModule, pl.LightningDataModule, run=called is not None, **settings)
+
+    @property
+    def _settings(self) -> Any:  # noqa: ANN401 - jsonargparse's namespace
+        """The settings of the recipe and the command line."""
+        return self.config if self._called is None else self.config[self._called]
 
     @override
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
@@ -74,13 +92,13 @@ class _SchemaCLI(LightningCLI):
             MissingFileError: The checkpoint does not exist, or none is named to measure and none is beside the recipe.
             BadValueError: The recipe asks to run the code in a checkpoint.
         """
-        settings = self.config.get(str(self.config.get("subcommand"))) or {}
+        settings = self._settings
         if settings.get("weights_only") is False:
             problem = (
                 "weights_only: false would run the code that a checkpoint may hold, and a recipe may not ask for that"
             )
             raise BadValueError(_WHO, problem, "Leave weights_only out; checkpoints are read as plain data")
-        if self.config.get("subcommand") in ("validate", "test") and not settings.get("ckpt_path"):
+        if self._called in ("validate", "test") and not settings.get("ckpt_path"):
             settings["ckpt_path"] = _best_beside(settings.get("config") or ())
         path = str(settings.get("ckpt_path") or "")
         if path and not _CHECKPOINT_WORDS.fullmatch(path) and not Path(path).exists():
@@ -92,12 +110,17 @@ class _SchemaCLI(LightningCLI):
             super()._set_seed()
 
     @override
+    def before_instantiate_classes(self) -> None:
+        if self._safe:
+            settings = self._settings.as_dict()
+            check_writes_here(settings["trainer"], settings["data"])
+
+    @override
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
-        settings = self.config.get(str(self.config.get("subcommand")), self.config)
-        trainer = settings.trainer
+        trainer = self._settings.trainer
         if not isinstance(trainer, str) and trainer.logger in (None, True):  # else Lightning writes into lightning_logs
             folder = trainer.default_root_dir or "runs"
-            kwargs["logger"] = CSVLogger(folder, name=_name_of(settings.get("config") or ()))
+            kwargs["logger"] = CSVLogger(folder, name=_name_of(self._settings.get("config") or ()))
         with reworded_trainer_errors(_WHO):
             made = super().instantiate_trainer(**kwargs)
         guard_checkpoints(made)
@@ -169,16 +192,6 @@ def _best_beside(recipes: Sequence[Any]) -> str:
     return str(found[-1])
 
 
-class _SafeCLI(_SchemaCLI):
-    """The same, for a recipe of somebody else."""
-
-    @override
-    def before_instantiate_classes(self) -> None:
-        config = self.config.as_dict()
-        settings = config.get(str(config.get("subcommand")), config)
-        check_writes_here(settings["trainer"], settings["data"])
-
-
 def make_cli(arguments: ArgsType, *, run: bool, safe: bool = False) -> _SchemaCLI:
     """Return the trainer, model and data of a recipe, and run it if `run` is set.
 
@@ -190,10 +203,12 @@ def make_cli(arguments: ArgsType, *, run: bool, safe: bool = False) -> _SchemaCL
     Raises:
         TabvisionError: The recipe or a setting is wrong.
     """
+    words = [in_this_tree(word) for word in arguments] if isinstance(arguments, list) else arguments
+    called = words[0] if run and isinstance(words, list) else None
     with _reworded_parser_errors(), importing(safe=safe):
-        return (_SafeCLI if safe else _SchemaCLI)(
-            pl.LightningModule,
-            pl.LightningDataModule,
+        return _SchemaCLI(
+            called,
+            safe=safe,
             subclass_mode_model=True,
             subclass_mode_data=True,
             seed_everything_default=0,
@@ -201,13 +216,12 @@ def make_cli(arguments: ArgsType, *, run: bool, safe: bool = False) -> _SchemaCL
             auto_configure_optimizers=False,
             parser_class=_OneRecipeParser,
             parser_kwargs={
-                **{name: {"description": WARNING} for name in ("fit", "validate", "test")},
+                **({called: {"description": WARNING}} if called else {}),
                 "default_env": False,
                 "exit_on_error": False,
                 "prog": "tabvision",
             },
-            args=[in_this_tree(word) for word in arguments] if isinstance(arguments, list) else arguments,
-            run=run,
+            args=words,
         )
 
 
@@ -256,13 +270,9 @@ def _reworded(text: str) -> BadValueError:
     found = re.findall(r"Expected an? (?:<class '([\w.]+)'>|typing\.Literal\[(.*)\])", text)
     wanted = [_TYPES.get(kind, kind) or choices for kind, choices in found if kind != "NoneType"]
     if keys and given and wanted:
-        problem = f"{'.'.join(keys)} must be {' or '.join(wanted)}, got {_shortened(given[1], _LONGEST_VALUE)}"
+        problem = f"{'.'.join(keys)} must be {' or '.join(wanted)}, got {cut(given[1], _LONGEST_VALUE)}"
         return BadValueError(_WHO, problem, "Correct it in the recipe or on the command line")
     text = re.sub(r"Does not validate against any of the Union subtypes\s*Subtypes: .*\s*Errors:\s*", "", text)
     text = re.split(r"\s*- Expected a <class 'NoneType'>|\s*Given value|(?<=Unexpected config):", text)[0]
     problem = " ".join(text.replace("  - ", " ").split()).rstrip(".:")
-    return BadValueError(_WHO, _shortened(problem, _LONGEST_PROBLEM), _REMEDY)
-
-
-def _shortened(text: str, most: int) -> str:
-    return text if len(text) <= most else text[: most - 1] + "…"
+    return BadValueError(_WHO, cut(problem, _LONGEST_PROBLEM), _REMEDY)

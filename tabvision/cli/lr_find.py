@@ -20,7 +20,7 @@ def _find(arguments: argparse.Namespace) -> None:
     from tabvision.errors import speaking
     from tabvision.lightning import MisconfigurationException
     from tabvision.logs import quiet_lightning
-    from tabvision.tuning import lr_find
+    from tabvision.tuning.sweep import WAYS, lr_find
 
     if arguments.plot:  # checked before the long sweep
         with speaking("tabvision lr-find"):
@@ -38,8 +38,8 @@ def _find(arguments: argparse.Namespace) -> None:
         misconfigured = reworded_trainer_errors("tabvision lr-find", only=MisconfigurationException)
         with tidied(cli.trainer), misconfigured:
             found = lr_find(cli.trainer, cli.model, cli.datamodule)
-    for method in ("lowest", "valley", "steep", "minimum", "slide"):
-        print(f"{method:<8}{getattr(found, method):>10.2e}")
+    for way in WAYS:
+        print(f"{way:<8}{getattr(found, way):>10.2e}")
     print(f"Train with it: tabvision fit --config {arguments.config} --model.init_args.lr={found.suggestion:.2e}")
     if arguments.plot:
         from tabvision.plots import lr_curve

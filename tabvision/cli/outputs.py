@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pandas as pd
 import torch
 
+from tabvision.cli.folder import chosen_by_validation
 from tabvision.cli.jobs import Job
 from tabvision.cli.printing import format_number, format_table, metrics_by_name, short_name
 from tabvision.data import CollabDataModule
 from tabvision.data.tables.write import written_whole
-from tabvision.data.targets import beside_target, encode_target
-from tabvision.errors import count, shown, speaking
+from tabvision.data.targets import beside_target
+from tabvision.errors import BadValueError, count, shown, speaking
 from tabvision.inference import Predictor, Results
 from tabvision.inference.answers import answer_frame
 from tabvision.inference.batches import finite_answers
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 _WHO = "tabvision train"
 _BLOCK = 65_536  # rows whose losses are computed at a time
+_RANKED, _RANKED_USERS = 10, 1_000  # the k of recall@k, and the most users to measure it on
 
 
 def write_metrics(
@@ -49,7 +51,7 @@ def write_metrics(
     networks = f"{job.num_folds} x " if job.num_folds > 1 else ""
     num_parameters = sum(each.numel() for each in model.parameters())
     facts = {
-        "data": short_name(job.data.init_args.get("source", "")),
+        "data": short_name(job.recipe["data"]["init_args"].get("source", "")),
         "target": list(job.datamodule.schema.target.columns),
         "network": f"{networks}{type(model).__name__}, {count(num_parameters, 'parameter')}",
         "seconds": round(seconds, 1),
@@ -60,8 +62,10 @@ def write_metrics(
         partial.write_text(json.dumps(facts, indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
 
-def held_out_table(data: DataModule, gathered: Mapping[str, Any], *, shown: Sequence[str] = ()) -> pd.DataFrame:
-    """Return the target of the held-out rows beside the predictions of the best checkpoint."""
+def held_out_table(data: DataModule, gathered: Mapping[str, Any]) -> pd.DataFrame:
+    """Return images, or user and item, and the target of the held-out rows beside the predictions of the best checkpoint."""
+    image = data.schema.image
+    shown = [data.user, data.item] if isinstance(data, CollabDataModule) else image.columns if image else ()
     answers = answer_frame(data.schema, finite_answers(gathered["predictions"].numpy()))
     return beside_target(data.frame, [*shown, *data.schema.target.columns], gathered["index"].numpy(), answers)
 
@@ -77,8 +81,10 @@ def add_extra_metrics(
 ) -> tuple[dict[str, float], dict[str, float]]:
     """Return the metrics of the held-out rows, with those that only some kinds of data have, and those of a naive answer."""
     data = job.datamodule
-    extra, naive = job.extra_metrics(model, data) if job.extra_metrics else ({}, {})
-    measured, naive = {**measured, **extra}, {**naive_metrics(data, "val" if "val" in data.parts else "train"), **naive}
+    naive = naive_metrics(data, "val" if "val" in data.parts else "train")
+    if is_without_ratings(data):
+        ranked, popular = _ranking_metrics(model, data)
+        measured, naive = {**measured, **ranked}, {**naive, **popular}
     if "val/mae" in measured and results is not None and len(data.schema.target.columns) > 1:
         names = [f"val/mae of {name}" for name in data.schema.target.columns]
         mean = data.schema.task.constant(data.targets_of("train").numpy())
@@ -87,7 +93,25 @@ def add_extra_metrics(
             for answer in (results.predictions, mean)
         )
         measured, naive = {**measured, **each}, {**naive, **each_naive}
-    return measured, naive
+    return {**measured}, naive
+
+
+def is_without_ratings(data: DataModule) -> bool:
+    """Return whether the rows are pairs without a rating, of which none is answered wrong."""
+    return isinstance(data, CollabDataModule) and data.rating is None
+
+
+def _ranking_metrics(module: Any, data: Any) -> tuple[dict[str, float], dict[str, float]]:  # noqa: ANN401
+    """Return recall and ndcg of the items that users took, and the same of a ranking by popularity."""
+    from tabvision.interpret import ranking_metrics
+
+    try:
+        found = ranking_metrics(module, data, _RANKED, max_users=_RANKED_USERS)
+    except BadValueError as error:  # no user and item of training may be in validation
+        print(error)
+        return {}, {}
+    names = (f"recall@{_RANKED}", f"ndcg@{_RANKED}")
+    return {f"val/{name}": found[name] for name in names}, {f"val/{name}": found[f"{name}_popular"] for name in names}
 
 
 def naive_metrics(data: DataModule, part: PartName) -> dict[str, float]:
@@ -134,11 +158,9 @@ def worse_than_naive(measured: Mapping[str, float], baseline: Mapping[str, float
     return f"Worse than the naive prediction, which ignores the input: {', '.join(worse)}." if worse else ""
 
 
-def add_intervals(data: TensorDataModule, held_out: pd.DataFrame, coverage: float, checkpoint: Path) -> None:
+def add_intervals(results: Results, coverage: float, checkpoint: Path) -> None:
     """Put intervals by the errors of held-out answers into a checkpoint, as `calibrate` does with rows of their own."""
-    target = data.schema.target
-    predictions = held_out.iloc[:, -target.task.num_predictions :].to_numpy()  # the last columns
-    widths = half_widths(predictions, encode_target(data.frame.iloc[held_out["row"]], target), coverage)
+    widths = half_widths(results.predictions, results.target, coverage)
     save_calibrated(checkpoint, Calibration(coverage=coverage, half_widths=widths), checkpoint)
     print(
         f"Intervals that hold {coverage:.4g} of new rows: the prediction ± {', '.join(f'{each:.4g}' for each in widths)}"
@@ -152,9 +174,7 @@ def write_run_report(
     best = folder / "best.ckpt"
     which = "of training, each answered by those parts of the network that did not learn from it"
     if "val" in job.datamodule.parts:
-        which = "held out for validation" + (
-            "" if job.monitor == "oof/loss" else ", by which the epoch was chosen as well"
-        )
+        which = "held out for validation" + ("" if job.monitor == "oof/loss" else chosen_by_validation(folder))
     rows = f"{count(len(results), noun_of(results))} {which}"
     try:
         from tabvision.cli.report import report_on  # which needs packages that may not be installed
@@ -163,7 +183,7 @@ def write_run_report(
         seen = _training_counts(job.datamodule, results) if isinstance(job.datamodule, CollabDataModule) else []
         details = {"measured_on": rows, "history": history, "slice_by": seen, "overwrite": True, **figures}
         predictor, page = Predictor(best, device="cpu"), folder / "report.html"
-        facts: dict[str, object] = {"seed": job.seed}
+        facts: dict[str, object] = {"seed": job.recipe["seed_everything"]}
         if tested:
             said = ", ".join(f"{name[4:]} {format_number(value)}" for name, value in sorted(tested.items()))  # val/…
             facts["on test rows"] = f"{said} ({count(len(job.datamodule.parts['test'].rows), 'row')})"

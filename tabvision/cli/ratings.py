@@ -8,10 +8,9 @@ from typing import Any
 
 import pandas as pd
 
-from tabvision.cli.jobs import Component, Job, default_batch_size, lr_setting, make_job, shared_settings
+from tabvision.cli.jobs import Job, build, component, default_batch_size, lr_setting, make_job, shared_settings
 from tabvision.cli.options import settings_of
 from tabvision.cli.splits import ratings_split_setting
-from tabvision.data import CollabDataModule
 from tabvision.errors import BadValueError, speaking
 from tabvision.modules import CollabModule
 
@@ -21,7 +20,6 @@ _EPOCHS = 5  # MovieLens 100k: more epochs overfit the training ratings
 _IMPLICIT_EPOCHS, _IMPLICIT_LR = 20, 1e-2
 _MAPPED = 1_000  # items on the map, those with most ratings
 _SHOWN = 8
-_RANKED, _RANKED_USERS = 10, 1_000  # the k of recall@k, and the most users to measure it on
 
 
 def ratings_job(arguments: argparse.Namespace) -> Job:
@@ -31,7 +29,7 @@ def ratings_job(arguments: argparse.Namespace) -> Job:
         BadValueError: The user or the item column is not named, or there is more than one target.
     """
     settings = _data_settings(arguments)
-    data = Component("tabvision.data.CollabDataModule", settings).build()
+    data = build(component("tabvision.data.CollabDataModule", **settings))
     model = settings_of(arguments, "ratings", "model")
     is_rated = data.rating is not None
     lr = _IMPLICIT_LR if arguments.lr is None and not is_rated else arguments.lr
@@ -41,29 +39,9 @@ def ratings_job(arguments: argparse.Namespace) -> Job:
         settings,
         batch_size=arguments.batch_size or default_batch_size(len(data.parts["train"].rows)),
         epochs=arguments.epochs or (_EPOCHS if is_rated else _IMPLICIT_EPOCHS),
-        model=Component("tabvision.modules.CollabModule", model | lr_setting("lr", lr)),
-        callbacks=[Component("tabvision.callbacks.OneCycle")],
-        **evaluation(data),
+        model=component("tabvision.modules.CollabModule", **model, **lr_setting("lr", lr)),
+        callbacks=[component("tabvision.callbacks.OneCycle")],
     )
-
-
-def evaluation(data: CollabDataModule) -> dict[str, Any]:
-    """Return the columns to show beside the target, and what ranks the items of pairs without ratings: fields of `Job`."""
-    is_ranked = data.rating is None and "val" in data.parts
-    return {"shown": [data.user, data.item], "extra_metrics": _ranking if is_ranked else None}
-
-
-def _ranking(module: CollabModule, data: CollabDataModule) -> tuple[dict[str, float], dict[str, float]]:
-    """Return recall and ndcg of the items that users took, and the same of a ranking by popularity."""
-    from tabvision.interpret import ranking_metrics
-
-    try:
-        found = ranking_metrics(module, data, _RANKED, max_users=_RANKED_USERS)
-    except BadValueError as error:  # no user and item of training may be in validation
-        print(error)
-        return {}, {}
-    names = (f"recall@{_RANKED}", f"ndcg@{_RANKED}")
-    return {f"val/{name}": found[name] for name in names}, {f"val/{name}": found[f"{name}_popular"] for name in names}
 
 
 @speaking("tabvision train")

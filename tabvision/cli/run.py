@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,11 +26,12 @@ from tabvision.cli.folder import (
     is_worker,
     recipe_file,
 )
-from tabvision.cli.jobs import LOGGERS, Job, tracking
+from tabvision.cli.jobs import EXACT_RESUME, Job, build, extra_logger, model_checkpoint
 from tabvision.cli.outputs import (
     add_extra_metrics,
     add_intervals,
     held_out_table,
+    is_without_ratings,
     metrics_table,
     naive_metrics,
     print_files,
@@ -46,7 +47,7 @@ from tabvision.data.tables.write import write_frame, writing, written_whole
 from tabvision.errors import BadValueError, speaking
 from tabvision.inference import Results, gather
 from tabvision.inference.checkpoint import read_state
-from tabvision.lightning import Callback, CSVLogger, TQDMProgressBar, callbacks_of
+from tabvision.lightning import CSVLogger, ModelCheckpoint, TQDMProgressBar, callbacks_of
 from tabvision.logs import notes_at, quiet_lightning
 from tabvision.metrics import is_higher_better
 from tabvision.tuning import FindLR, cross_validate, probe
@@ -81,7 +82,7 @@ class _Fitted:
 def run_job(job: Job, folder: Path, *, report: bool = True, resume: bool = False) -> None:
     """Train, or go on with a run that was interrupted, and write every result into the folder, which is its alone."""
     data = job.datamodule
-    model: Any = job.module or job.model.build(data.schema)
+    model: Any = job.module or build(job.recipe["model"], data.schema)
     start = _start_time(recipe_file(folder), resume=resume)
     with ExitStack() as held:
         with quiet_lightning(), notes_at(verbose=not job.quiet):
@@ -119,15 +120,15 @@ def _write_results(
         metrics["test"] = _print_metrics(tested, naive_metrics(data, "test"), title)
     rate = next((callback.rate for callback in callbacks_of(fitted.trainer, FindLR)), None)
     seconds = max(0.0, time.time() - start)  # a clock may be set back
-    if job.intervals is not None and fitted.table is not None:
-        add_intervals(data.sampled(), fitted.table, job.intervals, folder / "best.ckpt")
+    if job.intervals is not None and fitted.results is not None:
+        add_intervals(fitted.results, job.intervals, folder / "best.ckpt")
     if report and fitted.results is not None:
         write_run_report(job, folder, fitted.results, tested, metrics=measured, baseline=naive)
     if job.verifiable:  # once all files are final
         from tabvision.cli.chain import write_chain  # which imports this file
 
         with speaking(_WHO):
-            head = write_chain(folder, job.to_recipe(), data, fitted.trainer.strategy.root_device)
+            head = write_chain(folder, job.recipe, data, fitted.trainer.strategy.root_device)
         print(f"The hash of the chain, to keep elsewhere: {head}")
     write_metrics(job, model, folder, seconds, metrics, rate)  # last, since a run that has it is finished
     print_files(job, folder)
@@ -161,9 +162,8 @@ def _start_time(recipe: Path, *, resume: bool) -> float:
 def _fit(job: Job, model: SupervisedModule, folder: Path, held: ExitStack, *, resume: bool = False) -> _Fitted:
     """Fit a network, and answer the rows that were held out; `held` holds the folder from then on."""
     data, last = job.datamodule, folder / "last.ckpt"
-    saving = [part.build() for part in job.saving(dirpath=folder, enable_version_counter=False)]
-    loggers = [CSVLogger(folder, name="", version=""), *_extra_logger(job, folder)]
-    trainer = _make_trainer(job, folder, saving, logger=loggers)
+    loggers = [CSVLogger(folder, name="", version=""), *_extra_loggers(job, folder)]
+    trainer = _make_trainer(job, folder, logger=loggers)
     if job.verifiable and trainer.world_size > 1:
         raise BadValueError(_WHO, f"--verifiable is for one device, got {trainer.world_size}", "Add --devices 1")
     held.enter_context(alone_in(folder))
@@ -185,12 +185,11 @@ def _fit(job: Job, model: SupervisedModule, folder: Path, held: ExitStack, *, re
             return _Fitted(trainer)
         shown = data.sampled()
         shown.trainer = trainer
-        measured, gathered = _evaluate_best(job, model, trainer, shown, folder, saving[0].best_model_path)
+        measured, gathered = _evaluate_best(job, model, trainer, shown, folder)
         with speaking(_WHO):
-            table = held_out_table(shown, gathered, shown=job.shown)
-    is_ranking = job.extra_metrics is not None  # of pairs without a rating there are no wrong ones to answer
+            table = held_out_table(shown, gathered)
     files = getattr(data, "files", None)  # of images
-    results = None if is_ranking else Results.of_gathered(data.schema, shown.frame, gathered, files=files)
+    results = None if is_without_ratings(data) else Results.of_gathered(data.schema, shown.frame, gathered, files=files)
     return _Fitted(trainer, measured, table, results)
 
 
@@ -214,7 +213,7 @@ def _prepare_folder(job: Job, folder: Path) -> None:
     if is_worker():
         return
     with speaking(_WHO), written_whole(folder / ("recipe.yaml" if job.module is None else RESUME_FILE)) as partial:
-        partial.write_text(yaml.safe_dump(job.to_recipe(), sort_keys=False, allow_unicode=True), encoding="utf-8")
+        partial.write_text(yaml.safe_dump(job.recipe, sort_keys=False, allow_unicode=True), encoding="utf-8")
     if job.probe is not None:
         job.probe.save(folder / PROBE, job.datamodule)
 
@@ -225,10 +224,9 @@ def _evaluate_best(
     trainer: pl.Trainer,
     shown: Any,  # noqa: ANN401 - one of our datamodules
     folder: Path,
-    best: str,
 ) -> tuple[Mapping[str, float], Any]:
     """Return the best network's metrics, and its answers to the rows shown; one with a linear head may take its place."""
-    data = job.datamodule
+    data, best = job.datamodule, callbacks_of(trainer, ModelCheckpoint)[0].best_model_path
     held_out = shown.loader("val") if "val" in shown.parts else shown.fold_loader()
     validation = data.val_dataloader() if "val" in data.parts else held_out  # without ratings with negatives
     (measured,) = trainer.validate(model, validation, ckpt_path=best, weights_only=True, verbose=False)
@@ -307,30 +305,31 @@ def _continue_metrics_file(trainer: pl.Trainer, folder: Path, last: Path) -> Non
         before[pd.to_numeric(before["epoch"]) <= epoch].to_csv(partial, index=False)
 
 
-def _make_trainer(job: Job, folder: Path, callbacks: Sequence[Callback] = (), **settings: Any) -> pl.Trainer:  # noqa: ANN401
+def _make_trainer(job: Job, folder: Path, **settings: Any) -> pl.Trainer:  # noqa: ANN401
     """Return a new Trainer of the run, before the older run in the folder is removed."""
-    shown = progress_callbacks(job.trainer["log_every_n_steps"], quiet=job.quiet)
+    callbacks = job.recipe["trainer"]["callbacks"]
+    if not settings.get("enable_checkpointing", True):
+        callbacks = [each for each in callbacks if each["class_path"] not in (model_checkpoint(), EXACT_RESUME)]
+    shown = progress_callbacks(job.recipe["trainer"]["log_every_n_steps"], quiet=job.quiet)
     bar = {} if any(isinstance(each, TQDMProgressBar) for each in shown) else {"enable_progress_bar": False}
-    own: dict[str, Any] = {"default_root_dir": folder, "enable_model_summary": False, **bar, **settings}
+    saved = {"dirpath": folder, "enable_version_counter": False}
     with reworded_trainer_errors(_WHO):
-        trainer = pl.Trainer(
-            **job.trainer, **own, callbacks=[*(part.build() for part in job.callbacks), *callbacks, *shown]
-        )
+        built = [
+            build(each, **saved) if each["class_path"] == model_checkpoint() else build(each) for each in callbacks
+        ]
+        own: dict[str, Any] = {"default_root_dir": folder, "callbacks": [*built, *shown], **bar, **settings}
+        trainer = pl.Trainer(**{**job.recipe["trainer"], **own})
     guard_checkpoints(trainer)
     return trainer
 
 
-def _extra_logger(job: Job, folder: Path) -> list[Any]:
-    """Return the logger that the user asked for besides metrics.csv, which writes into the run's folder."""
-    if job.logger is None:
-        return []
+def _extra_loggers(job: Job, folder: Path) -> list[Any]:
+    """Return the loggers that the user asked for besides metrics.csv, which write into the run's folder."""
+    loggers = job.recipe["trainer"].get("logger")
+    names = [each["class_path"] for each in loggers[1:]] if isinstance(loggers, list) else []
     try:
-        is_board = job.logger.class_path.endswith(LOGGERS["tensorboard"])
-        named = {"name": "", "version": "tensorboard"} if is_board else {}  # else it would be lightning_logs/version_0
-        settings = {"save_dir": str(folder), **named, **tracking(job.logger, folder)}
-        return [replace(job.logger, init_args=settings).build()]
+        return [build(extra_logger(name, folder, name="", version="tensorboard")) for name in names]
     except ModuleNotFoundError as error:
-        name = job.logger.class_path.rpartition(".")[2].removesuffix("Logger").lower()
-        raise BadValueError(
-            _WHO, f"--logger {name} needs a package that is not installed", f"pip install {name}"
-        ) from error
+        name = names[0].rpartition(".")[2].removesuffix("Logger").lower()
+        problem = f"--logger {name} needs a package that is not installed"
+        raise BadValueError(_WHO, problem, f"pip install {name}") from error

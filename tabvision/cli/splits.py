@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from tabvision.cli.jobs import Component
+from tabvision.cli.jobs import component
 from tabvision.cli.options import DEFAULT_VALIDATION, NO_ROWS
 from tabvision.errors import BadValueError, speaking
 
@@ -26,14 +26,14 @@ def split_setting(arguments: argparse.Namespace, default: Any) -> Any:  # noqa: 
             )
             raise BadValueError(problem, "Leave one of the two out, or add --test with a fraction")
         drawn = test if arguments.split is None else _named_split(arguments, test)
-        return Component("tabvision.data.SourceSplit", {"validation": given, **({"test": drawn} if drawn else {})})
+        return component("tabvision.data.SourceSplit", validation=given, **({"test": drawn} if drawn else {}))
     if arguments.split is None:
         share = default if given is None else None if given == NO_ROWS else given
         return share if test is None else (share, test)
     return _named_split(arguments, test)
 
 
-def _named_split(arguments: argparse.Namespace, test: float | None) -> Component:
+def _named_split(arguments: argparse.Namespace, test: float | None) -> dict[str, Any]:
     """Return the split that `--split` names."""
     given = arguments.validation
     way, _, column = arguments.split.partition(":")
@@ -46,7 +46,7 @@ def _named_split(arguments: argparse.Namespace, test: float | None) -> Component
         _check_alone(arguments, test)
         user = {"user": arguments.user, "timestamp": column or None, **_day_first(arguments, column)}
         class_name, settings = ("ColumnSplit", {"column": column}) if way == "column" else ("LeaveLastOut", user)
-        return Component(f"tabvision.data.{class_name}", settings)
+        return component(f"tabvision.data.{class_name}", **settings)
     if given == NO_ROWS and test is None:
         problem = f"--validation none holds nothing out, so --split {arguments.split} has nothing to do"
         raise BadValueError(problem, "Leave one of the two out, or add --test with a fraction")
@@ -56,7 +56,7 @@ def _named_split(arguments: argparse.Namespace, test: float | None) -> Component
         fractions |= {"column": column or None, **_day_first(arguments, column)}
     named = {"column": column} if way == "group" else {}
     name = {"last": "Time"}.get(way, way.capitalize())
-    return Component(f"tabvision.data.{name}Split", {**named, **fractions})
+    return component(f"tabvision.data.{name}Split", **named, **fractions)
 
 
 @speaking("tabvision train")

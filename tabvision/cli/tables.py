@@ -7,7 +7,7 @@ import logging
 
 import numpy as np
 
-from tabvision.cli.jobs import LAST, Component, Job, lr_setting, make_job, source_settings
+from tabvision.cli.jobs import LAST, Job, build, component, lr_setting, make_job, source_settings
 from tabvision.cli.options import DEFAULT_VALIDATION
 from tabvision.cli.splits import split_setting
 from tabvision.data.prepared.table import default_folder, does_not_fit
@@ -41,9 +41,9 @@ def table_job(arguments: argparse.Namespace) -> Job:
     if is_bag and "prepared" in settings:
         problem = "--preset best reads the table into memory, and it is prepared on the disk"
         raise BadValueError("tabvision train", problem, "Leave --preset out")
-    data = Component("tabvision.data.TabularDataModule", settings).build()
+    data = build(component("tabvision.data.TabularDataModule", **settings))
     num_rows = len(data.parts["train"].rows)
-    model = Component("tabvision.modules.TabularModule", lr_setting("lr", arguments.lr))
+    model = component("tabvision.modules.TabularModule", **lr_setting("lr", arguments.lr))
     has_folds = data.schema.target.of_small_table and data.may_fold and not is_fixed
     has_rows = has_folds or is_bag or "val" in data.parts
     if arguments.intervals:
@@ -57,10 +57,10 @@ def table_job(arguments: argparse.Namespace) -> Job:
             f"rows take. --epochs says otherwise."
         )
     if is_fixed:
-        average = Component("tabvision.callbacks.AverageAndStop", {"patience": None})
-        callbacks = [Component("tabvision.callbacks.OneCycle"), average]
+        average = component("tabvision.callbacks.AverageAndStop", patience=None)
+        callbacks = [component("tabvision.callbacks.OneCycle"), average]
     else:
-        callbacks = [Component("tabvision.callbacks.FitTable")]
+        callbacks = [component("tabvision.callbacks.FitTable")]
     return make_job(
         arguments,
         data,

@@ -93,13 +93,15 @@ def guard_checkpoints(trainer: pl.Trainer) -> None:
     Lightning itself would unpickle one from an address, and keep a copy in torch's cache.
     """
     write_checkpoints_whole(trainer)
-    strategy = trainer.strategy
-    open_one = _read_state if type(strategy).load_checkpoint is Strategy.load_checkpoint else _refuse_to_open
-    strategy.load_checkpoint = functools.partial(open_one, trainer)  # type: ignore[method-assign]
+    trainer.strategy.load_checkpoint = functools.partial(_read_state, trainer)  # type: ignore[method-assign]
 
 
 @speaking(_WHO)
 def _read_state(trainer: pl.Trainer, checkpoint_path: str | Path, **_: object) -> dict[str, Any]:
+    kind = type(trainer.strategy)
+    if kind.load_checkpoint is not Strategy.load_checkpoint:
+        problem = f"{kind.__name__} opens {str(checkpoint_path)!r} in a way of its own, which may run code"
+        raise BadValueError(problem, "Resume from Python with trainer.fit(ckpt_path=...), if you trust the file")
     folders = [str(folder) for each in trainer.checkpoint_callbacks if (folder := getattr(each, "dirpath", None))]
     state = read_state(checkpoint_path, folders)
     if trainer.state.fn == TrainerFn.FITTING and "optimizer_states" not in state:
@@ -108,14 +110,6 @@ def _read_state(trainer: pl.Trainer, checkpoint_path: str | Path, **_: object) -
         )
         raise BadValueError(problem, "Pass the last.ckpt that the run wrote beside it")
     return state
-
-
-@speaking(_WHO)
-def _refuse_to_open(trainer: pl.Trainer, checkpoint_path: str | Path, **_: object) -> dict[str, Any]:
-    problem = (
-        f"{type(trainer.strategy).__name__} opens {str(checkpoint_path)!r} in a way of its own, which may run code"
-    )
-    raise BadValueError(problem, "Resume from Python with trainer.fit(ckpt_path=...), if you trust the file")
 
 
 @contextmanager

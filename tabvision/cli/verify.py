@@ -18,8 +18,8 @@ from typing_extensions import override
 from tabvision import lightning as pl
 from tabvision.callbacks import AverageAndStop
 from tabvision.cli.chain import Stretch, checkpoints_of, facts_of, read_chain
-from tabvision.cli.jobs import KEEP_EVERY, LAST, model_checkpoint
-from tabvision.cli.resume import component, read_recipe
+from tabvision.cli.jobs import KEEP_EVERY, LAST, build, model_checkpoint, monitor_of
+from tabvision.cli.resume import read_recipe
 from tabvision.cli.safe import check_writes_here
 from tabvision.cli.trainer import guard_checkpoints, reworded_resume_errors, reworded_trainer_errors
 from tabvision.errors import BadValueError, speaking
@@ -136,12 +136,11 @@ def _replay(recipe: Mapping[str, Any], stretch: Stretch, *, exact: bool) -> str:
 def _fit(recipe: Mapping[str, Any], stretch: Stretch, folder: Path) -> tuple[pl.Trainer, dict[str, Tensor]]:
     """Train a stretch in a folder of its own, and return the Trainer and the weights at its start."""
     settings = {**recipe["trainer"], "devices": 1, "default_root_dir": folder, "logger": False}
-    parts = [component(part) for part in recipe["trainer"]["callbacks"]]
-    callbacks = [part.build() for part in parts if part.class_path != model_checkpoint()]
+    callbacks = [build(each) for each in recipe["trainer"]["callbacks"] if each["class_path"] != model_checkpoint()]
     settings |= {"enable_progress_bar": False, "callbacks": [*callbacks, _KeepUntil(folder, stretch)]}
     seed_everything(recipe["seed_everything"], workers=True, verbose=False)
-    data = component(recipe["data"]).build()
-    model = component(recipe["model"]).build(data.schema)
+    data = build(recipe["data"])
+    model = build(recipe["model"], data.schema)
     before = {name: value.clone() for name, value in model.state_dict().items()}
     start = None
     if stretch.start is not None:
@@ -197,8 +196,7 @@ def _kept_differs(
 
 def _best_of(recipe: Mapping[str, Any], folder: Path) -> Path:
     """Return the checkpoint with the lowest monitored loss; the last one where no rows are held out."""
-    settings = [part.get("init_args", {}) for part in recipe["trainer"]["callbacks"]]
-    monitor = next((each["monitor"] for each in settings if "monitor" in each), LAST)
+    monitor = monitor_of(recipe)
     files = [file for _, file in checkpoints_of(folder)]
     if monitor == LAST:
         return files[-1]

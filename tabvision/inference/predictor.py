@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack, final
 
@@ -159,10 +158,11 @@ class Predictor:
         if tta and self._own_augmentation:
             without = f"{self._own_augmentation}, the augmentation of your own, which no checkpoint holds"
             logging.getLogger("tabvision").info(f"tta augments images as in training, but without {without}.")
-        predictions = self._predict(inputs, batch_size, self._activated)
-        deviations = self._deviations(inputs, batch_size) if uncertainty else None
+        settings: dict[str, Any] = {"num_answers": self.net.task.num_predictions, "batch_size": batch_size}
+        predictions = predict_all(self.answers, inputs, **settings)
+        deviations = predict_all(self._deviations, inputs, **settings) if uncertainty else None
         if tta:
-            augmented = [self._predict(inputs, batch_size, self._activated, view) for view in range(1, tta + 1)]
+            augmented = [predict_all(self.answers, inputs, view=view, **settings) for view in range(1, tta + 1)]
             predictions = blend(predictions, np.stack(augmented), use_max=use_max)
         return assemble_answers(self.schema, inputs, predictions, self.calibration, proba=proba, deviations=deviations)
 
@@ -237,7 +237,12 @@ class Predictor:
             raise BadValueError(problem, "Save it with a Trainer first and pass the path, or do not pass out")
         inputs = self._read(source, **form, labeled=True)
         target = encode_target(_labeled_frame(inputs, self.schema), self.schema.target)
-        logits = self._predict(inputs, None, lambda found: found)
+        with torch.inference_mode():
+            logits = predict_all(
+                lambda arrays: self.net(self.batch(arrays)).float().cpu().numpy(),
+                inputs,
+                num_answers=self.net.task.num_outputs,
+            )
         readable = _readable(inputs)
         fitted = fit_calibration(self.net.task, logits[readable], target[readable], **settings)
         self.calibration = fitted.calibration
@@ -275,6 +280,7 @@ class Predictor:
         rows = self.net.task.to_view(rows, arrays["view"], cut=False) if "view" in arrays else rows
         return torch.from_numpy(rows).to(self.device)
 
+    @torch.inference_mode()
     def answers(self, arrays: Arrays) -> NDArray[np.floating]:
         """Return the predictions for a batch in the user's units: (B, C) probabilities or (B, T) numbers."""
         return self._in_user_units(self.net.task.activate(self.logits(arrays)), arrays).cpu().numpy()
@@ -283,36 +289,16 @@ class Predictor:
         view = torch.from_numpy(arrays["view"]).to(self.device, DTYPES["view"]) if "view" in arrays else None
         return self.net.task.in_user_units(found, view)
 
-    def _activated(self, logits: Tensor) -> Tensor:
-        return self.net.task.activate(self.calibration.scale(logits))
-
-    def _deviations(self, inputs: Inputs, batch_size: int | None) -> NDArray[np.floating]:
-        """Return the standard deviation of each prediction over the members of the network, (N, num_predictions)."""
-
-        def predict(arrays: Arrays) -> NDArray[np.floating]:
-            logits = self.net.member_logits(self.batch(arrays)).float()
-            if logits.shape[1] == 1:
-                problem = "an uncertainty is how far the members of a network differ, and this one has a single member"
-                raise BadValueError(problem, "Train a TabularModule with its default network, or a bag: --preset best")
-            members = self._activated(logits.flatten(0, 1)).unflatten(0, logits.shape[:2])  # type: ignore[no-untyped-call]
-            return np.asarray(members.std(1, correction=0).cpu())
-
-        with torch.inference_mode():
-            return predict_all(predict, inputs, num_answers=self.net.task.num_predictions, batch_size=batch_size)
-
-    def _predict(
-        self, inputs: Inputs, batch_size: int | None, finish: Callable[[Tensor], Tensor], view: int = 0
-    ) -> NDArray[np.floating]:
-        """Return the module's logits of all rows, transformed by `finish`, in the user's units."""
-        in_user_units, width = self.net.task.in_user_units, self.net.task.num_predictions
-
-        def predict(arrays: Arrays) -> NDArray[np.floating]:
-            batch = self.batch(arrays)
-            answers: Tensor = in_user_units(finish(self.net(batch).float()), batch.get("view"))
-            return answers.cpu().numpy()
-
-        with torch.inference_mode():
-            return predict_all(predict, inputs, num_answers=width, batch_size=batch_size, view=view)
+    @torch.inference_mode()
+    def _deviations(self, arrays: Arrays) -> NDArray[np.floating]:
+        """Return the standard deviation of each prediction for a batch over the members of the network, (B, C)."""
+        logits = self.net.member_logits(self.batch(arrays)).float()
+        if logits.shape[1] == 1:
+            problem = "an uncertainty is how far the members of a network differ, and this one has a single member"
+            raise BadValueError(problem, "Train a TabularModule with its default network, or a bag: --preset best")
+        scaled = self.calibration.scale(logits.flatten(0, 1))
+        members = self.net.task.activate(scaled).unflatten(0, logits.shape[:2])  # type: ignore[no-untyped-call]
+        return np.asarray(members.std(1, correction=0).cpu())
 
 
 def _labeled_frame(inputs: Inputs, schema: Schema) -> pd.DataFrame:

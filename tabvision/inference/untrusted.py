@@ -34,7 +34,7 @@ _NAMES = re.compile(
     r"|torch (Size|device|\w+Storage|bool|u?int\d+|b?float\d+\w*|complex\d+)|torch\.storage UntypedStorage"
     r"|torch\.serialization _get_layout|torch\._utils _rebuild_(parameter|tensor_v2|tensor_v3|sparse_tensor|qtensor)"
 )
-_TUPLES = {"EMPTY_TUPLE": 0, "TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
+_TUPLES = {"EMPTY_TUPLE", "TUPLE1", "TUPLE2", "TUPLE3", "TUPLE"}  # torch reads no other operator that makes one
 _PUTS, _GETS = {"BINPUT", "LONG_BINPUT"}, {"BINGET", "LONG_BINGET"}
 _FACTOR = 16  # times its weights: temporary elements while a network is initialized (orthogonal rows, copies)
 _SPARE_ELEMENTS = 1 << 22
@@ -146,8 +146,8 @@ class _Depths:
         return "nests tuples without end" if self.stack and self.stack[-1] > _MAX_TUPLE_DEPTH else None
 
     def step(self, operator: pickletools.OpcodeInfo, argument: object) -> None:
-        """Apply one operator to the stack."""
-        name = operator.name
+        """Apply one operator to the stack, by Python's own table of what each takes and gives."""
+        name, taken = operator.name, operator.stack_before
         if name == "LONG1" and isinstance(argument, int) and argument.bit_length() > 64:
             self.num_long += 1
         if name in _PUTS and isinstance(argument, int):
@@ -156,31 +156,13 @@ class _Depths:
             self.stack.append(self.memo[argument])
         elif name == "MARK":
             self.marks.append(len(self.stack))
-        elif name in _TUPLES:
-            self._pack(len(self.stack) - _TUPLES[name])
-        elif name == "TUPLE":
-            self._pack(self.marks.pop())
         else:
-            self._other(operator)
-
-    def _pack(self, start: int) -> None:
-        """Replace everything from an index on by one tuple."""
-        if start < 0:
-            raise IndexError("the stack is empty")
-        self.stack[start:] = [1 + max(self.stack[start:], default=0)]
-
-    def _other(self, operator: pickletools.OpcodeInfo) -> None:
-        """Pop and push by Python's own table of operators; torch does not read the others that make tuples."""
-        taken, given = operator.stack_before, len(operator.stack_after)
-        if pickletools.stackslice in taken:
-            before = taken.index(pickletools.markobject)
-            del self.stack[self.marks.pop() :]
-        else:
-            before = len(taken)
-        if before > len(self.stack):
-            raise IndexError("the stack is empty")
-        del self.stack[len(self.stack) - before :]
-        self.stack += [0] * given
+            has_mark = pickletools.stackslice in taken
+            start = self.marks.pop() - taken.index(pickletools.markobject) if has_mark else len(self.stack) - len(taken)
+            if start < 0:
+                raise IndexError("the stack is empty")
+            depth = 1 + max(self.stack[start:], default=0) if name in _TUPLES else 0
+            self.stack[start:] = [depth] * len(operator.stack_after)
 
 
 def _is_plain(named: str) -> bool:

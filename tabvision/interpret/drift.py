@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from tabvision.checks import check_present
 from tabvision.data.tables.read import Source, read_frame, text_format
 from tabvision.errors import speaking
+from tabvision.interpret.rows import floats_of
 from tabvision.preprocess import Columns
 from tabvision.preprocess.columns import Numbers, Timestamps
-from tabvision.preprocess.encode import SourceKind, sources_of
-from tabvision.preprocess.parse import NO_DATE
+from tabvision.preprocess.encode import Source as RawColumn
+from tabvision.preprocess.encode import sources_of
 from tabvision.schema import Schema
 
 _ALPHA = 0.01  # the fraction of columns without drift that are flagged
@@ -59,14 +60,14 @@ def drift(
     """
     frames = _frames(reference, new, schema)
     one, other = (Columns(frame) for frame in frames)
-    kinds = _kinds(one, other, schema)
-    names = list(kinds) if columns is None else list(columns)
+    known = {it.name: it for it in (_common_columns(one, other) if schema is None else sources_of(schema))}
+    names = list(known) if columns is None else list(columns)
     for frame in frames:
         check_present(names, frame.columns, "Name columns that both tables have")
     rows = []
     for name in names:
-        kind = kinds.get(name, "category")
-        rows.append(_compare_column(name, kind, _values(one, name, kind, schema), _values(other, name, kind, schema)))
+        source = known.get(name, RawColumn(name, "category", (), ()))
+        rows.append(_compare_column(source, _values(one, source), _values(other, source)))
     found = pd.DataFrame(rows, columns=["column", "measure", "distance", "missing", "unseen", "outside", "p_value"])
     found["drifted"] = found["p_value"] < _ALPHA
     return found.sort_values(["drifted", "distance"], ascending=False, kind="stable", ignore_index=True)
@@ -136,41 +137,37 @@ def _equal_rows(frame: pd.DataFrame, first: NDArray[np.int64], second: NDArray[n
     return found
 
 
-def _kinds(reference: Columns, new: Columns, schema: Schema | None) -> dict[str, SourceKind]:
-    """Return the columns to compare by default, and how each is read."""
-    if schema is not None:
-        return {source.name: source.kind for source in sources_of(schema)}
-    found: dict[str, SourceKind] = {}
-    for name in reference.frame:
-        if name in new.frame:
-            column = reference.read(str(name))
-            is_number = isinstance(column, Numbers) and column.kind != "boolean"
-            found[str(name)] = "number" if is_number else "date" if isinstance(column, Timestamps) else "category"
+def _common_columns(reference: Columns, new: Columns) -> list[RawColumn]:
+    """Return the columns that both tables have, and how each is read."""
+    found = []
+    for name in (str(name) for name in reference.frame if name in new.frame):
+        column = reference.read(name)
+        if isinstance(column, Numbers) and column.kind != "boolean":
+            found.append(RawColumn(name, "number", (), (), "strict"))
+        elif isinstance(column, Timestamps):
+            found.append(RawColumn(name, "date", (), (), "iso"))
+        else:
+            found.append(RawColumn(name, "category", (), ()))
     return found
 
 
-def _values(columns: Columns, name: str, kind: SourceKind, schema: Schema | None) -> NDArray[Any]:
-    """Return the values of a column that are not missing: floats, or objects of a category."""
-    forms = {source.name: source.form for source in sources_of(schema)} if schema is not None else {}
-    given = {"form": forms[name]} if forms.get(name) else {}
-    if kind == "number":
-        return columns.numbers(name, **given).values.astype(np.float64)
-    if kind == "date":
-        stamps = columns.timestamps(name, **given).values
-        return np.where(stamps == NO_DATE, np.nan, stamps.astype(np.float64))
-    values = columns.frame[name].astype(object)
+def _values(columns: Columns, source: RawColumn) -> NDArray[Any]:
+    """Return the values of a column: floats, NaN where missing, or objects of a category, None where missing."""
+    if source.kind != "category":
+        return floats_of(columns, source)
+    values = columns.frame[source.name].astype(object)
     found: NDArray[Any] = values.where(values.notna(), None).to_numpy()
     return found
 
 
-def _compare_column(name: str, kind: SourceKind, reference: NDArray[Any], new: NDArray[Any]) -> tuple[Any, ...]:
+def _compare_column(source: RawColumn, reference: NDArray[Any], new: NDArray[Any]) -> tuple[Any, ...]:
     """Return the row of one column."""
     one, other = (values[~np.asarray(pd.isna(values))] for values in (reference, new))
     counts = np.array([[len(reference) - len(one), len(one)], [len(new) - len(other), len(other)]])
     more_missing = counts[1, 0] / len(new) - counts[0, 0] / len(reference)
     tests = [_chi_square(counts, correction=0.5)]
     distance = unseen = outside = 0.0
-    if kind != "category":
+    if source.kind != "category":
         one, other = np.sort(one), np.sort(other)
         if len(one) and len(other):
             below = int(np.searchsorted(other, one[0]))
@@ -185,7 +182,7 @@ def _compare_column(name: str, kind: SourceKind, reference: NDArray[Any], new: N
         unseen = float(table[1][table[0] == 0].sum() / len(new))
         tests.append(_chi_square(_frequent(table)))
     p_value = min(1.0, len(tests) * min(tests))
-    return name, _MEASURES[kind], distance, more_missing, unseen, outside, p_value
+    return source.name, _MEASURES[source.kind], distance, more_missing, unseen, outside, p_value
 
 
 def _kolmogorov_smirnov(one: NDArray[np.float64], other: NDArray[np.float64]) -> tuple[float, float]:

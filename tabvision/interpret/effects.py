@@ -17,10 +17,18 @@ from tabvision.errors import BadTypeError, BadValueError, speaking
 from tabvision.inference.batches import Inputs
 from tabvision.inference.inputs import Source as Rows
 from tabvision.inference.predictor import Predictor
-from tabvision.interpret.rows import Model, answer_names, column_values, predictor_of, read_rows, take, with_column
+from tabvision.interpret.rows import (
+    Model,
+    answer_names,
+    column_values,
+    floats_of,
+    predictor_of,
+    read_rows,
+    take,
+    with_column,
+)
 from tabvision.preprocess import Columns
 from tabvision.preprocess.encode import Source, sources_of
-from tabvision.preprocess.parse import NO_DATE
 
 Kind = Literal["pdp", "ale"]
 _SPREAD = (0.1, 0.9)  # quantiles of the answers to single rows
@@ -133,11 +141,8 @@ def _accumulated_effects(
 
 def _numbers(frame: pd.DataFrame, column: Source) -> NDArray[np.float64]:
     """Return the values of a raw column as numbers: microseconds of a date, codes of categories, NaN where missing."""
-    if column.kind == "number":
-        return np.asarray(Columns.of(frame).numbers(column.name, column.form).values, np.float64)
-    if column.kind == "date":
-        timestamps = Columns.of(frame).timestamps(column.name, column.form).values
-        return np.where(timestamps == NO_DATE, np.nan, timestamps.astype(np.float64))
+    if column.kind != "category":
+        return floats_of(Columns.of(frame), column)
     return np.where(missing_cells(frame[column.name]), np.nan, pd.factorize(frame[column.name])[0].astype(np.float64))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from tabvision.checks import check_choice
+from tabvision.checks import check_choice, is_integer
 from tabvision.errors import BadTypeError, BadValueError, listed, speaking
 from tabvision.modules import CollabModule, SupervisedModule, TabularModule
 from tabvision.nets.embedding_mlp import EmbeddingMLP
@@ -127,7 +126,7 @@ def pca(factors: pd.DataFrame, k: int = 2) -> pd.DataFrame:
         raise BadTypeError(f"the frame has no factors, only {listed(list(factors.columns))}", _PASS_FACTORS)
     values = factors[names].to_numpy(dtype=np.float64)
     most = min(values.shape)
-    if isinstance(k, bool) or not isinstance(k, int) or not 1 <= k <= most:
+    if not is_integer(k) or not 1 <= k <= most:
         problem = f"k must be a whole number from 1 to {most}, got {k!r}"
         raise BadValueError(problem, "Pass fewer axes, or more rows and factors")
     scores, fractions = _principal_axes(values, k)
@@ -209,5 +208,4 @@ def _factors(module: CollabModule, index: int) -> pd.DataFrame:
 
 
 def _numbered(values: NDArray[Any], prefix: str) -> pd.DataFrame:
-    names: Sequence[str] = [f"{prefix}{number}" for number in range(1, values.shape[1] + 1)]
-    return pd.DataFrame(values, columns=list(names))
+    return pd.DataFrame(values, columns=[f"{prefix}{number}" for number in range(1, values.shape[1] + 1)])

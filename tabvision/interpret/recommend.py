@@ -15,6 +15,7 @@ from tabvision.checks import check_whole
 from tabvision.errors import BadTypeError, BadValueError, TabvisionError, UnknownNameError, closest_first, speaking
 from tabvision.interpret.embeddings import NUM_PAIRS, check_ratings_module, counted_labels, factor_rows, pair_counts
 from tabvision.modules import CollabModule
+from tabvision.nets.layers import evaluating
 from tabvision.preprocess import encode_rows
 from tabvision.preprocess.parse import family_of
 from tabvision.schema import Label
@@ -113,15 +114,12 @@ def item_scores(module: CollabModule, user_code: int) -> NDArray[np.float32]:
         - returns: (V,) in the order of the items' vocabulary
     """
     device = next(module.parameters()).device
-    was_training = module.training
-    module.eval()
-    with torch.inference_mode():
+    with evaluating(module), torch.inference_mode():
         items = torch.arange(1, module.item.cardinality, device=device)
         chunks = []
         for part in items.split(_BATCH_SIZE):  # type: ignore[no-untyped-call]
             batch = cast("Batch", {"categorical": torch.stack([torch.full_like(part, user_code), part], dim=1)})
             chunks.append(module.task.activate(module(batch).float())[:, -1])
-    module.train(was_training)
     return torch.cat(chunks).cpu().numpy()
 
 

@@ -17,7 +17,9 @@ from tabvision.inference.batches import Arrays, Inputs
 from tabvision.inference.inputs import Source as Rows
 from tabvision.inference.predictor import Predictor
 from tabvision.modules import SupervisedModule
+from tabvision.preprocess import Columns
 from tabvision.preprocess.encode import Source, sources_of
+from tabvision.preprocess.parse import NO_DATE
 from tabvision.schema import Schema
 
 Model: TypeAlias = Predictor | SupervisedModule | str | Path
@@ -123,6 +125,14 @@ def positions_of(column: Column) -> dict[str, list[int]]:
         return {"features": [column.position], "has_image": [column.position]}
     parts = {"continuous": column.continuous, "categorical": column.categorical}
     return {name: [position for position, _ in found] for name, found in parts.items()}
+
+
+def floats_of(columns: Columns, source: Source) -> NDArray[np.float64]:
+    """Return the values of a raw column of numbers or dates, microseconds of a date; NaN where missing."""
+    if source.kind == "number":
+        return np.asarray(columns.numbers(source.name, source.form).values, np.float64)
+    timestamps = columns.timestamps(source.name, source.form).values
+    return np.where(timestamps == NO_DATE, np.nan, timestamps.astype(np.float64))
 
 
 def answer_names(schema: Schema, width: int, *, logits: bool = False) -> list[str]:

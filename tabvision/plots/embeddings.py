@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from tabvision.checks import check_whole
 from tabvision.errors import speaking
 from tabvision.interpret.recommend import PASS_A_NUMBER
-from tabvision.plots.style import check_frame, drawable, font_families
+from tabvision.plots.style import check_frame, drawable, font_families, short
 
 _MAX_LABEL = 34  # characters of a label
 _NUM_ENDS = 4  # rows named at either end of an axis
@@ -170,5 +170,5 @@ def _annotate(plane: Axes, point: NDArray[np.floating], label: str, taken: Seque
 
 def _short_labels(frame: pd.DataFrame) -> list[str]:
     """Return the titles, shortened, or without titles the first column."""
-    texts = [" ".join(str(text).split()) for text in frame["title" if "title" in frame.columns else frame.columns[0]]]
-    return [drawable(text if len(text) <= _MAX_LABEL else text[: _MAX_LABEL - 1] + "…") for text in texts]
+    labels = frame["title" if "title" in frame.columns else frame.columns[0]]
+    return [short(str(label), _MAX_LABEL) for label in labels]

@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, fontManager, get_font
 
-from tabvision.errors import BadTypeError, BadValueError
+from tabvision.errors import BadTypeError, BadValueError, cut
 
 INK = "#7b7b7b"  # text and axes: a contrast of 4.2 with white and of 4.4 with the black of dark pages
 # one color for each series, each with a contrast of at least 3 with white and with the black of dark pages
@@ -116,7 +116,7 @@ def short(text: object, most: int = 28) -> str:
         ('a column with a very long n…', '3')
     """
     line = f"{text:g}" if isinstance(text, float) else " ".join(str(text).split())
-    return drawable(line if len(line) <= most else line[: most - 1] + "…")
+    return drawable(cut(line, most))
 
 
 def font_families() -> list[str]:

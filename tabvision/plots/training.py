@@ -18,7 +18,7 @@ from tabvision.errors import BadTypeError, BadValueError, MissingFileError, spea
 from tabvision.plots.style import COLORS, INK, check_frame, legend, panels, set_figure_title, short
 from tabvision.schedules import epoch_ends
 from tabvision.scratch.optimizers import INTERCEPT, SLOPE
-from tabvision.tuning import LRFinding
+from tabvision.tuning.sweep import WAYS, LRFinding
 
 Metrics: TypeAlias = "str | Path | pd.DataFrame"
 _STYLES = {"train": ":", "val": "-", "oof": "--", "test": "-."}  # a line for each part of the data
@@ -217,7 +217,7 @@ def lr_curve(finding: LRFinding) -> Figure:
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()
     axes.plot(finding.lrs, finding.losses, color="gray")
-    for color, way in enumerate(("lowest", "valley", "steep", "minimum", "slide")):
+    for color, way in enumerate(WAYS):
         rate = getattr(finding, way)
         at = min(range(len(finding.lrs)), key=lambda index, rate=rate: abs(finding.lrs[index] - rate))  # type: ignore[misc]
         axes.plot(finding.lrs[at], finding.losses[at], "o", color=f"C{color}", label=f"{way} {rate:.1e}")

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from tabvision.inference import Results
@@ -20,7 +19,6 @@ from tabvision.interpret import (
     worst_slices,
 )
 from tabvision.interpret.rows import Model
-from tabvision.interpret.slices import errors_of
 from tabvision.report.photos import photo_parts
 from tabvision.report.tables import Section, part_of, section_of
 
@@ -56,8 +54,6 @@ def _slices(results: Results) -> dict[str, Any]:
             "No slice of a column, of at least 10 rows, is answered worse than the rest by more than chance explains."
         )
         return part_of("", None, text=text)
-    name = "error rate" if results.schema.task.is_classes else "mean absolute error"
-    found.attrs.update(error=name, overall=float(np.nanmean(errors_of(results))))
     text = "These slices are answered worse than the rest, by more than chance explains."
     return part_of("Slices whose error is above that of all rows, with 95 % intervals", found, "slices", text=text)
 

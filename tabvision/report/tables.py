@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 
 import pandas as pd
 
+from tabvision.errors import cut
 from tabvision.interpret.slices import four_digits
 
 Section: TypeAlias = dict[str, Any]
@@ -65,8 +66,7 @@ def cell_text(value: Any, most: int = 80) -> str:  # noqa: ANN401 - a cell of a 
         return ""
     if isinstance(value, float):
         return four_digits(value)
-    text = str(value)
-    return text if len(text) <= most else text[: most - 1] + "…"
+    return cut(str(value), most)
 
 
 def rounded(value: float) -> str:

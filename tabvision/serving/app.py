@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 import pandas as pd
 from starlette.applications import Starlette
-from starlette.datastructures import FormData, UploadFile
+from starlette.datastructures import FormData, Headers, UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, Response
@@ -100,8 +100,7 @@ def create_app(
         HTTPException: _refused,
     }
     app = Starlette(routes=routes, lifespan=lifespan, exception_handlers=handlers)
-    app.add_middleware(_AllowedHosts, hosts=hosts)
-    app.add_middleware(_RefuseTwoLengths)
+    app.add_middleware(_HeaderChecks, hosts=hosts)
     app.state.service = service
     return app
 
@@ -279,45 +278,35 @@ def _failure(status: int, sentence: str) -> Response:
 _SAFE = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
 
 
-class _AllowedHosts:
-    """Refuses requests to a host name that is not allowed, if any are named."""
+class _HeaderChecks:
+    """Refuses a request with two lengths, and one to a host name that is not allowed, if any are named.
+
+    After two lengths the connection is closed, since a proxy may have used the other one.
+
+    Source: RFC 9112, section 6.1, "request smuggling".
+    """
 
     def __init__(self, app: ASGIApp, hosts: Sequence[str] = ()) -> None:
         self.app, self.hosts = app, frozenset(hosts)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse the request, or pass it on."""
-        if self.hosts and scope["type"] == "http":
-            host = next((value.decode("latin-1") for key, value in scope["headers"] if key == b"host"), "")
-            # without the port; an IPv6 address keeps its brackets
-            name = host.partition("]")[0] + "]" if host.startswith("[") else host.partition(":")[0]
-            if name.lower() not in self.hosts:
-                sentence = f"This server is not known as {host!r}. Call it as {', '.join(sorted(self.hosts))}."
-                await _failure(FORBIDDEN, sentence)(scope, receive, send)
-                return
-        await self.app(scope, receive, send)
+        refusal = self._refusal(Headers(scope=scope)) if scope["type"] == "http" else None
+        await (refusal or self.app)(scope, receive, send)
 
-
-class _RefuseTwoLengths:
-    """Refuses a request with two lengths, and closes the connection: a proxy may have used the other length.
-
-    Source: RFC 9112, section 6.1, "request smuggling".
-    """
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Refuse the request, or pass it on."""
-        names = {key for key, _ in scope.get("headers", ())}
-        if {b"content-length", b"transfer-encoding"} <= names:
-            answer = _failure(
-                BAD_REQUEST, "The request has both a Content-Length and a Transfer-Encoding. Send one of them."
-            )
+    def _refusal(self, headers: Headers) -> Response | None:
+        if {"content-length", "transfer-encoding"} <= {*headers}:
+            both = "The request has both a Content-Length and a Transfer-Encoding. Send one of them."
+            answer = _failure(BAD_REQUEST, both)
             answer.headers["Connection"] = "close"
-            await answer(scope, receive, send)
-            return
-        await self.app(scope, receive, send)
+            return answer
+        host = headers.get("host", "")
+        # without the port; an IPv6 address keeps its brackets
+        name = host.partition("]")[0] + "]" if host.startswith("[") else host.partition(":")[0]
+        if self.hosts and name.lower() not in self.hosts:
+            sentence = f"This server is not known as {host!r}. Call it as {', '.join(sorted(self.hosts))}."
+            return _failure(FORBIDDEN, sentence)
+        return None
 
 
 def _plain(value: object) -> object:

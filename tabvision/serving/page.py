@@ -1,11 +1,12 @@
-"""Render the page to try a model by hand: `page.html` with escaped values; it loads nothing from other sites."""
+"""Render the page to try a model by hand: `page.html` with a field for each input; it loads nothing from other sites."""
 
 from __future__ import annotations
 
 import json
-import string
-from html import escape
 from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
 
 from tabvision.plain import LARGEST_EXACT, Label
 from tabvision.preprocess.encode import Source, sources_of
@@ -13,13 +14,8 @@ from tabvision.schema import Schema
 
 _MAX_OPTIONS = 60  # values in a drop-down list; more are typed, with suggestions
 _MAX_SUGGESTED = 1_000
-_TEMPLATE = string.Template(Path(__file__).with_suffix(".html").read_text(encoding="utf-8"))
-_OF_IMAGES = "Ask about one photo or several. They go to this server alone."
-_OF_ROWS = "Fill in what is known; an empty field counts as missing. The values go to this server alone."
-_UPLOAD = (
-    '<div class="field drop" id="drop"><label for="images">Drop photos here, or choose them</label>'
-    '<input id="images" name="images" type="file" accept="image/*" multiple required></div>'
-)
+_ENVIRONMENT = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+_PAGE = _ENVIRONMENT.from_string(Path(__file__).with_suffix(".html").read_text(encoding="utf-8"))
 
 
 def page(schema: Schema, nonce: str) -> str:
@@ -37,18 +33,13 @@ def page(schema: Schema, nonce: str) -> str:
         >>> "&lt;age&gt;" in text, "<age>" in text
         (True, False)
     """
-    has_images = schema.is_of_images
-    controls = {"number": _number, "category": _category, "date": _date}
-    fields = [controls[source.kind](index, source) for index, source in enumerate(sources_of(schema))]
-    names = () if schema.image is None or has_images else schema.image.columns
-    fields += [_photo(index, name) for index, name in enumerate(names, start=len(fields))]
-    return _TEMPLATE.substitute(
-        title=escape(f"Predict {', '.join(schema.target.columns)}"),
-        nonce=escape(nonce),
-        introduction=escape(_OF_IMAGES if has_images else _OF_ROWS),
-        kind="images" if has_images else "row",
+    return _PAGE.render(
+        target=", ".join(schema.target.columns),
+        nonce=nonce,
+        is_of_images=schema.is_of_images,
         shrink=_shrunk_side(schema),
-        fields=_UPLOAD if has_images else "\n".join(fields),
+        fields=[_field(source) for source in sources_of(schema)],
+        photos=() if schema.image is None or schema.is_of_images else schema.image.columns,
     )
 
 
@@ -64,45 +55,21 @@ def _shrunk_side(schema: Schema) -> int:
     return 2 * max(image.size)
 
 
-def _field(index: int, name: str, control: str) -> str:
-    return f'<div class="field"><label for="field-{index}">{escape(name)}</label>{control}</div>'
-
-
-def _attributes(index: int, name: str, kind: str) -> str:
-    return f'id="field-{index}" data-name="{escape(name)}" data-kind="{kind}" autocomplete="off"'
-
-
-def _number(index: int, source: Source) -> str:
-    _, column = source.continuous[0]
-    hint = escape(f"such as {column.fill:.6g}")
-    attributes = _attributes(index, source.name, "number")
-    return _field(index, source.name, f'<input {attributes} type="number" step="any" placeholder="{hint}">')
-
-
-def _category(index: int, source: Source) -> str:
-    name, vocabulary = source.name, source.categorical[0][1].vocabulary
+def _field(source: Source) -> dict[str, Any]:
+    """Return what the page needs of a raw column: its name, the kind of its value to the script, and a hint or its values."""
+    if source.kind == "number":
+        return {"name": source.name, "kind": "number", "hint": f"{source.continuous[0][1].fill:.6g}"}
+    if source.kind == "date":
+        has_time = not {"hour", "minute"}.isdisjoint(column.part for _, column in source.categorical)
+        return {"name": source.name, "kind": "text", "hint": "2024-01-31 09:30" if has_time else "2024-01-31"}
+    vocabulary = source.categorical[0][1].vocabulary
     if len(vocabulary) <= _MAX_OPTIONS:
-        pairs = [(escape(json.dumps(_for_script(label))), escape(str(label))) for label in vocabulary]
-        options = "".join(f'<option value="{value}">{text}</option>' for value, text in [("null", "(missing)"), *pairs])
-        return _field(index, name, f"<select {_attributes(index, name, 'json')}>{options}</select>")
+        options = [(json.dumps(_for_script(label)), str(label)) for label in vocabulary]
+        return {"name": source.name, "kind": "json", "options": options}
     kind = "text" if isinstance(vocabulary[0], str) else "number"
-    options = "".join(f'<option value="{escape(str(label))}"></option>' for label in vocabulary[:_MAX_SUGGESTED])
-    control = f'<input {_attributes(index, name, kind)} type="text" list="list-{index}">'
-    return _field(index, name, f'{control}<datalist id="list-{index}">{options}</datalist>')
-
-
-def _photo(index: int, name: str) -> str:
-    attributes = f'id="field-{index}" data-column="{escape(name)}" type="file" accept="image/*"'
-    return _field(index, name, f"<input {attributes}>")
+    return {"name": source.name, "kind": kind, "suggested": list(map(str, vocabulary[:_MAX_SUGGESTED]))}
 
 
 def _for_script(label: Label) -> Label:
     """Return a label as JavaScript keeps it: an integer that it would round as text, which is read exactly."""
     return str(label) if isinstance(label, int) and abs(label) >= LARGEST_EXACT else label
-
-
-def _date(index: int, source: Source) -> str:
-    parts = {column.part for _, column in source.categorical}
-    hint = "2024-01-31 09:30" if parts & {"hour", "minute"} else "2024-01-31"
-    attributes = _attributes(index, source.name, "text")
-    return _field(index, source.name, f'<input {attributes} type="text" placeholder="{hint}">')

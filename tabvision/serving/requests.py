@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NoReturn, final
 
+from tabvision.checks import is_integer, is_number
 from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError, count, speaking
 from tabvision.plain import object_of
 from tabvision.schema import Image, Schema
@@ -223,8 +224,8 @@ class Limits:
         """Check the numbers."""
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            is_time = field.name == "read_seconds"
-            if isinstance(value, bool) or not isinstance(value, (int, float) if is_time else int):
+            is_kind = is_number if field.name == "read_seconds" else is_integer
+            if not is_kind(value):
                 raise BadTypeError(f"{field.name} must be a number, got {value!r}", "Pass such as 1000")
             if not value > 0:
                 raise BadValueError(f"{field.name} must be above 0, got {value!r}", "Pass such as 1000")

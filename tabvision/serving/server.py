@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tabvision.checks import is_integer
 from tabvision.errors import BadTypeError, BadValueError, speaking
 from tabvision.serving.requests import Limits
 
@@ -103,7 +104,7 @@ def listen(host: str, port: int) -> socket.socket:
         BadTypeError: The port is not a number.
         BadValueError: The port or address is invalid or in use.
     """
-    if isinstance(port, bool) or not isinstance(port, int):
+    if not is_integer(port):
         raise BadTypeError(f"port must be a whole number, got {port!r}", "Pass such as 8000")
     if not 0 <= port <= 65_535:
         raise BadValueError(f"port must lie in 0 to 65535, got {port}", "Pass such as 8000")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
-from typing import Any, Literal, final, get_args
+from typing import Any, final
 
 from typing_extensions import override
 
@@ -12,12 +12,9 @@ from tabvision import lightning as pl
 from tabvision.checks import check_choice
 from tabvision.errors import BadValueError, speaking
 from tabvision.lightning import Callback, callbacks_of, check_trainer
-from tabvision.tuning.sweep import LRFinding, check_sweep, lr_find
+from tabvision.tuning.sweep import WAYS, LRFinding, Way, check_sweep, lr_find
 
 logger = logging.getLogger("tabvision")
-
-Way = Literal["lowest", "steep", "valley", "minimum", "slide"]
-WAYS: tuple[Way, ...] = get_args(Way)
 
 
 @final

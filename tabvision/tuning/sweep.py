@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 from typing_extensions import override
@@ -32,6 +32,9 @@ from tabvision.tuning import suggestions
 _SMOOTHING = 0.98  # of the loss, debiased, as in fastai
 _COMPILED_STEPS = ("forward", "training_step", "validation_step", "test_step", "predict_step")
 _LEAST_STEPS = 20  # fewer end with rates too low to read: of the last points, 5 are cut, which are a quarter of 20
+
+Way = Literal["lowest", "valley", "steep", "minimum", "slide"]
+WAYS: tuple[Way, ...] = get_args(Way)  # to suggest a rate: fields of `LRFinding`
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ import torch
 import yaml
 
 from tabvision.cli import main
+from tabvision.cli.folder import chosen_by_validation
 from tests.made.images import tiff, write_classes, write_folder
 from tests.made.processes import on_two
 
@@ -303,6 +304,8 @@ def test_a_run_that_ends_above_the_loss_of_its_probe_keeps_a_linear_head(capsys:
         f"a linear probe on frozen features: accuracy {measured['accuracy']['model']:.4g}," in capsys.readouterr().out
     )
     assert main(["predict", "probed/best.ckpt", "photos/cat", "--out", "out.csv"]) == 0
+    assert chosen_by_validation(Path("probed")).endswith(", and the best of network, linear probe and new head")
+    assert chosen_by_validation(Path("plain")) == ", by which the epoch was chosen as well"
 
 
 def test_a_resumed_run_and_several_ranks_keep_a_linear_head_too() -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tabvision.cli.jobs import Component
+from tabvision.cli.jobs import component
 from tabvision.cli.options import add_options
 from tabvision.cli.splits import ratings_split_setting, split_setting
 from tabvision.errors import BadValueError
@@ -25,29 +25,27 @@ def parsed(*words: str) -> argparse.Namespace:
         ("--validation none", None),
         ("--validation none --test 0.1", (None, 0.1)),
         ("--validation 0.3", 0.3),
-        ("--validation rows.csv", Component("tabvision.data.SourceSplit", {"validation": "rows.csv"})),
+        ("--validation rows.csv", component("tabvision.data.SourceSplit", validation="rows.csv")),
         (
             "--validation rows.csv --test 0.1",
-            Component("tabvision.data.SourceSplit", {"validation": "rows.csv", "test": 0.1}),
+            component("tabvision.data.SourceSplit", validation="rows.csv", test=0.1),
         ),
         (
             "--validation rows.csv --test 0.1 --split time:day",
-            Component(
+            component(
                 "tabvision.data.SourceSplit",
-                {
-                    "validation": "rows.csv",
-                    "test": Component("tabvision.data.TimeSplit", {"share": 0, "test_share": 0.1, "column": "day"}),
-                },
+                validation="rows.csv",
+                test=component("tabvision.data.TimeSplit", share=0, test_share=0.1, column="day"),
             ),
         ),
         (
             "--validation none --test 0.1 --split random",
-            Component("tabvision.data.RandomSplit", {"share": 0, "test_share": 0.1}),
+            component("tabvision.data.RandomSplit", share=0, test_share=0.1),
         ),
-        ("--split last", Component("tabvision.data.TimeSplit", {"share": 0.2, "column": None})),
+        ("--split last", component("tabvision.data.TimeSplit", share=0.2, column=None)),
         (
             "--split time:day --day-first",
-            Component("tabvision.data.TimeSplit", {"share": 0.2, "column": "day", "day_first": True}),
+            component("tabvision.data.TimeSplit", share=0.2, column="day", day_first=True),
         ),
     ],
 )

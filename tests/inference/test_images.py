@@ -15,7 +15,7 @@ from PIL import Image
 from tabvision.data import ImageDataModule
 from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError, MissingFileError
 from tabvision.inference import Predictor, gather
-from tabvision.inference.batches import blend
+from tabvision.inference.batches import blend, predict_all
 from tabvision.modules import VisionModule
 from tabvision.modules.network import CHECKPOINT_KEY
 from tests.made.trained import fitted, folder
@@ -137,7 +137,7 @@ def test_looking_again_blends_the_plain_view_with_varied_ones(predictor: Predict
 
     pd.testing.assert_frame_equal(once, again)
     inputs = predictor.read(paths)
-    looks = [predictor._predict(inputs, 64, predictor._activated, view) for view in (1, 2)]
+    looks = [predict_all(predictor.answers, inputs, num_answers=2, view=view) for view in (1, 2)]
     assert np.abs(looks[0] - looks[1]).max() > 0
     np.testing.assert_allclose(once.iloc[:, 1:], blend(plain, np.stack(looks)), atol=1e-6)
     largest = predictor.predict(paths, tta=2, use_max=True)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar, cast, final
 
 import numpy as np
 
 from tabvision.errors import BadValueError, speaking
-from tabvision.plain import from_plain
+from tabvision.plain import from_plain, without_tuples
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,17 +52,13 @@ class Calibration:
         Raises:
             BadValueError: Facts that are missing, unknown, out of range, or of the wrong number for the task.
         """
-        known = {field.name for field in dataclasses.fields(cls)}
-        if isinstance(data, Mapping) and (unknown := sorted(map(str, set(data) - known))):
-            raise BadValueError(f"Calibration has no facts {unknown}", f"Known are {sorted(known)}")
         found = from_plain(data, cls)
         found.check(task)
         return found
 
     def to_dict(self) -> dict[str, Any]:
         """Return the corrections as plain JSON data."""
-        values = dataclasses.asdict(self)
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+        return dict(without_tuples(dataclasses.asdict(self)))
 
     def __bool__(self) -> bool:
         return bool(self.temperatures or self.thresholds or self.half_widths)

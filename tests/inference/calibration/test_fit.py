@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from tabvision.data.targets import encode_target
 from tabvision.errors import BadValueError, MissingColumnsError, MissingFileError, UnknownNameError
 from tabvision.inference import Predictor
+from tabvision.inference.batches import predict_all
 from tabvision.inference.calibration.fit import activated, fit_calibration
 from tabvision.inference.calibration.temperature import fit_temperatures
 from tabvision.inference.calibration.thresholds import best_threshold
@@ -25,7 +26,7 @@ FRAME = make_frame(300, seed=9)
 def logits_of(path: Path, frame: pd.DataFrame) -> NDArray[np.floating[Any]]:
     """What the module says of rows before it is calibrated."""
     predictor = Predictor(path)
-    return predictor._predict(predictor.read(frame), None, lambda logits: logits)
+    return predict_all(lambda arrays: predictor.logits(arrays).cpu().numpy(), predictor.read(frame), num_answers=1)
 
 
 @pytest.mark.parametrize("target", ["binary", "multiclass", "multilabel_columns"])
