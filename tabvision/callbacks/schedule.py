@@ -43,7 +43,8 @@ class Schedule(Owner, ABC):
     fit in the same steps. The length is measured anew where it can change: at the start of an epoch, whose loader may be
     another, and at each step under manual optimization, where only the steps done tell how many batches a step takes, and
     under `Trainer(max_time=...)`, where they tell how many there is time for. What was measured is saved, and where the
-    schedule began (a second fit has its own).
+    schedule began (a second fit has its own). Its hooks call those of the next base class, since `FineTune` is an `Unfreeze`
+    as well.
 
     Args:
         groups: For a module without `layer_groups()`, if groups have different rates: a function from the module to its
