@@ -6,7 +6,7 @@ A value of the wrong type raises `BadTypeError`, one out of range `BadValueError
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from typing import Literal, TypeGuard
 
 from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError, UnknownNameError
@@ -105,6 +105,31 @@ def check_positive(name: str, value: object, *, remedy: str = DEFAULT) -> None:
         raise BadTypeError(f"{name} must be a number, got {value!r}", remedy)
     if not 0 < value < math.inf:
         raise BadValueError(f"{name} must be above 0, got {value!r}", remedy)
+
+
+def check_widths(name: str, widths: object, *, remedy: str) -> None:
+    """Raise unless the outputs of layers are a list of whole numbers from 1.
+
+    Example:
+        >>> check_widths("widths", [200, 100], remedy="Pass a list such as [200, 100]")
+    """
+    if isinstance(widths, str) or not isinstance(widths, Sequence):
+        raise BadTypeError(f"{name} must be a list of whole numbers, got {widths!r}", remedy)
+    for width in widths:
+        check_whole(f"each of {name}", width, remedy=remedy)
+
+
+def finite_numbers(value: object, number: int) -> tuple[float, ...] | None:
+    """Return a list or tuple of so many finite numbers as floats, or None if the value is something else.
+
+    Example:
+        >>> finite_numbers([1, 2.5], 2), finite_numbers([1], 2), finite_numbers("ab", 2)
+        ((1.0, 2.5), None, None)
+    """
+    if not isinstance(value, tuple | list) or len(value) != number:
+        return None
+    is_finite = all(isinstance(each, int | float) and math.isfinite(each) for each in value)
+    return tuple(map(float, value)) if is_finite else None
 
 
 def check_choice(what: str, value: object, choices: Iterable[str]) -> None:

@@ -65,20 +65,17 @@ def describe(name: str, value: Any) -> Iterator[str]:
         yield f"{name}{signature(value)}" if callable(value) else name
         return
     yield f"{name}{signature(value)}"
-    for kind in (value, *halves(value)):
+    for kind in (value, *hidden_bases(value)):
         for member, inner in vars(kind).items():
             if not member.startswith("_"):
                 yield from describe_member(f"{name}.{member}", inner)
 
 
-def halves(value: type) -> list[type]:
-    """The base classes of a module that hold what answers, which no package exports."""
-    modules = importlib.import_module("tabvision.modules")
-    known = modules.SupervisedModule.__mro__ if value is not modules.SupervisedModule else ()
-    own = [
-        base for base in value.__mro__[1:] if base.__module__.startswith(f"{modules.__name__}.") and base not in known
-    ]
-    return own if issubclass(value, modules.SupervisedModule) else []
+def hidden_bases(value: type) -> list[type]:
+    """The base classes of a public class that no package exports, so that only it shows what they hold."""
+    own = [base for base in value.__mro__[1:] if base.__module__.startswith("tabvision.")]
+    packages = {base: importlib.import_module(".".join(base.__module__.split(".")[:2])) for base in own}
+    return [base for base in own if base.__name__ not in public_names(packages[base])]
 
 
 def describe_member(name: str, value: Any) -> Iterator[str]:

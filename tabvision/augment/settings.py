@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, final
 
-from tabvision.checks import DEFAULT, check_choice, is_number
+from tabvision.checks import DEFAULT, check_choice, finite_numbers, is_number
 from tabvision.errors import BadTypeError, BadValueError, speaking
 
 NUM_OWN_DRAWS = 16  # random numbers per row for the user's own function
@@ -128,15 +128,11 @@ class Augmentation:
 
 
 def _checked_ratio(ratio: object) -> tuple[float, float]:
-    numbers = (
-        isinstance(ratio, tuple | list)
-        and len(ratio) == 2
-        and all(isinstance(end, int | float) and 0 < end < math.inf for end in ratio)
-    )
-    if not numbers or ratio[0] > ratio[1]:  # type: ignore[index]  # two numbers, checked just before
+    ends = finite_numbers(ratio, 2)
+    if ends is None or not 0 < ends[0] <= ends[1]:
         problem = f"ratio must be two positive numbers, the smaller first, got {ratio!r}"
         raise BadValueError(problem, "Pass such as (3 / 4, 4 / 3)")
-    return (float(ratio[0]), float(ratio[1]))  # type: ignore[index]
+    return ends[0], ends[1]
 
 
 PRESETS = {

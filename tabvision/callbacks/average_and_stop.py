@@ -14,7 +14,7 @@ from typing_extensions import override
 from tabvision import lightning as pl
 from tabvision.callbacks.frozen_features import unfreeze_of
 from tabvision.callbacks.micro_batches import batches_per_rank
-from tabvision.callbacks.ownership import Quantity, check_owners
+from tabvision.callbacks.ownership import Owner, Quantity
 from tabvision.checks import check_least, check_positive, check_whole
 from tabvision.errors import speaking
 from tabvision.lightning import Callback, ModelCheckpoint, TrainerFn, callbacks_of
@@ -63,7 +63,7 @@ def _first_leap(scores: Sequence[float]) -> int | None:
     return next(leaps, None)
 
 
-class AverageAndStop(Callback):
+class AverageAndStop(Owner):
     """Average the weights over the steps, keep those of the best epoch, and stop when they no longer improve.
 
     After each step the average moves toward the weights by (window + 1) / (step + window), at most all the way: it spans
@@ -111,7 +111,6 @@ class AverageAndStop(Callback):
         super().setup(trainer, pl_module, stage)
         if stage != "fit":
             return
-        check_owners(trainer)
         self._average, self._resumed = {}, False
         data: Any = getattr(trainer, "datamodule", None)
         self.has_folds = self.uses_folds(trainer, pl_module, data)
@@ -215,17 +214,7 @@ class AverageAndStop(Callback):
             )
 
     @override
-    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        super().teardown(trainer, pl_module, stage)
-        self._release(trainer)
-
-    @override
-    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        super().on_exception(trainer, pl_module, exception)
-        self._release(trainer)
-
-    def _release(self, trainer: pl.Trainer) -> None:
-        """Leave the data as it was, and the weights alone, for what runs after the fit."""
+    def _release(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         self._is_fitting = False
         vars(trainer.strategy).pop(_STATE_DICT, None)
         if self.has_folds:

@@ -8,7 +8,7 @@ from typing_extensions import override
 
 from tabvision import lightning as pl
 from tabvision.callbacks.layer_groups import Groups, checked_groups, divide_optimizers, group_sizes, layer_groups_of
-from tabvision.callbacks.ownership import Quantity, check_no_scheduler, check_owners
+from tabvision.callbacks.ownership import Owner, Quantity, check_no_scheduler
 from tabvision.checks import check_least
 from tabvision.errors import speaking
 from tabvision.lightning import Callback
@@ -16,7 +16,7 @@ from tabvision.schedules import Rates, check_rates, rates_like, spread_rates
 
 
 @final
-class DiscriminativeLR(Callback):
+class DiscriminativeLR(Owner):
     """Give each layer group its own base rate, which a schedule then scales.
 
     The optimizer's param groups are divided by layer group before a checkpoint is restored, so that its state matches.
@@ -47,12 +47,6 @@ class DiscriminativeLR(Callback):
         self.body_ratio = body_ratio
         self.groups = checked_groups(groups)
         self._last: float | None = None
-
-    @override
-    @speaking()
-    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        if stage == "fit":
-            check_owners(trainer)
 
     @override
     @speaking()

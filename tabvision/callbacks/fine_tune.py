@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, final
+from typing import final
 
 from typing_extensions import override
 
@@ -24,8 +24,8 @@ _MOMENTUM = (0.95, 0.85, 0.95)
 
 
 @final
-class FineTune(Schedule):
-    """Two one-cycle schedules with an unfreeze between them: fastai's `fine_tune`, built from `Unfreeze` and a schedule.
+class FineTune(Schedule, Unfreeze):
+    """Two one-cycle schedules with an unfreeze between them: fastai's `fine_tune`, an `Unfreeze` and a schedule.
 
     For `freeze_epochs` the last layer group trains alone at `base_lr`; then every group trains, the head at `base_lr / 2`
     and the first group at a rate `lr_mult` times smaller. Other new groups, such as the `table` of a `FusedModule`, train as
@@ -50,7 +50,7 @@ class FineTune(Schedule):
     Source: fastai 2.8 `Learner.fine_tune`.
 
     Example:
-        >>> FineTune(freeze_epochs=1).unfreeze.num_trainable(epoch=0, num_groups=3)
+        >>> FineTune(freeze_epochs=1).num_trainable(epoch=0, num_groups=3)
         1
     """
 
@@ -71,13 +71,14 @@ class FineTune(Schedule):
         batch_norm: BatchNormPolicy = "keep",
         groups: Groups | None = None,
     ) -> None:
-        super().__init__(groups)
         check_whole("freeze_epochs", freeze_epochs, 0)
         check_rates(base_lr)
         check_fraction("pct_start", pct_start, "()")
         check_fraction("frozen_pct_start", frozen_pct_start, "()")
         for name, value in (("lr_mult", lr_mult), ("div", div), ("div_final", div_final)):
             check_least(name, value, 1)
+        Schedule.__init__(self, groups)
+        Unfreeze.__init__(self, freeze_epochs, batch_norm=batch_norm, groups=groups)
         self.freeze_epochs = freeze_epochs
         self.base_lr = base_lr
         self._last: float | None = None
@@ -87,7 +88,11 @@ class FineTune(Schedule):
         self.div = div
         self.frozen_pct_start = frozen_pct_start
         self.div_final = div_final
-        self.unfreeze = Unfreeze(freeze_epochs, batch_norm=batch_norm, groups=groups)
+
+    @property
+    def unfreeze(self) -> Unfreeze:
+        """The callback itself, as what says which layers train."""
+        return self
 
     @property
     def _head_rate(self) -> float:
@@ -132,28 +137,16 @@ class FineTune(Schedule):
     def _frozen_steps(self, length: RunLength) -> int:
         return length.ends[: self.freeze_epochs][-1] if self.freeze_epochs else 0  # fewer epochs in a fast_dev_run
 
+    @override
     def for_sweep(self, epoch: int) -> list[Callback]:
         """Return the callbacks that keep frozen layers and rate ratios of an epoch in a learning-rate sweep."""
         frozen = epoch < self.freeze_epochs
         rates = (None, self.base_lr) if frozen else (self.base_lr / self.lr_mult, self.base_lr)
-        return [*self.unfreeze.for_sweep(epoch), DiscriminativeLR(rates, groups=self.groups)]
-
-    @override
-    def on_save_checkpoint(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
-    ) -> None:
-        self.unfreeze.on_save_checkpoint(trainer, pl_module, checkpoint)
-
-    @override
-    def on_load_checkpoint(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
-    ) -> None:
-        self.unfreeze.on_load_checkpoint(trainer, pl_module, checkpoint)
+        return [*super().for_sweep(epoch), DiscriminativeLR(rates, groups=self.groups)]
 
     @override
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         super().setup(trainer, pl_module, stage)
-        self.unfreeze.setup(trainer, pl_module, stage)
         if stage == "fit":
             self._num_new = num_new(layer_groups_of(pl_module, self.groups))
 
@@ -168,7 +161,6 @@ class FineTune(Schedule):
             problem = f"max_epochs must be more than the {frozen}, got {trainer.max_epochs}"
             raise BadValueError(problem, "Raise Trainer(max_epochs=...), or freeze for fewer epochs")
         super().on_fit_start(trainer, pl_module)
-        self.unfreeze.on_fit_start(trainer, pl_module)
 
     @override
     @speaking()
@@ -178,24 +170,3 @@ class FineTune(Schedule):
         if is_cut and self._frozen_steps(self._length) >= self._length.total:
             problem = f"max_steps={trainer.max_steps} ends the fit before its frozen epochs do"
             raise BadValueError(problem, "Raise Trainer(max_steps=...), or freeze for fewer epochs")
-        self.unfreeze.on_train_start(trainer, pl_module)
-
-    @override
-    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        super().on_train_epoch_start(trainer, pl_module)
-        self.unfreeze.on_train_epoch_start(trainer, pl_module)
-
-    @override
-    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        super().on_train_end(trainer, pl_module)
-        self.unfreeze.on_train_end(trainer, pl_module)
-
-    @override
-    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        super().teardown(trainer, pl_module, stage)
-        self.unfreeze.teardown(trainer, pl_module, stage)
-
-    @override
-    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        super().on_exception(trainer, pl_module, exception)
-        self.unfreeze.on_exception(trainer, pl_module, exception)

@@ -18,7 +18,6 @@ from typing_extensions import override
 
 from tabvision import __version__
 from tabvision import lightning as pl
-from tabvision.callbacks.fine_tune import FineTune
 from tabvision.callbacks.layer_groups import layer_groups_of
 from tabvision.callbacks.mixing import CutMix, MixUp
 from tabvision.callbacks.resume_state import of_all_ranks
@@ -33,9 +32,7 @@ from tabvision.lightning import Callback, TrainerFn, callbacks_of, check_trainer
 from tabvision.nets.layer_groups import num_new
 from tabvision.nets.layers import evaluating
 
-CHUNK_ROWS = (
-    64  # images that the body sees at once: fixed, so that every batch and number of ranks has the same features
-)
+CHUNK_ROWS = 64  # images that the body sees at once: fixed, so that every batch has the same features on any ranks
 _logger = logging.getLogger("tabvision")
 _Tensors = Mapping[str, Tensor]
 
@@ -142,7 +139,7 @@ class FrozenFeatures(Callback):
         if any(kept[-1] != data.size for kept in self._kept):
             self._kept = {}
         if key not in self._kept and not self._is_too_large:
-            found = self._read_or_computed(trainer, module, data, part, view)
+            found = self._read_or_computed(trainer, module, part, view)
             self._is_too_large = found is None
             if found is not None:
                 self._kept[key] = found
@@ -155,21 +152,15 @@ class FrozenFeatures(Callback):
                 fit(found)
         return self._kept.get(key)
 
-    def _read_or_computed(
-        self,
-        trainer: pl.Trainer,
-        module: Any,  # noqa: ANN401 - as above
-        data: BaseImageDataModule,
-        part: PartName,
-        view: int,
-    ) -> _Tensors | None:
+    def _read_or_computed(self, trainer: pl.Trainer, module: Any, part: PartName, view: int) -> _Tensors | None:  # noqa: ANN401 - as above
         """Return what `_computed` does; read from the folder if it is there, else written to it."""
+        data: BaseImageDataModule = trainer.datamodule  # type: ignore[attr-defined]  # as above
         if self.folder is None or (view and data.augment.own is not None):  # a function, whose code may change
-            return self._computed(trainer, module, data, part, view)
-        file = self.folder / f"{_key(trainer, module, data, part, view)}.pt"
+            return self._computed(trainer, module, part, view)
+        file = self.folder / f"{_key(trainer, module, part, view)}.pt"
         if trainer.strategy.reduce_boolean_decision(file.exists()):
             return _read(file)
-        found = self._computed(trainer, module, data, part, view)
+        found = self._computed(trainer, module, part, view)
         if found is None:
             return None
         if not trainer.strategy.reduce_boolean_decision(not data.bad.reasons):
@@ -196,14 +187,9 @@ class FrozenFeatures(Callback):
             torch.save(dict(found), opened)
 
     @torch.no_grad()
-    def _computed(
-        self,
-        trainer: pl.Trainer,
-        module: Any,  # noqa: ANN401 - as above
-        data: BaseImageDataModule,
-        part: PartName,
-        view: int,
-    ) -> _Tensors | None:
+    def _computed(self, trainer: pl.Trainer, module: Any, part: PartName, view: int) -> _Tensors | None:  # noqa: ANN401 - as above
+        """Return the tensors with the features of this rank and the others, or None if they need too much memory."""
+        data: BaseImageDataModule = trainer.datamodule  # type: ignore[attr-defined]  # as above
         rows = data.parts[part].rows
         chunks = torch.split(rows, CHUNK_ROWS)[trainer.global_rank :: trainer.world_size]
         loader = data.ordered_loader(part, torch.cat(chunks or (rows[:0],)), CHUNK_ROWS, epoch=view or None)
@@ -265,8 +251,9 @@ def _read(file: Path) -> _Tensors:
     return found
 
 
-def _key(trainer: pl.Trainer, module: pl.LightningModule, data: BaseImageDataModule, part: PartName, view: int) -> str:
+def _key(trainer: pl.Trainer, module: pl.LightningModule, part: PartName, view: int) -> str:
     """Return a hash of all that decides the features of a split in a view."""
+    data: BaseImageDataModule = trainer.datamodule  # type: ignore[attr-defined]  # as above
     unfreeze = unfreeze_of(trainer)
     assert unfreeze is not None
     groups = layer_groups_of(module, unfreeze.groups)
@@ -284,16 +271,8 @@ def _key(trainer: pl.Trainer, module: pl.LightningModule, data: BaseImageDataMod
             facts = Path(file).stat()
             hashed.update(f"{file} {facts.st_size} {facts.st_mtime_ns}".encode(errors="surrogateescape"))
     network = (repr(module), module.hparams.get("frozen_bf16"), getattr(getattr(module, "schema", None), "image", None))
-    images = (
-        part,
-        view,
-        data.seed,
-        data.size,
-        data.image,
-        data.augment.to_dict(),
-        data.cache is None,
-        data.device_augment,
-    )
+    augment = (data.augment.to_dict(), data.cache is None, data.device_augment)
+    images = (part, view, data.seed, data.size, data.image, *augment)
     machine = (trainer.precision, module.device.type, torch.__version__, __version__)
     hashed.update(repr((network, images, machine)).encode())
     return hashed.hexdigest()
@@ -313,10 +292,7 @@ def _blending(trainer: pl.Trainer) -> list[str]:
 
 def unfreeze_of(trainer: pl.Trainer) -> Unfreeze | None:
     """Return the callback that says which layers train."""
-    for callback in callbacks_of(trainer, Callback):
-        if isinstance(callback, Unfreeze | FineTune):
-            return callback.unfreeze if isinstance(callback, FineTune) else callback
-    return None
+    return next(iter(callbacks_of(trainer, Unfreeze)), None)
 
 
 def _loaders(found: object) -> list[ImageLoader]:

@@ -37,8 +37,7 @@ class Accumulation:
 
     def __init__(self, trainer: pl.Trainer, micro_batches: int) -> None:
         self._trainer: Any = trainer
-        self._before: State = {}
-        self._scheduled: tuple[GradientAccumulationScheduler, dict[int, int]] | None = None
+        self._before: list[tuple[object, str, Any]] = []  # whose setting had which value
         if is_dealing(trainer) or micro_batches != trainer.world_size:
             _check(trainer, micro_batches)  # there is one, then
             data: Any = trainer.datamodule  # type: ignore[attr-defined]  # set by Lightning's connector
@@ -50,13 +49,15 @@ class Accumulation:
         trainer = self._trainer
         scheduler = next(iter(callbacks_of(trainer, GradientAccumulationScheduler)), None)
         if scheduler is not None:
-            self._scheduled = (scheduler, scheduler.scheduling)
-            scheduler.scheduling = {epoch: per_rank * each for epoch, each in scheduler.scheduling.items()}
+            self._set(scheduler, "scheduling", {epoch: per_rank * it for epoch, it in scheduler.scheduling.items()})
         for name in ("accumulate_grad_batches", "val_check_interval", "limit_train_batches"):
             value = getattr(trainer, name)
             if isinstance(value, int) and not (scheduler and name == "accumulate_grad_batches"):
-                self._before[name] = value
-                setattr(trainer, name, per_rank * value)
+                self._set(trainer, name, per_rank * value)
+
+    def _set(self, owner: object, name: str, value: object) -> None:
+        self._before.append((owner, name, getattr(owner, name)))
+        setattr(owner, name, value)
 
     def validate_after_whole_steps(self) -> None:
         """Count a fraction of an epoch between validations in whole steps, as on as many ranks as micro-batches."""
@@ -67,11 +68,9 @@ class Accumulation:
 
     def release(self) -> None:
         """Leave the Trainer and the data as they were."""
-        for name, value in self._before.items():
-            setattr(self._trainer, name, value)
-        if self._scheduled is not None:
-            self._scheduled[0].scheduling = self._scheduled[1]
-        self._before, self._scheduled = {}, None
+        for owner, name, value in self._before:
+            setattr(owner, name, value)
+        self._before = []
         if is_dealing(self._trainer):
             self._trainer.datamodule.micro_batches = None
 

@@ -15,7 +15,7 @@ from typing_extensions import override
 from tabvision import lightning as pl
 from tabvision.augment.mix import blend_rows, box_of, fraction_outside, paste
 from tabvision.callbacks.micro_batches import micro_batch_at
-from tabvision.callbacks.ownership import Quantity, check_owners
+from tabvision.callbacks.ownership import Owner, Quantity
 from tabvision.callbacks.schedule import max_epochs, num_epochs
 from tabvision.checks import check_positive, check_whole
 from tabvision.errors import BadTypeError, BadValueError, speaking
@@ -26,7 +26,7 @@ Key = str | int
 _INPUTS = ("image", "has_image", "continuous", "categorical")  # of a tabvision batch
 
 
-class _Mixing(Callback, ABC):
+class _Mixing(Owner, ABC):
     """Blend the rows of each training batch, and their targets, before the module receives them.
 
     The random numbers are a function of seed, epoch, step and micro-batch (a rank's number, unless `ExactResume` says
@@ -66,10 +66,8 @@ class _Mixing(Callback, ABC):
     @override
     @speaking()
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        if stage != "fit":
-            return
-        check_owners(trainer)
-        if self.off_epochs and max_epochs(trainer) == math.inf:
+        super().setup(trainer, pl_module, stage)
+        if stage == "fit" and self.off_epochs and max_epochs(trainer) == math.inf:
             problem = f"off_epochs={self.off_epochs} counts from the last epoch, but the Trainer has no max_epochs"
             raise BadValueError(problem, "Pass Trainer(max_epochs=...), or leave off_epochs out")
 

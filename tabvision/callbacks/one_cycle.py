@@ -10,7 +10,7 @@ from tabvision import lightning as pl
 from tabvision.callbacks.discriminative_lr import DiscriminativeLR
 from tabvision.callbacks.layer_groups import Groups
 from tabvision.callbacks.schedule import RunLength, Schedule
-from tabvision.checks import check_choice, check_fraction, check_least, check_positive, check_whole
+from tabvision.checks import check_choice, check_fraction, check_least, check_positive, check_whole, finite_numbers
 from tabvision.errors import BadValueError, speaking
 from tabvision.lightning import Callback
 from tabvision.schedules import (
@@ -247,11 +247,8 @@ class InverseDecay(Schedule):
 def _checked_momentum(momentum: object) -> tuple[float, float, float] | None:
     if momentum is None:
         return None
-    if isinstance(momentum, tuple | list) and all(
-        isinstance(value, int | float) and 0 <= value < 1 for value in momentum
-    ):
-        match list(momentum):
-            case [start, peak, end]:
-                return (start, peak, end)
-    problem = f"momentum must be three numbers in [0, 1), got {momentum!r}"
-    raise BadValueError(problem, "Pass (start, peak, end) such as (0.95, 0.85, 0.95), or None")
+    found = finite_numbers(momentum, 3)
+    if found is None or not all(0 <= each < 1 for each in found):
+        problem = f"momentum must be three numbers in [0, 1), got {momentum!r}"
+        raise BadValueError(problem, "Pass (start, peak, end) such as (0.95, 0.85, 0.95), or None")
+    return found[0], found[1], found[2]

@@ -1,4 +1,4 @@
-"""Raise before a fit starts if two callbacks would set the same quantity."""
+"""The base class of callbacks that own a quantity; a fit does not start if two of them would set the same one."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import itertools
 from typing import Literal
 
 from torch.optim import Optimizer
+from typing_extensions import override
 
 from tabvision import lightning as pl
-from tabvision.errors import BadValueError
+from tabvision.errors import BadValueError, speaking
 from tabvision.lightning import (
     BackboneFinetuning,
     BaseFinetuning,
@@ -49,6 +50,29 @@ _RIVALS: tuple[tuple[type[Callback], frozenset[Quantity], str, str], ...] = (
         "Find it with tabvision.tuning.FindLR()",
     ),
 )
+
+
+class Owner(Callback):
+    """A callback that sets some quantities of a fit as the only one, and leaves all as it was when the fit ends or fails."""
+
+    owns: frozenset[Quantity]
+
+    @override
+    @speaking()
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        if stage == "fit":
+            check_owners(trainer)
+
+    @override
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        self._release(trainer, pl_module)
+
+    @override
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        self._release(trainer, pl_module)
+
+    def _release(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Undo what was changed for the fit, for what runs after it."""
 
 
 def check_owners(trainer: pl.Trainer) -> None:

@@ -10,18 +10,17 @@ from torch import nn
 from typing_extensions import override
 
 from tabvision import lightning as pl
-from tabvision.callbacks.ownership import Quantity, check_owners
+from tabvision.callbacks.ownership import Owner, Quantity
 from tabvision.callbacks.schedule import max_epochs
 from tabvision.checks import is_integer
 from tabvision.errors import BadTypeError, BadValueError, speaking
-from tabvision.lightning import Callback
 from tabvision.nets.body import Body
 
 Size = tuple[int, int]
 
 
 @final
-class ProgressiveResize(Callback):
+class ProgressiveResize(Owner):
     """Train on small images first, which is fast, and on larger ones in later epochs.
 
     The size is a function of the epoch: nothing is saved, and a fit resumed at any step has the right one. Validation in an
@@ -53,8 +52,8 @@ class ProgressiveResize(Callback):
     @override
     @speaking()
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        super().setup(trainer, pl_module, stage)
         if stage == "fit":
-            check_owners(trainer)
             self._check(trainer)
             self._check_network(pl_module)
             _resizable(trainer).set_size(self.size_at(trainer.current_epoch))  # for the sanity check

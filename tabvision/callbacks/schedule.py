@@ -14,9 +14,9 @@ from typing_extensions import override
 
 from tabvision import lightning as pl
 from tabvision.callbacks.layer_groups import Groups, checked_groups, divide_optimizers, group_sizes, layer_groups_of
-from tabvision.callbacks.ownership import Quantity, check_no_scheduler, check_none_added, check_owners
+from tabvision.callbacks.ownership import Owner, Quantity, check_no_scheduler, check_none_added
 from tabvision.errors import BadValueError, count, speaking
-from tabvision.lightning import Callback, EarlyStopping, GradientAccumulationScheduler, Timer, callbacks_of
+from tabvision.lightning import EarlyStopping, GradientAccumulationScheduler, Timer, callbacks_of
 from tabvision.schedules import Setting, epoch_ends
 
 logger = logging.getLogger("tabvision")
@@ -36,14 +36,15 @@ class RunLength:
     ends: tuple[int, ...] = ()
 
 
-class Schedule(Callback, ABC):
+class Schedule(Owner, ABC):
     """Set rate and momentum over time, for every param group.
 
     As soon as a step is done, the rate for the next one is set, from the number of optimizer steps done and the length of the
     fit in the same steps. The length is measured anew where it can change: at the start of an epoch, whose loader may be
     another, and at each step under manual optimization, where only the steps done tell how many batches a step takes, and
     under `Trainer(max_time=...)`, where they tell how many there is time for. What was measured is saved, and where the
-    schedule began (a second fit has its own).
+    schedule began (a second fit has its own). Its hooks call those of the next base class, since `FineTune` is an `Unfreeze`
+    as well.
 
     Args:
         groups: For a module without `layer_groups()`, if groups have different rates: a function from the module to its
@@ -74,12 +75,6 @@ class Schedule(Callback, ABC):
 
     @override
     @speaking()
-    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        if stage == "fit":
-            check_owners(trainer)
-
-    @override
-    @speaking()
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         check_no_scheduler(trainer)
         if not any(optimizer.param_groups for optimizer in trainer.optimizers):  # Lightning's stand-in has none
@@ -97,6 +92,7 @@ class Schedule(Callback, ABC):
                 self.peaks(len(found))  # raises for wrong rates before anything trains
             for group in optimizer.param_groups:  # saved with the optimizer, so that a resumed fit has it
                 group.setdefault("initial_lr", group["lr"])
+        super().on_fit_start(trainer, pl_module)
 
     @override
     @speaking()
@@ -122,6 +118,7 @@ class Schedule(Callback, ABC):
                     group["initial_lr"] = peaks[number]
         self._last_set = -1
         self._apply(trainer)
+        super().on_train_start(trainer, pl_module)
 
     @override
     @speaking()
@@ -134,6 +131,7 @@ class Schedule(Callback, ABC):
             self._log_changed_length(trainer, before, "as measured before this epoch")
             self._last_set = -1
             self._apply(trainer)
+        super().on_train_epoch_start(trainer, pl_module)
 
     @override
     @speaking()
@@ -151,6 +149,7 @@ class Schedule(Callback, ABC):
 
     @override
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        super().on_train_end(trainer, pl_module)
         if _time_limits(trainer):
             self._length = self._measured(trainer, self._length.ends[: trainer.current_epoch])
         step, total = trainer.global_step - self._first_step, self._length.total

@@ -6,7 +6,7 @@ import itertools
 import logging
 from collections.abc import Mapping, Sequence
 from types import MethodType
-from typing import Any, Literal, final, get_args
+from typing import Any, Literal, get_args
 
 from torch import nn
 from typing_extensions import override
@@ -21,7 +21,7 @@ from tabvision.callbacks.layer_groups import (
     norms_in,
     set_trainable,
 )
-from tabvision.callbacks.ownership import Quantity, check_owners
+from tabvision.callbacks.ownership import Owner, Quantity
 from tabvision.callbacks.schedule import max_epochs
 from tabvision.checks import check_choice, is_integer
 from tabvision.errors import BadValueError, count, speaking
@@ -36,8 +36,7 @@ POLICIES = get_args(BatchNormPolicy)
 _logger = logging.getLogger("tabvision")
 
 
-@final
-class Unfreeze(Callback):
+class Unfreeze(Owner):
     """Train the last layer groups first, and more of them from later epochs on.
 
     The stage is a function of the epoch: nothing is saved, and a fit resumed at any step has the right one. Frozen layers
@@ -94,8 +93,8 @@ class Unfreeze(Callback):
     @override
     @speaking()
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        super().setup(trainer, pl_module, stage)
         if stage == "fit":
-            check_owners(trainer)
             _check_strategy(trainer)
             pl_module.configure_model()  # Lightning does so only after this, and asks that it can be called twice
             vars(pl_module).setdefault(PRETRAINED_NORMS, norms_with_statistics(pl_module))
@@ -171,15 +170,7 @@ class Unfreeze(Callback):
             _logger.warning(f"Unfreeze: {reason} before epoch {start}, so the stage that starts there has no effect.")
 
     @override
-    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        self._release(pl_module)
-
-    @override
-    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        self._release(pl_module)
-
-    def _release(self, module: pl.LightningModule) -> None:
-        """Undo the changes for code that runs after the fit, such as the next fit."""
+    def _release(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         if not self._started:
             return
         self._started = False

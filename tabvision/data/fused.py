@@ -17,6 +17,7 @@ from tabvision.augment.settings import Augmentation, augmentation_named
 from tabvision.batch import Batch
 from tabvision.checks import check_present
 from tabvision.data.base import DataPart
+from tabvision.data.folds import FoldedRows
 from tabvision.data.images.base import BaseImageDataModule
 from tabvision.data.images.device import EXTRAS
 from tabvision.data.images.files import PATH_COLUMN, ImageTable, images_by_row
@@ -37,7 +38,7 @@ from tabvision.schema import Image, Schema, Target
 from tabvision.tasks import Task
 
 
-class FusedDataModule(BaseImageDataModule):
+class FusedDataModule(FoldedRows, BaseImageDataModule):
     """Load a table whose rows name one or several images: columns and images of each row in one batch.
 
     Columns are read as by `TabularDataModule`, images as by `ImageDataModule`. A row whose image is missing, does not exist
@@ -154,9 +155,8 @@ class FusedDataModule(BaseImageDataModule):
         settings |= {"corrections": corrections, "calibration": calibration, "day_first": day_first}
         settings |= {"encoding": encoding, "na_values": na_values, "sep": sep, "names": names}
         settings |= {"image": self.image, "root": root, "suffix": suffix}
-        self._columns = table = _Columns(source, target, **settings, **shared)
-        self.frame, self.schema, self.parts = table.frame, table.schema, table.parts
-        self._fold_loader: ImageLoader | None = None
+        table = _Columns(source, target, **settings, **shared)
+        self.frame, self.schema, self.parts, self._divide = table.frame, table.schema, table.parts, table._divide  # noqa: SLF001
         self.sampler = sampler
         self.image = cast("Image", self.schema.image)
         self.tables = {name: table.images.get(name, table.images["train"]) for name in self.parts}
@@ -168,21 +168,6 @@ class FusedDataModule(BaseImageDataModule):
         found: list[str] = self.tables["train"].frame[PATH_COLUMN].tolist()
         return found
 
-    @property
-    def may_fold(self) -> bool:
-        """Whether training rows may be divided at random: not with a `TimeSplit`."""
-        return self._columns.may_fold
-
-    def use_folds(self, num_folds: int, seed: int | None = None) -> None:
-        """Give each training row a fold, as `TabularDataModule.use_folds` does."""
-        self._columns.use_folds(num_folds, seed)
-        self._fold_loader = None
-
-    def leave_folds(self) -> None:
-        """Train without folds again; `fold_loader` goes on loading them."""
-        self._columns.leave_folds()
-        self._fold_loader = None
-
     def fold_loader(self) -> ImageLoader:
         """Return a loader of this rank's training rows, in order, without augmentation, with the folds of `use_folds`."""
         if self._fold_loader is None:
@@ -190,12 +175,12 @@ class FusedDataModule(BaseImageDataModule):
             ranks = {} if trainer is None else {"rank": trainer.global_rank, "world_size": trainer.world_size}
             self._fold_loader = self._loader(
                 lambda: self._reader("train", plain=True),
-                self._columns.with_folds(tensors),
+                self.with_folds(tensors),
                 rows,
                 batch_size=self.batch_size,
                 **ranks,
             )
-        return self._fold_loader
+        return cast("ImageLoader", self._fold_loader)
 
     @override
     def _loader(
@@ -241,8 +226,8 @@ class _Columns(TabularDataModule):
         super().__init__(source, target, **settings)
 
     @override
-    def _gather(self, source: Source, split: object, schema: Schema | None) -> pd.DataFrame:
-        frame = super()._gather(source, split, schema)
+    def _gather(self) -> pd.DataFrame:
+        frame, split = super()._gather(), self._settings.split
         if isinstance(split, SourceSplit) and self._root is None:
             frame = self._with_whole_paths(frame, split)
         self.images["train"] = self._images_of("train", frame)
@@ -261,20 +246,18 @@ class _Columns(TabularDataModule):
     @override
     def _read(self, source: Source, schema: Schema | None) -> pd.DataFrame:
         columns = self._image.columns
-        known = {**(schema.known_columns if schema else self._known), **dict.fromkeys(columns, MISSING_WORDS)}
-        frame = read_frame(source, **self._form, known=known)
+        known = {**self._settings.known_columns(schema), **dict.fromkeys(columns, MISSING_WORDS)}
+        frame = read_frame(source, **self._settings.form, known=known)
         check_present(columns, frame.columns, "Name the columns of image paths: image=")
         return frame
 
     @override
-    def _fit(
-        self, training: Columns, target: Target, named: Mapping[str, Sequence[str] | None], reserved: Mapping[str, str]
-    ) -> Schema:
+    def _fit(self, training: Columns, target: Target, reserved: Mapping[str, str]) -> Schema:
         columns = self._image.columns
         if target.task.moves_with_image:
             problem = f"a target of {target.task.name} is for one image, and these rows have columns as well"
             raise BadValueError(problem, "Use ImageDataModule")
-        schema = super()._fit(training, target, named, {**reserved, **dict.fromkeys(columns, "names the images")})
+        schema = super()._fit(training, target, {**reserved, **dict.fromkeys(columns, "names the images")})
         with notes_at(False):  # what is missing was told of all rows
             files = [file for file in self._images_of("train", training.frame).frame[PATH_COLUMN] if file]
         image = fitted(self._image, files[:: max(1, len(files) // SAMPLED_IMAGES)][:SAMPLED_IMAGES], is_new=True)

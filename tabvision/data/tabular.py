@@ -18,13 +18,13 @@ from typing_extensions import override
 
 from tabvision.data.base import BALANCED, CPU_EVAL_BATCH_SIZE, DataPart, TensorDataModule
 from tabvision.data.corrections import corrected
+from tabvision.data.folds import FoldedRows
 from tabvision.data.leakage import log_leakage, log_similar_labels
 from tabvision.data.loaders import Order, TensorLoader
 from tabvision.data.prepared.facts import TableSettings
 from tabvision.data.prepared.table import PreparedTable, default_folder, does_not_fit, prepare
 from tabvision.data.row_order import BlockOrder
 from tabvision.data.rows import (
-    check_reserved,
     chosen_task,
     kept_apart,
     named_target,
@@ -36,17 +36,16 @@ from tabvision.data.rows import (
     taken,
 )
 from tabvision.data.splits.base import PartName, Rows, Split, SplitRows
-from tabvision.data.splits.given import PART_COLUMN, SourceSplit
+from tabvision.data.splits.given import PART_COLUMN
 from tabvision.data.splits.ordered import TimeSplit
-from tabvision.data.splits.random import GroupSplit, as_split, assign_folds
+from tabvision.data.splits.random import as_split
 from tabvision.data.tables.read import Source, read_frame, text_format
 from tabvision.data.tables.sizes import settled_split
 from tabvision.data.targets import check_columns, encode_target, fit_target
 from tabvision.errors import BadValueError, speaking
 from tabvision.logs import notes_at
-from tabvision.preprocess import Columns, fit_features, infer_kinds, to_arrays
-from tabvision.preprocess.nominal import with_nominal
-from tabvision.schema import JoinedLabels, Schema, Target
+from tabvision.preprocess import Columns, fit_features, to_arrays
+from tabvision.schema import Schema, Target
 from tabvision.tasks import Task
 
 logger = logging.getLogger("tabvision")
@@ -55,7 +54,7 @@ _SHOWN_ROWS = 8
 _ROWS_AT_ONCE = 1 << 20  # of a prepared table
 
 
-class TabularDataModule(TensorDataModule):
+class TabularDataModule(FoldedRows, TensorDataModule):
     """Load a table for training: infer column types, fill missing values, encode categories, standardize, split rows.
 
     All statistics are fitted on the training rows only, and `data.schema` is set as soon as the object exists. The use of
@@ -144,11 +143,8 @@ class TabularDataModule(TensorDataModule):
         verbose: bool = True,
     ) -> None:
         super().__init__(batch_size=batch_size, seed=seed, verbose=verbose)
-        self._day_first = day_first
-        self._form = text_format(schema, encoding=encoding, na_values=na_values, sep=sep, names=names)
-        self.weight, self.sampler = weight, sampler
-        self.missing_target = missing_target
-        settings = TableSettings(
+        self.weight, self.sampler, self.missing_target = weight, sampler, missing_target
+        self._settings = TableSettings(
             source=source,
             target=named_target(target, schema),
             named={"categorical": categorical, "continuous": continuous, "dates": dates, "ignore": ignore},
@@ -159,30 +155,29 @@ class TabularDataModule(TensorDataModule):
             sampler=sampler,
             seed=seed,
             schema=schema,
-            form=self._form,
+            form=text_format(schema, encoding=encoding, na_values=na_values, sep=sep, names=names),
             missing_target=missing_target,
             day_first=day_first,
             calibration=calibration,
         )
-        self._known = {} if separator is None else dict.fromkeys(settings.target, JoinedLabels([""]))
         self._table: PreparedTable | None = None
         if prepared == "auto":
             prepared = default_folder(source) if does_not_fit(source) else None
         with notes_at(verbose):
             if prepared is None:
-                self._use_frame(settings, corrections, {"test": test, "predict": predict})
+                self._use_frame(corrections, {"test": test, "predict": predict})
             else:
-                self._use_prepared(Path(prepared), settings, corrections, {"test": test, "predict": predict})
+                self._use_prepared(Path(prepared), corrections, {"test": test, "predict": predict})
             logger.info(self.summary())
             log_similar_labels(self.schema)
             log_leakage(self.schema, self.sampled().parts["train"])
+        self._settings = replace(self._settings, source=None)  # which would stay in memory
 
-    def _use_frame(
-        self, settings: TableSettings, corrections: Source | None, sources: Mapping[PartName, Source | None]
-    ) -> None:
+    def _use_frame(self, corrections: Source | None, sources: Mapping[PartName, Source | None]) -> None:
         """Set schema and parts by a table that is read into memory."""
+        settings = self._settings
         columns, separator, seed = settings.target, settings.separator, settings.seed
-        self.frame = self._gather(settings.source, settings.split, settings.schema)
+        self.frame = self._gather()
         check_columns(self.frame, columns)
         self.frame, kept = corrected(
             self.frame, corrections, columns, task=settings.task, separator=separator, schema=settings.schema
@@ -199,29 +194,20 @@ class TabularDataModule(TensorDataModule):
             task = task.for_later_rows() if isinstance(divide, TimeSplit) else task
             training = rows[list(columns)].iloc[parts.train]
             target = fit_target(training, columns, task, separator, is_stated=settings.task is not None)
-            own = parts.train if isinstance(divide, SourceSplit) else np.append(parts.train, parts.validation)
-            frequencies = () if self.sampler or self.weight else target.frequencies
-            self.schema = self._fit(
-                raw.take(parts.train),
-                replace(target, num_rows=len(own), frequencies=frequencies),
-                settings.named,
-                reserved_columns(divide, self.weight, self.sampler),
-            )
+            target = settings.with_counts(target, divide, len(parts.train), len(parts.validation))
+            reserved = reserved_columns(divide, self.weight, self.sampler)
+            self.schema = self._fit(raw.take(parts.train), target, reserved)
         else:
             self.schema = settings.schema
         self._fill(raw, numbers, parts, sources)
 
     def _use_prepared(
-        self,
-        folder: Path,
-        settings: TableSettings,
-        corrections: Source | None,
-        sources: Mapping[PartName, Source | None],
+        self, folder: Path, corrections: Source | None, sources: Mapping[PartName, Source | None]
     ) -> None:
         """Set schema and parts by a table on the disk, which is prepared if it is not there."""
         if corrections is not None:
             raise BadValueError("a prepared table takes no corrections", "Correct the files, or leave prepared out")
-        settings = replace(settings, split=settled_split(settings.split, sys.maxsize))
+        settings = replace(self._settings, split=settled_split(self._settings.split, sys.maxsize))
         self._table = table = prepare(folder, settings)
         self.schema, self._divide = table.schema, as_split(settings.split, stratify=False)
         self.parts = {name: DataPart(table.tensors, rows) for name, rows in cast("Any", table.rows).items()}
@@ -280,40 +266,17 @@ class TabularDataModule(TensorDataModule):
         return lambda rows: 1 / counts[target[rows].long()]
 
     @property
+    @override
     def may_fold(self) -> bool:
         """Whether training rows may be divided at random: not with a `TimeSplit`, nor if the table is prepared."""
-        return self._table is None and not isinstance(self._divide, TimeSplit)
+        return self._table is None and super().may_fold
 
+    @override
     def use_folds(self, num_folds: int, seed: int | None = None) -> None:
-        """Give each training row a fold, `fold` in a training batch.
-
-        Folds are stratified by class, and with a `GroupSplit` a group is in one fold. They depend on nothing but the seed and
-        the training rows.
-
-        Args:
-            num_folds: Number of folds.
-            seed: Determines the folds; None for the datamodule's.
-        """
-        tensors, rows = self.parts["train"]
         if self._table is not None:
-            problem = "a prepared table has no folds"
-            raise BadValueError(
-                problem, "Hold rows out by split= (--validation), or read it into memory: prepared=None"
-            )
-        codes = tensors["target"][rows].numpy() if self.schema.task.is_classes and tensors["target"].ndim == 1 else None
-        groups = None
-        if isinstance(self._divide, GroupSplit):
-            groups = self.frame[self._divide.column].to_numpy()[tensors["index"][rows].numpy()]
-        self._folds = torch.full((len(tensors["index"]),), -1)
-        self._folds[rows] = torch.from_numpy(
-            assign_folds(len(rows), num_folds, seed=self.seed if seed is None else seed, codes=codes, groups=groups)
-        )
-        self.parts["train"] = DataPart({**tensors, "fold": self._folds}, rows)
-
-    def leave_folds(self) -> None:
-        """Train without folds again; `fold_loader` goes on loading them."""
-        tensors, rows = self.parts["train"]
-        self.parts["train"] = DataPart({name: each for name, each in tensors.items() if name != "fold"}, rows)
+            remedy = "Hold rows out by split= (--validation), or read it into memory: prepared=None"
+            raise BadValueError("a prepared table has no folds", remedy)
+        super().use_folds(num_folds, seed)
 
     def without_fold(self, fold: int) -> Self:
         """Return a copy that trains on the other folds of `use_folds`, and validates on the rows of this one."""
@@ -331,10 +294,6 @@ class TabularDataModule(TensorDataModule):
         rank, size = (0, 1) if trainer is None else (trainer.global_rank, trainer.world_size)
         return TensorLoader(self.with_folds(tensors), rows[rank::size], batch_size=CPU_EVAL_BATCH_SIZE)
 
-    def with_folds(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return the tensors of training rows with the folds of `use_folds`."""
-        return {**tensors, "fold": self._folds}
-
     def show_batch(self, num_rows: int = _SHOWN_ROWS) -> pd.DataFrame:
         """Return raw values of the first training rows: the target, then the network's input columns."""
         if self._table is not None:
@@ -342,33 +301,23 @@ class TabularDataModule(TensorDataModule):
         rows = next(iter(self.train_dataloader()))["index"][:num_rows].numpy()
         return self.frame.iloc[rows][[*self.schema.target.columns, *self.schema.inputs]]
 
-    def _gather(self, source: Source, split: object, schema: Schema | None) -> pd.DataFrame:
-        frame = self._read(source, schema)
-        known = schema.known_columns if schema else self._known
-        return split.gather(frame, known, **self._form) if isinstance(split, Split) else frame
+    def _gather(self) -> pd.DataFrame:
+        """Return the rows of the source, and of those that the split names."""
+        settings = self._settings
+        frame, known = self._read(settings.source, settings.schema), settings.known_columns(settings.schema)
+        return settings.split.gather(frame, known, **settings.form) if isinstance(settings.split, Split) else frame
 
-    def _fit(
-        self, training: Columns, target: Target, named: Mapping[str, Sequence[str] | None], reserved: Mapping[str, str]
-    ) -> Schema:
+    def _fit(self, training: Columns, target: Target, reserved: Mapping[str, str]) -> Schema:
         """Return the schema fitted to the training rows.
 
         Args:
             training: The training rows.
             target: The fitted target.
-            named: Columns that the user named, by argument.
             reserved: Columns that are not features, with their purpose.
         """
-        features = [name for kind, names in named.items() if kind != "ignore" for name in names or ()]
-        check_reserved(training.frame, reserved, target.columns, features)
-        named = {**named, "ignore": [*dict.fromkeys([*(named["ignore"] or ()), *reserved])]}
-        settings: Any = {**named, "day_first": self._day_first}
-        kinds = infer_kinds(training, target=target.columns, **settings)
-        if target.task.learns_nominal:
-            encoded = encode_target(training.raw(target.columns), target)
-            group = self._divide.column if isinstance(self._divide, GroupSplit) else None
-            kinds = with_nominal(kinds, training, encoded, stated=named["continuous"] or (), group=group)
-        fitted = fit_features(training, kinds)
-        return schema_of_features(fitted, target, reserved, self._form)
+        settings = self._settings
+        kinds = settings.with_nominal(settings.kinds_of(training, reserved), training, target)
+        return schema_of_features(fit_features(training, kinds), target, reserved, settings.form)
 
     def _fill(self, raw: Columns, numbers: Rows, parts: SplitRows, sources: Mapping[PartName, Source | None]) -> None:
         """Set the tensors of every split.
@@ -404,7 +353,7 @@ class TabularDataModule(TensorDataModule):
         return DataPart(tensors, torch.arange(len(numbers)))
 
     def _read(self, source: Source, schema: Schema | None) -> pd.DataFrame:
-        return read_frame(source, **self._form, known=schema.known_columns if schema else self._known)
+        return read_frame(source, **self._settings.form, known=self._settings.known_columns(schema))
 
     def _prepare(self, raw: Columns, numbers: Rows, *, has_target: bool = True) -> dict[str, Tensor]:
         """Return the tensors of some rows, with their row numbers in the source as `index`."""

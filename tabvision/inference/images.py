@@ -25,7 +25,7 @@ from tabvision.data.images.files import ImageTable, is_image
 from tabvision.data.images.layout import layout_of
 from tabvision.data.images.sources import SourceReader, is_folder
 from tabvision.data.images.stores import Drawn, SourceStore, draw_rows, views_of
-from tabvision.data.images.views import EvaluationView, TrainingView, View
+from tabvision.data.images.views import View
 from tabvision.data.tables.files import are_tables, files_of, folder_of, is_glob, table_files
 from tabvision.data.tables.read import read_frame
 from tabvision.data.tables.text_file import TextFormat
@@ -92,10 +92,8 @@ class ImageBatches:
             - view: (B, 3, 3) float64, for a target that moves with its image: from the network's frame to its pixels
         """
         size, resize, pending = self.image.size, self.image.resize, deque[_Batch]()
-        drawn_as: View = EvaluationView(size, resize)
-        if view:
-            assert self.augment is not None
-            drawn_as = TrainingView(size, resize, self.augment, seed=view)
+        assert self.augment is not None or not view
+        drawn_as = View(size, resize, self.augment if view else None, seed=view)
         with ThreadPoolExecutor(
             min(MAX_THREADS, os.cpu_count() or 1), thread_name_prefix="tabvision-images"
         ) as threads:

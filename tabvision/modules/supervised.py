@@ -77,18 +77,13 @@ class SupervisedModule(pl.LightningModule, SchemaNetwork):
     ) -> None:
         super().__init__()
         warn_of_both(type(self).__name__)
-        self._set_up(schema, lr=lr, optimizer=optimizer, weight_decay=weight_decay, decay=decay, momentum=momentum)
+        own: dict[str, Any] = {"lr": lr, "weight_decay": weight_decay, "decay": decay, "momentum": momentum}
+        self._set_up(schema, optimizer=optimizer, **own)
         self.save_hyperparameters(ignore=["schema", "optimizer", "saved"])
         with speaking(type(self).__name__):
             # a command line saves what its class takes, and a subclass may take fewer settings
-            own = {
-                "lr": lr,
-                "weight_decay": weight_decay,
-                "decay": decay,
-                "decay_norms": decay_norms,
-                "momentum": momentum,
-            }
-            plain = {name: to_plain(value) for name, value in {**own, **self.hparams, **(saved or {})}.items()}
+            own |= {"decay_norms": decay_norms, **self.hparams, **(saved or {})}
+            plain = {name: to_plain(value) for name, value in own.items()}
         self.hparams.update(plain)
         self._hparams_initial = without_tuples(plain)  # what loggers write; plain YAML has no tuples
         self.hparams["optimizer"] = optimizer if isinstance(optimizer, str) else OWN

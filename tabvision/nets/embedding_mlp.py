@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
-from tabvision.checks import check_choice, check_fraction, check_whole
-from tabvision.errors import BadTypeError, BadValueError, speaking
+from tabvision.checks import check_choice, check_fraction, check_widths
+from tabvision.errors import BadValueError, speaking
 from tabvision.nets.embeddings import Embeddings, table_widths
 from tabvision.nets.layers import BatchNorm1d, Dropout
 from tabvision.nets.numeric import PlainNumbers, numbers_width
@@ -74,11 +74,7 @@ class EmbeddingMLP(nn.Module):
         numbers: Callable[[int], nn.Module] = PlainNumbers,
     ) -> None:
         super().__init__()
-        if isinstance(widths, str) or not isinstance(widths, Sequence):
-            remedy = "Pass a list such as [200, 100]; an empty one for a linear model"
-            raise BadTypeError(f"widths must be a list of whole numbers, got {widths!r}", remedy)
-        for width in widths:
-            check_whole("each of widths", width, remedy="Pass whole numbers from 1")
+        check_widths("widths", widths, remedy="Pass a list such as [200, 100]; an empty one for a linear model")
         if not len(cardinalities) and not num_continuous:
             raise BadValueError("a row must have a category or a number, got neither", "Pass at least one column")
         check_choice("activation", activation, ACTIVATIONS)
@@ -131,12 +127,8 @@ class _TableInputs(nn.Module):
 
     def spans(self) -> tuple[list[range], list[range]]:
         """Return where the inputs of each number, and of each category, stand among all."""
-        widths = [self.categories.table(column).shape[1] for column in range(len(self.categories.order))]
-        num_numbers = self.num_numbers
-        width = (self.width - self.categories.width) // max(1, num_numbers)
-        ends = itertools.accumulate([*widths, *[width] * num_numbers], initial=0)
-        spans = list(itertools.starmap(range, itertools.pairwise(ends)))
-        return spans[len(widths) :], spans[: len(widths)]
+        number_width = (self.width - self.categories.width) // max(1, self.num_numbers)
+        return self.categories.spans(self.num_numbers, number_width)
 
     @override
     def forward(self, continuous: Tensor, categorical: Tensor) -> Tensor:

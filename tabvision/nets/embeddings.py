@@ -121,6 +121,15 @@ class Embeddings(nn.Module):
         rows: Tensor = self.tables[number][starts[index] : starts[index + 1]]
         return rows
 
+    def spans(self, num_numbers: int, number_width: int) -> tuple[list[range], list[range]]:
+        """Return where the inputs of each number, which follow those of the categories, and of each category stand."""
+        order = self.order
+        widths = [self.table(column).shape[1] // self.members for column in order] + [number_width] * num_numbers
+        ends = itertools.accumulate(widths, initial=0)
+        spans = list(itertools.starmap(range, itertools.pairwise(ends)))
+        by_column = dict(zip(order, spans, strict=False))
+        return spans[len(order) :], [by_column[column] for column in range(len(order))]
+
     @override
     def forward(self, categorical: Tensor) -> Tensor:
         if categorical.device.type == "cpu" and not is_traced():

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
-from tabvision.checks import check_choice, check_fraction, check_positive, check_whole
+from tabvision.checks import check_choice, check_fraction, check_positive, check_widths
 from tabvision.errors import BadTypeError, BadValueError, count, speaking
 from tabvision.nets.layers import BatchNorm1d, width_of
 
@@ -166,10 +166,7 @@ def check_head(kind: object, widths: object = (), dropout: object = 0.0, scale: 
     check_choice("head", kind, get_args(HeadName))
     check_fraction("dropout", dropout, remedy="Pass a fraction such as 0.5")
     check_positive("head_scale", scale, remedy="Pass 0.1, or 1 for fastai's start")
-    if isinstance(widths, str) or not isinstance(widths, Sequence):
-        raise BadTypeError(f"head_widths must be a list of whole numbers, got {widths!r}", "Pass a list such as [512]")
-    for width in widths:
-        check_whole("each of head_widths", width, remedy="Pass a list such as [512]")
+    check_widths("head_widths", widths, remedy="Pass a list such as [512]")
 
 
 def _hidden_layers(sizes: Sequence[int], dropout: float) -> list[nn.Module]:

@@ -73,11 +73,10 @@ class PiecewiseNumbers(nn.Module):
 
     Args:
         bins: Increasing edges of each column, at least two; empty for a constant column.
-        width: Outputs per column.
 
     Shape:
         - continuous: (B, N) float
-        - returns: (B, N * width) float
+        - returns: (B, N * 8) float
 
     Raises:
         BadValueError: Edges do not increase, are not finite, or there is only one.
@@ -85,26 +84,26 @@ class PiecewiseNumbers(nn.Module):
     Source: Gorishniy et al. 2022, "On Embeddings for Numerical Features in Tabular Deep Learning"; version B, TabM's.
 
     Example:
-        >>> PiecewiseNumbers([(-1.0, 0.0, 2.0), ()], width=4)(torch.zeros(5, 2)).shape
-        torch.Size([5, 8])
+        >>> PiecewiseNumbers([(-1.0, 0.0, 2.0), ()])(torch.zeros(5, 2)).shape
+        torch.Size([5, 16])
     """
 
     @speaking()
-    def __init__(self, bins: Sequence[Sequence[float]], width: int = _PIECEWISE_WIDTH) -> None:
+    def __init__(self, bins: Sequence[Sequence[float]]) -> None:
         super().__init__()
         for number, edges in enumerate(bins):
             rising = all(low < high for low, high in itertools.pairwise(edges))
             if len(edges) == 1 or not rising or not all(map(math.isfinite, edges)):
                 problem = f"bins of number {number} must be at least two rising edges, got {tuple(edges)!r}"
                 raise BadValueError(problem, "Take them from the schema's continuous columns")
-        self.width = len(bins) * width
+        self.width = len(bins) * _PIECEWISE_WIDTH
         tensors = [torch.tensor(tuple(edges) or (0.0, 1.0), dtype=torch.float32) for edges in bins]
         # imported here since it takes a second: it imports scikit-learn if installed
         from rtdl_num_embeddings import PiecewiseLinearEmbeddings
 
         with warnings.catch_warnings():  # a column of two values correctly has one bin
             warnings.filterwarnings("ignore", "The .*-th feature has just two bin edges", UserWarning)
-            self.encoding = PiecewiseLinearEmbeddings(tensors, width, activation=False, version="B")
+            self.encoding = PiecewiseLinearEmbeddings(tensors, _PIECEWISE_WIDTH, activation=False, version="B")
 
     @override
     def forward(self, continuous: Tensor) -> Tensor:

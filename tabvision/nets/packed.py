@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from typing_extensions import override
 
-from tabvision.checks import check_fraction, check_whole
+from tabvision.checks import check_fraction, check_whole, check_widths
 from tabvision.errors import BadValueError, speaking
 from tabvision.nets.embeddings import Embeddings, embedding_width
 from tabvision.nets.hiding import Hidden, HideValues
@@ -92,8 +92,7 @@ class PackedNet(nn.Module):
     ) -> None:
         super().__init__()
         check_whole("members", members)
-        for width in widths:
-            check_whole("each of widths", width)
+        check_widths("widths", widths, remedy="Pass a list such as [96, 64]")
         check_fraction("dropout", dropout)
         check_fraction("unknown_share", unknown_share)
         if not len(widths):
@@ -233,12 +232,7 @@ class _Inputs(nn.Module):
 
     def spans(self) -> tuple[list[range], list[range]]:
         """Return where the inputs of each number, and of each category, stand among all."""
-        order, num_numbers = self.categories.order, len(self.numbers.table)
-        widths = [self.categories.table(column).shape[1] // self.members for column in order]
-        ends = itertools.accumulate([*widths, *[_NUMBER_WIDTH] * num_numbers], initial=0)
-        spans = list(itertools.starmap(range, itertools.pairwise(ends)))
-        by_column = dict(zip(order, spans, strict=False))
-        return spans[len(order) :], [by_column[column] for column in range(len(order))]
+        return self.categories.spans(len(self.numbers.table), _NUMBER_WIDTH)
 
     def of_columns(
         self, continuous: Tensor, categorical: Tensor, numbers: Sequence[int], categories: Sequence[int]

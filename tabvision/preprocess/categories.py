@@ -45,7 +45,6 @@ def vocabulary_of(column: Column, name: str) -> tuple[tuple[Label, ...], bool]:
         return tuple(dict.fromkeys(seen if column.ordered else sorted(seen))), column.ordered
     if isinstance(column, Text):
         return tuple(sorted(it for it in pc.unique(column.values).drop_null().to_pylist() if not is_blank(it))), False
-    assert isinstance(column, Numbers), "to_labels leaves no timestamps"
     if column.exact is not None:
         codes, exact = column.exact
         seen = sorted(exact[code] for code in np.unique(codes[codes >= 0]).tolist())

@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from tabvision.errors import BadTypeError, BadValueError, NoFeatureError, accepting_who, asking, count, listed, speaking
+from tabvision.errors import BadTypeError, BadValueError, NoFeatureError, accepting_who, asking, listed, speaking
 from tabvision.preprocess.categories import distinct_numbers
 from tabvision.preprocess.columns import Column, Levels, Numbers, Text, Timestamps, lack_digits
 from tabvision.preprocess.frame import Columns, Frame
@@ -19,7 +19,7 @@ from tabvision.preprocess.text_formats import (
     TextNumbers,
     dates_in,
     day_before_month,
-    has_zones,
+    note_on_dates,
     note_on_text,
     num_distinct_text,
     numbers_in,
@@ -35,17 +35,14 @@ _MIN_DISTINCT, _MIN_TEXTS = 0.98, 50  # the fraction of texts that differ in an 
 _MAX_RANGE, _LONG = 1.1, 10**14  # a key has no more numbers than 1.1 times its rows, or numbers of 15 digits and more
 
 # Notes on columns whose kind may surprise, each after the names of the columns.
-_KEEP_TEXT = "To keep it text, name it in categorical= (--categorical)."
 _IDENTIFIER_NOTE = (
     "left out as an identifier, since {rows} rows are alike. To use it all the same, name it in categorical= or "
     "continuous= (--categorical, --continuous)."
 )
-_DATES_NOTE = "text that reads as dates{order}{zone}. " + _KEEP_TEXT
 _ORDERS_NOTE = (
     "text that reads as dates in the order {orders}, and not used as such. To use the dates, say which: "
     'day_first=True (--day-first), or dates=["NAME={first}"] (--dates NAME={first}).'
 )
-_READ_NOTE = "text that reads as numbers{form}{others}. " + _KEEP_TEXT
 
 
 @dataclass(frozen=True)
@@ -67,6 +64,16 @@ class Kinds:
     left_out: tuple[LeftOut, ...] = ()
     formats: Mapping[str, NumberFormat | DateFormat] = field(default_factory=dict)
     nominal: tuple[str, ...] = ()
+
+    def numbers(self, columns: Columns, name: str) -> Numbers:
+        """Return a column as numbers, text read in its format."""
+        form: Any = self.formats.get(name, "strict")
+        return columns.numbers(name, form)
+
+    def timestamps(self, columns: Columns, name: str) -> Timestamps:
+        """Return a column as timestamps, text read in its format."""
+        form: Any = self.formats.get(name, "iso")
+        return columns.timestamps(name, form)
 
 
 @dataclass(frozen=True)
@@ -259,9 +266,7 @@ def _infer_text(column: Text, *, day_first: bool) -> _Inferred:
     text = column.without_blank()
     orders = _orders_of(text, day_first=day_first)
     if len(orders) == 1:
-        order = "" if orders[0] == "iso" else f" in the order {orders[0]}"
-        zone = " with time zones; the parts are read in UTC" if has_zones(text) else ""
-        return _Inferred("dates", note=_DATES_NOTE.format(order=order, zone=zone), form=orders[0])
+        return _Inferred("dates", note=note_on_dates(text, orders[0]), form=orders[0])
     numbers = None if orders else numbers_in(column)
     if numbers and (inferred := _infer_text_numbers(column.to_numbers("", numbers.form).values, numbers)):
         return inferred
@@ -285,13 +290,7 @@ def _infer_text_numbers(values: NDArray[np.float64], found: TextNumbers) -> _Inf
             return None
         if found.form == "lenient" and num_distinct == len(present) and _looks_like_key(present):
             return _KEY
-    marks = {"lenient": "", "1,234": " with separators of thousands", "1.234,5": " with a decimal comma"}
-    marks |= {"h:m:s": " of seconds, as durations or times of day"}
-    with_sign = f" with {found.form[0]}{' and a decimal comma' if found.form.endswith(',') else ''}"
-    written = marks.get(found.form, with_sign)
-    others = [f"{text!r} ({count(number, 'row')})" for text, number in found.others.items()]
-    missing = f"; other text is missing: {listed(others)}" if others else ""
-    return _Inferred("continuous", note=_READ_NOTE.format(form=written, others=missing), form=found.form)
+    return _Inferred("continuous", note=found.note(), form=found.form)
 
 
 def _identifier(column: Text) -> _Inferred | None:

@@ -74,7 +74,7 @@ class Column(ABC):
         """
 
     @abstractmethod
-    def to_labels(self) -> Column:
+    def to_labels(self) -> Text | Numbers | Levels:
         """Return the column as text or numbers, or as levels of these; timestamps become levels of text."""
 
 
@@ -99,11 +99,11 @@ class Text(Column):
 
     @override
     def to_numbers(self, name: str, form: NumberFormat = "strict", *, wrong: _Wrong = BadValueError) -> Numbers:
-        return _parse_numbers(*_encoded(self.values), name, form, wrong)
+        return self._as_levels().to_numbers(name, form, wrong=wrong)
 
     @override
     def to_timestamps(self, name: str, form: DateFormat = "iso") -> Timestamps:
-        return _parse_timestamps(*_encoded(self.values), name, form)
+        return self._as_levels().to_timestamps(name, form)
 
     @override
     def to_labels(self) -> Text:
@@ -112,6 +112,15 @@ class Text(Column):
     def to_list(self) -> list[str | None]:
         """Return the strings, None where missing."""
         return list(self.values.to_pylist())
+
+    def distinct(self) -> tuple[NDArray[Any], list[str]]:
+        """Return for each row the index of its text among the distinct ones, -1 where missing; and these."""
+        return dictionary_of(self.values)
+
+    def _as_levels(self) -> Levels:
+        """Return the column with each distinct text once, to be parsed once."""
+        codes, texts = _encoded(self.values)
+        return Levels(codes, Text(texts), ordered=False)
 
     def without_blank(self) -> Text:
         """Return the column with white space as missing.
@@ -257,22 +266,46 @@ class Levels(Column):
 
     @override
     def to_numbers(self, name: str, form: NumberFormat = "strict", *, wrong: _Wrong = BadValueError) -> Numbers:
-        if isinstance(self.values, Text):
-            return _parse_numbers(self.codes, self.values.values, name, form, wrong)
-        inner = self.values.to_numbers(name, form, wrong=wrong)
-        return Numbers(_look_up(inner.values.astype(np.float64), self.codes, np.nan), inner.kind)
+        if not isinstance(self.values, Text):
+            inner = self.values.to_numbers(name, form, wrong=wrong)
+            return Numbers(_look_up(inner.values.astype(np.float64), self.codes, np.nan), inner.kind)
+        texts = self.values.values.to_pylist()
+        parsed = [parse_number(text, form) for text in texts]
+        numbers = np.array(parsed, dtype=np.float64)  # None becomes NaN
+        if form == "strict" and (found := self._found_texts(texts, np.isnan(numbers))):
+            remedy = "Correct them, or set them to missing"
+            if wrong is BadValueError:
+                remedy += f"; or when fitting take it for text: {asking('categorical', name)}"
+            raise wrong(f"column {name!r} must hold numbers, got text that does not read as one: {found}", remedy)
+        exact = (self.codes, parsed) if lack_digits(numbers) else None
+        return Numbers(_look_up(numbers, self.codes, np.nan), "float", exact)
 
     @override
     def to_timestamps(self, name: str, form: DateFormat = "iso") -> Timestamps:
-        if isinstance(self.values, Text):
-            return _parse_timestamps(self.codes, self.values.values, name, form)
-        return Timestamps(_look_up(self.values.to_timestamps(name, form).values, self.codes, NO_DATE))
+        if not isinstance(self.values, Text):
+            return Timestamps(_look_up(self.values.to_timestamps(name, form).values, self.codes, NO_DATE))
+        timestamps = parse_dates(self.values.values, form)
+        if found := self._found_texts(self.values.to_list(), timestamps == NO_DATE):
+            wanted = "ISO dates (2024-12-31 or 2024-12-31 23:59)" if form == "iso" else f"dates in the order {form}"
+            remedy = f"Convert it first, such as pd.to_datetime(frame[{name!r}], dayfirst=True)"
+            remedy += f", or when fitting say their order: {asking('dates', f'{name}=d/m/Y')}"
+            raise BadValueError(f"column {name!r} must hold {wanted}, got text that is none: {found}", remedy)
+        return Timestamps(_look_up(timestamps, self.codes, NO_DATE))
 
     @override
     def to_labels(self) -> Levels:
         if isinstance(self.values, Timestamps):
             return Levels(self.codes, self.values.to_text(), self.ordered)
         return self
+
+    def _found_texts(self, texts: Sequence[str | None], is_bad: NDArray[np.bool_]) -> str:
+        """Return how many rows have a bad text that is not blank, with the first of them; nothing if no row has one."""
+        is_bad = is_bad & ~np.array([is_blank(text) for text in texts], dtype=bool)
+        bad = np.flatnonzero(np.append(is_bad, False)[self.codes]) if is_bad.any() else ()
+        if not len(bad):  # a category may have unused levels that are bad
+            return ""
+        first = [int(row) for row in bad[:MAX_SHOWN]]
+        return found_rows(len(bad), first, [texts[int(self.codes[row])] for row in first])
 
 
 @contextmanager
@@ -328,39 +361,6 @@ def _encoded(values: pa.ChunkedArray) -> tuple[NDArray[Any], pa.Array]:
     encoded = pc.dictionary_encode(values)
     encoded = encoded.combine_chunks() if isinstance(encoded, pa.ChunkedArray) else encoded
     return pc.fill_null(encoded.indices, -1).to_numpy(), encoded.dictionary
-
-
-def _parse_numbers(codes: NDArray[Any], labels: pa.Array, name: str, form: NumberFormat, wrong: _Wrong) -> Numbers:
-    """Return the numbers that the rows' texts write; `codes` are the rows' indices among the texts, -1 where missing."""
-    parsed = [parse_number(label, form) for label in labels.to_pylist()]
-    numbers = np.array(parsed, dtype=np.float64)  # None becomes NaN
-    if form == "strict" and (found := _found_texts(np.isnan(numbers), codes, labels)):
-        remedy = "Correct them, or set them to missing"
-        remedy += f"; or when fitting take it for text: {asking('categorical', name)}" if wrong is BadValueError else ""
-        raise wrong(f"column {name!r} must hold numbers, got text that does not read as one: {found}", remedy)
-    exact = (codes, parsed) if lack_digits(numbers) else None
-    return Numbers(_look_up(numbers, codes, np.nan), "float", exact)
-
-
-def _parse_timestamps(codes: NDArray[Any], labels: pa.Array, name: str, form: DateFormat) -> Timestamps:
-    """Return the timestamps that the rows' texts write as dates; `codes` as above."""
-    timestamps = parse_dates(labels, form)
-    if found := _found_texts(timestamps == NO_DATE, codes, labels):
-        wanted = "ISO dates (2024-12-31 or 2024-12-31 23:59)" if form == "iso" else f"dates in the order {form}"
-        remedy = f"Convert it first, such as pd.to_datetime(frame[{name!r}], dayfirst=True)"
-        remedy += f", or when fitting say their order: {asking('dates', f'{name}=d/m/Y')}"
-        raise BadValueError(f"column {name!r} must hold {wanted}, got text that is none: {found}", remedy)
-    return Timestamps(_look_up(timestamps, codes, NO_DATE))
-
-
-def _found_texts(is_bad: NDArray[np.bool_], codes: NDArray[Any], labels: pa.Array) -> str:
-    """Return how many rows have a bad text that is not blank, with the first of them; nothing if no row has one."""
-    is_bad = is_bad & ~np.array([is_blank(label) for label in labels.to_pylist()], dtype=bool)
-    bad = np.flatnonzero(np.append(is_bad, False)[codes]) if is_bad.any() else ()
-    if not len(bad):  # a category may have unused levels that are bad
-        return ""
-    first = [int(row) for row in bad[:MAX_SHOWN]]
-    return found_rows(len(bad), first, [labels[int(codes[row])].as_py() for row in first])
 
 
 def _look_up(values: NDArray[Any], codes: NDArray[Any], filler: float) -> NDArray[Any]:

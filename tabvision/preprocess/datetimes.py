@@ -6,11 +6,10 @@ pandas computes the parts once for each distinct day, and rows look them up.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
-from typing import Any, NamedTuple, TypeAlias, get_args
+from typing import Any, TypeAlias, get_args
 
 import numpy as np
 import pandas as pd
@@ -28,14 +27,6 @@ Distinct: TypeAlias = tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int
 """The distinct values, ascending; the index of each row's value among them plus 1, 0 if missing; how often each occurs."""
 
 
-class _PartValues(NamedTuple):
-    """The distinct values of a part, and the index of each row's value."""
-
-    values: NDArray[Any]  # one for each distinct day or minute, so that a value may occur more than once
-    rows: NDArray[np.int32]  # of each row: 0 if the date is missing, i + 1 for the value at index i
-    counts: NDArray[np.int64]  # how many rows have each value
-
-
 @dataclass(frozen=True)
 class DateParts:
     """The parts of a date column, computed on first use.
@@ -43,16 +34,20 @@ class DateParts:
     Example:
         >>> from tabvision.preprocess.parse import parse_date
         >>> timestamps = np.array([parse_date("2020-03-03"), parse_date("2020-03-04")])
-        >>> DateParts(Timestamps(timestamps)).varying
-        ('day', 'weekday', 'day_of_year', 'elapsed')
+        >>> DateParts(Timestamps(timestamps))["weekday"][0].tolist()
+        [1, 2]
     """
 
     timestamps: Timestamps
 
-    def __getitem__(self, part: DatePart) -> _PartValues:
-        """Return a part other than the elapsed seconds, which differ from row to row."""
-        _, rows, counts = self.minutes if part in ("hour", "minute") else self.days
-        return _PartValues(self._values[part], rows, counts)
+    def __getitem__(self, part: DatePart) -> tuple[NDArray[Any], NDArray[np.int32]]:
+        """Return the values of a part, and for each row the index of its value plus 1, 0 if the date is missing.
+
+        There is a value for each distinct day or minute, so that one may occur more than once. The elapsed seconds, which
+        differ from row to row, are no such part.
+        """
+        _, rows, _ = self.minutes if part in ("hour", "minute") else self.days
+        return self._values[part], rows
 
     @cached_property
     def missing(self) -> NDArray[np.bool_]:
@@ -63,11 +58,6 @@ class DateParts:
     def elapsed(self) -> NDArray[np.float64]:
         """Seconds since 1970, NaN where the date is missing."""
         return np.where(self.missing, np.nan, self.timestamps.values / 1e6)
-
-    @cached_property
-    def varying(self) -> tuple[DatePart, ...]:
-        """The parts that take more than one value; see `varying_parts`."""
-        return varying_parts(self._values)
 
     @cached_property
     def days(self) -> Distinct:
@@ -82,11 +72,6 @@ class DateParts:
     @cached_property
     def _values(self) -> dict[DatePart, NDArray[Any]]:
         return parts_of_distinct(self.days[0], self.minutes[0])
-
-
-def varying_parts(values: Mapping[DatePart, NDArray[Any]]) -> tuple[DatePart, ...]:
-    """Return the parts that take more than one value; if the date never changes, the elapsed seconds alone."""
-    return tuple(part for part in PARTS if part == "elapsed" or len(np.unique(values[part])) > 1)
 
 
 def parts_of_distinct(days: NDArray[np.int64], minutes: NDArray[np.int64]) -> dict[DatePart, NDArray[Any]]:

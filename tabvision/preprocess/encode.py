@@ -124,7 +124,7 @@ def _date_writers(date: Source, parts: DateParts) -> Writers:
         if number.part == "elapsed":
             writer = number_writer(parts.elapsed, number)
         else:
-            values, rows, _ = parts[cast("DatePart", number.part)]
+            values, rows = parts[cast("DatePart", number.part)]
             filled: NDArray[Any] = np.concatenate([[number.fill], values])  # index 0 is a missing date
             writer = table_writer(rows, (filled - number.mean) / number.std, first=0)
         writers.append(("continuous", index, writer))
@@ -132,7 +132,7 @@ def _date_writers(date: Source, parts: DateParts) -> Writers:
         if category.part == "missing":
             writer = _indicator_writer(parts.missing)
         else:
-            values, rows, _ = parts[cast("DatePart", category.part)]
+            values, rows = parts[cast("DatePart", category.part)]
             codes = np.zeros(len(values) + 1, dtype=np.int32)
             code_writer(Numbers(values, "integer"), category.vocabulary, date.name)(slice(0, len(values)), codes[1:])
             writer = table_writer(rows, codes, first=0)

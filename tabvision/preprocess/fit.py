@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -104,31 +103,26 @@ class RunningFeatures:
         """
         kept = self.sample.add(np.arange(len(columns)) if numbers is None else numbers)
         self.num_rows += len(columns)
-        forms: Mapping[str, Any] = self.kinds.formats
+        kinds = self.kinds
 
         def add_date(name: str) -> None:
-            parts = DateParts(columns.timestamps(name, forms.get(name, "iso")))
-            self._dates[name].add(parts, name, *kept)
+            self._dates[name].add(DateParts(kinds.timestamps(columns, name)), name, *kept)
 
         def add_number(name: str) -> None:
-            self._numbers[name].add(columns.numbers(name, forms.get(name, "strict")), name, *kept)
+            self._numbers[name].add(kinds.numbers(columns, name), name, *kept)
 
         def add_category(name: str) -> None:
             self._vocabularies[name] = _joined(self._vocabularies.get(name), columns.read(name), name)
 
         def add_values(name: str) -> None:
-            values = distinct_numbers(columns.numbers(name, forms.get(name, "strict")).values)
+            values = distinct_numbers(kinds.numbers(columns, name).values)
             self._values[name] = np.union1d(self._values[name], values) if name in self._values else values
 
-        in_threads(add_number, self.kinds.continuous, columns)
-        in_threads(add_category, self.kinds.categorical, columns)
-        in_threads(add_values, self.kinds.nominal, columns)
-        in_threads(add_date, self.kinds.dates, columns)
+        in_threads(add_number, kinds.continuous, columns)
+        in_threads(add_category, kinds.categorical, columns)
+        in_threads(add_values, kinds.nominal, columns)
+        in_threads(add_date, kinds.dates, columns)
         return kept
-
-    def vocabulary(self, name: str) -> tuple[Label, ...]:
-        """Return the values of a category so far."""
-        return self._vocabularies[name][0]
 
     def features(self, columns: Columns) -> Features:
         """Return what the schema records.

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from tabvision.errors import listed
 from tabvision.preprocess.column_types import Kinds
-from tabvision.preprocess.columns import Column, Levels, Numbers, Text, dictionary_of, lack_digits
+from tabvision.preprocess.columns import Levels, Numbers, Text, lack_digits
 from tabvision.preprocess.frame import Columns, Frame
 from tabvision.preprocess.parse import NO_DATE
 
@@ -69,7 +69,7 @@ def with_nominal(
     groups = np.arange(len(columns)) if group is None else _codes_of_labels(columns.read(group).to_labels())
     candidates = {}
     for name in kinds.continuous:
-        if name not in stated and (codes := _codes_of_values(_numbers(columns, kinds, name))) is not None:
+        if name not in stated and (codes := _codes_of_values(kinds.numbers(columns, name))) is not None:
             candidates[name] = codes
     if not candidates or len(columns) < _MIN_ROWS:
         return kinds
@@ -80,11 +80,6 @@ def with_nominal(
     if names:
         _logger.info("%s: %s", listed([repr(name) for name in names]), _NOTE)
     return replace(kinds, nominal=names)
-
-
-def _numbers(columns: Columns, kinds: Kinds, name: str) -> Numbers:
-    form: Any = kinds.formats.get(name, "strict")
-    return columns.numbers(name, form)
 
 
 def _codes_of_values(column: Numbers) -> NDArray[np.int64] | None:
@@ -123,10 +118,9 @@ def _unexplained(
     left = target - target.mean(axis=0)
     for name in kinds.categorical:
         left -= _mean_of_others(_codes_of_labels(columns.read(name).to_labels()), left, groups)
-    inputs = [_numbers(columns, kinds, name).values for name in kinds.continuous]
+    inputs = [kinds.numbers(columns, name).values for name in kinds.continuous]
     for name in kinds.dates:
-        form: Any = kinds.formats.get(name, "iso")
-        ticks = columns.timestamps(name, form).values
+        ticks = kinds.timestamps(columns, name).values
         inputs.append(np.where(ticks == NO_DATE, np.nan, ticks))
     rows = max(_MIN_ROWS, min(len(left), int(_MAX_WORK / len(inputs) ** 2)))
     matrix, left = np.stack([_standardized(it[:rows]) for it in inputs], axis=1), left[:rows]
@@ -135,15 +129,9 @@ def _unexplained(
     return np.asarray(left - matrix @ weights)
 
 
-def _codes_of_labels(column: Column) -> NDArray[np.int64]:
+def _codes_of_labels(column: Text | Numbers | Levels) -> NDArray[np.int64]:
     """Return the index of each row's label, that of missing ones included."""
-    if isinstance(column, Levels):
-        codes = column.codes
-    elif isinstance(column, Numbers):
-        codes, _ = column.distinct()
-    else:
-        assert isinstance(column, Text), "to_labels leaves no timestamps"
-        codes, _ = dictionary_of(column.values)
+    codes = column.codes if isinstance(column, Levels) else column.distinct()[0]
     return codes.astype(np.int64) + 1
 
 

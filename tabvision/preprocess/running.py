@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from tabvision.counter_random import random_bits
 from tabvision.preprocess.categories import MAX_TABLE
 from tabvision.preprocess.columns import Numbers
-from tabvision.preprocess.datetimes import DateParts, parts_of_distinct, varying_parts
+from tabvision.preprocess.datetimes import PARTS, DateParts, parts_of_distinct
 from tabvision.preprocess.statistics import (
     Statistics,
     check_finite,
@@ -216,8 +216,9 @@ class RunningDate:
         return parts_of_distinct(self._days[0], self._minutes[0])
 
     def varying(self) -> tuple[DatePart, ...]:
-        """Return the parts that take more than one value."""
-        return varying_parts(self.values())
+        """Return the parts that take more than one value; if the date never changes, the elapsed seconds alone."""
+        values = self.values()
+        return tuple(part for part in PARTS if part == "elapsed" or len(np.unique(values[part])) > 1)
 
     def facts(self, part: DatePart, name: str) -> Statistics:
         """Return the statistics of a part that is a number."""

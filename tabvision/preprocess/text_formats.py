@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from tabvision.errors import count
+from tabvision.errors import count, listed
 from tabvision.preprocess.columns import Text
 from tabvision.preprocess.parse import NO_DATE, parse_date, parse_dates, parse_number
 from tabvision.schema import DateFormat, NumberFormat
@@ -40,7 +40,8 @@ _DATE_LIKE = (
     r"|[0-9]{1,2}[ -][A-Za-z]{3,9}[.]?[ -][0-9]{2,4})([ T,].*)?"
 )
 
-# Notes on text that is taken as categories, each after the names of the columns.
+# Notes on text, each after the names of the columns.
+_KEEP_TEXT = "To keep it text, name it in categorical= (--categorical)."
 AS_CATEGORIES = "kept as categories"
 _NUMBERS_NOTE = (
     f"text that reads as numbers, {AS_CATEGORIES}. To use the numbers, name it in continuous= (--continuous)."
@@ -67,6 +68,20 @@ class TextNumbers:
 
     form: NumberFormat
     others: dict[str, int]
+
+    def note(self) -> str:
+        """Return the note on such a column.
+
+        Example:
+            >>> TextNumbers("$", {"n/a": 2}).note()[:70]
+            "text that reads as numbers with $; other text is missing: 'n/a' (2 row"
+        """
+        marks = {"lenient": "", "1,234": " with separators of thousands", "1.234,5": " with a decimal comma"}
+        marks |= {"h:m:s": " of seconds, as durations or times of day"}
+        with_sign = f" with {self.form[0]}{' and a decimal comma' if self.form.endswith(',') else ''}"
+        others = [f"{text!r} ({count(number, 'row')})" for text, number in self.others.items()]
+        missing = f"; other text is missing: {listed(others)}" if others else ""
+        return f"text that reads as numbers{marks.get(self.form, with_sign)}{missing}. {_KEEP_TEXT}"
 
 
 def numbers_in(column: Text) -> TextNumbers | None:
@@ -155,14 +170,16 @@ def dates_in(column: Text) -> tuple[DateFormat, ...]:
     return orders
 
 
-def has_zones(column: Text) -> bool:
-    """Return whether some dates of a sample have a time zone other than UTC.
+def note_on_dates(column: Text, order: DateFormat) -> str:
+    """Return the note on text that is dates in that order, some of a sample perhaps with a time zone other than UTC.
 
     Example:
-        >>> has_zones(Text(pa.array(["2024-01-02T10:00+02:00"]))), has_zones(Text(pa.array(["2024-01-02T10:00Z"])))
-        (True, False)
+        >>> note_on_dates(Text(pa.array(["2024-01-02T10:00+02:00"])), "iso")[:69]
+        'text that reads as dates with time zones; the parts are read in UTC. '
     """
-    return bool(pc.any(pc.match_substring_regex(sample_of(column.values), r"[T ].*[+-][0-9]{2}:?[0-9]{2}\s*$")).as_py())
+    has_zone = pc.match_substring_regex(sample_of(column.values), r"[T ].*[+-][0-9]{2}:?[0-9]{2}\s*$")
+    zone = " with time zones; the parts are read in UTC" if pc.any(has_zone).as_py() else ""
+    return f"text that reads as dates{'' if order == 'iso' else f' in the order {order}'}{zone}. {_KEEP_TEXT}"
 
 
 def day_before_month(orders: Sequence[DateFormat]) -> tuple[DateFormat, ...]:

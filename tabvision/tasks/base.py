@@ -279,12 +279,7 @@ class Task(ABC):
         return target.classes if self.is_classes else target.columns
 
     def answers(
-        self,
-        predictions: NDArray[Any],  # noqa: ARG002 - as `proba`, for classes
-        decoded: NDArray[Any],
-        target: Target,
-        *,
-        proba: bool,  # noqa: ARG002
+        self, predictions: NDArray[Any], decoded: NDArray[Any], target: Target, *, proba: bool
     ) -> dict[str, Any]:
         """Return the columns that a user reads: `prediction`, or `prediction_<name>` for several.
 
@@ -294,6 +289,7 @@ class Task(ABC):
             target: Names of the classes and columns.
             proba: Whether to add probabilities.
         """
+        del predictions, proba  # for classes
         names = self.names(target)
         endings = [f"_{name}" for name in names] if len(names) > 1 else [""]
         return {f"prediction{ending}": decoded[:, index] for index, ending in enumerate(endings)}

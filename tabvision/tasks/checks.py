@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from tabvision.checks import check_fraction, check_least
+from tabvision.checks import check_fraction, check_least, finite_numbers
 from tabvision.errors import BadValueError, speaking
 
 if TYPE_CHECKING:
@@ -65,12 +65,6 @@ def fitted_count(number: int | None) -> int:
     return number
 
 
-def check_agrees(stated: int | None, found: int) -> None:
-    """Raise if the data contradicts the stated number of classes."""
-    if stated not in (None, found):
-        raise BadValueError(f"num_classes is {stated}, but the training target has {found} classes", "Leave it out")
-
-
 def check_loss_settings(
     label_smoothing: object, class_weights: object, focal_gamma: object, num_classes: int | None
 ) -> None:
@@ -98,11 +92,7 @@ def check_weights(weights: object, num_classes: int | None) -> None:
 def checked_range(y_range: object) -> tuple[float, float]:
     """Return the range as two floats; raise unless it holds two numbers, the lower one first."""
     remedy = "Pass (lowest, highest), such as (0, 5.5)"
-    numbers = (
-        isinstance(y_range, tuple | list)
-        and len(y_range) == 2
-        and all(isinstance(end, int | float) and math.isfinite(end) for end in y_range)
-    )
-    if not numbers or y_range[0] >= y_range[1]:  # type: ignore[index]  # two numbers, checked just before
+    ends = finite_numbers(y_range, 2)
+    if ends is None or ends[0] >= ends[1]:
         raise BadValueError(f"y_range must be two rising numbers, got {y_range!r}", remedy)
-    return (float(y_range[0]), float(y_range[1]))  # type: ignore[index]
+    return ends[0], ends[1]

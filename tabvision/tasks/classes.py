@@ -14,7 +14,6 @@ from tabvision.errors import BadValueError, speaking
 from tabvision.tasks.base import NEW_CLASS, Task
 from tabvision.tasks.checks import (
     ClassWeights,
-    check_agrees,
     check_weights,
     fit_weights,
     fitted_count,
@@ -69,7 +68,9 @@ class CountedClasses(Classes):
     @override
     @speaking()
     def fit(self, target: NDArray[Any], num_classes: int) -> Self:
-        check_agrees(self.num_classes, num_classes)
+        if self.num_classes not in (None, num_classes):
+            problem = f"num_classes is {self.num_classes}, but the training target has {num_classes} classes"
+            raise BadValueError(problem, "Leave it out")
         check_weights(self.class_weights, num_classes)
         counts = target.sum(axis=0) if target.ndim == 2 else np.bincount(target, minlength=num_classes)
         return self._with(num_classes=num_classes, class_weights=fit_weights(self.class_weights, counts))

@@ -30,11 +30,6 @@ def are_flags(values: pd.Series) -> bool:
     return are_numbers(values) and bool(values.isin([0, 1]).all())
 
 
-def has_fractions(values: pd.Series) -> bool:
-    """Return whether the dtype of a numeric column allows fractions."""
-    return not pd.api.types.is_integer_dtype(values)
-
-
 def has_single(values: pd.Series) -> bool:
     """Return whether some value of a column is in one row only, of 50 to 20,000: a count's tail, seldom a class.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, final
 
@@ -83,7 +82,30 @@ class Points(Task):
 
     @override
     def encode(self, frame: pd.DataFrame, target: Target) -> NDArray[np.float64]:
-        return _read_points(frame, target.columns)
+        """Return the points of each row, (N, 2 P) float64; NaN where one is missing.
+
+        Raises:
+            BadTypeError: A column does not hold numbers.
+            BadValueError: An x has no y or a y no x, or a number is infinite.
+        """
+        from tabvision.tasks import labels
+
+        columns = target.columns
+        points = np.full((len(frame), len(columns)), np.nan)
+        for index, name in enumerate(columns):
+            known = np.asarray(frame[name].notna(), dtype=bool)
+            if known.any():
+                points[known, index] = labels.as_floats(frame[name][known], name)
+        missing = np.isnan(points)
+        for index in range(0, len(columns), 2):
+            halves = missing[:, index] != missing[:, index + 1]
+            if halves.any():
+                x, y = columns[index : index + 2]
+                problem = f"{count(int(halves.sum()), 'row')} of {x!r} and {y!r} hold only one of the two, first row "
+                raise BadValueError(
+                    f"{problem}{labels.row_name(frame, halves)}", "Leave both empty where a point is missing"
+                )
+        return points
 
     @override
     @speaking()
@@ -171,37 +193,3 @@ def _move_points(points: Array, matrices: Array) -> Array:
     homogeneous = across * x + down * y + shift
     moved: Array = (homogeneous[:, :2] / homogeneous[:, 2:]).swapaxes(1, 2).reshape(points.shape)
     return moved
-
-
-def _read_points(frame: pd.DataFrame, columns: Sequence[str]) -> NDArray[np.float64]:
-    """Return the points of each row; NaN where one is missing.
-
-    Shape:
-        - returns: (N, 2 P) float64
-
-    Raises:
-        BadTypeError: A column does not hold numbers.
-        BadValueError: An x has no y or a y no x, or a number is infinite.
-
-    Example:
-        >>> import pandas as pd
-        >>> _read_points(pd.DataFrame({"x": [3, None], "y": [4, None]}), ["x", "y"]).tolist()
-        [[3.0, 4.0], [nan, nan]]
-    """
-    from tabvision.tasks import labels
-
-    points = np.full((len(frame), len(columns)), np.nan)
-    for index, name in enumerate(columns):
-        known = np.asarray(frame[name].notna(), dtype=bool)
-        if known.any():
-            points[known, index] = labels.as_floats(frame[name][known], name)
-    missing = np.isnan(points)
-    for index in range(0, len(columns), 2):
-        halves = missing[:, index] != missing[:, index + 1]
-        if halves.any():
-            x, y = columns[index : index + 2]
-            problem = f"{count(int(halves.sum()), 'row')} of {x!r} and {y!r} hold only one of the two, first row "
-            raise BadValueError(
-                f"{problem}{labels.row_name(frame, halves)}", "Leave both empty where a point is missing"
-            )
-    return points

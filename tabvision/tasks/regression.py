@@ -106,7 +106,7 @@ class Regression(Task):
             return f"regression ({frame.shape[1]} numbers per row)." if numbers else None
         values = frame.iloc[:, 0]
         numeric = labels.are_numbers(values, bools=False)
-        is_count = few is not None and numeric and not labels.has_fractions(values)
+        is_count = few is not None and numeric and values.dtype.kind in "iu"
         if few is not None and not (labels.has_single(values) if is_count else numeric):
             return None
         if not numeric and (values.dtype == "category" or not labels.parse_as_numbers(values)):

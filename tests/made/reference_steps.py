@@ -11,7 +11,7 @@ from typing_extensions import override
 
 from tabvision.preprocess import Prepared
 from tabvision.preprocess.categories import code_writer, vocabulary_of
-from tabvision.preprocess.datetimes import DateParts
+from tabvision.preprocess.datetimes import PARTS, DateParts
 from tabvision.preprocess.fit import _free_name
 from tabvision.preprocess.frame import Columns
 from tabvision.preprocess.statistics import number_writer, statistics_of
@@ -48,7 +48,8 @@ class Dates(Step):
         taken, self.names_ = set(frame.columns), {}
         for date in self.columns:
             parts = _parts(frame, date)
-            wanted = [*parts.varying, *(["missing"] if parts.missing.any() else [])]
+            wanted = [it for it in PARTS if it == "elapsed" or len(np.unique(parts[it][0])) > 1]
+            wanted += ["missing"] if parts.missing.any() else []
             self.names_[date] = {part: _free_name(f"{date}_{part}", taken) for part in wanted}
             taken |= set(self.names_[date].values())
         return self
@@ -208,7 +209,7 @@ def _rows(parts: DateParts, part: Any) -> NDArray[Any] | pd.api.extensions.Exten
     """Return the part of each row: a numpy array, nullable where dates are missing."""
     if part == "elapsed":
         return parts.elapsed
-    distinct, rows, _ = parts[part]
+    distinct, rows = parts[part]
     values = np.insert(distinct, 0, 0)[rows]
     if not parts.missing.any():
         return values

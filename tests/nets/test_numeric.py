@@ -53,19 +53,19 @@ def test_no_numbers_need_no_parameters() -> None:
 
 
 def test_every_column_gets_its_own_outputs() -> None:
-    numbers = PiecewiseNumbers([(-1.0, 0.0, 1.0), (-2.0, 2.0)], width=4)
+    numbers = PiecewiseNumbers([(-1.0, 0.0, 1.0), (-2.0, 2.0)])
     values = torch.zeros(2, 2)
     values[1, 1] = 1.5
 
     first, second = numbers(values)
 
-    assert numbers.width == 8
-    assert torch.equal(first[:4], second[:4])
-    assert not torch.equal(first[4:], second[4:])
+    assert numbers.width == 16
+    assert torch.equal(first[:8], second[:8])
+    assert not torch.equal(first[8:], second[8:])
 
 
 def test_between_two_edges_the_encoding_is_linear() -> None:
-    numbers = PiecewiseNumbers([(0.0, 1.0, 3.0)], width=4)
+    numbers = PiecewiseNumbers([(0.0, 1.0, 3.0)])
     torch.nn.init.normal_(numbers.encoding.linear.weight)
 
     low, middle, high = numbers(torch.tensor([[1.0], [2.0], [3.0]]))

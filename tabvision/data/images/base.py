@@ -26,7 +26,7 @@ from tabvision.data.images.loader import ROW, ImageLoader
 from tabvision.data.images.reader import BatchReader, check_workers
 from tabvision.data.images.settings import checked_size
 from tabvision.data.images.stores import BadFiles, FileStore, views_of
-from tabvision.data.images.views import DeviceView, EvaluationView, Presize, TrainingView, View
+from tabvision.data.images.views import Presize, View
 from tabvision.data.loaders import Order
 from tabvision.data.splits.base import PartName
 from tabvision.data.tables.write import write_frame
@@ -117,10 +117,7 @@ class BaseImageDataModule(PartsDataModule[ImageLoader]):
         targets, task = super().targets_of(part), self.schema.task
         if not task.moves_with_image:
             return targets
-        store, view = (
-            FileStore(self.tables[part], self.bad, image=self.image),
-            EvaluationView(self.size, self.image.resize),
-        )
+        store, view = FileStore(self.tables[part], self.bad, image=self.image), View(self.size, self.image.resize)
         found = []
         for row, target in zip(self.parts[part].rows.numpy(), targets.numpy(), strict=True):
             with suppress(UnreadableImageError):  # the loader leaves it out too
@@ -189,11 +186,10 @@ class BaseImageDataModule(PartsDataModule[ImageLoader]):
         """Return the reader of the part's images at the current size; those of training are augmented, unless plain."""
         trainer = self.trainer
         on_gpu = trainer is not None and trainer.strategy.root_device.type == "cuda"
-        view: View = EvaluationView(self.size, self.image.resize)
+        view = View(self.size, self.image.resize)
         if part == "train" and not plain:
             on_device = on_gpu if self.device_augment == "auto" else self.device_augment
-            kind = DeviceView if on_device else TrainingView
-            view = kind(self.size, self.image.resize, self.augment, self.seed)
+            view = View(self.size, self.image.resize, self.augment, self.seed, on_device=on_device)
         workers = check_workers(self.num_workers, self._num_local_ranks())
         return BatchReader(self._store(part), view, num_workers=workers, pin=on_gpu)
 

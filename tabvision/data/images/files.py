@@ -21,10 +21,10 @@ from numpy.typing import NDArray
 from tabvision.checks import check_present
 from tabvision.data.splits.base import Rows
 from tabvision.data.tables.cells import MISSING_WORDS, Known, with_columns
-from tabvision.data.tables.files import are_tables, folder_of, is_paths
+from tabvision.data.tables.files import are_tables, folder_of, is_paths, similar_path
 from tabvision.data.tables.read import Source, read_frame
 from tabvision.data.tables.text_file import TextFormat
-from tabvision.errors import BadTypeError, BadValueError, MissingFileError, closest, count, listed
+from tabvision.errors import BadTypeError, BadValueError, MissingFileError, count, listed
 
 # Formats that PIL reads and photo folders contain; a file with another suffix is not an image
 SUFFIXES = frozenset({
@@ -191,10 +191,7 @@ def checked_folder(folder: str | Path) -> str:
         return str(path)
     if path.exists():
         raise BadValueError(f"{str(folder)!r} is a file, not a folder", "Pass the folder that holds the images")
-    near = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
-    close = closest(path.name, near)
-    remedy = f"Did you mean {str(path.with_name(close))!r}?" if close else "Check the path"
-    raise MissingFileError(f"no folder {str(folder)!r}", remedy)
+    raise MissingFileError(f"no folder {str(folder)!r}", similar_path(path))
 
 
 def check_files(table: ImageTable) -> None:

@@ -16,7 +16,6 @@ from tabvision.batch import Batch
 from tabvision.data.images.files import PATH_COLUMN
 from tabvision.data.images.reader import BatchReader, Read
 from tabvision.data.images.stores import BadFiles, FileStore, views_of
-from tabvision.data.images.views import VariedView
 from tabvision.data.loaders import BatchLoader, Order
 from tabvision.errors import BadValueError, speaking
 from tabvision.tasks import Task
@@ -154,7 +153,7 @@ class ImageLoader(BatchLoader):
             views = views_of(reader.store, reader.view, read.rows, epoch)
             batch["view"] = torch.from_numpy(views.astype(np.float32))
             if "target" in batch:
-                target = self.task.to_view(batch["target"].numpy(), views, cut=isinstance(reader.view, VariedView))
+                target = self.task.to_view(batch["target"].numpy(), views, cut=reader.view.augment is not None)
                 batch["target"] = torch.from_numpy(target)
         return cast("Batch", {"index": rows, **batch})
 

@@ -25,7 +25,7 @@ from tabvision.data.images.reader import BatchReader
 from tabvision.data.images.settings import SAMPLED_IMAGES, Normalize, ValueRange, fitted, image_facts
 from tabvision.data.images.sources import Images, SourceReader, divide, is_folder, target_columns
 from tabvision.data.images.stores import views_of
-from tabvision.data.images.views import TrainingView
+from tabvision.data.images.views import View
 from tabvision.data.rows import (
     chosen_task,
     class_counts,
@@ -222,7 +222,7 @@ class ImageDataModule(BaseImageDataModule):
             - image: (H, W, 3) uint8, of more channels the first three; `tabvision.plots.image_grid` draws them
         """
         rows = self.train_dataloader().batch_sampler.sampler.of_epoch(0)[:num]
-        view = TrainingView(self.size, self.image.resize, self.augment, self.seed)
+        view = View(self.size, self.image.resize, self.augment, self.seed)
         read = BatchReader(self._store("train"), view, num_workers=0).read(rows.numpy(), 0)
         targets = self.parts["train"].tensors["target"][torch.from_numpy(read.rows)].numpy()
         if self.schema.task.moves_with_image:

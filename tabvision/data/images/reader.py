@@ -78,7 +78,10 @@ class BatchReader:
         with single_threaded_cv2(), self._threads() as threads:
             started: deque[_Batch] = deque()
             while True:
-                self._start(source, started, epoch, threads)
+                while not started or (threads and len(started) < self._num_busy(started[0])):
+                    if (rows := next(source, None)) is None:
+                        break
+                    started.append(_Batch(self, rows, epoch, threads))
                 if not started:
                     return
                 batch = started.popleft()
@@ -101,21 +104,8 @@ class BatchReader:
         """Read one batch in the caller's thread."""
         return _Batch(self, rows, epoch, None).finish()
 
-    def _start(
-        self,
-        source: Iterator[NDArray[np.int64]],
-        started: deque[_Batch],
-        epoch: int,
-        threads: ThreadPoolExecutor | None,
-    ) -> None:
-        """Start as many batches as the threads need to stay busy."""
-        while not started or (threads and len(started) < self._num_busy(started[0])):
-            rows = next(source, None)
-            if rows is None:
-                return
-            started.append(_Batch(self, rows, epoch, threads))
-
     def _num_busy(self, batch: _Batch) -> int:
+        """Return how many batches keep the threads busy."""
         return BATCHES_AHEAD + math.ceil(self.num_workers * CHUNK_ROWS / max(1, len(batch.rows)))
 
 

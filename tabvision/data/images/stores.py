@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from typing import NamedTuple, final
+from collections.abc import Sequence
+from typing import Any, NamedTuple, final
 
 import numpy as np
 import pandas as pd
@@ -17,7 +17,7 @@ from tabvision.data.images.bands import open_as
 from tabvision.data.images.cache import ImageCache
 from tabvision.data.images.decode import ImageSource, Pixels, StoredArray, StoredImage, UnreadableImageError
 from tabvision.data.images.files import ImageTable
-from tabvision.data.images.views import Extras, Presize, Size, View
+from tabvision.data.images.views import Extras, Presize, Size, View, draw
 from tabvision.errors import BadValueError, count, listed, speaking
 from tabvision.schema import Image
 
@@ -38,9 +38,27 @@ class ImageStore(ABC):
         self.image = image
         self.channels = 3 if image is None else image.channels
 
-    @abstractmethod
     def open_all(self, rows: NDArray[np.int64]) -> list[Opened]:
         """Return the image or the error of each row; called from several threads at once."""
+        found: list[Opened] = []
+        for row, source in zip(rows.tolist(), self.sources_of(rows), strict=True):
+            try:
+                found.append(self.open(row, source))
+            except UnreadableImageError as error:
+                found.append(error)
+        return found
+
+    @abstractmethod
+    def sources_of(self, rows: NDArray[np.int64]) -> Sequence[ImageSource | None]:
+        """Return what the image of each row is opened from."""
+
+    @abstractmethod
+    def open(self, row: int, source: Any) -> StoredImage:  # noqa: ANN401 - one of `sources_of`
+        """Return the image of a row.
+
+        Raises:
+            UnreadableImageError: It cannot be opened.
+        """
 
     @abstractmethod
     def to_source(self, rows: NDArray[np.int64]) -> list[tuple[Size, NDArray[np.float64]]]:
@@ -65,18 +83,18 @@ class SourceStore(ImageStore):
         self.sources = sources
 
     @override
-    def open_all(self, rows: NDArray[np.int64]) -> list[Opened]:
-        return [_open_or_error(lambda row=row: self._open(row)) for row in rows.tolist()]  # type: ignore[misc]
+    def sources_of(self, rows: NDArray[np.int64]) -> list[ImageSource | None]:
+        return [self.sources[row] for row in rows.tolist()]
 
     @override
-    def to_source(self, rows: NDArray[np.int64]) -> list[tuple[Size, NDArray[np.float64]]]:
-        return [(self._open(row).size, np.eye(3)) for row in rows.tolist()]
-
-    def _open(self, row: int) -> StoredImage:
-        source = self.sources[row]
+    def open(self, row: int, source: ImageSource | None) -> StoredImage:
         if source is None:
             raise UnreadableImageError.because("no image")
         return open_as(source, self.image)
+
+    @override
+    def to_source(self, rows: NDArray[np.int64]) -> list[tuple[Size, NDArray[np.float64]]]:
+        return [(self.open(row, self.sources[row]).size, np.eye(3)) for row in rows.tolist()]
 
 
 @final
@@ -104,12 +122,8 @@ class FileStore(ImageStore):
         self._sizes: dict[int, Size] = {}  # of the sources opened by `to_source`
 
     @override
-    def open_all(self, rows: NDArray[np.int64]) -> list[Opened]:
-        files = self.table.files(rows)
-        return [
-            _open_or_error(lambda row=row, file=file: self._open(row, file))  # type: ignore[misc]
-            for row, file in zip(rows.tolist(), files, strict=True)
-        ]
+    def sources_of(self, rows: NDArray[np.int64]) -> list[str]:
+        return self.table.files(rows)
 
     @override
     def to_source(self, rows: NDArray[np.int64]) -> list[tuple[Size, NDArray[np.float64]]]:
@@ -124,18 +138,19 @@ class FileStore(ImageStore):
             self._sizes[row] = open_as(self.table.files(np.array([row]))[0], self.image).size
         return self._sizes[row]
 
-    def _open(self, row: int, file: str) -> StoredImage:
-        if file in self.bad.reasons:
-            raise UnreadableImageError.because(self.bad.reasons[file])
+    @override
+    def open(self, row: int, source: str) -> StoredImage:
+        if source in self.bad.reasons:
+            raise UnreadableImageError.because(self.bad.reasons[source])
         if self.presize is None or self.cache is None:
-            return open_as(file, self.image)
+            return open_as(source, self.image)
         try:
-            stamp = self.cache.stamp(file)
+            stamp = self.cache.stamp(source)
         except OSError as error:
             raise UnreadableImageError.because(f"cannot be read: {error.strerror or error}") from error
         pixels = self.cache.get(row, stamp)
         if pixels is None:
-            pixels = self.presize(open_as(file, self.image))
+            pixels = self.presize(open_as(source, self.image))
             self.cache.put(row, stamp, pixels)
         return StoredArray(pixels)
 
@@ -165,16 +180,16 @@ def draw_rows(store: ImageStore, view: View, rows: NDArray[np.int64], out: Pixel
         epoch: From 0.
     """
     opened = dict(enumerate(store.open_all(rows)))
-    reasons = {place: each.reason for place, each in opened.items() if isinstance(each, UnreadableImageError)}
-    images = {place: each for place, each in opened.items() if isinstance(each, StoredImage)}
+    reasons = {position: each.reason for position, each in opened.items() if isinstance(each, UnreadableImageError)}
+    images = {position: each for position, each in opened.items() if isinstance(each, StoredImage)}
     if not images:
         return Drawn(reasons, [], {})
-    drawings, extras = view.prepare([image.size for image in images.values()], rows[[*images]], epoch)
-    for (place, image), drawing in zip(images.items(), drawings, strict=True):
+    matrices, tables, extras = view.prepare([image.size for image in images.values()], rows[[*images]], epoch)
+    for (position, image), matrix, table in zip(images.items(), matrices, tables, strict=True):
         try:
-            drawing(image, out[place])
+            draw(image, matrix, out[position], table)
         except UnreadableImageError as error:
-            reasons[place] = error.reason
+            reasons[position] = error.reason
     return Drawn(reasons, [*images], extras)
 
 
@@ -236,10 +251,3 @@ def views_of(store: ImageStore, view: View, rows: NDArray[np.int64], epoch: int)
     matrices = view.matrices([size for size, _ in opened], rows, epoch)
     whole: Matrices = np.stack([matrix for _, matrix in opened]) @ matrices @ to_output(view.size)
     return whole / whole[:, 2:, 2:]
-
-
-def _open_or_error(open_one: Callable[[], StoredImage]) -> Opened:
-    try:
-        return open_one()
-    except UnreadableImageError as error:
-        return error

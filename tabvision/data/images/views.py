@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import math
 import zlib
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import cast, final
+from typing import NamedTuple, cast, final
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from typing_extensions import override
 
 from tabvision.augment import color, erase, geometry
 from tabvision.augment.settings import NUM_OWN_DRAWS, Augmentation
@@ -28,13 +26,14 @@ _MOST_PRESIZE = 1.5  # times the network's size: crops of less than (1 / 1.5)**2
 _DEVICE_SLACK = 1.15  # times the network's size, so that the second interpolation of `DeviceView` costs no sharpness
 
 
-def _draw(image: StoredImage, matrix: NDArray[np.float64], out: Pixels) -> None:
+def draw(image: StoredImage, matrix: NDArray[np.float64], out: Pixels, table: NDArray[np.uint8] | None = None) -> None:
     """Warp an image into `out`.
 
     Args:
         image: The source.
         matrix: (3, 3), output pixel to pixel of the upright source.
         out: (H, W, C), contiguous.
+        table: (256,) the new value of each pixel value, or None.
     """
     stored = image.decode(_shrink(image.size, matrix, out.shape[:2]))
     whole = stored.matrix @ matrix
@@ -42,6 +41,8 @@ def _draw(image: StoredImage, matrix: NDArray[np.float64], out: Pixels) -> None:
         out[:] = stored.pixels
     else:
         warp_image(stored.pixels, whole, out)
+    if table is not None:
+        cv2.LUT(out, table, out)
 
 
 def _shrink(source: Size, matrix: NDArray[np.float64], size: Size) -> int:
@@ -121,7 +122,7 @@ class Presize:
         shape, matrix = self.shape(image.size), self.matrix(image.size)
         out = np.empty((*shape, self.channels), np.uint8)
         if not self.reach:
-            _draw(image, matrix, out)
+            draw(image, matrix, out)
             return out
         stored = image.decode(_shrink(image.size, matrix, shape))
         if stored.matrix[0, 0] > 0 and stored.matrix[1, 1] > 0:  # upright: a resize takes a fifth of a warp's time
@@ -132,96 +133,74 @@ class Presize:
         return out
 
 
-class View(ABC):
-    """Turn rows into images of the network's size.
+class Prepared(NamedTuple):
+    """How some images are drawn.
+
+    Args:
+        matrices: (B, 3, 3), from pixels of the drawn image to those of its source.
+        tables: The new value of each of the 256 pixel values, or None for the same, for each image.
+        extras: Arrays with a row per image that finish the batch on its device.
+    """
+
+    matrices: NDArray[np.float64]
+    tables: Sequence[NDArray[np.uint8] | None]
+    extras: Extras
+
+
+@final
+class View:
+    """Images at the network's size: cropped to the center, or augmented anew in each epoch.
 
     Args:
         size: (height, width) of the network's input.
         resize: "crop", "squish" or "pad".
+        augment: The augmentation, which is one warp and one lookup table for each image; None for none.
+        seed: Determines the random numbers of an augmentation, together with epoch and row.
+        on_device: Whether to draw the visible box of each image alone, for a device that augments whole batches faster.
     """
 
-    def __init__(self, size: Size, resize: str) -> None:
-        self.size = size
-        self.resize = resize
+    def __init__(
+        self, size: Size, resize: str, augment: Augmentation | None = None, seed: int = 0, *, on_device: bool = False
+    ) -> None:
+        self.size, self.resize, self.augment, self.seed, self.on_device = size, resize, augment, seed, on_device
 
     @property
     def drawn_size(self) -> Size:
-        """(height, width) of the images that `prepare` draws."""
-        return self.size
+        """(height, width) of the images that are drawn."""
+        height, width = (math.ceil(side * (_DEVICE_SLACK if self.on_device else 1)) for side in self.size)
+        return height, width
 
-    @abstractmethod
     def matrices(self, sizes: Sequence[Size], rows: NDArray[np.int64], epoch: int) -> NDArray[np.float64]:
         """Return the (B, 3, 3) matrices from the network's pixels to those of each image; see `prepare`."""
+        return self._drawn(sizes, rows, epoch)[0]
 
-    @abstractmethod
-    def prepare(self, sizes: Sequence[Size], rows: NDArray[np.int64], epoch: int) -> tuple[list[_Drawing], Extras]:
-        """Return how to draw each image, and the arrays that finish the batch on its device.
+    def prepare(self, sizes: Sequence[Size], rows: NDArray[np.int64], epoch: int) -> Prepared:
+        """Return how to draw each image.
 
         Args:
             sizes: (height, width) of each image.
             rows: Row number of each image.
             epoch: Epoch, from 0.
         """
+        matrices, lights, extras = self._drawn(sizes, rows, epoch)
+        tables: Sequence[NDArray[np.uint8] | None] = [None] * len(rows)
+        if self.augment is not None and lights is not None and not self.on_device:
+            tables = list(color.lighting_tables(self.augment, lights))
+        elif self.augment is not None and lights is not None:
+            extras["light"] = np.stack(color.lighting_strengths(self.augment, lights), axis=1).astype(np.float32)
+        if self.on_device:
+            boxes = self._visible_boxes(matrices, np.array(sizes))
+            extras["matrix"] = (np.linalg.inv(boxes) @ matrices).astype(np.float32)
+            matrices = boxes
+        return Prepared(matrices, tables, extras)
 
-
-@final
-@dataclass(frozen=True)
-class _Drawing:
-    """How to draw one image.
-
-    Args:
-        matrix: Output pixel to source pixel.
-        table: (256,) the new value of each pixel value, or None.
-    """
-
-    matrix: NDArray[np.float64]
-    table: NDArray[np.uint8] | None = None
-
-    def __call__(self, image: StoredImage, out: Pixels) -> None:
-        """Draw into `out`, (H, W, C)."""
-        _draw(image, self.matrix, out)
-        if self.table is not None:
-            cv2.LUT(out, self.table, out)
-
-
-@final
-class EvaluationView(View):
-    """Images without augmentation, cropped to the center."""
-
-    @override
-    def matrices(self, sizes: Sequence[Size], rows: NDArray[np.int64], epoch: int) -> NDArray[np.float64]:
-        return geometry.evaluation_matrices(self.resize, np.array(sizes), self.size)
-
-    @override
-    def prepare(self, sizes: Sequence[Size], rows: NDArray[np.int64], epoch: int) -> tuple[list[_Drawing], Extras]:
-        return [_Drawing(matrix) for matrix in self.matrices(sizes, rows, epoch)], {}
-
-
-class VariedView(View):
-    """Images augmented anew in each epoch.
-
-    Args:
-        size: (height, width) of the network's input.
-        resize: "crop", "squish" or "pad".
-        augment: The augmentation's settings.
-        seed: Determines the random numbers, together with epoch and row.
-    """
-
-    def __init__(self, size: Size, resize: str, augment: Augmentation, seed: int) -> None:
-        super().__init__(size, resize)
-        self.augment, self.seed = augment, seed
-
-    @final
-    @override
-    def matrices(self, sizes: Sequence[Size], rows: NDArray[np.int64], epoch: int) -> NDArray[np.float64]:
-        return self._drawn(sizes, rows, epoch)[0]
-
-    @final
     def _drawn(
         self, sizes: Sequence[Size], rows: NDArray[np.int64], epoch: int
     ) -> tuple[NDArray[np.float64], NDArray[np.float64] | None, Extras]:
         """Return each row's matrix, the draws for its lighting (None without lighting), and the arrays for its device."""
         augment = self.augment
+        if augment is None:
+            return geometry.evaluation_matrices(self.resize, np.array(sizes), self.size), None, {}
         counts = [geometry.NUM_DRAWS, color.NUM_DRAWS, erase.NUM_DRAWS, NUM_OWN_DRAWS if augment.own else 0]
         draws = uniforms(self.seed, epoch, rows, sum(counts))
         warps, lights, boxes, own = np.split(draws, np.cumsum(counts[:-1]), axis=1)
@@ -231,38 +210,6 @@ class VariedView(View):
         matrices = geometry.training_matrices(augment, warps, np.array(sizes), self.size, self.resize)
         is_lit = augment.lighting_share > 0 and (augment.brightness > 0 or augment.contrast > 0)
         return matrices, lights if is_lit else None, extras
-
-
-@final
-class TrainingView(VariedView):
-    """Images augmented by one warp and one lookup table each."""
-
-    @override
-    def prepare(self, sizes: Sequence[Size], rows: NDArray[np.int64], epoch: int) -> tuple[list[_Drawing], Extras]:
-        matrices, lights, extras = self._drawn(sizes, rows, epoch)
-        if lights is None:
-            return [_Drawing(matrix) for matrix in matrices], extras
-        return list(map(_Drawing, matrices, color.lighting_tables(self.augment, lights))), extras
-
-
-@final
-class DeviceView(VariedView):
-    """The visible box of each image, for a device that augments whole batches faster."""
-
-    @property
-    @override
-    def drawn_size(self) -> Size:
-        height, width = (math.ceil(side * _DEVICE_SLACK) for side in self.size)
-        return height, width
-
-    @override
-    def prepare(self, sizes: Sequence[Size], rows: NDArray[np.int64], epoch: int) -> tuple[list[_Drawing], Extras]:
-        matrices, lights, extras = self._drawn(sizes, rows, epoch)
-        boxes = self._visible_boxes(matrices, np.array(sizes))
-        extras["matrix"] = (np.linalg.inv(boxes) @ matrices).astype(np.float32)
-        if lights is not None:
-            extras["light"] = np.stack(color.lighting_strengths(self.augment, lights), axis=1).astype(np.float32)
-        return list(map(_Drawing, boxes)), extras
 
     def _visible_boxes(self, matrices: NDArray[np.float64], sizes: NDArray[np.int64]) -> NDArray[np.float64]:
         """Return the upright box of each source that its matrix shows, as matrices from `drawn_size` to the source.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, final
+from typing import final
 
 import numpy as np
 import pandas as pd
@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from tabvision.counter_random import uniforms
 from tabvision.data.prepared.facts import MAY_VARY, KindsCheck, RunningTarget, TableSettings, joined
 from tabvision.data.rows import (
-    check_reserved,
     chosen_task,
     reserved_columns,
     rows_with_target,
@@ -26,14 +25,13 @@ from tabvision.data.splits.given import PART_COLUMN, SourceSplit
 from tabvision.data.splits.ordered import TimeSplit
 from tabvision.data.splits.random import GroupSplit, StratifiedSplit, as_split
 from tabvision.data.tables.blocks import ReadAgain, TableBlocks, named_file
-from tabvision.data.targets import check_columns, encode_target, fit_target
+from tabvision.data.targets import check_columns, fit_target
 from tabvision.errors import BadValueError
 from tabvision.logs import notes_at
-from tabvision.preprocess import Columns, infer_kinds
+from tabvision.preprocess import Columns
 from tabvision.preprocess.column_types import Kinds
 from tabvision.preprocess.fit import RunningFeatures
-from tabvision.preprocess.nominal import with_nominal
-from tabvision.schema import JoinedLabels, LeftOut, Schema, Target
+from tabvision.schema import LeftOut, Schema, Target
 from tabvision.tasks import Task
 
 MAX_SAMPLE = 1_000_000  # rows by which medians and bins are computed
@@ -56,9 +54,7 @@ class Scan:
 
     def __init__(self, settings: TableSettings, codes: Path) -> None:
         self.settings, self._file = settings, codes
-        known = settings.schema.known_columns if settings.schema else {}
-        if settings.separator is not None:
-            known = {**known, **dict.fromkeys(settings.target, JoinedLabels([""]))}
+        known = settings.known_columns(settings.schema)
         sources = settings.split.sources if isinstance(settings.split, SourceSplit) else ()
         self.tables = [TableBlocks(source, known, **settings.form) for source in (settings.source, *sources)]
         for other in self.tables[1:]:
@@ -142,7 +138,7 @@ class Scan:
         self._set_columns_of(kinds, head, task, {*reserved, getattr(divide, "column", None)})
         rows = joined([head[is_training], *(it for it, trains in self._evidence if trains)])
         check = KindsCheck(settings, kinds, task, rows)
-        kinds = self._with_nominal(kinds, rows, task, divide.column if isinstance(divide, GroupSplit) else None)
+        kinds = self._with_nominal(kinds, rows, task)
         max_sample = _MAX_CELLS // max(1, len(kinds.continuous) + len(kinds.dates))
         features = RunningFeatures(kinds, min(MAX_SAMPLE, max(10_000, max_sample)))
         seen = RunningTarget(Target(columns=settings.target, task=task, separator=settings.separator))
@@ -155,7 +151,7 @@ class Scan:
         self._read_all(part_of, task, add)
         self._check_parts(divide)
         target = seen.fitted(head.dtypes, features.num_rows, is_stated=settings.task is not None)
-        target = self._with_counts(target, features.num_rows, divide)
+        target = settings.with_counts(target, divide, features.num_rows, int(self.sizes[PARTS.index("val")]))
         every = pd.DataFrame(columns=self.tables[0].names)
         return schema_of_features(features.features(Columns(every)), target, reserved, settings.form)
 
@@ -174,12 +170,6 @@ class Scan:
         needed = {*inputs, *settings.target, settings.weight, settings.sampler, *of_split}
         self.columns = [name for name in self.tables[0].names if name in needed]
         self.categories = [name for name in self.columns if name in categories]
-
-    def _with_counts(self, target: Target, num_training: int, divide: Split) -> Target:
-        """Return the target with the number of rows of its source, and without frequencies if rows count differently."""
-        num_rows = num_training + (0 if isinstance(divide, SourceSplit) else int(self.sizes[PARTS.index("val")]))
-        frequencies = () if self.settings.sampler or self.settings.weight else target.frequencies
-        return replace(target, num_rows=num_rows, frequencies=frequencies)
 
     def _task_and_split(self, head: pd.DataFrame) -> tuple[Task, Split]:
         settings = self.settings
@@ -210,34 +200,25 @@ class Scan:
 
     def _kinds(self, head: pd.DataFrame, is_training: NDArray[np.bool_], reserved: Mapping[str, str]) -> Kinds:
         """Return the kinds of the columns, by the first rows of blocks all over the table, and the evidence."""
-        settings = self.settings
-        features = [name for kind, names in settings.named.items() if kind != "ignore" for name in names or ()]
-        check_reserved(head, reserved, settings.target, features)
-        ignored = [*dict.fromkeys([*(settings.named.get("ignore") or ()), *reserved])]
         frame, unread = head.drop(columns=PART_COLUMN, errors="ignore"), tuple[LeftOut, ...]()
         if self._evidence:  # it lacks the columns that were left out for good
             unread = tuple(it for it in self._left_out if it.name not in self.columns)
-            ignored = [name for name in ignored if name in self.columns]
             frame = joined([each[self.columns] for each in (head, *(it for it, _ in self._evidence))])
             is_training = np.concatenate([is_training, *(np.full(len(it), trains) for it, trains in self._evidence)])
-        options: Any = {**settings.named, "ignore": ignored, "day_first": settings.day_first}
         columns = Columns(frame.reset_index(drop=True)).take(np.flatnonzero(is_training))
-        kinds = infer_kinds(columns, target=settings.target, **options)
+        kinds = self.settings.kinds_of(columns, reserved, self.columns if self._evidence else None)
         left_out = sorted([*kinds.left_out, *unread], key=lambda it: self.tables[0].names.index(it.name))
         self._left_out = tuple(left_out)
         return replace(kinds, left_out=self._left_out)
 
-    def _with_nominal(self, kinds: Kinds, rows: pd.DataFrame, task: Task, group: str | None) -> Kinds:
+    def _with_nominal(self, kinds: Kinds, rows: pd.DataFrame, task: Task) -> Kinds:
         """Return the kinds with the numbers that name something, by some training rows."""
         settings = self.settings
         try:
             target = fit_target(rows, settings.target, task, settings.separator, is_stated=settings.task is not None)
         except BadValueError:
             return kinds  # all of them are of one class
-        if not target.task.learns_nominal:
-            return kinds
-        encoded = encode_target(rows, target)
-        return with_nominal(kinds, rows, encoded, stated=settings.named.get("continuous") or (), group=group)
+        return settings.with_nominal(kinds, Columns(rows), target)
 
     def _part_of(self, divide: Split, task: Task) -> PartOf:
         """Return the part of each row, a share of the training rows kept apart for calibration."""

@@ -28,7 +28,7 @@ from tabvision.data.prepared.scan import LEFT_OUT, PARTS, Scan
 from tabvision.data.rows import row_weights, taken
 from tabvision.data.splits.base import Split
 from tabvision.data.tables.blocks import check_paths, described, named_file, table_bytes
-from tabvision.data.tables.files import files_of
+from tabvision.data.tables.files import files_of, is_paths
 from tabvision.data.tables.read import first_line
 from tabvision.data.tables.write import lock, writing
 from tabvision.data.targets import encode_target
@@ -111,8 +111,7 @@ def does_not_fit(source: Any) -> bool:  # noqa: ANN401 - any source
     started on this machine share the memory. What others use of it does not count, so that all ranks, and later runs, find
     the same.
     """
-    paths = [source] if isinstance(source, str | Path) else source
-    if not isinstance(paths, list | tuple) or not all(isinstance(each, str | Path) for each in paths):
+    if not isinstance(source, str | Path) and not is_paths(source):
         return False
     files = files_of(source)
     if not all(file.is_file() for file in files):

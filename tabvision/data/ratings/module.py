@@ -255,8 +255,7 @@ class CollabDataModule(TensorDataModule):
         """Set the tensors of every split."""
         tensors = self._tensors(rows, numbers, has_target=True)
         self._codes = tensors["categorical"]
-        used: dict[PartName, Rows] = {"train": parts.train, "val": parts.validation, "test": parts.test}
-        self.parts = {name: DataPart(tensors, torch.from_numpy(some)) for name, some in used.items() if len(some)}
+        self.parts = {name: DataPart(tensors, torch.from_numpy(some)) for name, some in parts.numbers().items()}
         if self.rating is not None:
             for name, some in (("validation", parts.validation), ("test", parts.test)):
                 log_out_of_range(rows.iloc[some], self.schema.target, name)

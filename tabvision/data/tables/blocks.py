@@ -16,7 +16,7 @@ import pyarrow.parquet
 
 from tabvision.data.tables.cells import Known
 from tabvision.data.tables.delimited import CSV_SUFFIXES, read_csv
-from tabvision.data.tables.files import files_of, is_paths
+from tabvision.data.tables.files import FEATHER_SUFFIXES, PARQUET_SUFFIXES, files_of, is_paths
 from tabvision.data.tables.layout import find_layout
 from tabvision.data.tables.read import (
     columns_with_names,
@@ -37,7 +37,6 @@ from tabvision.logs import notes_at
 BLOCK_ROWS = 262_144
 _TEXT_BYTES = 1 << 25  # of a block of a text file
 _HEAD_BLOCKS = 16  # evenly spaced ones, by which the kinds of columns are inferred
-_PARQUET, _FEATHER = (".parquet", ".pq"), (".feather", ".arrow")
 
 
 class ReadAgain(Exception):  # noqa: N818 - a signal to read again, and no error
@@ -155,7 +154,7 @@ class TableBlocks:
     ) -> Iterator[tuple[int | None, pd.DataFrame]]:
         """Yield some rows, and the number of the first; None if they follow those before."""
         suffix = without_compression(file).suffix.lower()
-        if (_is_parquet(file) or file.suffix.lower() in _FEATHER) and file.is_file() and file.stat().st_size:
+        if (_is_parquet(file) or file.suffix.lower() in FEATHER_SUFFIXES) and file.is_file() and file.stat().st_size:
             batches = _parquet(file, columns, categories, heads=heads) if _is_parquet(file) else _feather(file, columns)
             with _undamaged(file):
                 for first, batch in batches:
@@ -253,7 +252,7 @@ def _texts(path: Path, known: Known, form: TextFormat) -> Iterator[pd.DataFrame]
 
 
 def _is_parquet(file: Path) -> bool:
-    return file.suffix.lower() in _PARQUET
+    return file.suffix.lower() in PARQUET_SUFFIXES
 
 
 def _metadata(file: Path) -> Any:  # noqa: ANN401 - pyarrow has no types

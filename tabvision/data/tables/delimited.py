@@ -104,18 +104,18 @@ def _with_decimal_commas(frame: pd.DataFrame, known: Known | None = None) -> pd.
         for name in frame
         if isinstance(frame[name].dtype, pd.StringDtype) and (known or {}).get(name) is None
     }
-    found = {name: values for name, values in texts.items() if _all_match(values, r"^\s*[+-]?[0-9]+(,[0-9]+)?\s*$")}
+    number = r"^\s*[+-]?[0-9]+(,[0-9]+)?\s*$"
+    found = {  # the first rows settle most columns without a look at the rest
+        name: values
+        for name, values in texts.items()
+        if all(pc.all(pc.match_substring_regex(part, number)).as_py() for part in (values[:_HEAD_ROWS], values))
+    }
     unambiguous = r",([0-9]{1,2}|[0-9]{4,})\s*$"
     if not any(pc.any(pc.match_substring_regex(values, unambiguous)).as_py() for values in found.values()):
         return frame
     numbers = {name: pd.to_numeric(frame[name].str.replace(",", ".", regex=False)) for name in found}
     logger.info(f"Read with a decimal comma: {listed([repr(name) for name in numbers])}.")
     return with_columns(frame, numbers)
-
-
-def _all_match(values: pa.Array, pattern: str) -> bool:
-    """Return whether every text matches; the first rows settle most columns without a look at the rest."""
-    return all(pc.all(pc.match_substring_regex(part, pattern)).as_py() for part in (values[:_HEAD_ROWS], values))
 
 
 def _parse(
@@ -142,7 +142,8 @@ def _parse(
 
     try:
         frame = read(dtype={name: "str" for name in layout.names if known.get(name) is not None})
-        if mixed := [name for name in frame if _holds_empty_text(frame[name])]:
+        texts = [name for name in frame if isinstance(frame[name].dtype, pd.StringDtype)]
+        if mixed := [name for name in texts if (frame[name] == "").any()]:  # as among integers from 2**63 on
             frame = with_columns(frame, read(usecols=mixed, dtype="str"))
         return with_exact_integers(frame, lambda some: read(usecols=some, dtype_backend="numpy_nullable"))
     except pd.errors.ParserError as error:
@@ -181,11 +182,6 @@ def _may_be_integers(values: pd.Series) -> bool:
     if values.dtype != float or not values.isna().any() or values.isna().all():
         return False
     return bool((values.dropna() % 1 == 0).all())
-
-
-def _holds_empty_text(values: pd.Series) -> bool:
-    """Return whether pandas read an empty cell as text, as it does among integers from 2**63 on."""
-    return isinstance(values.dtype, pd.StringDtype) and bool((values == "").any())
 
 
 def _repeats_header(frame: pd.DataFrame) -> bool:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO, Unpack
@@ -12,6 +13,7 @@ import pandas as pd
 import pyarrow as pa
 
 from tabvision.data.tables.cells import Known, checked_words, with_columns, without_words
+from tabvision.data.tables.layout import given_names
 from tabvision.data.tables.text_file import TextFormat
 from tabvision.errors import BadValueError, count
 from tabvision.plain import LARGEST_EXACT
@@ -20,6 +22,13 @@ logger = logging.getLogger("tabvision")
 
 _MOST_ROWS = 1_048_575  # below the header of a sheet
 _LARGEST_SHOWN = 10**15 - 1  # Excel shows and keeps 15 digits
+
+# A spreadsheet runs text with such a start as a formula; a plain number such as -5 is harmless.
+# Source: OWASP, "CSV Injection".
+_NUMBER = r"(?:\d+(?:\.\d+)?|\.\d+)(?:[eE][+-]?\d+)?(?:$|[;\t\r\n])"
+_FORMULA = rf"(?:[=@\uff1d\uff20\uff0b\uff0d]|[+-](?!{_NUMBER}))"  # full-width ones as well
+_FIRST = rf"^(?:{_FORMULA}|[\t\r\n])"
+_LATER = rf"(?<=.)([;\t\r\n])(?={_FORMULA})"  # some spreadsheets part cells there, and do not see quotes in mid-cell
 
 
 def read_excel(path: Path, known: Known, **form: Unpack[TextFormat]) -> pd.DataFrame:
@@ -48,7 +57,8 @@ def read_excel(path: Path, known: Known, **form: Unpack[TextFormat]) -> pd.DataF
         raise BadValueError(f"sheet {first!r} of {str(path)!r} has no rows", "Put the table into the first sheet")
     if others:
         logger.info(f"{path.name} has {count(len(others) + 1, 'sheet')}: the first, {first!r}, is read.")
-    frame.columns = pd.Index(_names(path, frame, names))
+    own = [str(name).strip() for name in frame.columns]
+    frame.columns = pd.Index(own if names is None else given_names(path, len(own), names))
     words = checked_words(form.get("na_values"))
 
     def parse(columns: Sequence[str], missing: Sequence[str] | None) -> pd.DataFrame:
@@ -62,21 +72,14 @@ def read_excel(path: Path, known: Known, **form: Unpack[TextFormat]) -> pd.DataF
     return without_words(typed, words, known, parse, is_default=form.get("na_values") is None)
 
 
-def _names(path: Path, frame: pd.DataFrame, names: Sequence[str] | None) -> list[str]:
-    if names is None:
-        return [str(name).strip() for name in frame.columns]
-    if names and len(names) != frame.shape[1]:
-        problem = f"names gives {count(len(names), 'column')}, and {str(path)!r} has {frame.shape[1]}"
-        raise BadValueError(problem, "Name each column once, in order (names=, --names)")
-    return list(names) or [f"column_{number}" for number in range(1, frame.shape[1] + 1)]
-
-
 def _typed(values: pd.Series, *, is_text: bool) -> pd.Series:
     """Return a column of cells with their type; text that writes numbers as those, unless some begins with a zero, as 007.
 
     A sheet holds numbers as floats, of which pandas makes whole numbers; those that lack digits become floats again.
     """
-    values = pd.Series([float(it) if _lacks_digits(it) else it for it in values], values.index, object).infer_objects()
+    values = pd.Series(
+        [float(it) if type(it) is int and abs(it) >= LARGEST_EXACT else it for it in values], values.index, object
+    ).infer_objects()
     if is_text or not isinstance(values.dtype, pd.StringDtype) or values.str.match(r"\s*[+-]?0\d").any():
         return values
     texts = pa.array(values.str.strip(), pa.large_string(), from_pandas=True)
@@ -87,23 +90,18 @@ def _typed(values: pd.Series, *, is_text: bool) -> pd.Series:
     return values
 
 
-def _lacks_digits(value: object) -> bool:
-    return type(value) is int and abs(value) >= LARGEST_EXACT
-
-
 def _as_text(values: pd.Series) -> pd.Series:
     """Return a column that holds something else than numbers, or mixes them with text, as text; others as they are."""
     is_plain = all(isinstance(value, int | float) for value in values.dropna())
     return values.astype("str").where(values.notna()) if values.dtype == object and not is_plain else values
 
 
-def write_excel(frame: pd.DataFrame, file: BinaryIO, treat: Callable[[pd.Series], pd.Series]) -> None:
+def write_excel(frame: pd.DataFrame, file: BinaryIO) -> None:
     """Write a frame as the only sheet of a file.
 
     Args:
         frame: The rows.
         file: The open file.
-        treat: What is done to text.
 
     Raises:
         BadValueError: It has more rows than a sheet holds, or openpyxl is not installed.
@@ -119,12 +117,26 @@ def write_excel(frame: pd.DataFrame, file: BinaryIO, treat: Callable[[pd.Series]
             return values.astype("str")
         if pd.api.types.is_numeric_dtype(values) or pd.api.types.is_datetime64_dtype(values):
             return values
-        return treat(values.astype("str").str.replace(ILLEGAL_CHARACTERS_RE, "", regex=True))
+        return neutralized(values.astype("str").str.replace(ILLEGAL_CHARACTERS_RE, "", regex=True))
 
     columns = [written(frame.iloc[:, index]) for index in range(frame.shape[1])]
     table = pd.concat(columns, axis=1) if columns else frame
-    table.columns = pd.Index(treat(pd.Series([str(name) for name in frame.columns], dtype="str")))
+    table.columns = pd.Index(neutralized(pd.Series([str(name) for name in frame.columns], dtype="str")))
     table.to_excel(file, index=False, engine="openpyxl")
+
+
+def neutralized(text: pd.Series) -> pd.Series:
+    """Return text with an apostrophe before what that a spreadsheet would run as a formula.
+
+    Example:
+        >>> neutralized(pd.Series(["=1+1", "-5", "a=b", None])).tolist()
+        ["'=1+1", '-5', 'a=b', nan]
+        >>> neutralized(pd.Series(["x;=1+1", "x;-5"])).tolist()
+        ["x;'=1+1", 'x;-5']
+    """
+    if text.str.contains(r"[;\t\r\n]", na=False).any():
+        text = text.str.replace(_LATER, r"\1'", regex=True, flags=re.DOTALL)
+    return text.where(~text.str.match(_FIRST).fillna(False).astype(bool), "'" + text)
 
 
 def check_excel() -> None:

@@ -17,7 +17,8 @@ from tabvision.data.tables.text_file import without_compression
 from tabvision.errors import BadValueError, MissingFileError, closest
 
 JSON_SUFFIXES = (".json", ".jsonl")
-BINARY_SUFFIXES = (".parquet", ".pq", ".feather", ".arrow", ".xlsx")
+PARQUET_SUFFIXES, FEATHER_SUFFIXES = (".parquet", ".pq"), (".feather", ".arrow")
+BINARY_SUFFIXES = (*PARQUET_SUFFIXES, *FEATHER_SUFFIXES, ".xlsx")
 _SHARD_SUFFIXES = (".csv", ".tsv", ".jsonl", *BINARY_SUFFIXES)
 _PARTITION = re.compile(r"([^=]+)=(.*)")
 _ADDRESS = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+://")
@@ -111,9 +112,13 @@ def check_file(path: Path) -> None:
         raise MissingFileError(
             f"{str(path)!r} is a link to {str(path.readlink())!r}, which leads to no file", "Mend it"
         )
-    close = closest(path.name, [entry.name for entry in path.parent.iterdir()])
-    remedy = f"Did you mean {str(path.with_name(close))!r}?" if close else "Check the path"
-    raise MissingFileError(f"no file {str(path)!r}", remedy)
+    raise MissingFileError(f"no file {str(path)!r}", similar_path(path))
+
+
+def similar_path(path: Path) -> str:
+    """Return the remedy for a path that does not exist: one beside it of a similar name, if there is one."""
+    close = closest(path.name, [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else [])
+    return f"Did you mean {str(path.with_name(close))!r}?" if close else "Check the path"
 
 
 def folder_of(source: object) -> Path | str:

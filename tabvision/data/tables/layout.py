@@ -63,7 +63,9 @@ def find_layout(file: TextFile, sep: str | None = None, names: Sequence[str] | N
         found = list(itertools.islice(records, _HEAD_ROWS))
     first, rows = found[0][1], [record for _, record in found]
     if names is not None or _is_data(rows):
-        layout = Layout(_given_names(file.path, first, names), delimiter, sep, has_header=rows[0] == list(names or ()))
+        layout = Layout(
+            given_names(file.path, len(first), names), delimiter, sep, has_header=rows[0] == list(names or ())
+        )
     else:
         layout = Layout(first, delimiter, sep)
     _check_head(file.path, found, layout)
@@ -159,13 +161,16 @@ def _part_by_tabs(file: TextFile, sep: str) -> str:
     return delimiter
 
 
-def _given_names(path: Path, first: Sequence[str], names: Sequence[str] | None) -> list[str]:
-    if not names:
-        return [f"column_{number}" for number in range(1, len(first) + 1)]
-    if len(names) != len(first):
-        problem = f"names gives {count(len(names), 'column')}, and {str(path)!r} has {len(first)}"
+def given_names(path: Path, number: int, names: Sequence[str] | None) -> list[str]:
+    """Return the names of the columns of a table without a header; without any, column_1, column_2 and so on.
+
+    Raises:
+        BadValueError: There are more or fewer names than columns.
+    """
+    if names and len(names) != number:
+        problem = f"names gives {count(len(names), 'column')}, and {str(path)!r} has {number}"
         raise BadValueError(problem, "Name each column once, in order (names=, --names)")
-    return list(names)
+    return list(names or ()) or [f"column_{at}" for at in range(1, number + 1)]
 
 
 def _check_first_lines(path: Path, lines: Sequence[str]) -> None:

@@ -6,7 +6,7 @@ import io
 import json
 import logging
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeAlias, Unpack
 
@@ -17,10 +17,19 @@ import pyarrow as pa
 from tabvision.data.tables.cells import NAMES, Known, checked_words, with_columns
 from tabvision.data.tables.delimited import CSV_SUFFIXES, read_csv, with_exact_integers
 from tabvision.data.tables.excel import read_excel
-from tabvision.data.tables.files import BINARY_SUFFIXES, JSON_SUFFIXES, files_of, is_paths, partition_of
+from tabvision.data.tables.files import (
+    BINARY_SUFFIXES,
+    FEATHER_SUFFIXES,
+    JSON_SUFFIXES,
+    PARQUET_SUFFIXES,
+    files_of,
+    is_paths,
+    partition_of,
+)
 from tabvision.data.tables.text_file import TextFile, TextFormat, without_compression
 from tabvision.errors import BadTypeError, BadValueError, count, listed
 from tabvision.plain import object_of
+from tabvision.preprocess import Columns
 from tabvision.schema import JoinedLabels, Schema
 
 logger = logging.getLogger("tabvision")
@@ -88,7 +97,7 @@ def read_frame(
     elif isinstance(source, pd.DataFrame):
         frame = source
     elif isinstance(source, dict) or (isinstance(source, list) and all(isinstance(row, dict) for row in source)):
-        frame = _frame_of(source)  # type: ignore[arg-type]  # no paths are left
+        frame = _frame_of(source)
     elif hasattr(source, "__arrow_c_stream__"):
         frame = frame_of_arrow(source)
     else:
@@ -106,36 +115,25 @@ def read_frame(
     return frame
 
 
-def _frame_of(source: dict[str, Any] | list[dict[str, Any]]) -> pd.DataFrame:
-    try:
-        return _typed(source)
-    except ValueError as error:
-        remedy = 'Give every column a list of the same length, such as {"age": [31]}'
-        raise BadValueError(f"the columns do not make a table: {first_line(error)}", remedy) from error
-
-
-def _typed(source: Any) -> pd.DataFrame:  # noqa: ANN401 - whatever JSON or a user holds
+def _frame_of(source: Any) -> pd.DataFrame:  # noqa: ANN401 - a dict of columns or a list of dicts, of whatever
     """Return a frame of plain values, with integers beside missing values as Int64."""
-    frame = pd.DataFrame(source)
 
     def values(name: str) -> list[Any]:
         if isinstance(source, dict) and isinstance(column := source[name], dict):
             return [column.get(label) for label in frame.index]
         return list(pd.DataFrame(source, columns=[name], dtype=object)[name])
 
-    return with_exact_integers(frame, lambda names: pd.DataFrame({name: pd.array(values(name)) for name in names}))
+    try:
+        frame = pd.DataFrame(source)
+        return with_exact_integers(frame, lambda names: pd.DataFrame({name: pd.array(values(name)) for name in names}))
+    except ValueError as error:
+        remedy = 'Give every column a list of the same length, such as {"age": [31]}'
+        raise BadValueError(f"the columns do not make a table: {first_line(error)}", remedy) from error
 
 
 def check_names(frame: pd.DataFrame) -> None:
     """Raise if a column name is not text or occurs more than once, or if there are no columns."""
-    for name in frame.columns:
-        if not isinstance(name, str):
-            problem = f"column names must be text, got {name!r} ({type(name).__name__})"
-            raise BadTypeError(problem, "Rename them, for instance frame.columns = frame.columns.map(str)")
-    if not frame.columns.is_unique:
-        twice = sorted(set(frame.columns[frame.columns.duplicated()]))
-        problem = f"{count(len(twice), 'column name')} stand more than once: {listed([repr(name) for name in twice])}"
-        raise BadValueError(problem.replace("name stand", "name stands"), "Rename or remove one of each")
+    Columns(frame).check_names()
     if not len(frame.columns):
         raise BadValueError("the source has no columns", "Pass data with at least one column")
 
@@ -209,7 +207,7 @@ def read_file(path: Path, form: TextFormat, known: Known) -> pd.DataFrame:
         frame = with_no_labels(_read_json(TextFile(path, form.get("encoding")), suffix), known)
     elif suffix == ".xlsx":
         frame = with_no_labels(read_excel(path, known, **form), known)
-    elif path.suffix.lower() in _BINARY_READERS:
+    elif path.suffix.lower() in (*PARQUET_SUFFIXES, *FEATHER_SUFFIXES):
         frame = with_no_labels(_read_binary(path), known)
     else:
         raise _unknown_format(path)
@@ -266,39 +264,13 @@ def _parsed(text: str, file: TextFile, line: int | None = None) -> Any:  # noqa:
     return found
 
 
-def _read_parquet(path: Path) -> pd.DataFrame:
-    from pyarrow import parquet
-
-    return _validated(parquet.read_table(path))
-
-
-def _read_feather(path: Path) -> pd.DataFrame:
-    from pyarrow import feather
-
-    return _validated(feather.read_table(path, memory_map=False))
-
-
-def _validated(table: pa.Table) -> pd.DataFrame:
-    """Return a table as a frame, checked as a whole: converting one changed bit that points outside ends the process."""
-    table.validate(full=True)
-    return frame_of_arrow(table)
-
-
-_BINARY_READERS: dict[str, Callable[[Any], pd.DataFrame]] = {
-    ".parquet": _read_parquet,
-    ".pq": _read_parquet,
-    ".feather": _read_feather,
-    ".arrow": _read_feather,
-}
-
-
 def _read_binary(path: Path) -> pd.DataFrame:
     """Read a file, and make an index that has a name a column again, as it was before pandas wrote the file."""
     if path.is_file() and path.stat().st_size == 0:
         raise BadValueError(f"{str(path)!r} is empty (0 bytes)", "Pass a file with rows")
     suffix = path.suffix.lower()
     try:
-        frame = _BINARY_READERS[suffix](path if path.is_file() else io.BytesIO(path.read_bytes()))
+        frame = frame_of_arrow(_arrow_table(path if path.is_file() else io.BytesIO(path.read_bytes()), suffix))
     except Exception as error:  # damaged metadata raises whatever pandas meets in it, such as KeyError
         problem = f"{str(path)!r} cannot be read as {suffix}: {first_line(error)}"
         raise BadValueError(problem, "It may be damaged or in another format; write it again") from error
@@ -307,6 +279,20 @@ def _read_binary(path: Path) -> pd.DataFrame:
         return frame
     logger.info(f"The file's index is read as a column: {listed([repr(name) for name in names])}.")
     return with_index(frame, names)
+
+
+def _arrow_table(source: Path | io.BytesIO, suffix: str) -> pa.Table:
+    """Return the table of a file, checked as a whole: converting one changed bit that points outside ends the process."""
+    if suffix in PARQUET_SUFFIXES:
+        from pyarrow import parquet
+
+        table = parquet.read_table(source)
+    else:
+        from pyarrow import feather
+
+        table = feather.read_table(source, memory_map=False)
+    table.validate(full=True)
+    return table
 
 
 def with_index(frame: pd.DataFrame, names: Sequence[Any]) -> pd.DataFrame:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
-import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, BinaryIO
@@ -14,7 +13,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.csv
 
-from tabvision.data.tables.excel import check_excel, write_excel
+from tabvision.data.tables.excel import check_excel, neutralized, write_excel
+from tabvision.data.tables.files import BINARY_SUFFIXES, PARQUET_SUFFIXES
 from tabvision.errors import BadValueError, MissingFileError, TabvisionError, UnwritableFileError
 
 try:
@@ -22,13 +22,7 @@ try:
 except ImportError:  # where there is none, nothing is locked
     fcntl = None  # type: ignore[assignment]
 
-FORMATS = (".csv", ".parquet", ".pq", ".feather", ".arrow", ".xlsx")
-# A spreadsheet runs text with such a start as a formula; a plain number such as -5 is harmless.
-# Source: OWASP, "CSV Injection".
-_NUMBER = r"(?:\d+(?:\.\d+)?|\.\d+)(?:[eE][+-]?\d+)?(?:$|[;\t\r\n])"
-_FORMULA = rf"(?:[=@\uff1d\uff20\uff0b\uff0d]|[+-](?!{_NUMBER}))"  # full-width ones as well
-_FIRST = rf"^(?:{_FORMULA}|[\t\r\n])"
-_LATER = rf"(?<=.)([;\t\r\n])(?={_FORMULA})"  # some spreadsheets part cells there, and do not see quotes in mid-cell
+FORMATS = (".csv", *BINARY_SUFFIXES)
 
 
 def check_destination(
@@ -88,19 +82,18 @@ def _is_read(path: Path, read: Path) -> bool:
     return is_image or (folder == read.resolve() and any(alike))
 
 
-def write_frame(frame: pd.DataFrame, path: str | Path, *, overwrite: bool = False, neutralized: bool = True) -> None:
+def write_frame(frame: pd.DataFrame, path: str | Path, *, overwrite: bool = False) -> None:
     """Write a frame, without its index, in the format that the suffix names.
 
     In CSV and Excel a text that a spreadsheet would run as a formula (it starts with `=`, `+`, `-`, `@`, tab, line feed or
     carriage return and is no plain number) gets a leading apostrophe; so does what follows a semicolon, tab or line break
     within it, where some spreadsheets part cells. Numbers stay numbers. A program that reads such a text back gets the
-    apostrophe too; Parquet, Feather and `neutralized=False` leave every text as it is.
+    apostrophe too; Parquet and Feather leave every text as it is.
 
     Args:
         frame: The rows.
         path: A path that ends in .csv, .parquet, .pq, .feather, .arrow or .xlsx.
         overwrite: Whether an existing file may be replaced.
-        neutralized: Whether to escape formulas in a CSV or Excel file.
 
     Raises:
         BadValueError: The suffix is not supported, or the file exists already.
@@ -110,10 +103,10 @@ def write_frame(frame: pd.DataFrame, path: str | Path, *, overwrite: bool = Fals
     path = check_destination(path, overwrite=overwrite)
     with written_whole(path) as partial, partial.open("wb") as file:  # pyarrow opens no name that is not UTF-8
         if (suffix := path.suffix.lower()) == ".csv":
-            _write_csv(frame, file, _neutralize if neutralized else lambda text: text)
+            _write_csv(frame, file)
         elif suffix == ".xlsx":
-            write_excel(frame, file, _neutralize if neutralized else lambda text: text)
-        elif suffix in (".parquet", ".pq"):
+            write_excel(frame, file)
+        elif suffix in PARQUET_SUFFIXES:
             frame.to_parquet(file, index=False)
         else:
             frame.reset_index(drop=True).to_feather(file)
@@ -204,28 +197,14 @@ def writing(path: Path) -> Iterator[None]:
         raise UnwritableFileError(path, stopped_by) from error
 
 
-def _neutralize(text: pd.Series) -> pd.Series:
-    """Put an apostrophe before each text that a spreadsheet would run as a formula.
-
-    Example:
-        >>> _neutralize(pd.Series(["=1+1", "-5", "a=b", None])).tolist()
-        ["'=1+1", '-5', 'a=b', nan]
-        >>> _neutralize(pd.Series(["x;=1+1", "x;-5"])).tolist()
-        ["x;'=1+1", 'x;-5']
-    """
-    if text.str.contains(r"[;\t\r\n]", na=False).any():
-        text = text.str.replace(_LATER, r"\1'", regex=True, flags=re.DOTALL)
-    return text.where(~text.str.match(_FIRST).fillna(False).astype(bool), "'" + text)
-
-
-def _write_csv(frame: pd.DataFrame, file: BinaryIO, treat: Callable[[pd.Series], pd.Series]) -> None:
+def _write_csv(frame: pd.DataFrame, file: BinaryIO) -> None:
     """Write numbers unchanged and all else as text: True as `True`, a date as pandas prints it."""
     columns = []
     for index in range(frame.shape[1]):
         values = frame.iloc[:, index]
         is_number = pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
-        columns.append(pa.array(values if is_number else treat(values.astype("str")), from_pandas=True))
-    table = pa.table(columns, names=treat(pd.Series(map(str, frame.columns), dtype="str")).tolist())
+        columns.append(pa.array(values if is_number else neutralized(values.astype("str")), from_pandas=True))
+    table = pa.table(columns, names=neutralized(pd.Series(map(str, frame.columns), dtype="str")).tolist())
     try:  # pyarrow is about six times as fast as pandas here
         pa.csv.write_csv(table, file, pa.csv.WriteOptions(quoting_style="none", quoting_header="none"))
     except pa.ArrowInvalid:  # some text has a comma, a quote or a line break: quote every text

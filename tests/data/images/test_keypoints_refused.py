@@ -9,15 +9,14 @@ import pytest
 
 from tabvision.data import TabularDataModule
 from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError, TabvisionError
-from tabvision.tasks import Points
-from tabvision.tasks.points import _read_points
+from tabvision.tasks import Points, Target
 from tests.made.points import COLUMNS, make, spotted
 
 
 def test_a_point_has_both_coordinates_and_one_that_was_cut_none() -> None:
     frame = pd.DataFrame({"x": [1.0, None, 2.0], "y": [1.0, None, None]})
     with pytest.raises(BadValueError, match="1 row of 'x' and 'y' hold only one of the two, first row 2"):
-        _read_points(frame, ["x", "y"])
+        Points().encode(frame, Target(columns=("x", "y"), task=Points()))
 
     view = np.diag([10.0, 10.0, 1.0])[None]
     found = Points().to_view(np.array([[9.0, 0.0, 11.0, 0.0]]), view, cut=True)

@@ -14,7 +14,7 @@ from tabvision.data.images.files import ImageTable
 from tabvision.data.images.loader import ImageLoader
 from tabvision.data.images.reader import BatchReader
 from tabvision.data.images.stores import BadFiles, FileStore
-from tabvision.data.images.views import EvaluationView, TrainingView
+from tabvision.data.images.views import View
 from tabvision.errors import BadTypeError, BadValueError
 from tests.made.images import encoded, pixels
 
@@ -31,11 +31,7 @@ def make(table: ImageTable, *, num_workers: int = 2, bad_share: float = 1.0, **s
     bad = BadFiles(bad_share)
     bad.num_files = len(table.frame)
     settings = {"batch_size": 4, "shuffle": True, **settings}
-    view = (
-        TrainingView((8, 8), "crop", augmentation_named("strong"), seed=5)
-        if settings["shuffle"]
-        else EvaluationView((8, 8), "crop")
-    )
+    view = View((8, 8), "crop", augmentation_named("strong") if settings["shuffle"] else None, seed=5)
     store = FileStore(table, bad)
     rows = torch.arange(len(table.frame))
     tensors = {"target": rows * 10}

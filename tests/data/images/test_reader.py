@@ -13,14 +13,14 @@ import torch
 from PIL import Image as PilImage
 from typing_extensions import override
 
-from tabvision.data.images.decode import open_image
+from tabvision.data.images.decode import StoredImage, open_image
 from tabvision.data.images.reader import BatchReader, Read, check_workers, single_threaded_cv2
-from tabvision.data.images.stores import ImageStore, Opened, SourceStore
-from tabvision.data.images.views import EvaluationView
+from tabvision.data.images.stores import ImageStore, SourceStore
+from tabvision.data.images.views import View
 from tabvision.errors import BadTypeError, BadValueError
 from tests.made.images import encoded, pixels
 
-VIEW = EvaluationView((16, 16), "crop")
+VIEW = View((16, 16), "crop")
 SOURCES: list[Any] = [encoded(pixels(seed=seed)) for seed in range(50)]
 
 
@@ -83,10 +83,14 @@ def test_images_of_every_kind_are_read_alike(tmp_path: Path) -> None:
 
 class Failing(ImageStore):
     @override
-    def open_all(self, rows: np.ndarray) -> list[Opened]:
-        if 3 in rows:
+    def sources_of(self, rows: np.ndarray) -> list[np.ndarray]:
+        return [pixels() for _ in rows]
+
+    @override
+    def open(self, row: int, source: np.ndarray) -> StoredImage:
+        if row == 3:
             raise RuntimeError("a bug of ours")
-        return [open_image(pixels()) for _ in rows]
+        return open_image(source)
 
     @override
     def to_source(self, rows: np.ndarray) -> list[tuple[tuple[int, int], np.ndarray]]:
@@ -95,7 +99,7 @@ class Failing(ImageStore):
 
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_a_thread_s_own_error_reaches_who_asks(num_workers: int) -> None:
-    reader = BatchReader(Failing(), EvaluationView((4, 4), "crop"), num_workers=num_workers)
+    reader = BatchReader(Failing(), View((4, 4), "crop"), num_workers=num_workers)
     batches = reader.read_all([np.array([place]) for place in range(5)], epoch=0)
 
     with pytest.raises(RuntimeError, match="a bug of ours"):
@@ -110,7 +114,7 @@ def test_threads_stay_a_few_batches_ahead_and_no_more() -> None:
             taken.append(place)
             yield np.array([place])
 
-    reader = BatchReader(SourceStore(SOURCES), EvaluationView((4, 4), "crop"), num_workers=1)
+    reader = BatchReader(SourceStore(SOURCES), View((4, 4), "crop"), num_workers=1)
     batches = reader.read_all(rows(), epoch=0)
     next(batches)
 

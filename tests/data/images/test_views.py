@@ -11,7 +11,7 @@ from tabvision.augment import geometry
 from tabvision.augment.settings import Augmentation, augmentation_named
 from tabvision.augment.warp import warp_batch
 from tabvision.data.images.decode import Stored, StoredArray, _StoredJpeg, open_image
-from tabvision.data.images.views import DeviceView, EvaluationView, Presize, TrainingView, View, _draw
+from tabvision.data.images.views import Presize, View, draw
 from tests.made.images import encoded, pixels, read_image
 
 ROWS = np.array([3, 8], dtype=np.int64)
@@ -19,23 +19,23 @@ ROWS = np.array([3, 8], dtype=np.int64)
 
 def drawn(view: View, sources: list[np.ndarray], epoch: int = 0, rows: np.ndarray = ROWS) -> np.ndarray:
     out = np.empty((len(sources), *view.drawn_size, 3), np.uint8)
-    drawings, _ = view.prepare([source.shape[:2] for source in sources], rows, epoch)
-    for place, (drawing, source) in enumerate(zip(drawings, sources, strict=True)):
-        drawing(StoredArray(source), out[place])
+    matrices, tables, _ = view.prepare([source.shape[:2] for source in sources], rows, epoch)
+    for place, (matrix, table, source) in enumerate(zip(matrices, tables, sources, strict=True)):
+        draw(StoredArray(source), matrix, out[place], table)
     return out
 
 
 def test_a_image_of_the_right_size_is_copied() -> None:
     sources = [pixels(24, 32), pixels(24, 32, seed=1)]
 
-    assert np.array_equal(drawn(EvaluationView((24, 32), "crop"), sources), sources)
+    assert np.array_equal(drawn(View((24, 32), "crop"), sources), sources)
 
 
 def test_evaluation_is_a_resize_and_center_crop() -> None:
     source = pixels(120, 160)
     expected = np.asarray(Image.fromarray(source[:, 20:140]).resize((60, 60), Image.Resampling.BOX), dtype=int)
 
-    found = drawn(EvaluationView((60, 60), "crop"), [source], rows=ROWS[:1])[0].astype(int)
+    found = drawn(View((60, 60), "crop"), [source], rows=ROWS[:1])[0].astype(int)
 
     assert np.abs(found - expected).max() <= 1
 
@@ -49,8 +49,8 @@ def test_a_turned_jpeg_is_drawn_as_its_upright_self(size: tuple[int, int], subte
             matrix = geometry.evaluation_matrices("squish", np.array([upright.shape[:2]]), size)[0]
             found, expected = (np.empty((*size, 3), np.uint8) for _ in range(2))
 
-            _draw(open_image(data), matrix, found)
-            _draw(StoredArray(upright), matrix, expected)
+            draw(open_image(data), matrix, found)
+            draw(StoredArray(upright), matrix, expected)
 
             assert np.abs(found.astype(int) - expected).max() <= 6
             assert np.abs(found.astype(int) - expected).mean() < 1
@@ -73,13 +73,13 @@ def test_a_jpeg_is_decoded_at_the_size_that_is_needed_and_no_smaller(
     monkeypatch.setattr(_StoredJpeg, "decode", note)
     matrix = geometry.evaluation_matrices("crop", np.array([source]), (size, size))[0]
 
-    _draw(open_image(encoded(pixels(*source))), matrix, np.empty((size, size, 3), np.uint8))
+    draw(open_image(encoded(pixels(*source))), matrix, np.empty((size, size, 3), np.uint8))
 
     assert asked == [shrink]
 
 
 def test_training_draws_anew_each_epoch_and_the_same_for_the_same_row() -> None:
-    view, source = TrainingView((32, 32), "crop", augmentation_named("strong"), seed=1), pixels(60, 80)
+    view, source = View((32, 32), "crop", augmentation_named("strong"), seed=1), pixels(60, 80)
 
     first, again = drawn(view, [source, source]), drawn(view, [source, source])
     later = drawn(view, [source, source], epoch=1)
@@ -95,9 +95,9 @@ def test_training_draws_anew_each_epoch_and_the_same_for_the_same_row() -> None:
 @pytest.mark.parametrize("resize", ["crop", "squish"])
 def test_a_device_ends_with_the_image_of_the_threads(preset: str, resize: str) -> None:
     augment, sources = augmentation_named(preset), [pixels(150, 200), pixels(220, 140, seed=1)]
-    threads, device = (kind((64, 64), resize, augment, seed=2) for kind in (TrainingView, DeviceView))
-    _, extras = device.prepare([source.shape[:2] for source in sources], ROWS, 0)
-    plain = TrainingView((64, 64), resize, augmentation_named({**augment.to_dict(), "lighting_share": 0}), seed=2)
+    threads, device = (View((64, 64), resize, augment, seed=2, on_device=it) for it in (False, True))
+    _, _, extras = device.prepare([source.shape[:2] for source in sources], ROWS, 0)
+    plain = View((64, 64), resize, augmentation_named({**augment.to_dict(), "lighting_share": 0}), seed=2)
     expected = drawn(plain, sources).astype(float)
 
     boxes = torch.from_numpy(drawn(device, sources)).permute(0, 3, 1, 2)
@@ -112,11 +112,11 @@ def test_a_device_ends_with_the_image_of_the_threads(preset: str, resize: str) -
 def test_noise_is_asked_for_only_where_boxes_are_erased() -> None:
     sizes = [(30, 40), (30, 40)]
 
-    for kind in (TrainingView, DeviceView):
-        _, extras = kind((16, 16), "crop", Augmentation(erase=1.0), seed=0).prepare(sizes, ROWS, 0)
+    for on_device in (False, True):
+        _, _, extras = View((16, 16), "crop", Augmentation(erase=1.0), on_device=on_device).prepare(sizes, ROWS, 0)
         assert extras["box"].shape == (2, 4)
         assert extras["noise"].shape == (2,)
-        _, extras = kind((16, 16), "crop", Augmentation(), seed=0).prepare(sizes, ROWS, 0)
+        _, _, extras = View((16, 16), "crop", Augmentation(), on_device=on_device).prepare(sizes, ROWS, 0)
         assert "box" not in extras
 
 
@@ -150,7 +150,7 @@ def test_presizing_shows_the_whole_upright_image(subtests: pytest.Subtests) -> N
 
 
 def test_presizing_for_evaluation_gives_the_very_input() -> None:
-    presize, view = Presize.of((32, 32), "crop", None), EvaluationView((32, 32), "crop")
+    presize, view = Presize.of((32, 32), "crop", None), View((32, 32), "crop")
     source = pixels(77, 91)
 
     small = presize(StoredArray(source))
