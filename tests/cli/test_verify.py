@@ -18,7 +18,7 @@ from tests.made.tables import nothing_to_learn
 
 COMMON = ["--accelerator", "cpu", "--verifiable", "--quiet", "--no-report"]
 RATINGS = ["train", "ratings.csv", "--user", "who", "--item", "film", "--target", "stars", "--epochs", "3", *COMMON]
-TABLE = ["train", "people.csv", "--target", "paid", *COMMON]
+TABLE = ["train", "people.csv", "--target", "paid", "--batch-size", "4", *COMMON]
 PHOTOS = ["train", "photos", "--body", "test_resnet", "--weights", "none", "--size", "32", "--epochs", "4", *COMMON]
 RUN = Path("runs/ratings")
 
