@@ -290,6 +290,6 @@ def few(folder: Path) -> None:
 
 def _sweep_on_two(folder: Path, each: dict[str, int]) -> None:
     torch.set_num_threads(1)
-    on_two = {"devices": 2, "strategy": "ddp"}
+    on_two: dict[str, Any] = {"devices": 2, "strategy": "ddp"}
     found = {name: sweep(name, folder / name, every, **on_two) for name, every in each.items()}
     torch.save(found, folder / f"rank{distributed.get_rank()}.pt")
