@@ -23,9 +23,9 @@ pytestmark = pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists a
 def test_resumed_from_every_checkpoint_a_fit_leaves_behind_what_the_uninterrupted_one_does(
     name: str, tmp_path: Path
 ) -> None:
-    every = 1 if name == QUICK[0] else 7
+    every = 1 if name == QUICK[0] else 3 if name.startswith("validating") else 7  # the ends of epochs differ there
 
-    found = sweep(name, tmp_path, every, first=list(CASES).index(name) % every)
+    found = sweep(name, tmp_path, every, first=0 if every < 7 else list(CASES).index(name) % every)
 
     assert len(found) * every > 9
     assert {ckpt: differs for ckpt, differs in found.items() if differs} == {}

@@ -53,9 +53,9 @@ CASES = {
 Moves = tuple[tuple[int, tuple[int, int]], ...]
 """After which steps how many ranks hand over to how many."""
 
-# Each step hands over once, each place in an epoch in two ways or three; other cases where epochs end and inside of them.
+# Each step hands over once, each place in an epoch in two ways or three; other cases between and within accumulated steps.
 EVERY: dict[str, Moves] = {
-    **dict.fromkeys(CASES, ((5, DOUBLED), (8, HALVED))),
+    **dict.fromkeys(CASES, ((5, DOUBLED), (10, HALVED))),
     "staged": tuple((step, MOVES[(step + step // PER_EPOCH) % len(MOVES)]) for step in range(1, EPOCHS * PER_EPOCH)),
     "staged, 52 steps": ((21, DOUBLED), (42, HALVED)),
     "ratings": ((4, DOUBLED), (6, HALVED)),  # three steps in an epoch
