@@ -1,5 +1,6 @@
 """Shared by all tests: a seed for every test, and a quiet Trainer on the CPU."""
 
+import functools
 import gc
 import os
 import random
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
+from lightning_fabric.utilities import registry
 
 import tabvision.logs  # noqa: F401 - sets the level of notes, also where a test imports nothing that does
 from tests.made.trainers import MakeTrainer, quiet_trainer
@@ -19,10 +21,12 @@ from tests.made.trainers import MakeTrainer, quiet_trainer
 torch.set_num_threads(1)
 # No test takes the power away, and on a busy disk a checkpoint waits longer than its fit takes.
 os.fsync = os.fstat  # type: ignore[assignment]
+# Else each Trainer looks through all packages that are installed for callbacks of theirs.
+registry.entry_points = functools.cache(registry.entry_points)  # type: ignore[attr-defined,assignment]
 gc.disable()  # until all is collected: it stays, and a search for garbage in it is a fifth of the time that it takes
 _LONGEST = re.compile(
-    "test_(readme|lessons|exact_resume_sweep|damaged|kept_checkpoints|exporting|deploy_guide|every_module|table|"
-    "train_options|safe|lightning|trainer|public_files|run|images|onnx_predictor|fused|write|report|cross_validation)"
+    "test_(readme|lessons|exact_resume_sweep|micro_batches|elastic|damaged|kept_checkpoints|exporting|deploy_guide|every_module|"
+    "table|train_options|safe|lightning|trainer|public_files|run|images|onnx_predictor|fused|write|report|cross_validation)"
 )
 
 

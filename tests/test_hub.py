@@ -152,11 +152,11 @@ def test_commands_take_the_address(run: Path, tmp_path: Path, capsys: pytest.Cap
 def test_a_process_asks_the_hub_that_its_environment_names(run: Path, there: Hub, tmp_path: Path) -> None:
     raw().to_csv(tmp_path / "rows.csv", index=False)
     env = os.environ | {"HF_ENDPOINT": there.address, "HF_HOME": str(tmp_path / "home"), "HF_TOKEN": TOKEN}
-    words: list[str | Path] = [sys.executable, "-m", "tabvision"]
-    rest: list[str | Path] = ["hf://user/model", tmp_path / "rows.csv", "--out", tmp_path / "answers.csv"]
+    push_it = ["push", str(run), "user/model"]
+    ask_it = ["predict", "hf://user/model", str(tmp_path / "rows.csv"), "--out", str(tmp_path / "answers.csv")]
+    code = f"import sys; from tabvision.cli import main; sys.exit(main({push_it}) or main({ask_it}))"
 
-    subprocess.run([*words, "push", run, "user/model"], env=env, cwd=Path(__file__).parents[1], check=True)
-    subprocess.run([*words, "predict", *rest], env=env, cwd=Path(__file__).parents[1], check=True)
+    subprocess.run([sys.executable, "-c", code], env=env, cwd=Path(__file__).parents[1], check=True)
 
     assert (tmp_path / "answers.csv").is_file()
 

@@ -4,7 +4,6 @@ import os
 import pickle
 import pickletools
 import runpy
-import subprocess
 import sys
 import warnings
 from pathlib import Path
@@ -32,7 +31,8 @@ from tabvision.lightning import Trainer
 from tabvision.modules import TabularModule
 from tabvision.sklearn import TabularClassifier, TabularRegressor
 from tabvision.tasks import Multiclass
-from tests.made.tables import mixed_table
+from tests.made.processes import on_two
+from tests.made.tables import mixed_table, people
 
 CPU = {"accelerator": "cpu"}
 ESTIMATORS = [TabularClassifier, TabularRegressor]
@@ -249,21 +249,13 @@ def test_without_scikit_learn_a_sentence_names_the_extra(monkeypatch: pytest.Mon
 
 @pytest.mark.slow
 def test_on_two_ranks_both_have_the_same_estimator(tmp_path: Path) -> None:
-    script = tmp_path / "fit.py"
-    script.write_text(
-        "import os\n"
-        "from tests.made.tables import people\n"
-        "from tabvision.sklearn import TabularClassifier\n"
-        "two = {'accelerator': 'cpu', 'devices': 2, 'strategy': 'ddp'}\n"
-        "X = people()\n"
-        "model = TabularClassifier(epochs=2, random_state=0, trainer=two).fit(X.drop(columns='paid'), X['paid'])\n"
-        f"name = {str(tmp_path)!r} + '/' + os.environ['LOCAL_RANK']\n"
-        "open(name, 'wb').write(model.checkpoint_ + model.predict_proba(X.drop(columns='paid')).tobytes())\n"
-    )
+    def fit(folder: Path) -> None:
+        X = people()
+        two = {**CPU, "devices": 2, "strategy": "ddp"}
+        model = TabularClassifier(epochs=2, random_state=0, trainer=two).fit(X.drop(columns="paid"), X["paid"])
+        left = model.checkpoint_ + model.predict_proba(X.drop(columns="paid")).tobytes()
+        (folder / os.environ["LOCAL_RANK"]).write_bytes(left)
 
-    root = str(Path(__file__).parents[1])
-    subprocess.run(
-        [sys.executable, "-W", "ignore", script], check=True, capture_output=True, env=os.environ | {"PYTHONPATH": root}
-    )
+    on_two(fit, tmp_path)
 
     assert (tmp_path / "0").read_bytes() == (tmp_path / "1").read_bytes()

@@ -63,22 +63,27 @@ def fit(case: Case, folder: Path, *more: pl.Callback, ckpt_path: Path | None = N
     return left
 
 
-@pytest.mark.parametrize(
-    ("name", "batches"),
-    slow_but(
-        [("fine tune", 9), ("validating within epochs", 8), ("accumulation", 9), ("images", 8)],
-        [(name, batches) for name in CASES for batches in (8, 9, 13)],
-    ),
-)
+FEW = [("fine tune", (9,)), ("validating within epochs", (8,)), ("accumulation", (9,)), ("images", (8,))]
+REST = [
+    ("one cycle", (8, 9, 13)),
+    ("fine tune", (8, 13)),
+    ("validating within epochs", (9, 13)),
+    ("accumulation", (8, 13)),
+    ("images", (13,)),
+]
+
+
+@pytest.mark.parametrize(("name", "each"), slow_but(FEW, [*FEW, *REST]))
 def test_a_fit_that_was_told_to_stop_inside_an_epoch_goes_on_to_the_bit(
-    name: str, batches: int, tmp_path: Path
+    name: str, each: tuple[int, ...], tmp_path: Path
 ) -> None:
     whole = fit(CASES[name], tmp_path / "whole")
-    fit(CASES[name], tmp_path / "cut", StopAfter(batches))
 
-    resumed = fit(CASES[name], tmp_path / "resumed", ckpt_path=tmp_path / "cut" / "after.ckpt")
-
-    assert differences(whole, resumed) == []
+    for batches in each:
+        fit(CASES[name], tmp_path / f"cut {batches}", StopAfter(batches))
+        ckpt_path = tmp_path / f"cut {batches}" / "after.ckpt"
+        resumed = fit(CASES[name], tmp_path / f"resumed {batches}", ckpt_path=ckpt_path)
+        assert differences(whole, resumed) == [], batches
 
 
 @pytest.mark.parametrize("step", slow_but([8], [1, 6, 8, 13]))

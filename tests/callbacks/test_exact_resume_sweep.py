@@ -23,9 +23,9 @@ pytestmark = pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists a
 def test_resumed_from_every_checkpoint_a_fit_leaves_behind_what_the_uninterrupted_one_does(
     name: str, tmp_path: Path
 ) -> None:
-    every = 1 if name == QUICK[0] else 6 if name == "drawn rows" else 3
+    every = 1 if name == QUICK[0] else 3 if name.startswith("validating") else 7  # the ends of epochs differ there
 
-    found = sweep(name, tmp_path, every)
+    found = sweep(name, tmp_path, every, first=0 if every < 7 else list(CASES).index(name) % every)
 
     assert len(found) * every > 9
     assert {ckpt: differs for ckpt, differs in found.items() if differs} == {}
@@ -33,7 +33,7 @@ def test_resumed_from_every_checkpoint_a_fit_leaves_behind_what_the_uninterrupte
 
 @pytest.mark.parametrize("name", slow_but(["plug-in adult"], PLUG_IN_CASES))
 def test_so_does_a_fit_on_each_of_the_plug_ins(name: str, tmp_path: Path) -> None:
-    found = sweep(name, tmp_path, every=10)
+    found = sweep(name, tmp_path, every=17)
 
     assert len(found) > 2
     assert {ckpt: differs for ckpt, differs in found.items() if differs} == {}

@@ -59,6 +59,13 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Path]:
     return Run(save_to=folder), folder
 
 
+@pytest.fixture(scope="module")
+def validated(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Path]:
+    """The same with validation rows."""
+    folder = tmp_path_factory.mktemp("validated")
+    return Run(save_to=folder, split=RandomSplit(0.2)), folder
+
+
 @pytest.mark.parametrize("step", slow_but([PER_EPOCH, PER_EPOCH + 2], range(1, EPOCHS * PER_EPOCH + 1, 2)))
 def test_resumed_from_every_step_it_ends_as_the_uninterrupted_fit(step: int, whole: tuple[Run, Path]) -> None:
     uninterrupted, folder = whole
@@ -72,10 +79,10 @@ def test_resumed_from_every_step_it_ends_as_the_uninterrupted_fit(step: int, who
 
 
 @pytest.mark.parametrize("step", slow_but([6], range(2, EPOCHS * 4 + 1, 4)))
-def test_so_it_is_with_validation_rows(step: int, tmp_path: Path) -> None:
-    uninterrupted = Run(save_to=tmp_path, split=RandomSplit(0.2))
+def test_so_it_is_with_validation_rows(step: int, validated: tuple[Run, Path]) -> None:
+    uninterrupted, folder = validated
 
-    resumed = Run(tmp_path / f"step={step}.ckpt", split=RandomSplit(0.2))
+    resumed = Run(folder / f"step={step}.ckpt", split=RandomSplit(0.2))
 
     assert not different(uninterrupted.state, resumed.state)
     assert resumed.fit.best_score == uninterrupted.fit.best_score

@@ -13,7 +13,7 @@ from tabvision.callbacks.micro_batches import Accumulation
 from tabvision.errors import BadValueError
 from tests.made.modules import STEPS, Saver, UserModule, make_loader
 from tests.made.processes import on_ranks
-from tests.made.processes_elastic import EPOCHS, MOVES, PER_EPOCH, compared, few, main
+from tests.made.processes_elastic import EVERY, compared, few, main
 from tests.made.trainers import MakeTrainer, quiet_trainer
 
 
@@ -38,8 +38,10 @@ def test_from_every_step_with_every_kind_of_fit(tmp_path: Path) -> None:
 
     found = compared(tmp_path)
 
-    steps = range(1, EPOCHS * PER_EPOCH)
-    assert {f"staged: {before} to {after} after {step}" for before, after in MOVES for step in steps} <= {*found}
+    moves = {
+        f"{name}: {before} to {after} after {step}" for name, each in EVERY.items() for step, (before, after) in each
+    }
+    assert moves <= {*found}
     assert {key: differs for key, differs in found.items() if differs} == {}
 
 

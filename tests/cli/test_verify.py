@@ -14,11 +14,11 @@ from tabvision.cli.resume import read_recipe
 from tabvision.cli.verify import chance_to_find, draw
 from tests.made.images import write_folder
 from tests.made.ratings import made_ratings
-from tests.made.tables import people
+from tests.made.tables import nothing_to_learn
 
 COMMON = ["--accelerator", "cpu", "--verifiable", "--quiet", "--no-report"]
 RATINGS = ["train", "ratings.csv", "--user", "who", "--item", "film", "--target", "stars", "--epochs", "3", *COMMON]
-TABLE = ["train", "people.csv", "--target", "paid", *COMMON]
+TABLE = ["train", "people.csv", "--target", "paid", "--batch-size", "4", *COMMON]
 PHOTOS = ["train", "photos", "--body", "test_resnet", "--weights", "none", "--size", "32", "--epochs", "4", *COMMON]
 RUN = Path("runs/ratings")
 
@@ -67,7 +67,7 @@ def test_a_replayed_run_is_what_its_recipe_and_data_give(capsys: pytest.CaptureF
 @pytest.mark.slow
 @pytest.mark.parametrize("words", [TABLE, [*TABLE, "--epochs", "4"], PHOTOS], ids=["table", "epochs", "photos"])
 def test_so_are_tables_and_photos(words: list[str]) -> None:
-    people().to_csv("people.csv", index=False)
+    nothing_to_learn().to_csv("people.csv", index=False)
     write_folder(Path("photos"), {"cat": 12, "dog": 18})
     assert main([*words, "--out", "own"]) == 0
 

@@ -33,7 +33,7 @@ from tests.made.pairs import (
     every_module,
     every_module_and_target,
     every_module_or_target,
-    every_table_and_target,
+    every_table,
     make_frame,
 )
 from tests.made.trainers import MakeTrainer
@@ -99,7 +99,7 @@ def test_backward_reaches_every_parameter_and_one_layer_group_holds_it(pair: Pai
 def test_training_learns(pair: Pair, quick_trainer: MakeTrainer) -> None:
     data = pair.data()
     module = pair.module(data.schema)  # at the rate of `tests/made/pairs.py`
-    trainer = quick_trainer(max_epochs=15)
+    trainer = quick_trainer(max_epochs=15, check_val_every_n_epoch=15, num_sanity_val_steps=0)
     (before,) = trainer.validate(module, data.train_dataloader(), verbose=False)
 
     trainer.fit(module, data)
@@ -218,7 +218,7 @@ def test_a_checkpoint_holds_plain_data_whatever_callbacks_ran(
     assert_plain(torch.load(checkpoints.best_model_path, weights_only=True))
 
 
-@every_table_and_target
+@every_table
 def test_unseen_categories_and_missing_values_are_answered(
     pair: Pair, quick_trainer: MakeTrainer, tmp_path: Path
 ) -> None:

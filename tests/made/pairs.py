@@ -1,5 +1,6 @@
 """What the sweeps run over: every concrete module, found in `tabvision.modules`, with every kind of target."""
 
+import functools
 import inspect
 import itertools
 from collections.abc import Callable, Iterable, Sequence
@@ -25,6 +26,11 @@ ROWS = 48
 
 def make_frame(rows: int = ROWS, seed: int = 0) -> pd.DataFrame:
     """Numbers and categories with gaps, and a column for every kind of target that hangs on them."""
+    return _frame(rows, seed).copy()
+
+
+@functools.cache
+def _frame(rows: int, seed: int) -> pd.DataFrame:
     draw = np.random.default_rng(seed)
     x, z = draw.normal(size=rows), 100 + 50 * draw.normal(size=rows)
     job, size = draw.choice(["cook", "nurse", "pilot"], rows), draw.choice(["s", "m", "l"], rows)
@@ -218,7 +224,7 @@ EACH = [
     Pair(kind, target) for kind, target in zip(DATA, itertools.cycle(("binary", "regression_several")), strict=False)
 ]
 every_module_and_target = _sweep(_pairs(MODULES, list(TARGETS)))
-every_table_and_target = _sweep(_pairs(TABLES, list(TARGETS)))
+every_table = _sweep(_pairs(TABLES, ("binary", "regression")))
 every_module = _sweep(EACH)
 every_module_or_target = _sweep(dict.fromkeys([*EACH, *_pairs([TabularModule], list(TARGETS))]))  # not each with each
 every_target = _sweep(_pairs([TabularModule], list(TARGETS)))

@@ -21,6 +21,7 @@ from tests.made.trainers import quiet_trainer
 
 MICRO_BATCHES, BATCH_SIZE, ROWS = 4, 3, 60  # 48 rows train: four steps of twelve
 MOVES = ((1, 2), (2, 1), (2, 4), (4, 1))  # how many ranks save, and how many go on
+DOUBLED, HALVED = MOVES[:2]
 EPOCHS, PER_EPOCH = 3, 4
 
 
@@ -47,6 +48,18 @@ CASES = {
     ),
     "ratings": Case(lambda: [OneCycle()], {"precision": "64-true", "limit_train_batches": 3}, CollabModule),
     "images": Case(lambda: [FineTune(1, base_lr=1e-2), MixUp(), ProgressiveResize({0: 16, 2: 32})], {}, VisionModule),
+}
+
+Moves = tuple[tuple[int, tuple[int, int]], ...]
+"""After which steps how many ranks hand over to how many."""
+
+# Each step hands over once, each place in an epoch in two ways or three; other cases between and within accumulated steps.
+EVERY: dict[str, Moves] = {
+    **dict.fromkeys(CASES, ((5, DOUBLED), (10, HALVED))),
+    "staged": tuple((step, MOVES[(step + step // PER_EPOCH) % len(MOVES)]) for step in range(1, EPOCHS * PER_EPOCH)),
+    "staged, 52 steps": ((21, DOUBLED), (42, HALVED)),
+    "ratings": ((4, DOUBLED), (6, HALVED)),  # three steps in an epoch
+    "images": ((7, DOUBLED), (7, HALVED)),
 }
 
 
@@ -155,20 +168,20 @@ def _parts(case: Case, folder: Path) -> tuple[SupervisedModule, Any]:
     return pair.module(data.schema, **settings), data
 
 
-def sweep(folder: Path, ranks: int, cases: dict[str, int]) -> dict[str, Any]:
-    """Fit each case, unless it was, and go on with each n-th checkpoint that other ranks have left."""
+def sweep(folder: Path, ranks: int, cases: dict[str, Moves]) -> dict[str, Any]:
+    """Fit each case, unless it was, on ranks that save or go on in it, and go on from where others have left it."""
     seen: dict[str, Any] = {}
-    for name, every in cases.items():
+    for name, moves in cases.items():
         whole = folder / name / str(ranks)
-        is_new = not whole.exists()
+        is_new = not whole.exists() and any(ranks in move for _, move in moves)
         if distributed.is_initialized():
             distributed.barrier()
         if is_new:
             seen[f"{name}: {ranks}"] = fit(name, whole, ranks=ranks)
-        for before, after in MOVES:
-            paths = sorted((folder / name / str(before)).glob("*.ckpt"), key=lambda path: int(path.stem))
-            for path in paths[every - 1 : -1 : every] if after == ranks else ():
-                key = f"{name}: {before} to {after} after {path.stem}"
+        for step, (before, after) in moves:
+            path = folder / name / str(before) / f"{step}.ckpt"
+            if after == ranks and path.exists():  # else those who save it come later
+                key = f"{name}: {before} to {after} after {step}"
                 seen[key] = fit(name, folder / "resumed", path, ranks=ranks)
     return seen
 
@@ -185,15 +198,15 @@ def sweep_bits(folder: Path, ranks: int) -> dict[str, Any]:
 
 def main(folder: Path) -> None:
     """Sweep every case."""
-    _sweep(folder, dict.fromkeys(CASES, 5) | {"staged": 1, "staged, 52 steps": 21, "images": 7})
+    _sweep(folder, EVERY)
 
 
 def few(folder: Path) -> None:
     """Sweep one case from the middle."""
-    _sweep(folder, {"staged": 6})
+    _sweep(folder, {"staged": ((6, DOUBLED), (6, HALVED))})
 
 
-def _sweep(folder: Path, cases: dict[str, int]) -> None:
+def _sweep(folder: Path, cases: dict[str, Moves]) -> None:
     torch.set_num_threads(1)
     ranks = int(os.environ.get("RANKS", "1"))
     seen = sweep(folder, ranks, cases)
