@@ -12,6 +12,7 @@ import pytest
 
 from tabvision.cli import main
 from tabvision.data import TabularDataModule
+from tabvision.data.targets import encode_target
 from tabvision.errors import BadTypeError, MissingColumnsError
 from tabvision.inference import OnnxPredictor, Predictor, export
 from tabvision.inference.inputs import InputReader
@@ -227,6 +228,26 @@ def test_a_row_is_read_as_in_a_file(na_values: tuple[str, ...] | None, tmp_path:
         np.testing.assert_array_equal(alone.arrays["continuous"][0], found.arrays["continuous"][number])
     assert read(rows).unseen == found.unseen
     assert read(rows * 10).num_rows == 10 * len(rows)
+
+
+def test_points_between_thousands_are_read_as_in_training_where_nothing_proves_them(tmp_path: Path) -> None:
+    rows = [{"size": f"{number}.234,50", "pay": f"{number}.468,10"} for number in range(1, 61)]
+    pd.DataFrame(rows).to_csv(tmp_path / "train.csv", sep=";")
+    data = TabularDataModule(tmp_path / "train.csv", "pay", verbose=False)
+    new = pd.DataFrame({"size": ["1.234", "2.345"], "pay": ["2.468", "4.690"]})
+    new.to_csv(tmp_path / "new.csv", sep=";")
+    schema = Schema.from_dict(data.schema.to_dict())
+    read = InputReader(schema)
+
+    of_file = read(tmp_path / "new.csv", labeled=True)
+
+    expected = (np.array([1234, 2345]) - schema.continuous[0].mean) / schema.continuous[0].std
+    for found in (of_file, read(new), read(new.to_dict("records"))):
+        np.testing.assert_allclose(found.arrays["continuous"][:, 0], expected, rtol=1e-5)
+    assert of_file.frame is not None
+    assert encode_target(of_file.frame, schema.target).tolist() == [[2468], [4690]]
+    with pytest.raises(BadTypeError, match=r"written in the form '1.234,5', as in training, got '2468\.5'"):
+        encode_target(new.assign(pay="2468.5"), schema.target)
 
 
 def test_numbers_and_dates_far_beyond_the_training_rows_are_counted() -> None:
