@@ -30,7 +30,7 @@ from tabvision.data.tables.files import are_tables, files_of, folder_of, is_glob
 from tabvision.data.tables.read import read_frame
 from tabvision.data.tables.text_file import TextFormat
 from tabvision.errors import BadTypeError, MissingFileError, count
-from tabvision.inference.batches import Inputs
+from tabvision.inference.batches import Inputs, is_row
 from tabvision.schema import Image, Schema
 
 MAX_THREADS = 16
@@ -209,8 +209,7 @@ class ImageReader:
         if hasattr(source, "__arrow_c_stream__"):
             return self._from_frame(read_frame(source))
         if isinstance(source, Mapping):
-            is_row = not any(isinstance(value, list | tuple | np.ndarray | pd.Series) for value in source.values())
-            return self._from_frame(pd.DataFrame([source] if is_row else dict(source)))
+            return self._from_frame(pd.DataFrame([source] if is_row(source) else dict(source)))
         return self._from_list(source)
 
     def _from_path(self, source: str | Path) -> Inputs:

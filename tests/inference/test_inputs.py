@@ -62,6 +62,9 @@ def test_ids_of_18_digits_are_exact_from_every_source_whatever_is_missing_beside
         assert not found.unseen
     for row, code in zip([*rows[:6], rows[-1], {"id": str(ids[1])}], [1, 2, 3, 4, 5, 6, 0, 2], strict=True):
         assert read(row).arrays["categorical"].tolist() == [[code]]
+    image = Image(size=(4, 4), name="photo", optional=True)
+    with_photos = InputReader(dataclasses.replace(read.schema, image=image))([{**row, "photo": None} for row in rows])
+    assert with_photos.arrays["categorical"][:, 0].tolist() == [1, 2, 3, 4, 5, 6] * 3 + [0]
 
 
 def test_a_frames_index_is_kept_and_rows_have_none() -> None:
@@ -222,8 +225,12 @@ def test_a_row_is_read_as_in_a_file(na_values: tuple[str, ...] | None, tmp_path:
     found = read(tmp_path / "new.csv")
 
     rows = [{"x": x or None, "job": job or None} for x, job in cells]
-    for number, row in enumerate(rows):
-        alone = read([row])
+    with_photo = InputReader(dataclasses.replace(data.schema, image=Image(size=(4, 4), name="photo", optional=True)))
+    photo = np.zeros((8, 8, 3), np.uint8)
+    for number, alone in [
+        *((number, read([row])) for number, row in enumerate(rows)),
+        *((number, with_photo({**row, "photo": photo})) for number, row in enumerate(rows)),
+    ]:
         np.testing.assert_array_equal(alone.arrays["categorical"][0], found.arrays["categorical"][number])
         np.testing.assert_array_equal(alone.arrays["continuous"][0], found.arrays["continuous"][number])
     assert read(rows).unseen == found.unseen
