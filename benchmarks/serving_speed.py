@@ -55,7 +55,7 @@ def parse(words: Sequence[str] | None) -> argparse.Namespace:
     parser = make_parser(__doc__)
     parser.add_argument("--threads", type=int, default=1, help="of torch, in each server")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--requests", type=int, default=1_500, help="in a round")
+    parser.add_argument("--requests", type=int, default=500, help="in a round")
     parser.add_argument("--load", default="nothing else ran", help="what else the machine did, for the report")
     return parser.parse_args(words)
 
@@ -95,7 +95,9 @@ def rounds(addresses: Mapping[str, str], rows: Sequence[bytes], options: argpars
 async def answered(address: str, rows: Sequence[bytes], num_clients: int, num_requests: int) -> dict[str, float]:
     """Answers a second, and percentiles of the milliseconds that one took."""
     times: list[float] = []
-    limits = httpx.Limits(max_connections=num_clients, max_keepalive_connections=num_clients)
+    limits = httpx.Limits(
+        max_keepalive_connections=num_clients, keepalive_expiry=2
+    )  # servers close idle ones after 5 s
     async with httpx.AsyncClient(base_url=address, timeout=60, limits=limits) as client:
 
         async def ask(first: int) -> None:

@@ -16,6 +16,7 @@ from msgspec import Meta
 from tabvision import schema_text
 from tabvision.errors import BadTypeError, count, speaking
 from tabvision.plain import Label as Label  # noqa: PLC0414 - exported from here too
+from tabvision.plain import NumberFormat as NumberFormat  # noqa: PLC0414 - likewise
 from tabvision.plain import from_plain
 from tabvision.schema_formats import accepting_spread, read_facts
 from tabvision.tasks import Target as Target  # noqa: PLC0414 - likewise
@@ -24,9 +25,6 @@ from tabvision.tasks import Task
 DatePart = Literal[
     "year", "month", "week", "day", "weekday", "day_of_year", "hour", "minute", "elapsed",
     "is_month_start", "is_month_end", "is_quarter_start", "is_quarter_end", "is_year_start", "is_year_end",
-]  # fmt: skip
-NumberFormat = Literal[
-    "strict", "lenient", "1,234", "1.234,5", "$", "€", "£", "¥", "%", "$,", "€,", "£,", "¥,", "%,", "h:m:s",
 ]  # fmt: skip
 DateFormat = Literal["iso", "d/m/Y", "m/d/Y", "Y/m/d", "d/m/y", "m/d/y", "y/m/d", "d month Y"]
 Resize = Literal["crop", "squish", "pad"]
@@ -267,6 +265,9 @@ class Schema:
         named = [(column.source, column.vocabulary) for column in self.categorical]
         if len(self.target.columns) == 1:
             named.append((self.target.columns[0], self.target.classes))
+        written = [(column.source, column.text) for column in self.continuous]
+        written += zip(self.target.columns, self.target.text, strict=False)
+        known |= {name: () for name, form in written if form.endswith((",", ",5"))}  # where 1.234 is no float
         if self.image is not None:
             known |= dict.fromkeys(self.image.columns, ())
         for name, labels in named:

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from tabvision.checks import check_present
 from tabvision.data.tables.cells import with_columns
 from tabvision.errors import BadTypeError, BadValueError, count, listed
-from tabvision.plain import Label
+from tabvision.plain import Label, NumberFormat
 from tabvision.preprocess.columns import Text
+from tabvision.preprocess.parse import parse_number
 from tabvision.preprocess.text_formats import NUMBER_LIKE, all_match, numbers_in
 from tabvision.schema import Target
 from tabvision.tasks import Task, labels
@@ -50,7 +51,7 @@ def infer_task(frame: pd.DataFrame, columns: Sequence[str], separator: str | Non
     few, hint = None, ""
     if is_one:
         raw = named.dropna()
-        named = _with_numbers(raw, columns)
+        named = _with_numbers(raw, columns, number_formats(raw, columns))
         values = named[columns[0]]
         few = _few_values(values)
         hint = _number_hint(values) if few is None or len(few) > 2 else ""
@@ -100,7 +101,9 @@ def fit_target(
     check_columns(frame, columns)
     target = Target(columns=tuple(columns), task=task, separator=separator)
     check_task(target, has_image=has_image)
-    frame = frame if task.is_classes else _with_numbers(frame, columns)
+    if not task.is_classes:
+        target = dataclasses.replace(target, text=number_formats(frame, columns))
+        frame = _with_numbers(frame, columns, target.text)
     if not task.allows_missing:
         check_missing(frame, columns, separator)
     target = dataclasses.replace(target, classes=task.find_classes(frame, target))
@@ -133,31 +136,49 @@ def encode_target(frame: pd.DataFrame, target: Target) -> NDArray[Any]:
         [1, 0]
     """
     check_columns(frame, target.columns)
-    frame = frame if target.task.is_classes else _with_numbers(frame, target.columns)
+    if not target.task.is_classes:
+        frame = _with_numbers(frame, target.columns, target.text or number_formats(frame, target.columns))
     if not target.task.allows_missing:
         check_missing(frame, target.columns, target.separator)
     encoded = target.task.encode(frame, target)
     return encoded.astype(np.float32, copy=False) if encoded.dtype.kind == "f" else encoded
 
 
-def _with_numbers(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
-    """Return the frame with numbers in place of text that writes them with a sign or commas, such as $1,234.
+def number_formats(frame: pd.DataFrame, columns: Sequence[str]) -> tuple[NumberFormat, ...]:
+    """Return how text in each column writes numbers, with a sign or commas; nothing if none does.
 
     Example:
-        >>> _with_numbers(pd.DataFrame({"price": ["$1,234", "$5"]}), ["price"])["price"].tolist()
-        [1234.0, 5.0]
+        >>> number_formats(pd.DataFrame({"price": ["$1,234", "$5"], "size": [1, 2]}), ["price", "size"])
+        ('$', 'strict')
     """
+    forms = tuple(_format_of(frame[name]) for name in columns)
+    return forms if set(forms) != {"strict"} else ()
+
+
+def _format_of(values: pd.Series) -> NumberFormat:
+    numbers = numbers_in(_text_of(values)) if isinstance(values.dtype, pd.StringDtype) else None
+    is_plain = numbers is None or numbers.form in ("lenient", "h:m:s") or any(map(str.strip, numbers.others))
+    return "strict" if numbers is None or is_plain else numbers.form
+
+
+def _text_of(values: pd.Series) -> Text:
+    return Text(pa.array(values, pa.large_string()))
+
+
+def _with_numbers(frame: pd.DataFrame, columns: Sequence[str], forms: Sequence[NumberFormat]) -> pd.DataFrame:
+    """Return the frame with numbers in place of text that writes them in these forms; raise if some text does not."""
     found = {}
-    for name in columns:
-        if isinstance(frame[name].dtype, pd.StringDtype):
-            text = Text(pa.array(frame[name], pa.large_string()))
-            numbers = numbers_in(text)
-            if (
-                numbers is not None
-                and numbers.form not in ("lenient", "h:m:s")
-                and not any(map(str.strip, numbers.others))
-            ):
-                found[name] = text.to_numbers(name, numbers.form).values
+    for name, form in zip(columns, forms, strict=False):
+        if form == "strict" or not isinstance(frame[name].dtype, pd.StringDtype):
+            continue
+        wrong = [text for text in frame[name].dropna().unique() if text.strip() and parse_number(text, form) is None]
+        if wrong:
+            others = listed([repr(text) for text in wrong])
+            problem = (
+                f"the target {name!r} must hold numbers written in the form {form!r}, as in training, got {others}"
+            )
+            raise BadTypeError(problem, "Write them in that form")
+        found[name] = _text_of(frame[name]).to_numbers(name, form).values
     return with_columns(frame, found) if found else frame
 
 

@@ -196,3 +196,16 @@ def finite_answers(predictions: NDArray[Any]) -> NDArray[Any]:
         problem = f"the network's answer to {count(bad, 'row')} is not finite, as after a training run that diverged"
         raise BadValueError(problem, "Use an earlier checkpoint, or train again at a lower rate")
     return predictions
+
+
+def is_row(source: Mapping[str, object]) -> bool:
+    """Return whether a dict is one row, in which an array is an image, rather than a table: a dict of columns.
+
+    Example:
+        >>> is_row({"age": 3, "photo": np.zeros((2, 2, 3))}), is_row({"age": [3]}), is_row({"age": np.zeros(2)})
+        (True, False, False)
+    """
+    return not any(
+        isinstance(it, list | tuple | pd.Series) or (isinstance(it, np.ndarray) and it.ndim == 1)
+        for it in source.values()
+    )

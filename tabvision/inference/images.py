@@ -21,7 +21,7 @@ from PIL import Image as PilImage
 from tabvision.augment.settings import Augmentation
 from tabvision.checks import check_present
 from tabvision.data.images.decode import ImageSource, UnreadableImageError
-from tabvision.data.images.files import ImageTable, is_image
+from tabvision.data.images.files import PATH_COLUMN, ImageTable, check_missing, is_image
 from tabvision.data.images.layout import layout_of
 from tabvision.data.images.sources import SourceReader, is_folder
 from tabvision.data.images.stores import Drawn, SourceStore, draw_rows, views_of
@@ -30,7 +30,7 @@ from tabvision.data.tables.files import are_tables, files_of, folder_of, is_glob
 from tabvision.data.tables.read import read_frame
 from tabvision.data.tables.text_file import TextFormat
 from tabvision.errors import BadTypeError, MissingFileError, count
-from tabvision.inference.batches import Inputs
+from tabvision.inference.batches import Inputs, is_row
 from tabvision.schema import Image, Schema
 
 MAX_THREADS = 16
@@ -207,8 +207,7 @@ class ImageReader:
         if hasattr(source, "__arrow_c_stream__"):
             return self._from_frame(read_frame(source))
         if isinstance(source, Mapping):
-            is_row = not any(isinstance(value, list | tuple | np.ndarray | pd.Series) for value in source.values())
-            return self._from_frame(pd.DataFrame([source] if is_row else dict(source)))
+            return self._from_frame(pd.DataFrame([source] if is_row(source) else dict(source)))
         return self._from_list(source)
 
     def _from_path(self, source: str | Path) -> Inputs:
@@ -228,8 +227,19 @@ class ImageReader:
         check_present(self._image.columns, frame.columns, "Name the files in that column, as in training")
         if self._image.optional:
             cells = frame[list(self._image.columns)].to_numpy(dtype=object).ravel()
-            return self._inputs([_source_in(cell, root) for cell in cells], len(frame), index=frame.index, frame=frame)
-        return self._from_table(SourceReader(path=name, root=root).unlabeled(frame), index=frame.index)
+            sources = [_source_in(cell, root) for cell in cells]
+            self._check_most_exist([source for source in sources if isinstance(source, str)], root)
+            return self._inputs(sources, len(frame), index=frame.index, frame=frame)
+        table = SourceReader(path=name, root=root).unlabeled(frame)
+        self._check_most_exist(table.files(np.arange(len(frame), dtype=np.int64)), root)
+        return self._from_table(table, index=frame.index)
+
+    def _check_most_exist(self, files: Sequence[str], root: Path | str) -> None:
+        """Raise if a table names files in a wrong way: a row alone may lack its image, but not most rows."""
+        if len(files) > 1:
+            remedy = f"Write the paths in full, with their suffix: they are read from {str(root) or '.'!r}"
+            named = ImageTable(pd.DataFrame({PATH_COLUMN: files}))
+            check_missing(named, self._image.columns, remedy, optional=self._image.optional)
 
     def _from_list(self, source: object) -> Inputs:
         remedy = "Pass paths, bytes, PIL images or arrays, a folder, or a table that names files"

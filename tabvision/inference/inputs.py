@@ -16,7 +16,7 @@ from tabvision.data.tables.files import is_paths
 from tabvision.data.tables.read import read_frame, text_format
 from tabvision.data.tables.text_file import TextFormat
 from tabvision.errors import BadTypeError, listed
-from tabvision.inference.batches import Inputs
+from tabvision.inference.batches import Inputs, is_row
 from tabvision.preprocess import Columns, RowEncoder, to_arrays
 from tabvision.preprocess.parse import is_blank, parse_number
 from tabvision.schema import Schema
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 _FEW_ROWS = 16  # up to this number plain Python is faster than a frame
 _BEYOND = 0.1  # of the width of the training range: numbers farther beyond it are counted as outside
 _BEYOND_FEW = 5  # divided by the training rows, and added: the range of few rows says little about others
-_COLUMN = (list, tuple, np.ndarray, pd.Series)  # a dict of these is a table, not a single row
 Rows: TypeAlias = (
     pd.DataFrame | Mapping[str, object] | Sequence[Mapping[str, object]] | Sequence[str | Path] | str | Path
 )
@@ -91,12 +90,13 @@ class InputReader:
             names = listed([repr(name) for name in self.schema.inputs])
             problem = f"the source holds images alone, and the model reads columns as well: {names}"
             raise BadTypeError(problem, f"Pass a table with them that names the images in {self.schema.image.name!r}")
-        rows = self._of_rows(found.frame, form)
+        is_plain = isinstance(source, Mapping) or (isinstance(source, list | tuple) and isinstance(source[0], Mapping))
+        rows = self._of_rows(source if is_plain else found.frame, form)
         return replace(found, arrays=rows.arrays, unseen_rows=rows.unseen_rows, outside_rows=rows.outside_rows)
 
     def _of_rows(self, source: Rows, form: TextFormat, *, labeled: bool = False) -> Inputs:
         if not labeled and not is_paths(source):
-            if isinstance(source, Mapping) and not any(isinstance(value, _COLUMN) for value in source.values()):
+            if isinstance(source, Mapping) and is_row(source):
                 source = [source]
             if isinstance(source, list | tuple):
                 source = list(map(self._with_missing, source))

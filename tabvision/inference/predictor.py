@@ -18,7 +18,7 @@ from tabvision.checks import check_whole
 from tabvision.data.tables.text_file import TextFormat
 from tabvision.data.tables.write import check_destination
 from tabvision.data.targets import encode_target
-from tabvision.errors import BadTypeError, BadValueError, listed, speaking
+from tabvision.errors import BadTypeError, BadValueError, count, listed, speaking
 from tabvision.inference.answers import answer_frame, assemble_answers
 from tabvision.inference.batches import Arrays, Inputs, blend, predict_all
 from tabvision.inference.calibration.fit import Calibrated, check_settings, fit_calibration, save_calibrated
@@ -317,7 +317,18 @@ def _labeled_frame(inputs: Inputs, schema: Schema) -> pd.DataFrame:
 
 
 def _readable(inputs: Inputs) -> NDArray[np.bool_]:
-    """Return a mask of the rows that have an answer, once all batches are read."""
-    readable = np.ones(inputs.num_rows, dtype=np.bool_)
-    readable[list(inputs.errors)] = False
+    """Return a mask of the rows that have an answer, once all batches are read, and log which images are not there.
+
+    Raises:
+        BadValueError: No image can be read.
+    """
+    readable, log = np.ones(inputs.num_rows, dtype=np.bool_), logging.getLogger("tabvision")
+    if errors := inputs.errors:
+        readable[list(errors)] = False
+        problem = f"{len(errors):,} of {count(inputs.num_rows, 'image')} cannot be read, first {errors[min(errors)]!r}"
+        if not readable.any():
+            raise BadValueError(problem, "Pass images that can be read, with their target")
+        log.info(f"{problem}; they are left out.")
+    for name, num in inputs.absent.items():
+        log.info(f"{num:,} of {count(inputs.num_rows, 'row')} without an image in {name!r}.")
     return readable

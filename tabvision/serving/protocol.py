@@ -16,6 +16,7 @@ class _Progress(NamedTuple):
     """How far a connection has come: its request, and the bytes of an answer that the client has not read."""
 
     cycle: Any  # uvicorn's own class, or None before the first request
+    is_answered: bool
     unread: int
 
 
@@ -62,7 +63,8 @@ class ProgressProtocol(h11_impl.H11Protocol):
         self.transport.close()
 
     def _progress(self) -> _Progress:
-        return _Progress(self.cycle, self.transport.get_write_buffer_size())
+        is_answered = self.cycle is None or self.cycle.response_complete
+        return _Progress(self.cycle, is_answered, self.transport.get_write_buffer_size())
 
     def _check_later(self) -> None:
         self.loop.call_later(self.idle_seconds, self._check, self._progress())
@@ -70,8 +72,7 @@ class ProgressProtocol(h11_impl.H11Protocol):
     def _check(self, before: _Progress) -> None:
         if self.transport.is_closing() and not before.unread:
             return
-        waits_for_client = self.cycle is None or self.cycle.response_complete or before.unread
-        if waits_for_client and self._progress() == before:
+        if (before.is_answered or before.unread) and self._progress() == before:
             self.transport.abort()  # at once: closing would wait for what the client does not read
         else:
             self._check_later()

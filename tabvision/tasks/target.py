@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 from msgspec import Meta
 
 from tabvision.errors import listed
-from tabvision.plain import Label
+from tabvision.plain import Label, NumberFormat
 from tabvision.tasks.base import Task
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ class Target:
             fit. Validation rows of the same source count, so that holding some out does not choose another network.
         grown: The number of classes that each growth of the network has added.
         frequencies: The fraction of the training rows in each class, if recorded: a network starts with these answers.
+        text: How the text of each column writes numbers; empty if none is text.
     """
 
     columns: tuple[str, ...]
@@ -65,6 +66,7 @@ class Target:
     num_rows: int = 0
     grown: Annotated[tuple[Annotated[int, Meta(ge=1)], ...], Meta(max_length=MOST_GROWTHS)] = ()
     frequencies: tuple[Annotated[float, Meta(ge=0, le=1)], ...] = ()
+    text: tuple[NumberFormat, ...] = ()
 
     @property
     def of_small_table(self) -> bool:

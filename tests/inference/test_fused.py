@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from tabvision.errors import BadTypeError, MissingColumnsError
+from tabvision.errors import BadTypeError, MissingColumnsError, MissingFileError
 from tabvision.inference import OnnxPredictor, Predictor
 from tabvision.inference.exporting import export
 from tabvision.modules import FusedModule
@@ -75,6 +75,13 @@ def test_a_broken_image_is_answered_as_a_missing_one(predictor: Predictor, raw: 
     assert "error" not in missing
 
 
+def test_a_table_whose_images_mostly_do_not_exist_is_refused(predictor: Predictor, raw: pd.DataFrame) -> None:
+    few = raw.head(8)
+    for found in (few.assign(file=few["file"].str.removesuffix(".png")), few.assign(file="nowhere.png", back=None)):
+        with pytest.raises(MissingFileError, match=r"8 of .* do not exist, first .* Write the paths in full"):
+            predictor.losses(found)
+
+
 def test_augmented_views_and_the_members_spread_are_given(predictor: Predictor, raw: pd.DataFrame) -> None:
     answers = predictor.predict(raw, tta=2, uncertainty=True)
 
@@ -83,8 +90,12 @@ def test_augmented_views_and_the_members_spread_are_given(predictor: Predictor, 
     assert np.isfinite(answers).all(axis=None)
 
 
-def test_losses_are_those_of_the_answers(predictor: Predictor, raw: pd.DataFrame) -> None:
+def test_losses_are_those_of_the_answers(
+    predictor: Predictor, raw: pd.DataFrame, caplog: pytest.LogCaptureFixture
+) -> None:
     results = predictor.losses(raw)
+
+    assert f"10 of {len(raw)} rows without an image in 'back'" in caplog.text
 
     assert len(results) == len(raw)
     np.testing.assert_allclose(results.predictions[:, 0], predictor.predict(raw)["prediction"], rtol=1e-5)

@@ -12,6 +12,7 @@ import pytest
 
 from tabvision.cli import main
 from tabvision.data import TabularDataModule
+from tabvision.data.targets import encode_target
 from tabvision.errors import BadTypeError, MissingColumnsError
 from tabvision.inference import OnnxPredictor, Predictor, export
 from tabvision.inference.inputs import InputReader
@@ -61,6 +62,9 @@ def test_ids_of_18_digits_are_exact_from_every_source_whatever_is_missing_beside
         assert not found.unseen
     for row, code in zip([*rows[:6], rows[-1], {"id": str(ids[1])}], [1, 2, 3, 4, 5, 6, 0, 2], strict=True):
         assert read(row).arrays["categorical"].tolist() == [[code]]
+    image = Image(size=(4, 4), name="photo", optional=True)
+    with_photos = InputReader(dataclasses.replace(read.schema, image=image))([{**row, "photo": None} for row in rows])
+    assert with_photos.arrays["categorical"][:, 0].tolist() == [1, 2, 3, 4, 5, 6] * 3 + [0]
 
 
 def test_a_frames_index_is_kept_and_rows_have_none() -> None:
@@ -221,12 +225,36 @@ def test_a_row_is_read_as_in_a_file(na_values: tuple[str, ...] | None, tmp_path:
     found = read(tmp_path / "new.csv")
 
     rows = [{"x": x or None, "job": job or None} for x, job in cells]
-    for number, row in enumerate(rows):
-        alone = read([row])
+    with_photo = InputReader(dataclasses.replace(data.schema, image=Image(size=(4, 4), name="photo", optional=True)))
+    photo = np.zeros((8, 8, 3), np.uint8)
+    for number, alone in [
+        *((number, read([row])) for number, row in enumerate(rows)),
+        *((number, with_photo({**row, "photo": photo})) for number, row in enumerate(rows)),
+    ]:
         np.testing.assert_array_equal(alone.arrays["categorical"][0], found.arrays["categorical"][number])
         np.testing.assert_array_equal(alone.arrays["continuous"][0], found.arrays["continuous"][number])
     assert read(rows).unseen == found.unseen
     assert read(rows * 10).num_rows == 10 * len(rows)
+
+
+def test_points_between_thousands_are_read_as_in_training_where_nothing_proves_them(tmp_path: Path) -> None:
+    rows = [{"size": f"{number}.234,50", "pay": f"{number}.468,10"} for number in range(1, 61)]
+    pd.DataFrame(rows).to_csv(tmp_path / "train.csv", sep=";")
+    data = TabularDataModule(tmp_path / "train.csv", "pay", verbose=False)
+    new = pd.DataFrame({"size": ["1.234", "2.345"], "pay": ["2.468", "4.690"]})
+    new.to_csv(tmp_path / "new.csv", sep=";")
+    schema = Schema.from_dict(data.schema.to_dict())
+    read = InputReader(schema)
+
+    of_file = read(tmp_path / "new.csv", labeled=True)
+
+    expected = (np.array([1234, 2345]) - schema.continuous[0].mean) / schema.continuous[0].std
+    for found in (of_file, read(new), read(new.to_dict("records"))):
+        np.testing.assert_allclose(found.arrays["continuous"][:, 0], expected, rtol=1e-5)
+    assert of_file.frame is not None
+    assert encode_target(of_file.frame, schema.target).tolist() == [[2468], [4690]]
+    with pytest.raises(BadTypeError, match=r"written in the form '1.234,5', as in training, got '2468\.5'"):
+        encode_target(new.assign(pay="2468.5"), schema.target)
 
 
 def test_numbers_and_dates_far_beyond_the_training_rows_are_counted() -> None:

@@ -11,7 +11,7 @@ import torch
 from tabvision.callbacks import FitTable
 from tabvision.data import TabularDataModule
 from tabvision.data.targets import encode_target
-from tabvision.errors import BadTypeError, MissingColumnsError
+from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError
 from tabvision.inference import Predictor, Results, gather
 from tabvision.interpret import importance
 from tabvision.modules import TabularModule, VisionModule
@@ -86,7 +86,7 @@ def test_out_of_fold_losses_are_those_of_the_members_that_left_the_row_out(quick
     assert again.attrs["baseline"] == pytest.approx(fit.best_score, rel=1e-5)
 
 
-def test_unreadable_images_are_left_out(tmp_path: Path) -> None:
+def test_unreadable_images_are_left_out_and_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     root = write_folder(tmp_path, {"a": 4, "b": 4})
     module = VisionModule(make(root).schema, body="test_resnet", weights=None, head_widths=[8])
     (root / "a" / "a_001.jpg").write_bytes(b"no image")
@@ -96,6 +96,11 @@ def test_unreadable_images_are_left_out(tmp_path: Path) -> None:
     assert len(found) == 7
     assert found.frame.iloc[:, 0].map(str).str.contains("a_001").sum() == 0
     np.testing.assert_allclose(found.loss, -np.log(found.predictions[np.arange(7), found.target]), rtol=1e-4)
+    assert "1 of 8 images cannot be read, first" in caplog.text
+    for file in root.glob("*/*.jpg"):
+        file.write_bytes(b"no image")
+    with pytest.raises(BadValueError, match="8 of 8 images cannot be read"):
+        Predictor(module, device="cpu").calibrate(root)
 
 
 def test_points_are_measured_in_the_frame_of_the_network(tmp_path: Path, quick_trainer: MakeTrainer) -> None:

@@ -2,7 +2,10 @@
 
 import json
 import socket
+import time
 from contextlib import ExitStack
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -57,10 +60,32 @@ def test_a_client_that_asks_now_and_then_is_kept(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(ProgressProtocol, "idle_seconds", 0.4)
 
     with running() as one, socket.create_connection((one.base_url.host, one.base_url.port or 0)) as kept:
-        kept.settimeout(0.15)
+        kept.settimeout(10)
         for _ in range(6):
             kept.sendall(GET + b"\r\n")
-            assert b"200 OK" in received(kept)
+            found = b""
+            while not found.endswith(b"}"):
+                found += kept.recv(1_000)
+            assert b"200 OK" in found
+            time.sleep(0.15)
+
+
+def test_a_client_has_the_whole_time_after_an_answer_that_took_long() -> None:
+    aborted: list[bool] = []
+    protocol: Any = object.__new__(ProgressProtocol)
+    cycle = SimpleNamespace(response_complete=False)
+    protocol.cycle, protocol.loop = cycle, SimpleNamespace(call_later=lambda *_: None)
+    protocol.transport = SimpleNamespace(
+        is_closing=lambda: False, get_write_buffer_size=lambda: 0, abort=lambda: aborted.append(True)
+    )
+    begun = protocol._progress()
+    cycle.response_complete = True
+
+    protocol._check(begun)
+
+    assert not aborted
+    protocol._check(protocol._progress())
+    assert aborted
 
 
 def test_what_is_no_http_is_answered_as_json() -> None:
@@ -97,17 +122,6 @@ def test_a_budget_is_common_but_one_request_always_fits() -> None:
     with budget.reserve(5), budget.reserve(5):
         assert budget.used == 10
     assert budget.used == 0
-
-
-def received(kept: socket.socket) -> bytes:
-    """What comes until nothing more does."""
-    found = b""
-    try:
-        while part := kept.recv(1_000):
-            found += part
-    except TimeoutError:
-        pass
-    return found
 
 
 def until_closed(connection: socket.socket) -> bytes:

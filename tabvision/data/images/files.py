@@ -233,17 +233,35 @@ def images_by_row(frame: pd.DataFrame, columns: Sequence[str], *, root: str = ""
     is_named = ~(pd.isna(names) | (names == ""))
     named = ImageTable(pd.DataFrame({PATH_COLUMN: names[is_named]}), root=root, suffix=suffix)
     files = named.files(np.arange(len(named.frame), dtype=np.int64))
-    if missing := _missing_files(named):
-        those = f"{len(missing):,} of {count(len(files), 'image')} in {listed([*columns])}"
-        problem = f"{those} do not exist, first {missing[0]!r}"
-        if len(missing) > len(files) / 2:
-            raise MissingFileError(problem, _remedy_for(missing[0], named))
-        logging.getLogger("tabvision").info(f"{problem}; their rows go on without them.")
-        gone = frozenset(missing)
+    if gone := frozenset(check_missing(named, columns)):
         files = ["" if file in gone else file for file in files]
     paths = np.full(len(names), "", dtype=object)
     paths[is_named] = files
     return ImageTable(pd.DataFrame({PATH_COLUMN: paths}))
+
+
+def check_missing(
+    named: ImageTable, columns: Sequence[str], remedy: str | None = None, *, optional: bool = True
+) -> list[str]:
+    """Return the files that do not exist; raise if they are most.
+
+    Args:
+        named: The images that the columns name.
+        columns: The columns of paths.
+        remedy: What to do if most do not exist; None to ask for the suffix or the folder of a datamodule.
+        optional: Whether rows may lack images; the number of those that do is logged.
+
+    Raises:
+        MissingFileError: Most of the files do not exist, since then the folder is wrong.
+    """
+    if missing := _missing_files(named):
+        those = f"{len(missing):,} of {count(len(named.frame), 'image')} in {listed([*columns])}"
+        problem = f"{those} do not exist, first {missing[0]!r}"
+        if len(missing) > len(named.frame) / 2:
+            raise MissingFileError(problem, remedy or _remedy_for(missing[0], named))
+        if optional:
+            logging.getLogger("tabvision").info(f"{problem}; their rows go on without them.")
+    return missing
 
 
 def _remedy_for(file: str, table: ImageTable) -> str:

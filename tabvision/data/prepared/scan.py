@@ -25,7 +25,7 @@ from tabvision.data.splits.given import PART_COLUMN, SourceSplit
 from tabvision.data.splits.ordered import TimeSplit
 from tabvision.data.splits.random import GroupSplit, StratifiedSplit, as_split
 from tabvision.data.tables.blocks import ReadAgain, TableBlocks, named_file
-from tabvision.data.targets import check_columns, fit_target
+from tabvision.data.targets import check_columns, fit_target, number_formats
 from tabvision.errors import BadValueError
 from tabvision.logs import notes_at
 from tabvision.preprocess import Columns
@@ -141,7 +141,8 @@ class Scan:
         kinds = self._with_nominal(kinds, rows, task)
         max_sample = _MAX_CELLS // max(1, len(kinds.continuous) + len(kinds.dates))
         features = RunningFeatures(kinds, min(MAX_SAMPLE, max(10_000, max_sample)))
-        seen = RunningTarget(Target(columns=settings.target, task=task, separator=settings.separator))
+        text = () if task.is_classes else number_formats(rows, settings.target)
+        seen = RunningTarget(Target(columns=settings.target, task=task, separator=settings.separator, text=text))
 
         def add(columns: Columns, training: Rows, numbers: Rows) -> None:
             check.look_at(columns, training)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import zipfile
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -49,6 +50,7 @@ def read_excel(path: Path, known: Known, **form: Unpack[TextFormat]) -> pd.DataF
             first, *others = map(str, book.sheet_names)
             header: Any = 0 if names is None else None
             frame = pd.read_excel(book, header=header, dtype=object, keep_default_na=False, na_values=[""])
+            errors = _num_errors(path, book)
     except Exception as error:  # openpyxl and zipfile raise whatever they meet in a damaged file
         reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
         problem = f"{str(path)!r} cannot be read as .xlsx: {reason}"
@@ -57,6 +59,8 @@ def read_excel(path: Path, known: Known, **form: Unpack[TextFormat]) -> pd.DataF
         raise BadValueError(f"sheet {first!r} of {str(path)!r} has no rows", "Put the table into the first sheet")
     if others:
         logger.info(f"{path.name} has {count(len(others) + 1, 'sheet')}: the first, {first!r}, is read.")
+    if errors:
+        logger.info(f"{count(errors, 'cell')} of {path.name} with an error such as #DIV/0! are read as missing.")
     own = [str(name).strip() for name in frame.columns]
     frame.columns = pd.Index(own if names is None else given_names(path, len(own), names))
     words = checked_words(form.get("na_values"))
@@ -70,6 +74,13 @@ def read_excel(path: Path, known: Known, **form: Unpack[TextFormat]) -> pd.DataF
     if mixed := [name for name in frame if typed[name].dtype == object]:  # numbers beside words, as typed
         typed = with_columns(typed, {name: _as_text(values) for name, values in parse(mixed, words).items()})
     return without_words(typed, words, known, parse, is_default=form.get("na_values") is None)
+
+
+def _num_errors(path: Path, book: pd.ExcelFile) -> int:
+    """Return the number of cells of the first sheet whose formula has failed, which pandas gives as missing."""
+    sheet = book.book.worksheets[0]._worksheet_path  # noqa: SLF001 - the file in the archive has no other name
+    with zipfile.ZipFile(path) as archive:
+        return archive.read(sheet).count(b' t="e"')
 
 
 def _typed(values: pd.Series, *, is_text: bool) -> pd.Series:

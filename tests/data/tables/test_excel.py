@@ -26,7 +26,7 @@ def test_a_table_comes_back_as_it_was_written(tmp_path: Path) -> None:
 
 def test_words_mean_a_missing_value_as_in_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = {"size": [1.5, "NA", 3], "job": ["cook", "NA", "?"], "code": ["A1", 7, "B"]}
-    pd.DataFrame(rows).to_excel(tmp_path / "a.xlsx", index=False)
+    pd.DataFrame({**rows, "rate": [0.5, "#DIV/0!", "#N/A"]}).to_excel(tmp_path / "a.xlsx", index=False)
 
     with notes_at(verbose=True):
         found = read_frame(tmp_path / "a.xlsx")
@@ -35,7 +35,10 @@ def test_words_mean_a_missing_value_as_in_text(tmp_path: Path, capsys: pytest.Ca
     assert np.isnan(found["size"][1])
     assert found["job"].isna().tolist() == [False, True, False]
     assert found["code"].tolist() == ["A1", "7", "B"]
-    assert "'NA' in 'job' (1 row)" in capsys.readouterr().out
+    assert found["rate"].isna().tolist() == [False, True, True]
+    said = capsys.readouterr().out
+    assert "'NA' in 'job' (1 row)" in said
+    assert "2 cells of a.xlsx with an error such as #DIV/0! are read as missing" in said
     assert read_frame(tmp_path / "a.xlsx", na_values=["?"])["job"].isna().tolist() == [False, False, True]
     assert read_frame(tmp_path / "a.xlsx", known={"job": ["NA", "cook"]})["job"].isna().tolist() == [
         False,

@@ -245,6 +245,20 @@ def test_a_parquet_file_in_memory_and_in_blocks_is_the_same_frame(tmp_path: Path
     assert frame["facts"].tolist()[::2] == ['{"a": 1}', "[]"]
 
 
+@pytest.mark.parametrize("suffix", [".parquet", ".feather"])
+def test_columns_of_arrow_types_come_as_those_of_pandas(suffix: str, tmp_path: Path) -> None:
+    kinds = {"list": pa.list_(pa.int64()), "job": pa.dictionary(pa.int32(), pa.string()), "num": pa.int64()}
+    values = {"list": [[1, 2], None], "job": ["cook", "nurse"], "num": [1, None]}
+    frame = pd.DataFrame({name: pd.Series(values[name], dtype=pd.ArrowDtype(kind)) for name, kind in kinds.items()})
+    write = frame.to_parquet if suffix == ".parquet" else frame.to_feather
+    write(tmp_path / f"a{suffix}")
+
+    found = read_frame(tmp_path / f"a{suffix}")
+
+    assert [*map(str, found.dtypes)] == ["object", "category", "Int64"]
+    assert found["job"].tolist() == ["cook", "nurse"]
+
+
 def test_a_frame_that_hands_nothing_over_is_to_be_converted() -> None:
     source: Any = type("LazyFrame", (), {"to_pandas": None})()
 
