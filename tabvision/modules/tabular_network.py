@@ -27,6 +27,7 @@ NetFactory = Callable[[Schema], nn.Module]
 NumbersFactory = Callable[[tuple[Continuous, ...]], nn.Module]
 
 _LR = {"packed": 1.5e-2, "mlp": 3e-2, OWN: 1e-3}
+_LR_RELATIVE = 1.5e-3  # of a packed network of a large table whose errors are relative: at ten times this, fits leap
 _MLP_DEFAULTS: dict[str, Any] = {
     "widths": (200, 100),
     "embedding_widths": {},
@@ -90,7 +91,7 @@ class TabularNetwork(SchemaNetwork):
         if bag > 1 and OWN in (settings["net"], numbers):
             problem = f"a bag builds its networks from settings, got bag={bag!r} and a network or encoder of your own"
             raise BadValueError(problem, "Leave bag out, or take a network and an encoder by name")
-        lr = _LR[settings["net"]] if lr is None else lr
+        lr = _default_rate(settings, schema_of(schema)) if lr is None else lr
         super().__init__(
             schema,
             lr=lr,
@@ -207,6 +208,11 @@ class TabularNetwork(SchemaNetwork):
         parts["head"] += [direct for direct in parts.pop("direct") if direct is not None]
         groups = [LayerGroup(name, tuple(modules)) for name, modules in parts.items()]
         return [group for group in groups if len(group)]
+
+
+def _default_rate(settings: Mapping[str, Any], schema: Schema) -> float:
+    is_large = settings["net"] == "packed" and not settings["own_inputs"]
+    return _LR_RELATIVE if is_large and schema.task.is_relative else _LR[settings["net"]]
 
 
 def packed_defaults(schema: Schema) -> dict[str, Any]:

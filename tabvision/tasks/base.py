@@ -139,9 +139,12 @@ class Task(ABC):
         return self
 
     @property
-    def learns_nominal(self) -> bool:
-        """Whether nominal numbers, which name something, are learned by their values, as categories."""
-        return True
+    def is_relative(self) -> bool:
+        """Whether errors count relative to the prediction: a row far above the mean then has a steep gradient.
+
+        Nominal numbers, which name something, are not learned by their values, and the default rate of large tables is lower.
+        """
+        return False
 
     def grow(self, new: Task, num_classes: int) -> Task:  # noqa: ARG002 - the range of new numbers
         """Return the task of a network that goes on with further rows.

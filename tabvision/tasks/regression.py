@@ -122,13 +122,13 @@ class Regression(Task):
 
     @property
     @override
-    def learns_nominal(self) -> bool:
-        """Whether nominal numbers are learned by their values: not where errors count relative to the prediction.
+    def is_relative(self) -> bool:
+        """Whether errors count relative to the prediction.
 
-        A value whose few training rows are all 0 would be predicted as nearly 0, at any loss in other rows. Of murders by
-        county the loss on held-out rows was 2 to 15 % higher, the RMSE about twice.
+        A nominal number whose few training rows are all 0 would be predicted as nearly 0, at any loss in other rows: of
+        murders by county the loss on held-out rows was 2 to 15 % higher, the RMSE about twice.
         """
-        return self.error != "tweedie"
+        return self.error == "tweedie"
 
     @override
     def for_values(self, target: NDArray[Any]) -> Regression:

@@ -48,7 +48,7 @@ class Dates(Step):
         taken, self.names_ = set(frame.columns), {}
         for date in self.columns:
             parts = _parts(frame, date)
-            wanted = [it for it in PARTS if it == "elapsed" or len(np.unique(parts[it][0])) > 1]
+            wanted: list[str] = [it for it in PARTS if it == "elapsed" or len(np.unique(parts[it][0])) > 1]
             wanted += ["missing"] if parts.missing.any() else []
             self.names_[date] = {part: _free_name(f"{date}_{part}", taken) for part in wanted}
             taken |= set(self.names_[date].values())

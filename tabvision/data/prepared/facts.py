@@ -80,7 +80,7 @@ class TableSettings:
 
     def with_nominal(self, kinds: Kinds, columns: Columns, target: Target) -> Kinds:
         """Return the kinds with the numbers that name something, if the task learns them; see `nominal.with_nominal`."""
-        if not target.task.learns_nominal:
+        if target.task.is_relative:
             return kinds
         encoded = encode_target(columns.raw(self.target), target)
         group = self.split.column if isinstance(self.split, GroupSplit) else None
