@@ -194,10 +194,11 @@ def test_a_small_table_gets_more_members_with_inputs_of_their_own() -> None:
 
 def test_a_large_table_of_relative_errors_trains_at_a_lower_rate() -> None:
     schema = tabular_data("regression").schema
+    assert isinstance(schema.task, Regression)
     rates = []
     for error in ("mse", "tweedie"):
         for rows in (300, 20_000):
-            task: Any = dataclasses.replace(schema.task, error=error)
+            task = dataclasses.replace(schema.task, error=error)
             target = dataclasses.replace(schema.target, num_rows=rows, task=task)
             rates.append(TabularModule(dataclasses.replace(schema, target=target)).hparams["lr"])
 
