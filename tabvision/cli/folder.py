@@ -16,8 +16,9 @@ from tabvision.errors import BadValueError, speaking
 RESUME_FILE = "resume.yaml"  # in place of a recipe, which begins with a new network
 _WHO = "tabvision train"
 PROBE, REFIT = "probe.ckpt", "refit.ckpt"  # linear heads on a frozen body: the pretrained one, and the trained one
+TRAINED = "trained.ckpt"  # the network whose place in best.ckpt one of them has taken, until the run is finished
 _FILES = (
-    *("report.html", "best.ckpt", "last.ckpt", PROBE, REFIT, "metrics.csv", "metrics.json", "predictions.csv"),
+    *("report.html", "best.ckpt", "last.ckpt", PROBE, REFIT, TRAINED, "metrics.csv", "metrics.json", "predictions.csv"),
     *("recipe.yaml", RESUME_FILE, "hparams.yaml"),
     "bad_files.csv",
     "chain.jsonl",

@@ -181,7 +181,8 @@ def _notes(predictor: Predictor, inputs: Inputs, kept: pd.DataFrame, measured: l
         extra = [name for name in inputs.frame.columns if name not in used]
         notes += [f"Not used: {listed(extra)}"] if extra else []
     notes += [f"{num:,} of {rows} without an image in {name!r}" for name, num in inputs.absent.items()]
-    numbers = {number.source for number in predictor.schema.continuous}
+    schema = predictor.schema  # a number that names something is a category as well
+    numbers = {number.source for number in schema.continuous}.difference(it.source for it in schema.categorical)
     for name, num in inputs.unseen.items():
         unknown = f"whose {name!r} is no number, taken as missing"
         unknown = unknown if name in numbers else f"with a {name!r} that training lacks, answered as unknown"

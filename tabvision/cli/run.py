@@ -20,6 +20,7 @@ from tabvision.cli.folder import (
     PROBE,
     REFIT,
     RESUME_FILE,
+    TRAINED,
     alone_in,
     clear,
     cleared_if_nothing_is_saved,
@@ -131,6 +132,7 @@ def _write_results(
             head = write_chain(folder, job.recipe, data, fitted.trainer.strategy.root_device)
         print(f"The hash of the chain, to keep elsewhere: {head}")
     write_metrics(job, model, folder, seconds, metrics, rate)  # last, since a run that has it is finished
+    (folder / TRAINED).unlink(missing_ok=True)
     print_files(job, folder)
 
 
@@ -226,7 +228,11 @@ def _evaluate_best(
     folder: Path,
 ) -> tuple[Mapping[str, float], Any]:
     """Return the best network's metrics, and its answers to the rows shown; one with a linear head may take its place."""
-    data, best = job.datamodule, callbacks_of(trainer, ModelCheckpoint)[0].best_model_path
+    data, trained = job.datamodule, folder / TRAINED
+    best = callbacks_of(trainer, ModelCheckpoint)[0].best_model_path
+    if trainer.is_global_zero and trained.exists():  # the run was stopped after its answers
+        trained.replace(best)
+    trainer.strategy.barrier()
     held_out = shown.loader("val") if "val" in shown.parts else shown.fold_loader()
     validation = data.val_dataloader() if "val" in data.parts else held_out  # without ratings with negatives
     (measured,) = trainer.validate(model, validation, ckpt_path=best, weights_only=True, verbose=False)
@@ -238,9 +244,10 @@ def _evaluate_best(
             networks[name], (of_each[name],) = network, trainer.validate(network, validation, verbose=False)
     chosen = best_network(of_each, str(next(iter(model.task.metrics()))))
     gathered = gather(trainer.predict(networks[chosen], held_out, weights_only=True))
-    if trainer.is_global_zero:  # when little is left to do: what is resumed begins with best.ckpt
+    if trainer.is_global_zero:
         if chosen != best:
             print(_LINEAR[chosen])
+            Path(best).replace(trained)  # what is resumed begins with it
             with written_whole(Path(best)) as partial:
                 shutil.copyfile(folder / chosen, partial)
         (folder / REFIT).unlink(missing_ok=True)

@@ -15,6 +15,7 @@ import yaml
 from tabvision.errors import BadValueError, listed
 
 _LOSSES = ("oof/loss", "val/loss", "val_loss", "train/loss")  # the first of these chooses the best epoch
+_RECIPES = ("recipe.yaml", "resume.yaml")  # the latter of a run that began with a trained network
 _MAX_BYTES = 1 << 20  # of a recipe or of metrics.json; ours have some thousand
 _MAX_SETTINGS, _MAX_DEPTH = 1_000, 8  # that a recipe may hold
 
@@ -83,7 +84,8 @@ def _read(folder: Path, name: str) -> Run:
         raise _NoRunError("holds no run: neither metrics.json nor metrics.csv")
     frame = pd.read_csv(history) if history.exists() else None
     saved = json.loads(_text_of(final)) if final.exists() else {}
-    recipe = yaml.safe_load(_text_of(folder / "recipe.yaml")) if (folder / "recipe.yaml").exists() else {}
+    file = next((file for name in _RECIPES if (file := folder / name).exists()), None)
+    recipe = {} if file is None else yaml.safe_load(_text_of(file))
     settings = dict(itertools.islice(_settings(recipe), _MAX_SETTINGS))
     epochs, best, metrics = _of_history(frame)
     measured = {  # the model's metrics by the rows that they were measured on

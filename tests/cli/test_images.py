@@ -308,7 +308,12 @@ def test_a_run_that_ends_above_the_loss_of_its_probe_keeps_a_linear_head(capsys:
     assert chosen_by_validation(Path("plain")) == ", by which the epoch was chosen as well"
 
 
-def test_a_resumed_run_and_several_ranks_keep_a_linear_head_too() -> None:
+def stop(*_: object) -> None:
+    """Be stopped, as by Ctrl-C."""
+    raise KeyboardInterrupt
+
+
+def test_a_resumed_run_and_several_ranks_keep_a_linear_head_too(monkeypatch: pytest.MonkeyPatch) -> None:
     words = ["train", "photos", *SMALL, "--weights", trained_weights(), "--lr", "1e-9", "--out"]
     on_two(lambda _: main([*words, "two", "--devices", "2", "--quiet"]), Path())
     assert head_of("two/best.ckpt") == "linear"
@@ -318,9 +323,13 @@ def test_a_resumed_run_and_several_ranks_keep_a_linear_head_too() -> None:
     for name in ("metrics.json", "predictions.csv"):  # as if it had been stopped before its answers
         Path("cut", name).unlink()
     shutil.copyfile("two/probe.ckpt", "cut/probe.ckpt")
+    with monkeypatch.context() as patched:
+        patched.setattr("tabvision.cli.run.write_metrics", stop)
+        assert main(["train", "--resume", "cut", "--no-report"]) == 130  # stopped once the head is in its place
     assert main(["train", "--resume", "cut", "--no-report"]) == 0
 
     assert head_of("cut/best.ckpt") == "linear"
+    assert not Path("cut/trained.ckpt").exists()
 
 
 def test_of_several_bodies_the_best_by_a_probe_is_trained(capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from tabvision.callbacks import FitTable
+from tabvision.cli import main
 from tabvision.inference import OnnxPredictor, Predictor, export
 from tabvision.modules import TabularModule
 from tabvision.tasks import Regression
@@ -26,10 +27,12 @@ FRAME = pd.DataFrame(
 NEW = pd.DataFrame({"subject": [3, 50, None], "size": [0.5, 0.5, 0.5]})
 
 
-def test_a_name_is_learned_answered_exported_and_grown(tmp_path: Path) -> None:
+def test_a_name_is_learned_answered_exported_and_grown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = quiet(FRAME.drop(index=range(80)), "y", split=None, batch_size=64)
     module = TabularModule(data.schema)
-    quiet_trainer(max_epochs=30, callbacks=[FitTable()]).fit(module, data)
+    trainer = quiet_trainer(max_epochs=30, callbacks=[FitTable()])
+    trainer.fit(module, data)
+    trainer.save_checkpoint(tmp_path / "net.ckpt", weights_only=True)
     predictor = Predictor(module)
 
     answers = predictor.predict(NEW)
@@ -38,6 +41,12 @@ def test_a_name_is_learned_answered_exported_and_grown(tmp_path: Path) -> None:
     assert [column.part for column in data.schema.categorical if column.source == "subject"] == ["value"]
     assert (held_out["prediction"] - FRAME["y"].head(80)).std() < 0.7 * FRAME["y"].std()
     assert answers.attrs["unseen"] == {"subject": 1}
+    NEW.to_csv(tmp_path / "new.csv", index=False)
+    assert (
+        main(["predict", *(str(tmp_path / name) for name in ("net.ckpt", "new.csv")), "--out", f"{tmp_path}/a.csv"])
+        == 0
+    )
+    assert "1 of 3 rows with a 'subject' that training lacks, answered as unknown" in capsys.readouterr().out
     alone = predictor.predict([{"subject": 3, "size": 0.5}])["prediction"].iloc[0]
     assert alone == pytest.approx(answers["prediction"].iloc[0], abs=1e-6)
     export(module, tmp_path / "y.onnx")
