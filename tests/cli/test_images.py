@@ -170,7 +170,10 @@ def test_a_photo_that_cannot_be_read_keeps_its_row(capsys: pytest.CaptureFixture
 
 @pytest.mark.usefixtures("told")
 def test_what_the_model_answered_is_not_taken_for_the_target(capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["runs/photos/best.ckpt", "runs/photos/predictions.csv", "--out"]
+    answers = pd.read_csv("runs/photos/predictions.csv")
+    answers.assign(image=[str(Path(image).absolute()) for image in answers["image"]]).to_csv("answers.csv", index=False)
+
+    words = ["runs/photos/best.ckpt", "answers.csv", "--out"]
     assert main(["calibrate", *words, "calibrated.ckpt"]) == 2
     assert main(["report", *words, "report.html"]) == 2
 

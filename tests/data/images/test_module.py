@@ -230,10 +230,12 @@ def test_an_empty_cell_of_joined_labels_means_no_label(photos: Path) -> None:
 
 def test_a_folder_of_tables_names_files_too(photos: Path, tmp_path: Path) -> None:
     (tmp_path / "shards").mkdir()
-    for number, half in enumerate((frame_of(photos)[:10], frame_of(photos)[10:])):
+    frame = frame_of(photos)
+    frame = frame.assign(file=[str(photos / file) for file in frame["file"]])
+    for number, half in enumerate((frame[:10], frame[10:])):
         half.to_parquet(tmp_path / "shards" / f"{number}.parquet")
 
-    data = make(tmp_path / "shards", "kind", root=photos, split=0.25)
+    data = make(tmp_path / "shards", "kind", split=0.25)
 
     assert len(data.frame) == 20
     assert InputReader(data.schema)(str(tmp_path / "shards")).num_rows == 20
