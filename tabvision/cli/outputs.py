@@ -215,7 +215,7 @@ def print_files(job: Job, folder: Path) -> None:
         "tensorboard": f"the same for `tensorboard --logdir {folder}`",
         "mlflow.db": f"the same for `mlflow ui --backend-store-uri sqlite:///{folder / 'mlflow.db'}`",
         "metrics.json": "the metrics above, for programs; `tabvision compare` reads it",
-        "predictions.csv": f"{rows}: target, label, probabilities",
+        "predictions.csv": f"{rows}: the target, and what the network predicts",
         "report.html": "what the network learned, and where it is wrong: open it in a browser",
         "chain.jsonl": f"hashes of recipe, data and checkpoints; `tabvision verify {folder}` replays it",
         "recipe.yaml": f"this run; `tabvision fit --config` repeats it{' without the intervals' if job.intervals else ''}",
