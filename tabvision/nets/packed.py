@@ -52,8 +52,8 @@ class PackedNet(nn.Module):
         nominal: Categories, by position, that are the values of a nominal number; likewise, but more of them.
         embedding_widths: Embedding width of some categories by position; the rest get `embedding_width`, within limits.
         joined: Numbers of each row that join the inputs of the last hidden layer, such as what its images gave; 0 for none.
-        direct: Whether the encoded inputs also reach the outputs by a linear layer of their own, which starts at zero: few
-            rows then teach what is nearly linear.
+        direct: Whether the encoded inputs also reach the outputs by a linear layer of their own (a skip connection), which
+            starts at zero: few rows then teach what is nearly a sum of effects.
 
     Shape:
         - continuous: (B, N) float, standardized
@@ -64,7 +64,8 @@ class PackedNet(nn.Module):
         BadValueError: A number is out of range, or there are no columns.
 
     Source: piecewise-linear encoding, Gorishniy et al. 2022, "On Embeddings for Numerical Features in Tabular Deep Learning";
-        members packed in one network, Gorishniy et al. 2025, "TabM".
+        members packed in one network, Gorishniy et al. 2025, "TabM"; a linear layer beside the deep ones, Cheng et al. 2016,
+        "Wide & Deep Learning for Recommender Systems".
 
     Example:
         >>> net = PackedNet([3, 10], [(-1.0, 0.0, 2.0)], num_outputs=1, members=4)
