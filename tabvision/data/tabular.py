@@ -21,7 +21,6 @@ from tabvision.data.corrections import corrected
 from tabvision.data.folds import FoldedRows
 from tabvision.data.leakage import log_leakage, log_similar_labels
 from tabvision.data.loaders import Order, TensorLoader
-from tabvision.data.prepared.facts import TableSettings
 from tabvision.data.prepared.table import PreparedTable, default_folder, does_not_fit, prepare
 from tabvision.data.row_order import BlockOrder
 from tabvision.data.rows import (
@@ -39,6 +38,7 @@ from tabvision.data.splits.base import PartName, Rows, Split, SplitRows
 from tabvision.data.splits.given import PART_COLUMN
 from tabvision.data.splits.ordered import TimeSplit
 from tabvision.data.splits.random import as_split
+from tabvision.data.table_settings import TableSettings
 from tabvision.data.tables.read import Source, read_frame, text_format
 from tabvision.data.tables.sizes import settled_split
 from tabvision.data.targets import check_columns, encode_target, fit_target

@@ -1,9 +1,9 @@
-"""What prepares a table, and what is learned block by block: the target, and whether columns are of the inferred kinds."""
+"""What is learned of a table block by block: the target, and whether columns are of the inferred kinds."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, TypeAlias, final
 
 import numpy as np
@@ -11,86 +11,22 @@ import pandas as pd
 from numpy.typing import NDArray
 from pandas.api.types import is_numeric_dtype, is_string_dtype
 
-from tabvision.data.rows import check_reserved
-from tabvision.data.splits.base import Rows, Split
-from tabvision.data.splits.given import SourceSplit
-from tabvision.data.splits.random import GroupSplit
+from tabvision.data.splits.base import Rows
+from tabvision.data.table_settings import TableSettings
 from tabvision.data.tables.blocks import ReadAgain
-from tabvision.data.tables.cells import Known
-from tabvision.data.tables.text_file import TextFormat
 from tabvision.data.targets import encode_target, fit_target
 from tabvision.errors import TabvisionError
-from tabvision.preprocess import Columns, infer_kinds
+from tabvision.preprocess import Columns
 from tabvision.preprocess.column_types import MAX_INTEGER_CATEGORIES, Kinds
-from tabvision.preprocess.nominal import with_nominal
 from tabvision.preprocess.parse import parse_date
 from tabvision.preprocess.running import Moments
-from tabvision.schema import JoinedLabels, Schema, Target
+from tabvision.schema import Target
 from tabvision.tasks import Task
 from tabvision.tasks.classes import MAX_INTEGER_CLASSES
 from tabvision.tasks.target import TargetFacts
 
 MAY_VARY = ("constant", "no value in any row")  # reasons to leave a column out that later rows may refute
 _Kept: TypeAlias = tuple[NDArray[np.bool_] | None, NDArray[np.bool_]]  # as `RowSample.add` returns
-
-
-@dataclass(frozen=True, kw_only=True)
-class TableSettings:
-    """How a table is read: arguments of `TabularDataModule`.
-
-    Args:
-        part: The part of all rows, of a source of test rows or of rows to predict; None to split them.
-    """
-
-    source: Any
-    target: tuple[str, ...]
-    named: Mapping[str, Sequence[str] | None] = field(default_factory=dict)
-    task: Task | None = None
-    separator: str | None = None
-    split: Any = None
-    weight: str | None = None
-    sampler: str | None = None
-    seed: int = 0
-    schema: Schema | None = None
-    form: TextFormat = field(default_factory=TextFormat)
-    missing_target: str = "error"
-    day_first: bool = False
-    calibration: float | None = None
-    part: str | None = None
-
-    def known_columns(self, schema: Schema | None) -> Known:
-        """Return the columns of text files of which it is known whether they are text, by a schema or as joined labels."""
-        if schema is not None:
-            return schema.known_columns
-        return {} if self.separator is None else dict.fromkeys(self.target, JoinedLabels([""]))
-
-    def kinds_of(self, columns: Columns, reserved: Mapping[str, str], read: Collection[str] | None = None) -> Kinds:
-        """Return the kinds of the columns, by the training rows.
-
-        Args:
-            columns: The training rows, or some of them.
-            reserved: Columns that are not features, with their purpose.
-            read: The columns that are still read, if some were found to be of no use before.
-        """
-        features = [name for kind, names in self.named.items() if kind != "ignore" for name in names or ()]
-        check_reserved(columns.frame, reserved, self.target, features)
-        ignored = dict.fromkeys([*(self.named.get("ignore") or ()), *reserved])
-        options: Any = {**self.named, "ignore": [name for name in ignored if read is None or name in read]}
-        return infer_kinds(columns, target=self.target, day_first=self.day_first, **options)
-
-    def with_nominal(self, kinds: Kinds, columns: Columns, target: Target) -> Kinds:
-        """Return the kinds with the numbers that name something, if the task learns them; see `nominal.with_nominal`."""
-        if target.task.is_relative:
-            return kinds
-        encoded = encode_target(columns.raw(self.target), target)
-        group = self.split.column if isinstance(self.split, GroupSplit) else None
-        return with_nominal(kinds, columns, encoded, stated=self.named.get("continuous") or (), group=group)
-
-    def with_counts(self, target: Target, divide: Split, num_training: int, num_validation: int) -> Target:
-        """Return the target with the number of rows of its source, and without frequencies if rows count differently."""
-        num_rows = num_training + (0 if isinstance(divide, SourceSplit) else num_validation)
-        frequencies = () if self.sampler or self.weight else target.frequencies
-        return replace(target, num_rows=num_rows, frequencies=frequencies)
 
 
 def joined(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:

@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from tabvision.counter_random import uniforms
-from tabvision.data.prepared.facts import MAY_VARY, KindsCheck, RunningTarget, TableSettings, joined
+from tabvision.data.prepared.facts import MAY_VARY, KindsCheck, RunningTarget, joined
 from tabvision.data.rows import (
     chosen_task,
     reserved_columns,
@@ -24,6 +24,7 @@ from tabvision.data.splits.base import PartOf, Rows, Split, check_fractions, fir
 from tabvision.data.splits.given import PART_COLUMN, SourceSplit
 from tabvision.data.splits.ordered import TimeSplit
 from tabvision.data.splits.random import GroupSplit, StratifiedSplit, as_split
+from tabvision.data.table_settings import TableSettings
 from tabvision.data.tables.blocks import ReadAgain, TableBlocks, named_file
 from tabvision.data.targets import check_columns, fit_target, number_formats
 from tabvision.errors import BadValueError

@@ -23,10 +23,11 @@ from torch import Tensor
 from tabvision import __version__
 from tabvision.counter_random import uniforms
 from tabvision.data.memory import memory_limit
-from tabvision.data.prepared.facts import TableSettings, joined
+from tabvision.data.prepared.facts import joined
 from tabvision.data.prepared.scan import LEFT_OUT, PARTS, Scan
 from tabvision.data.rows import row_weights, taken
 from tabvision.data.splits.base import Split
+from tabvision.data.table_settings import TableSettings
 from tabvision.data.tables.blocks import check_paths, described, named_file, table_bytes
 from tabvision.data.tables.files import files_of, is_paths
 from tabvision.data.tables.read import first_line
