@@ -27,7 +27,7 @@ def speed(site: Site) -> Cases:
 def _rows_a_second(site: Site) -> Facts:
     rows = made_rows(site.size.speed_rows)
     data = site.data(NETS["mlp"], "regression", rows, batch_size=min(4_096, len(rows) // 4))
-    raw = raw_epoch_seconds(data, epochs=4, dropout=0.0, now=time.perf_counter, device=site.device.type)
+    raw = raw_epoch_seconds(data, epochs=4, settings={"net": "mlp"}, now=time.perf_counter, device=site.device.type)
     clock = TrainingClock()
     site.trainer(4, clock, OneCycle(), limit_val_batches=0).fit(TabularModule(data.schema, net="mlp"), data)
     return _speeds(len(data.parts["train"].rows), raw, clock.epoch_seconds)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -49,11 +50,26 @@ def training_tensors(data: TabularDataModule) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def raw_epoch_seconds(
-    data: TabularDataModule, *, epochs: int, dropout: float, now: Callable[[], float], device: str = "cpu"
+    data: TabularDataModule,
+    *,
+    epochs: int,
+    settings: Mapping[str, Any],
+    now: Callable[[], float],
+    averaged: bool = False,
+    device: str = "cpu",
 ) -> list[float]:
-    """Seconds of each epoch of the raw loop: shuffled rows on the device, fused AdamW, one cycle by hand."""
+    """Seconds of each epoch of the raw loop: shuffled rows on the device, fused AdamW, one cycle by hand.
+
+    Args:
+        data: The rows.
+        epochs: Number of epochs.
+        settings: Of the `TabularModule` whose net it trains.
+        now: Tells the time in seconds.
+        averaged: Whether the weights are averaged over the steps, as `AverageAndStop` does.
+        device: Where it runs.
+    """
     os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "0"  # Lightning sets 1, which costs AdamW 0.2 ms a step without a GPU
-    model = TabularModule(data.schema, net="mlp", dropout=dropout)
+    model = TabularModule(data.schema, **settings)
     net = torch_layers(model.net).train().to(device)
     peak, decay = float(model.hparams["lr"]), float(model.hparams["weight_decay"])
     optimizer = torch.optim.AdamW(
@@ -63,6 +79,8 @@ def raw_epoch_seconds(
         functional.mse_loss if isinstance(data.schema.task, Regression) else functional.binary_cross_entropy_with_logits
     )
     tensors = tuple(tensor.to(device) for tensor in training_tensors(data))
+    live = [it.detach() for it in net.state_dict().values() if it.is_floating_point()]
+    average = [it.clone() for it in live]
     num_rows, batch_size = len(tensors[2]), data.batch_size
     total, step, seconds = epochs * -(-num_rows // batch_size), 0, []
     for _ in range(epochs):
@@ -74,10 +92,15 @@ def raw_epoch_seconds(
             setting = one_cycle(step, total)
             for group in optimizer.param_groups:
                 group["lr"], group["betas"] = peak * setting.factor, (setting.momentum, 0.99)
-            loss = loss_of(net(continuous, codes), target)
+            logits = net(continuous, codes)
+            if logits.ndim == 3:  # of every member, which all learn the same target
+                target = target.unsqueeze(1).expand_as(logits)
+            loss = loss_of(logits, target)
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]  # torch annotates it in part
             optimizer.step()
+            if averaged:
+                torch._foreach_lerp_(average, live, min(1.0, 10 / (step + 10)))
             step += 1
         loss.item()  # waits for the device
         seconds.append(now() - start)

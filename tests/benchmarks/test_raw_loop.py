@@ -37,6 +37,7 @@ def test_targets_are_as_the_loss_takes_them_and_every_epoch_is_timed() -> None:
     assert abs(float(target.mean())) < 1e-5
     assert target.shape == (len(codes), 1)
 
-    seconds = raw_epoch_seconds(made(), epochs=3, dropout=0.1, now=time.perf_counter)
-    assert len(seconds) == 3
-    assert min(seconds) > 0
+    for settings in ({"net": "mlp", "dropout": 0.1}, {}):
+        seconds = raw_epoch_seconds(made(), epochs=3, settings=settings, now=time.perf_counter, averaged=not settings)
+        assert len(seconds) == 3
+        assert min(seconds) > 0
