@@ -34,9 +34,12 @@ def uniforms(seed: int, epoch: int, index: NDArray[np.int64], num: int) -> NDArr
         True
     """
     key = random_bits(random_bits(_word(seed), _word(0)), _word(epoch))
-    rows = random_bits(key, np.asarray(index).astype(np.uint64))
+    rows = random_bits(key, np.asarray(index, dtype=np.int64).view(np.uint64))
     words = random_bits(rows[:, None], np.arange(1, num + 1, dtype=np.uint64))
-    return (words >> np.uint64(11)).astype(np.float64) * 2.0**-53
+    words >>= np.uint64(11)
+    found = words.astype(np.float64)
+    found *= 2.0**-53
+    return found
 
 
 def seed_of(*numbers: int) -> int:
@@ -68,11 +71,12 @@ def random_bits(key: NDArray[np.uint64], counter: NDArray[np.uint64]) -> NDArray
         >>> hex(random_bits(np.array([0], np.uint64), np.array([1], np.uint64))[0])  # the generator's first number
         '0xe220a8397b1dcdaf'
     """
-    words: NDArray[np.uint64] = key + _GOLDEN * counter
+    words: NDArray[np.uint64] = np.asarray(key + _GOLDEN * counter)
     for shift, factor in _STAGES:
-        words = (words ^ (words >> np.uint64(shift))) * np.uint64(factor)
-    bits: NDArray[np.uint64] = words ^ (words >> np.uint64(31))
-    return bits
+        words ^= words >> np.uint64(shift)
+        words *= np.uint64(factor)
+    words ^= words >> np.uint64(31)
+    return words
 
 
 def stretched(draws: NDArray[np.float64], low: float, high: float) -> NDArray[np.float64]:
