@@ -11,7 +11,7 @@ import torch
 
 from benchmarks.clock import TrainingClock
 from benchmarks.gpu_cases import NETS, Cases, Facts, Site, made_rows
-from benchmarks.raw_loop import raw_epoch_seconds
+from benchmarks.raw_loop import RawLoop, raw_epoch_seconds
 from tabvision.callbacks import OneCycle
 from tabvision.modules import SupervisedModule, TabularModule
 
@@ -27,7 +27,7 @@ def speed(site: Site) -> Cases:
 def _rows_a_second(site: Site) -> Facts:
     rows = made_rows(site.size.speed_rows)
     data = site.data(NETS["mlp"], "regression", rows, batch_size=min(4_096, len(rows) // 4))
-    raw = raw_epoch_seconds(data, epochs=4, settings={"net": "mlp"}, now=time.perf_counter, device=site.device.type)
+    raw = raw_epoch_seconds(RawLoop(data, {"net": "mlp"}, device=site.device.type), epochs=4, now=time.perf_counter)
     clock = TrainingClock()
     site.trainer(4, clock, OneCycle(), limit_val_batches=0).fit(TabularModule(data.schema, net="mlp"), data)
     return _speeds(len(data.parts["train"].rows), raw, clock.epoch_seconds)

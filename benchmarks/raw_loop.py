@@ -1,14 +1,17 @@
-"""The raw limit: a plain PyTorch loop over prepared tensors, without Lightning and without tabvision's layers."""
+"""Two limits: a raw PyTorch loop over prepared tensors, and a plain LightningModule with the same net and tensors."""
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, final
 
+import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from typing_extensions import override
 
 from tabvision.data import TabularDataModule
 from tabvision.modules import TabularModule
@@ -49,59 +52,99 @@ def training_tensors(data: TabularDataModule) -> tuple[Tensor, Tensor, Tensor]:
     return continuous, codes.long(), target.float().reshape(len(rows), -1)
 
 
-def raw_epoch_seconds(
-    data: TabularDataModule,
-    *,
-    epochs: int,
-    settings: Mapping[str, Any],
-    now: Callable[[], float],
-    averaged: bool = False,
-    device: str = "cpu",
-) -> list[float]:
-    """Seconds of each epoch of the raw loop: shuffled rows on the device, fused AdamW, one cycle by hand.
+@final
+class RawLoop:
+    """A net from torch's own layers, with fused AdamW, that trains on tensors prepared beforehand.
 
     Args:
         data: The rows.
-        epochs: Number of epochs.
         settings: Of the `TabularModule` whose net it trains.
-        now: Tells the time in seconds.
         averaged: Whether the weights are averaged over the steps, as `AverageAndStop` does.
         device: Where it runs.
     """
-    os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "0"  # Lightning sets 1, which costs AdamW 0.2 ms a step without a GPU
-    model = TabularModule(data.schema, **settings)
-    net = torch_layers(model.net).train().to(device)
-    peak, decay = float(model.hparams["lr"]), float(model.hparams["weight_decay"])
-    optimizer = torch.optim.AdamW(
-        net.parameters(), lr=peak, weight_decay=decay, betas=(0.9, 0.99), eps=1e-5, fused=True
-    )
-    loss_of = (
-        functional.mse_loss if isinstance(data.schema.task, Regression) else functional.binary_cross_entropy_with_logits
-    )
-    tensors = tuple(tensor.to(device) for tensor in training_tensors(data))
-    live = [it.detach() for it in net.state_dict().values() if it.is_floating_point()]
-    average = [it.clone() for it in live]
-    num_rows, batch_size = len(tensors[2]), data.batch_size
-    total, step, seconds = epochs * -(-num_rows // batch_size), 0, []
+
+    def __init__(
+        self, data: TabularDataModule, settings: Mapping[str, Any], *, averaged: bool = False, device: str = "cpu"
+    ) -> None:
+        os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "0"  # Lightning sets 1: 0.2 ms a step of AdamW without a GPU
+        model = TabularModule(data.schema, **settings)
+        self.net = torch_layers(model.net).train().to(device)
+        self.peak, decay = float(model.hparams["lr"]), float(model.hparams["weight_decay"])
+        self.optimizer = torch.optim.AdamW(
+            self.net.parameters(), lr=self.peak, weight_decay=decay, betas=(0.9, 0.99), eps=1e-5, fused=True
+        )
+        is_regression = isinstance(data.schema.task, Regression)
+        self._loss = functional.mse_loss if is_regression else functional.binary_cross_entropy_with_logits
+        self._tensors = tuple(tensor.to(device) for tensor in training_tensors(data))
+        self._batch_size = data.batch_size
+        self._live = (
+            [it.detach() for it in self.net.state_dict().values() if it.is_floating_point()] if averaged else []
+        )
+        self._average = [it.clone() for it in self._live]
+
+    def __len__(self) -> int:
+        return math.ceil(len(self._tensors[2]) / self._batch_size)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Yield the shuffled batches of an epoch: numbers, codes, target."""
+        order = torch.randperm(len(self._tensors[2]), device=self._tensors[2].device)
+        for rows in torch.split(order, self._batch_size):
+            continuous, codes, target = (tensor.index_select(0, rows) for tensor in self._tensors)
+            yield continuous, codes, target
+
+    def loss(self, batch: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+        """Return the mean loss of a batch; all members of a packed net learn the same target."""
+        continuous, codes, target = batch
+        logits = self.net(continuous, codes)
+        return self._loss(logits, target.unsqueeze(1).expand_as(logits) if logits.ndim == 3 else target)
+
+    def set_rate(self, step: int, total: int) -> None:
+        """Set the rate and momentum of a cycle."""
+        setting = one_cycle(step, total)
+        for group in self.optimizer.param_groups:
+            group["lr"], group["betas"] = self.peak * setting.factor, (setting.momentum, 0.99)
+
+    def average(self, step: int) -> None:
+        """Average the weights over the steps."""
+        if self._live:
+            torch._foreach_lerp_(self._average, self._live, min(1.0, 10 / (step + 10)))
+
+
+def raw_epoch_seconds(loop: RawLoop, *, epochs: int, now: Callable[[], float]) -> list[float]:
+    """Seconds of each epoch without Lightning."""
+    total, step, seconds = epochs * len(loop), 0, []
     for _ in range(epochs):
         start = now()
-        order = torch.randperm(num_rows, device=device)
-        for first in range(0, num_rows, batch_size):
-            rows = order[first : first + batch_size]
-            continuous, codes, target = (tensor.index_select(0, rows) for tensor in tensors)
-            setting = one_cycle(step, total)
-            for group in optimizer.param_groups:
-                group["lr"], group["betas"] = peak * setting.factor, (setting.momentum, 0.99)
-            logits = net(continuous, codes)
-            if logits.ndim == 3:  # of every member, which all learn the same target
-                target = target.unsqueeze(1).expand_as(logits)
-            loss = loss_of(logits, target)
-            optimizer.zero_grad()
+        for batch in loop:
+            loop.set_rate(step, total)
+            loss = loop.loss(batch)
+            loop.optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]  # torch annotates it in part
-            optimizer.step()
-            if averaged:
-                torch._foreach_lerp_(average, live, min(1.0, 10 / (step + 10)))
+            loop.optimizer.step()
+            loop.average(step)
             step += 1
         loss.item()  # waits for the device
         seconds.append(now() - start)
     return seconds
+
+
+@final
+class PlainModule(pl.LightningModule):
+    """What a Lightning user would write for a raw loop."""
+
+    def __init__(self, loop: RawLoop) -> None:
+        super().__init__()
+        self.loop, self.net = loop, loop.net
+
+    @override
+    def training_step(self, batch: tuple[Tensor, Tensor, Tensor], batch_idx: int) -> Tensor:
+        self.loop.set_rate(self.global_step, self.trainer.estimated_stepping_batches)  # type: ignore[arg-type]
+        return self.loop.loss(batch)
+
+    @override
+    def on_train_batch_end(self, *_: object) -> None:
+        self.loop.average(self.global_step)
+
+    @override
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return self.loop.optimizer

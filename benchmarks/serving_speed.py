@@ -13,6 +13,7 @@ import argparse
 import asyncio
 import json
 import multiprocessing
+import socket
 import statistics
 import sys
 import tempfile
@@ -24,7 +25,6 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import httpx
 import torch
 import uvicorn
 from starlette.applications import Starlette
@@ -42,7 +42,8 @@ from tabvision.serving import serve
 CLIENTS = (16, 64)
 WARM_UP = 100  # answers before any counts
 HOST = "127.0.0.1"
-PACKAGES = (*OWN_PACKAGES, "starlette", "uvicorn", "httpx")
+HEAD = b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+PACKAGES = (*OWN_PACKAGES, "starlette", "uvicorn")
 
 
 def main(words: Sequence[str] | None = None) -> None:
@@ -55,7 +56,7 @@ def parse(words: Sequence[str] | None) -> argparse.Namespace:
     parser = make_parser(__doc__)
     parser.add_argument("--threads", type=int, default=1, help="of torch, in each server")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--requests", type=int, default=500, help="in a round")
+    parser.add_argument("--requests", type=int, default=2_000, help="in a round")
     parser.add_argument("--load", default="nothing else ran", help="what else the machine did, for the report")
     return parser.parse_args(words)
 
@@ -69,48 +70,54 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         path = Path(scratch) / "net.ckpt"
         briefly_trained(data, path)
         with running(ours, path, options.threads) as first, running(minimal, path, options.threads) as second:
-            addresses = {"tabvision": first, "minimal": second}
-            for address in addresses.values():
-                asyncio.run(answered(address, rows, 1, WARM_UP))
-            return {"requests": options.requests, "clients": rounds(addresses, rows, options)}
+            ports = {"tabvision": first, "minimal": second}
+            for port in ports.values():
+                asyncio.run(answered(port, rows, 1, WARM_UP))
+            return {"requests": options.requests, "clients": rounds(ports, rows, options)}
 
 
-def rounds(addresses: Mapping[str, str], rows: Sequence[bytes], options: argparse.Namespace) -> dict[str, Any]:
+def rounds(ports: Mapping[str, int], rows: Sequence[bytes], options: argparse.Namespace) -> dict[str, Any]:
     """The rounds of both servers by turns, for each number of clients."""
     found: dict[str, Any] = {}
     for num in CLIENTS:
         runs = [
-            {name: asyncio.run(answered(address, rows, num, options.requests)) for name, address in addresses.items()}
+            {name: asyncio.run(answered(port, rows, num, options.requests)) for name, port in ports.items()}
             for _ in range(options.rounds)
         ]
         found[str(num)] = {
             name: {key: statistics.median(run[name][key] for run in runs) for key in ("per_second", "p50", "p99")}
-            for name in addresses
+            for name in ports
         }
         ratios = [run["tabvision"]["per_second"] / run["minimal"]["per_second"] for run in runs]
         found[str(num)]["times_as_fast"] = {"median": statistics.median(ratios), "rounds": ratios}
     return found
 
 
-async def answered(address: str, rows: Sequence[bytes], num_clients: int, num_requests: int) -> dict[str, float]:
-    """Answers a second, and percentiles of the milliseconds that one took."""
+async def answered(port: int, rows: Sequence[bytes], num_clients: int, num_requests: int) -> dict[str, float]:
+    """Answers a second, and percentiles of the milliseconds that one took.
+
+    The clients write and read the bytes of HTTP themselves: a client library takes longer than the servers.
+    """
     times: list[float] = []
-    limits = httpx.Limits(
-        max_keepalive_connections=num_clients, keepalive_expiry=2
-    )  # servers close idle ones after 5 s
-    async with httpx.AsyncClient(base_url=address, timeout=60, limits=limits) as client:
 
-        async def ask(first: int) -> None:
-            for number in range(first, num_requests, num_clients):
-                start = time.perf_counter()
-                content = rows[number % len(rows)]
-                answer = await client.post("/predict", content=content, headers={"Content-Type": "application/json"})
-                answer.raise_for_status()
-                times.append(time.perf_counter() - start)
+    async def ask(first: int) -> None:
+        reader, writer = await asyncio.open_connection(HOST, port)
+        for number in range(first, num_requests, num_clients):
+            start = time.perf_counter()
+            content = rows[number % len(rows)]
+            writer.write(HEAD % len(content) + content)
+            head = await reader.readuntil(b"\r\n\r\n")
+            if not head.startswith(b"HTTP/1.1 200 "):
+                raise RuntimeError(head.decode())
+            length = next(line for line in head.lower().splitlines() if line.startswith(b"content-length:"))
+            await reader.readexactly(int(length.split(b":")[1]))
+            times.append(time.perf_counter() - start)
+        writer.close()
+        await writer.wait_closed()
 
-        start = time.perf_counter()
-        await asyncio.gather(*map(ask, range(num_clients)))
-        seconds = time.perf_counter() - start
+    start = time.perf_counter()
+    await asyncio.gather(*map(ask, range(num_clients)))
+    seconds = time.perf_counter() - start
     spans = torch.tensor(times, dtype=torch.float64).quantile(torch.tensor([0.5, 0.99], dtype=torch.float64)) * 1e3
     return {"per_second": num_requests / seconds, "p50": float(spans[0]), "p99": float(spans[1])}
 
@@ -135,21 +142,21 @@ def minimal(path: Path, port: int, threads: int) -> None:
 
 
 @contextmanager
-def running(server: Callable[[Path, int, int], None], path: Path, threads: int) -> Iterator[str]:
-    """The address of a server in a process of its own, once it listens."""
+def running(server: Callable[[Path, int, int], None], path: Path, threads: int) -> Iterator[int]:
+    """The port of a server in a process of its own, once it listens."""
     port = free_port()
     process = multiprocessing.get_context("spawn").Process(target=server, args=(path, port, threads), daemon=True)
     process.start()
     try:
         while True:
             try:
-                httpx.get(f"http://{HOST}:{port}/")
+                socket.create_connection((HOST, port)).close()
                 break
-            except httpx.ConnectError:
+            except ConnectionRefusedError:
                 if not process.is_alive():
                     raise
                 time.sleep(0.2)
-        yield f"http://{HOST}:{port}"
+        yield port
     finally:
         process.terminate()
         process.join()
@@ -157,8 +164,6 @@ def running(server: Callable[[Path, int, int], None], path: Path, threads: int) 
 
 def free_port() -> int:
     """A port on which nothing listens."""
-    import socket
-
     with socket.socket() as found:
         found.bind((HOST, 0))
         number: int = found.getsockname()[1]

@@ -1,11 +1,12 @@
-"""Training rows a second: a raw PyTorch loop beside tabvision under a normal Trainer, in turns, in one process.
+"""Training rows a second: a raw PyTorch loop, plain Lightning and tabvision, in turns, in one process.
 
     python benchmarks/training_speed.py --threads 1 --out benchmarks/results/training_speed.json
 
 The raw loop runs the same net from torch's own layers over tensors prepared beforehand, with fused AdamW and the cycle
-set by hand; with the packed net, the default, both average the weights over the steps. tabvision runs under a Trainer as
-users have it: CSVLogger, a progress bar (into the void, but drawn every 10 steps), a checkpoint after each epoch, OneCycle;
-validation is off in both. The first epoch of each run warms up and does not count.
+set by hand; with the packed net, the default, all average the weights over the steps. tabvision runs under a Trainer as
+users have it: CSVLogger, a progress bar (into the void, but drawn every 10 steps), a checkpoint after each epoch, OneCycle.
+So does a plain LightningModule around the raw loop's net, which tells Lightning's part from ours. Validation is off; the
+first epoch of each run warms up and does not count.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +31,7 @@ from pytorch_lightning.loggers import CSVLogger
 from benchmarks.clock import TrainingClock
 from benchmarks.common import describe_run, make_parser, run_facts, table, tell
 from benchmarks.quiet import unheard
-from benchmarks.raw_loop import raw_epoch_seconds
+from benchmarks.raw_loop import PlainModule, RawLoop, raw_epoch_seconds
 from benchmarks.tables import SETS
 from tabvision.callbacks import AverageAndStop, OneCycle
 from tabvision.data import TabularDataModule
@@ -69,58 +71,72 @@ def measure(name: str, rounds: int, epochs: int, now: Callable[[], float]) -> di
     """Rows a second of every round, and the ratios of runs that stood side by side."""
     data = SETS[name].make(SETS[name].batch_size)
     rows = len(data.parts["train"].rows)
-    pairs: dict[str, list[tuple[float, float]]] = {net: [] for net in NETS}
+    found: dict[str, list[dict[str, float]]] = {net: [] for net in NETS}
     for number in range(rounds):
         for net, settings in NETS.items():
-            runs = [raw_epoch_seconds, tabvision_epoch_seconds]
-            order = runs if number % 2 == 0 else runs[::-1]  # who goes first changes, so that neither always follows
-            speeds = {}
-            for run in order:
-                seconds = run(data, epochs=epochs, settings=settings, averaged=net in AVERAGED, now=now)
-                speeds[run] = rows / statistics.median(seconds[1:])
-            pairs[net].append((speeds[raw_epoch_seconds], speeds[tabvision_epoch_seconds]))
+            loops = [RawLoop(data, settings, averaged=net in AVERAGED) for _ in range(2)]
+            runs: dict[str, Callable[[], list[float]]] = {
+                "raw": partial(raw_epoch_seconds, loops[0], epochs=epochs, now=now),
+                "lightning": partial(lightning_epoch_seconds, loops[1], epochs=epochs, now=now),
+                "tabvision": partial(
+                    tabvision_epoch_seconds, data, settings, averaged=net in AVERAGED, epochs=epochs, now=now
+                ),
+            }
+            order = [*runs][:: 1 if number % 2 else -1]  # who goes first changes, so that neither always follows
+            found[net].append({run: rows / statistics.median(runs[run]()[1:]) for run in order})
     return {
         "batch_size": data.batch_size,
         "rows": rows,
         "rounds": rounds,
-        "nets": {net: summary(found) for net, found in pairs.items()},
+        "nets": {net: summary(speeds) for net, speeds in found.items()},
     }
 
 
-def summary(pairs: Sequence[tuple[float, float]]) -> dict[str, Any]:
-    """Medians, and the median of the ratios round by round.
+def summary(rounds: Sequence[Mapping[str, float]]) -> dict[str, Any]:
+    """Medians, and the median of the ratios to the raw loop round by round.
 
     Example:
-        >>> summary([(100.0, 110.0), (50.0, 60.0), (80.0, 80.0)])["ratio"]
-        1.1
+        >>> summary([{"raw": 100.0, "tabvision": 110.0}, {"raw": 50.0, "tabvision": 60.0}])["ratios"]["tabvision"]
+        1.15
     """
-    raw, ours = zip(*pairs, strict=True)
-    ratios = [own / bare for bare, own in pairs]
-    medians = {"raw": statistics.median(raw), "tabvision": statistics.median(ours), "ratio": statistics.median(ratios)}
-    return {**medians, "raw_rounds": list(raw), "tabvision_rounds": list(ours)}
+    names = sorted(rounds[0])
+    medians = {name: statistics.median(each[name] for each in rounds) for name in names}
+    ratios = {name: statistics.median(each[name] / each["raw"] for each in rounds) for name in names}
+    return {"medians": medians, "ratios": ratios, "rounds": [dict(each) for each in rounds]}
+
+
+def lightning_epoch_seconds(loop: RawLoop, *, epochs: int, now: Callable[[], float]) -> list[float]:
+    """Seconds of each epoch of a plain LightningModule."""
+    return fit_seconds(PlainModule(loop), loop, epochs, now)
 
 
 def tabvision_epoch_seconds(
-    data: TabularDataModule,
-    *,
+    data: TabularDataModule, settings: Mapping[str, Any], *, averaged: bool, epochs: int, now: Callable[[], float]
+) -> list[float]:
+    """Seconds of each epoch of tabvision."""
+    average = [AverageAndStop(patience=None)] if averaged else []
+    return fit_seconds(TabularModule(data.schema, **settings), data, epochs, now, OneCycle(), *average)
+
+
+def fit_seconds(
+    module: pl.LightningModule,
+    data: TabularDataModule | RawLoop,
     epochs: int,
-    settings: Mapping[str, Any],
     now: Callable[[], float],
-    averaged: bool = False,
+    *callbacks: pl.Callback,
 ) -> list[float]:
     """Seconds of each epoch under a normal Trainer."""
     clock = TrainingClock(now)
-    average = [AverageAndStop(patience=None)] if averaged else []
     with tempfile.TemporaryDirectory() as scratch, unheard():
         trainer = pl.Trainer(
             max_epochs=epochs,
             accelerator="cpu",
             devices=1,
             logger=CSVLogger(scratch),
-            callbacks=[clock, OneCycle(), *average, TQDMProgressBar(refresh_rate=10)],
+            callbacks=[clock, *callbacks, TQDMProgressBar(refresh_rate=10)],
             limit_val_batches=0,
         )
-        trainer.fit(TabularModule(data.schema, **settings), data)
+        trainer.fit(module, data)
     return clock.epoch_seconds
 
 
@@ -130,8 +146,17 @@ def to_markdown(result: Mapping[str, Any]) -> str:
     for name, facts in result["sets"].items():
         for net, speeds in facts["nets"].items():
             label = f"{name}, batch {facts['batch_size']:,}, {net}"
-            rows.append([label, f"{speeds['raw']:,.0f}", f"{speeds['tabvision']:,.0f}", f"{speeds['ratio']:.2f}"])
-    headers = ["training", "raw loop, rows/s", "tabvision, rows/s", "ratio"]
+            medians, ratios = speeds["medians"], speeds["ratios"]
+            numbers = [f"{medians[each]:,.0f}" for each in ("raw", "lightning", "tabvision")]
+            rows.append([label, *numbers, f"{ratios['tabvision']:.2f}", f"{ratios['lightning']:.2f}"])
+    headers = [
+        "training",
+        "raw loop, rows/s",
+        "plain Lightning",
+        "tabvision",
+        "ratio to raw",
+        "of plain Lightning",
+    ]
     unit = "" if result["clock"] == "wall" else "Seconds of the processor, not of the wall clock.\n\n"
     return f"{table(headers, rows)}\n\n{unit}{describe_run(dict(result))}."
 

@@ -7,7 +7,7 @@ import pandas as pd
 import torch
 from torch import nn
 
-from benchmarks.raw_loop import raw_epoch_seconds, torch_layers, training_tensors
+from benchmarks.raw_loop import RawLoop, raw_epoch_seconds, torch_layers, training_tensors
 from tabvision.data import TabularDataModule
 from tabvision.modules import TabularModule
 
@@ -37,7 +37,8 @@ def test_targets_are_as_the_loss_takes_them_and_every_epoch_is_timed() -> None:
     assert abs(float(target.mean())) < 1e-5
     assert target.shape == (len(codes), 1)
 
-    for settings in ({"net": "mlp", "dropout": 0.1}, {}):
-        seconds = raw_epoch_seconds(made(), epochs=3, settings=settings, now=time.perf_counter, averaged=not settings)
+    cases: tuple[dict[str, Any], ...] = ({"net": "mlp", "dropout": 0.1}, {})
+    for settings in cases:
+        seconds = raw_epoch_seconds(RawLoop(made(), settings, averaged=not settings), epochs=3, now=time.perf_counter)
         assert len(seconds) == 3
         assert min(seconds) > 0
