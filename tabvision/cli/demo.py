@@ -6,9 +6,17 @@ import argparse
 import shlex
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from tabvision.errors import BadValueError
 
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from tabvision.modules import CollabModule
+
+_MAPPED = 1_000  # items on the map, those with most ratings
+_SHOWN = 8  # items in a list
 QUESTIONS = {
     "tabular": "will a flight be late?",
     "vision": "which digit was written?",
@@ -30,9 +38,7 @@ def run(arguments: argparse.Namespace) -> None:
     print(f"{QUESTIONS[arguments.kind].capitalize()} The same as:\n  tabvision {shlex.join(words)}\n")
     train.run(build_parser().parse_args(words))
     if arguments.kind == "collab":
-        from tabvision.cli.ratings import show_films
-
-        show_films(folder)
+        _show_films(folder)
     print(f"The demo took {time.perf_counter() - start:.0f} s.")
 
 
@@ -55,3 +61,50 @@ def _write_data(kind: str, folder: Path, num_rows: int | None) -> list[str]:
     demo.ratings().to_csv(data, index=False)
     demo.films().to_csv(titles, index=False)
     return [str(data), "--user", "user", "--item", "film", "--target", "rating", "--titles", str(titles)]
+
+
+def _show_films(folder: Path) -> None:
+    """Print the best and worst items of a run by bias, and draw `factors.png` and `biases.png` beside its checkpoint."""
+    from tabvision.inference.checkpoint import open_checkpoint
+    from tabvision.interpret import item_bias
+
+    module: Any = open_checkpoint(folder / "best.ckpt").module
+    biases = item_bias(module)
+    print(f"\nGood whatever your taste, by bias:\n{_bias_table(biases.head(_SHOWN))}")
+    print(f"\nAnd not:\n{_bias_table(biases.tail(_SHOWN).iloc[::-1])}\n")
+    try:
+        _draw_items(module, folder)
+    except ModuleNotFoundError:
+        print("No plots: matplotlib is not installed. Install it: pip install 'tabvision[plots]'")
+    print(f"What someone should see next: tabvision recommend {folder / 'best.ckpt'} --user 1 -k {_SHOWN}")
+
+
+def _draw_items(module: CollabModule, folder: Path) -> None:
+    """Draw a map of the items' factors in two dimensions, and the highest and lowest biases."""
+    from tabvision.data.tables.write import written_whole
+    from tabvision.interpret import item_bias, item_factors, pca
+    from tabvision.plots import bias_bars, embedding_map
+
+    frequent = item_factors(module).nlargest(_MAPPED, "num_pairs")
+    name = module.item.name
+    figures = {
+        "factors.png": embedding_map(pca(frequent), title=f"{name}s: tastes that the factors found"),
+        "biases.png": bias_bars(item_bias(module), 15, title=f"{name}s: good or bad whatever one's taste"),
+    }
+    for file, figure in figures.items():
+        with written_whole(folder / file) as partial:
+            figure.savefig(partial, dpi=120)
+        print(folder / file)
+
+
+def _bias_table(frame: pd.DataFrame) -> str:
+    """Return one line per item: bias, number of ratings, title or id.
+
+    Example:
+        >>> import pandas as pd
+        >>> print(_bias_table(pd.DataFrame({"film": [7], "title": ["Heat"], "num_pairs": [81], "bias": [0.25]})))
+          +0.250     81 ratings  Heat
+    """
+    names = frame["title" if "title" in frame.columns else frame.columns[0]]
+    rows = zip(frame["bias"], frame["num_pairs"], names, strict=True)
+    return "\n".join(f"  {bias:+.3f}  {number:>5,} ratings  {name}" for bias, number, name in rows)

@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
-
-import pandas as pd
 
 from tabvision.cli.jobs import Job, build, component, default_batch_size, lr_setting, make_job, shared_settings
 from tabvision.cli.options import settings_of
 from tabvision.cli.splits import ratings_split_setting
 from tabvision.errors import BadValueError, speaking
-from tabvision.modules import CollabModule
 
 _EPOCHS = 5  # MovieLens 100k: more epochs overfit the training ratings
 # Without ratings each epoch draws new negatives. MovieLens 100k, last film of each user held out, recall@10: 0.046 by
 # popularity, 0.039 after 5 epochs at 5e-3, 0.061 after 20, 0.066 after 20 at 1e-2
 _IMPLICIT_EPOCHS, _IMPLICIT_LR = 20, 1e-2
-_MAPPED = 1_000  # items on the map, those with most ratings
-_SHOWN = 8
 
 
 def ratings_job(arguments: argparse.Namespace) -> Job:
@@ -67,50 +61,3 @@ def _data_settings(arguments: argparse.Namespace) -> dict[str, Any]:
     if "y_range" in settings:
         settings["y_range"] = tuple(settings["y_range"])
     return settings | {name: value for name, value in renamed.items() if value is not None}
-
-
-def show_films(folder: Path) -> None:
-    """Print the best and worst items of a run by bias, and draw `factors.png` and `biases.png` beside its checkpoint."""
-    from tabvision.inference.checkpoint import open_checkpoint
-    from tabvision.interpret import item_bias
-
-    module = open_checkpoint(folder / "best.ckpt").module
-    assert isinstance(module, CollabModule), "the run must be on ratings"
-    biases = item_bias(module)
-    print(f"\nGood whatever your taste, by bias:\n{_bias_table(biases.head(_SHOWN))}")
-    print(f"\nAnd not:\n{_bias_table(biases.tail(_SHOWN).iloc[::-1])}\n")
-    try:
-        _draw_items(module, folder)
-    except ModuleNotFoundError:
-        print("No plots: matplotlib is not installed. Install it: pip install 'tabvision[plots]'")
-    print(f"What someone should see next: tabvision recommend {folder / 'best.ckpt'} --user 1 -k {_SHOWN}")
-
-
-def _draw_items(module: CollabModule, folder: Path) -> None:
-    """Draw a map of the items' factors in two dimensions, and the highest and lowest biases."""
-    from tabvision.data.tables.write import written_whole
-    from tabvision.interpret import item_bias, item_factors, pca
-    from tabvision.plots import bias_bars, embedding_map
-
-    frequent = item_factors(module).nlargest(_MAPPED, "num_pairs")
-    name = module.item.name
-    figures = {
-        "factors.png": embedding_map(pca(frequent), title=f"{name}s: tastes that the factors found"),
-        "biases.png": bias_bars(item_bias(module), 15, title=f"{name}s: good or bad whatever one's taste"),
-    }
-    for file, figure in figures.items():
-        with written_whole(folder / file) as partial:
-            figure.savefig(partial, dpi=120)
-        print(folder / file)
-
-
-def _bias_table(frame: pd.DataFrame) -> str:
-    """Return one line per item: bias, number of ratings, title or id.
-
-    Example:
-        >>> print(_bias_table(pd.DataFrame({"film": [7], "title": ["Heat"], "num_pairs": [81], "bias": [0.25]})))
-          +0.250     81 ratings  Heat
-    """
-    names = frame["title" if "title" in frame.columns else frame.columns[0]]
-    rows = zip(frame["bias"], frame["num_pairs"], names, strict=True)
-    return "\n".join(f"  {bias:+.3f}  {number:>5,} ratings  {name}" for bias, number, name in rows)

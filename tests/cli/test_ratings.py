@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from tabvision.cli import build_parser, main
-from tabvision.cli.ratings import _bias_table, show_films
+from tabvision.cli.demo import _bias_table, _show_films
 from tests.made.ratings import made_ratings, made_titles
 
 TRAIN = [
@@ -78,7 +78,7 @@ def test_the_best_and_the_worst_are_printed_and_drawn(capsys: pytest.CaptureFixt
     main([*TRAIN, "--target", "stars", "--titles", "films.csv"])
     capsys.readouterr()
 
-    show_films(RUN)
+    _show_films(RUN)
 
     out = capsys.readouterr().out
     assert out.count(" ratings  Film No. ") == 16
@@ -89,7 +89,7 @@ def test_the_best_and_the_worst_are_printed_and_drawn(capsys: pytest.CaptureFixt
 def test_images_need_no_titles() -> None:
     main([*TRAIN, "--target", "stars"])
 
-    show_films(RUN)
+    _show_films(RUN)
 
     assert (RUN / "factors.png").exists()
 
