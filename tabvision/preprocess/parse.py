@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from tabvision.errors import BadTypeError, asking
+from tabvision.errors import BadTypeError, asking, cut
 from tabvision.schema import DateFormat, NumberFormat
 
 Raw: TypeAlias = Any  # a value of whatever kind that a raw table holds
@@ -101,14 +101,14 @@ def common_family(values: Iterable[object], name: str) -> Family | None:
         examples.setdefault(type(value), value)
     families = {family_of(kind) for kind in examples}
     if len(families) > 1:
-        shown = " and ".join(f"{kind.__name__} ({_short(value)})" for kind, value in examples.items())
+        shown = " and ".join(f"{kind.__name__} ({cut(repr(value), 40)})" for kind, value in examples.items())
         remedy = (
             f"Make it one kind, such as frame[{name!r}].astype(str), or leave the column out: {asking('ignore', name)}"
         )
         raise BadTypeError(f"column {name!r} must hold one kind of value, got {shown}", remedy)
     for kind, value in examples.items():
         if family_of(kind) is None:
-            raise unreadable_column(name, f"{kind.__name__} such as {_short(value)}")
+            raise unreadable_column(name, f"{kind.__name__} such as {cut(repr(value), 40)}")
     return families.pop() if families else None
 
 
@@ -294,8 +294,3 @@ def exact_number(value: Raw) -> float:
     if isinstance(value, float | np.floating) or not np.isfinite(number):
         return number
     return int(value) if value == int(value) else number
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 40 else text[:39] + "…"
