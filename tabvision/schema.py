@@ -197,6 +197,12 @@ class JoinedLabels(tuple[str, ...]):
     __slots__ = ()
 
 
+class Percents(tuple[str, ...]):
+    """The texts of a column of percents, of which none is known: 12% is 12, also where a sheet holds 0.12 and shows it so."""
+
+    __slots__ = ()
+
+
 @dataclass(frozen=True, kw_only=True)
 class Schema:
     """Everything that a fitted datamodule has learned about its data.
@@ -259,7 +265,7 @@ class Schema:
     def known_columns(self) -> dict[str, tuple[str, ...] | None]:
         """The raw columns and the target, with the texts that they may hold, or None if they are not text.
 
-        Those of a target of joined labels are `JoinedLabels`.
+        Those of a target of joined labels are `JoinedLabels`, those of text such as 12% `Percents`.
         """
         known: dict[str, tuple[str, ...] | None] = dict.fromkeys((*self.inputs, *self.target.columns))
         named = [(column.source, column.vocabulary) for column in self.categorical]
@@ -268,6 +274,7 @@ class Schema:
         written = [(column.source, column.text) for column in self.continuous]
         written += zip(self.target.columns, self.target.text, strict=False)
         known |= {name: () for name, form in written if form.endswith((",", ",5"))}  # where 1.234 is no float
+        known |= {name: Percents() for name, form in written if form.startswith("%")}
         if self.image is not None:
             known |= dict.fromkeys(self.image.columns, ())
         for name, labels in named:

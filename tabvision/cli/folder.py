@@ -17,8 +17,10 @@ RESUME_FILE = "resume.yaml"  # in place of a recipe, which begins with a new net
 _WHO = "tabvision train"
 PROBE, REFIT = "probe.ckpt", "refit.ckpt"  # linear heads on a frozen body: the pretrained one, and the trained one
 TRAINED = "trained.ckpt"  # the network whose place in best.ckpt one of them has taken, until the run is finished
+METRICS_BEFORE = "metrics.before.csv"  # those of the epochs before, until a run that goes on has begun to log
 _FILES = (
-    *("report.html", "best.ckpt", "last.ckpt", PROBE, REFIT, TRAINED, "metrics.csv", "metrics.json", "predictions.csv"),
+    *("report.html", "best.ckpt", "last.ckpt", PROBE, REFIT, TRAINED, "metrics.csv", METRICS_BEFORE),
+    *("metrics.json", "predictions.csv"),
     *("recipe.yaml", RESUME_FILE, "hparams.yaml"),
     "bad_files.csv",
     "chain.jsonl",

@@ -17,6 +17,7 @@ import yaml
 from tabvision import lightning as pl
 from tabvision.callbacks.average_and_stop import save_kept_weights
 from tabvision.cli.folder import (
+    METRICS_BEFORE,
     PROBE,
     REFIT,
     RESUME_FILE,
@@ -43,11 +44,16 @@ from tabvision.cli.outputs import (
 )
 from tabvision.cli.printing import metrics_by_name
 from tabvision.cli.progress import progress_callbacks
-from tabvision.cli.trainer import guard_checkpoints, reworded_resume_errors, reworded_trainer_errors, tidied
+from tabvision.cli.trainer import (
+    guard_checkpoints,
+    reworded_resume_errors,
+    reworded_trainer_errors,
+    state_after_epoch,
+    tidied,
+)
 from tabvision.data.tables.write import write_frame, writing, written_whole
 from tabvision.errors import BadValueError, speaking
 from tabvision.inference import Results, gather
-from tabvision.inference.checkpoint import read_state
 from tabvision.lightning import CSVLogger, ModelCheckpoint, TQDMProgressBar, callbacks_of
 from tabvision.logs import notes_at, quiet_lightning
 from tabvision.metrics import is_higher_better
@@ -300,16 +306,30 @@ def _fit_bag(job: Job, model: TabularModule, folder: Path, held: ExitStack) -> _
 
 
 def _continue_metrics_file(trainer: pl.Trainer, folder: Path, last: Path) -> None:
-    """Have the logger go on below the epochs that metrics.csv has up to the checkpoint; it would begin the file anew."""
-    file, epoch = folder / "metrics.csv", read_state(last)["epoch"]
-    if not file.exists() or not file.stat().st_size:  # killed as it began to write
-        return
-    before = pd.read_csv(file, dtype="str").sort_index(axis=1)  # as the writer sorts its columns
+    """Have the logger go on below the epochs up to the checkpoint's; it would begin the file anew.
+
+    That of the checkpoint is taken from it, since a run may be killed between writing it and logging its metrics.
+    """
+    file, kept, state = folder / "metrics.csv", folder / METRICS_BEFORE, state_after_epoch(last)
+    saved = next((each for each in (kept, file) if each.exists() and each.stat().st_size), None)
+    before = pd.DataFrame() if saved is None else pd.read_csv(saved, dtype="str")
+    if {"epoch", "step"} <= {*before}:
+        before = before.dropna(subset=["epoch", "step"])  # killed within a line
+        before = before[pd.to_numeric(before["epoch"]) <= state["epoch"]]
+    metrics = state["callbacks"]["ExactResume"]["ranks"][0]["metrics"]
+    logged = {name: value.item() for name, value in metrics.items() if not name.endswith("_step")}
+    own = pd.DataFrame([{"epoch": state["epoch"], "step": state["global_step"] - 1, **logged}]).astype("str")
+    rows = pd.concat([before, own]).sort_index(axis=1)  # as the writer sorts its columns
     logger: Any = trainer.logger
-    logger.experiment.metrics_keys = [*before.columns]  # creates the writer, which removes the file
-    before = before.dropna(subset=["epoch", "step"])  # killed within a line
+    _write_rows(rows, kept)
+    logger.experiment.metrics_keys = [*rows.columns]  # creates the writer, which removes the file
+    _write_rows(rows, file)
+    kept.unlink()
+
+
+def _write_rows(rows: pd.DataFrame, file: Path) -> None:
     with written_whole(file) as partial:
-        before[pd.to_numeric(before["epoch"]) <= epoch].to_csv(partial, index=False)
+        rows.to_csv(partial, index=False)
 
 
 def _make_trainer(job: Job, folder: Path, **settings: Any) -> pl.Trainer:  # noqa: ANN401

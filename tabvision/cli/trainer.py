@@ -112,6 +112,20 @@ def _read_state(trainer: pl.Trainer, checkpoint_path: str | Path, **_: object) -
     return state
 
 
+def state_after_epoch(file: Path) -> dict[str, Any]:
+    """Return the state of a fit, with what `ExactResume` saves.
+
+    Raises:
+        BadValueError: The file holds another state.
+    """
+    state = read_state(file)
+    try:
+        state["epoch"], state["global_step"], state["callbacks"]["ExactResume"]["ranks"][0]["metrics"].keys()
+    except (KeyError, TypeError, IndexError, AttributeError) as error:
+        raise BadValueError(f"{str(file)!r} is not what a run saves after an epoch", "Ask for the original") from error
+    return state
+
+
 @contextmanager
 def reworded_resume_errors() -> Iterator[None]:
     """Turn any error from a checkpoint whose contents do not fit the run into one sentence."""

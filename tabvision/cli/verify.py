@@ -21,8 +21,8 @@ from tabvision.cli.chain import Stretch, checkpoints_of, facts_of, read_chain
 from tabvision.cli.jobs import KEEP_EVERY, LAST, build, model_checkpoint, monitor_of
 from tabvision.cli.resume import read_recipe
 from tabvision.cli.safe import check_writes_here
-from tabvision.cli.trainer import guard_checkpoints, reworded_resume_errors, reworded_trainer_errors
-from tabvision.errors import BadValueError, speaking
+from tabvision.cli.trainer import guard_checkpoints, reworded_resume_errors, reworded_trainer_errors, state_after_epoch
+from tabvision.errors import speaking
 from tabvision.inference.checkpoint import read_state
 from tabvision.lightning import ModelCheckpoint, callbacks_of, seed_everything
 from tabvision.logs import notes_at, quiet_lightning
@@ -123,7 +123,7 @@ def _replay(recipe: Mapping[str, Any], stretch: Stretch, *, exact: bool) -> str:
         found = dict(checkpoints_of(Path(folder))).get(stretch.last)
         if found is None or trainer.global_step != stretch.last:
             return f"a fit of this recipe saves no checkpoint at step {stretch.last:,}, or goes on after the last one"
-        saved, replayed = _state_of(stretch.end), _state_of(found)
+        saved, replayed = state_after_epoch(stretch.end), state_after_epoch(found)
     if exact:
         difference = _difference(stretch.end, _resumed(saved), _resumed(replayed))
     else:
@@ -144,7 +144,7 @@ def _fit(recipe: Mapping[str, Any], stretch: Stretch, folder: Path) -> tuple[pl.
     before = {name: value.clone() for name, value in model.state_dict().items()}
     start = None
     if stretch.start is not None:
-        state = _state_of(stretch.start)
+        state = state_after_epoch(stretch.start)
         before = state["state_dict"]
         # the callbacks that save write into a folder of their own here
         state["callbacks"] = {key: value for key, value in state["callbacks"].items() if not _saves(key)}
@@ -184,8 +184,8 @@ def _kept_differs(
     It is the average that `AverageAndStop` leaves in the module, or else that of the epoch with the lowest monitored loss.
     """
     folder = stretch.end.parents[1]
-    last, best = _state_of(folder / "last.ckpt"), read_state(folder / "best.ckpt")
-    if difference := _difference(folder / "last.ckpt", _resumed(last), _resumed(_state_of(stretch.end))):
+    last, best = state_after_epoch(folder / "last.ckpt"), read_state(folder / "best.ckpt")
+    if difference := _difference(folder / "last.ckpt", _resumed(last), _resumed(state_after_epoch(stretch.end))):
         return difference
     if any(each.best_epoch >= 0 for each in callbacks_of(trainer, AverageAndStop)):
         kept = {name: value.cpu() for name, value in trainer.lightning_module.state_dict().items()}
@@ -200,7 +200,7 @@ def _best_of(recipe: Mapping[str, Any], folder: Path) -> Path:
     files = [file for _, file in checkpoints_of(folder)]
     if monitor == LAST:
         return files[-1]
-    metrics = [_state_of(file)["callbacks"]["ExactResume"]["ranks"][0]["metrics"] for file in files]
+    metrics = [state_after_epoch(file)["callbacks"]["ExactResume"]["ranks"][0]["metrics"] for file in files]
     return min(zip(files, metrics, strict=True), key=lambda pair: float(pair[1].get(monitor, math.inf)))[0]
 
 
@@ -275,13 +275,3 @@ def _resumed(state: Mapping[str, Any]) -> dict[str, Any]:
 def _saves(state_key: str) -> bool:
     """Return whether a callback with that key saves checkpoints."""
     return state_key.startswith((ModelCheckpoint.__name__, _KeepUntil.__name__))
-
-
-def _state_of(file: Path) -> dict[str, Any]:
-    """Return the state of a fit, with what `ExactResume` saves."""
-    state = read_state(file)
-    try:
-        state["callbacks"]["ExactResume"]["ranks"][0]["metrics"].keys()
-    except (KeyError, TypeError, IndexError, AttributeError) as error:
-        raise BadValueError(f"{str(file)!r} is not what a run saves after an epoch", "Ask for the original") from error
-    return state

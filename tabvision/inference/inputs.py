@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -105,7 +106,9 @@ class InputReader:
         known = self.schema.known_columns
         frame = source if isinstance(source, pd.DataFrame) else read_frame(source, **form, known=known)
         columns = Columns(frame)
-        return replace(self._inputs(to_arrays(self.schema, columns), columns), index=frame.index, frame=frame)
+        arrays = to_arrays(self.schema, columns)
+        _note_on_shares(self.schema, columns)
+        return replace(self._inputs(arrays, columns), index=frame.index, frame=frame)
 
     def _with_missing(self, row: Any) -> Any:  # noqa: ANN401 - a dict, or what the encoder refuses
         """Return a row with None for the words that mean a missing value in a file."""
@@ -120,6 +123,20 @@ class InputReader:
         unseen = _unseen_rows(self.schema, arrays[1], rows)
         outside = _outside_rows(self.schema, self._ranges, arrays[0])
         return Inputs(len(arrays[0]), used, unseen_rows=unseen, outside_rows=outside)
+
+
+def _note_on_shares(schema: Schema, columns: Columns) -> None:
+    """Log that numbers of a column of percents may be shares: in training it was text such as 12%."""
+    for number in schema.continuous:
+        if not number.text.startswith("%") or abs(number.mean) <= 1:
+            continue
+        cells, values = columns.frame[number.source], columns.numbers(number.source, number.text).values
+        has_sign = isinstance(cells.dtype, pd.StringDtype) and cells.str.contains("%", regex=False, na=False).any()
+        if len(values) > 1 and not has_sign and np.nanmax(np.abs(values), initial=0) <= 1 and np.nansum(np.abs(values)):
+            logging.getLogger("tabvision").info(
+                f"{number.source!r} held percents such as 12% in training, and all its numbers lie between -1 and 1: 0.5 is "
+                "taken as 0.5 %. If they are shares, multiply them by 100."
+            )
 
 
 def _ranges(schema: Schema) -> NDArray[np.float32]:

@@ -118,6 +118,31 @@ def test_a_run_stopped_by_ctrl_c_goes_on_below_its_joined_metrics() -> None:
     assert (run / "predictions.csv").read_text() != "older"
 
 
+def test_a_run_killed_before_it_logged_the_epoch_of_its_checkpoint_has_no_hole(subtests: pytest.Subtests) -> None:
+    assert main([*TABLE, "--epochs", "3", "--validation", "0.2"]) == 0
+    run = Path("runs/people")
+    whole = (run / "metrics.csv").read_text()
+    header, first, second, last = whole.splitlines()
+    cells = dict(zip(header.split(","), last.split(","), strict=True)) | {"train/loss": ""}
+    left = {
+        "before it": {"metrics.csv": [header, first, second]},
+        "after its validation": {"metrics.csv": [header, first, second, ",".join(cells.values())]},
+        "as it went on": {"metrics.before.csv": [header, first, second]},
+        "as it went on again": {"metrics.before.csv": [header, first, second], "metrics.csv": [header]},
+    }
+    for killed, files in left.items():
+        with subtests.test(killed=killed):
+            for name in ("metrics.json", "metrics.csv"):
+                (run / name).unlink()
+            for name, lines in files.items():
+                (run / name).write_text("\n".join(lines) + "\n")
+
+            assert main(["train", "--resume", str(run), "--no-report"]) == 0
+
+            assert (run / "metrics.csv").read_text() == whole
+            assert not (run / "metrics.before.csv").exists()
+
+
 @pytest.mark.parametrize(
     "left", ["", "epoch,oof/loss,step,train/loss\n0,0.5,3,0.6\n1,0."], ids=["nothing", "half a line"]
 )

@@ -16,6 +16,7 @@ from tabvision.data.targets import encode_target
 from tabvision.errors import BadTypeError, MissingColumnsError
 from tabvision.inference import OnnxPredictor, Predictor, export
 from tabvision.inference.inputs import InputReader
+from tabvision.logs import notes_at
 from tabvision.modules import TabularModule
 from tabvision.preprocess import to_arrays
 from tabvision.schema import Categorical, Continuous, Image, Schema, Target
@@ -287,3 +288,30 @@ def test_rows_like_those_of_training_raise_few_false_alarms() -> None:
     found = InputReader(data.schema)(frame[1_000:]).outside
 
     assert all(num <= 20 for num in found.values())  # one in a hundred
+
+
+def test_percents_are_the_same_from_text_and_from_a_sheet_and_shares_are_noted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    openpyxl = pytest.importorskip("openpyxl")
+    rates = [it % 90 + 5 for it in range(60)]
+    rows = {"rate": [f"{it}%" for it in rates], "paid": ["no", "yes"] * 30}
+    pd.DataFrame(rows).to_csv(tmp_path / "a.csv", index=False)
+    schema = TabularDataModule(tmp_path / "a.csv", "paid", verbose=False).schema
+    book = openpyxl.Workbook()
+    book.active.append(["rate"])
+    for row, rate in enumerate(rates, 2):
+        book.active.cell(row, 1, rate / 100).number_format = "0%"
+    book.save(tmp_path / "a.xlsx")
+    pd.DataFrame({"rate": rates}).to_csv(tmp_path / "plain.csv", index=False)
+    read, note = InputReader(schema), "'rate' held percents such as 12% in training"
+
+    with notes_at(verbose=True):
+        found = [read(tmp_path / name).arrays["continuous"] for name in ("a.csv", "a.xlsx", "plain.csv")]
+        told = capsys.readouterr().out
+        read(pd.DataFrame({"rate": [0.12, 0.5]}))
+
+    assert schema.continuous[0].text == "%"
+    assert all(np.array_equal(each, found[0]) for each in found[1:])
+    assert note not in told
+    assert note in capsys.readouterr().out

@@ -116,6 +116,8 @@ class _FolderCache(ImageCache):
 
     @override
     def get(self, row: int, stamp: int) -> Pixels | None:
+        if self._is_cut():
+            return None
         entry = self._read_entries[row]
         if entry["stamp"] != stamp:
             return None
@@ -129,6 +131,11 @@ class _FolderCache(ImageCache):
                 return None
             self._checked[row] = stamp
         return pixels.reshape(height, width, self.channels)
+
+    def _is_cut(self) -> bool:
+        """Return whether a file was cut short: reading what is mapped beyond its end would end the process."""
+        files = ((self._pixels, self._read_pixels), (self._entries, self._read_entries))
+        return any(os.fstat(file.fileno()).st_size < mapped.nbytes for file, mapped in files)
 
     @override
     def put(self, row: int, stamp: int, pixels: Pixels) -> None:

@@ -16,11 +16,13 @@ import pyarrow as pa
 from tabvision.data.tables.cells import Known, checked_words, with_columns, without_words
 from tabvision.data.tables.layout import given_names
 from tabvision.data.tables.text_file import TextFormat
-from tabvision.errors import BadValueError, count
+from tabvision.errors import BadValueError, TabvisionError, count
 from tabvision.plain import LARGEST_EXACT
+from tabvision.schema import Percents
 
 logger = logging.getLogger("tabvision")
 
+_LITERAL = r'"[^"]*"|\\.'  # in a cell's format: text, such as a % that is only written after a number
 _MOST_ROWS = 1_048_575  # below the header of a sheet
 _LARGEST_SHOWN = 10**15 - 1  # Excel shows and keeps 15 digits
 
@@ -50,8 +52,13 @@ def read_excel(path: Path, known: Known, **form: Unpack[TextFormat]) -> pd.DataF
             first, *others = map(str, book.sheet_names)
             header: Any = 0 if names is None else None
             frame = pd.read_excel(book, header=header, dtype=object, keep_default_na=False, na_values=[""])
-            errors = _num_errors(path, book)
+            _note_on_errors(path, book)
+            own = [str(name).strip() for name in frame.columns]
+            own = own if names is None else given_names(path, len(own), names)
+            frame = _with_percents(frame.set_axis(own, axis=1), book, known)
     except Exception as error:  # openpyxl and zipfile raise whatever they meet in a damaged file
+        if isinstance(error, TabvisionError):
+            raise
         reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
         problem = f"{str(path)!r} cannot be read as .xlsx: {reason}"
         raise BadValueError(problem, "It may be damaged or in another format; save it again") from error
@@ -59,10 +66,6 @@ def read_excel(path: Path, known: Known, **form: Unpack[TextFormat]) -> pd.DataF
         raise BadValueError(f"sheet {first!r} of {str(path)!r} has no rows", "Put the table into the first sheet")
     if others:
         logger.info(f"{path.name} has {count(len(others) + 1, 'sheet')}: the first, {first!r}, is read.")
-    if errors:
-        logger.info(f"{count(errors, 'cell')} of {path.name} with an error such as #DIV/0! are read as missing.")
-    own = [str(name).strip() for name in frame.columns]
-    frame.columns = pd.Index(own if names is None else given_names(path, len(own), names))
     words = checked_words(form.get("na_values"))
 
     def parse(columns: Sequence[str], missing: Sequence[str] | None) -> pd.DataFrame:
@@ -76,11 +79,50 @@ def read_excel(path: Path, known: Known, **form: Unpack[TextFormat]) -> pd.DataF
     return without_words(typed, words, known, parse, is_default=form.get("na_values") is None)
 
 
-def _num_errors(path: Path, book: pd.ExcelFile) -> int:
-    """Return the number of cells of the first sheet whose formula has failed, which pandas gives as missing."""
+def _note_on_errors(path: Path, book: pd.ExcelFile) -> None:
+    """Log the number of cells of the first sheet whose formula has failed, which pandas gives as missing."""
     sheet = book.book.worksheets[0]._worksheet_path  # noqa: SLF001 - the file in the archive has no other name
     with zipfile.ZipFile(path) as archive:
-        return archive.read(sheet).count(b' t="e"')
+        errors = archive.read(sheet).count(b' t="e"')
+    if errors:
+        logger.info(f"{count(errors, 'cell')} of {path.name} with an error such as #DIV/0! are read as missing.")
+
+
+def _with_percents(frame: pd.DataFrame, book: pd.ExcelFile, known: Known) -> pd.DataFrame:
+    """Return the cells of the first sheet with the numbers that known columns of percents show."""
+    columns = {at: name for at, name in enumerate(frame) if isinstance(known.get(str(name)), Percents)}
+    cells = {at: [0, 0] for at in columns}
+    for row in book.book.worksheets[0].iter_rows() if columns else ():
+        for cell, counts in ((row[at], counts) for at, counts in cells.items() if at < len(row)):
+            if type(cell.value) in (int, float):
+                counts["%" not in re.sub(_LITERAL, "", cell.number_format or "")] += 1
+    return with_columns(frame, {name: _as_percents(frame[name], *cells[at]) for at, name in columns.items()})
+
+
+def _as_percents(values: pd.Series, percents: int, others: int) -> pd.Series:
+    """Return the numbers that a column of percents shows: 12 for a cell that holds 0.12.
+
+    Args:
+        values: The cells.
+        percents: How many numbers are shown as percents.
+        others: How many are not.
+
+    Raises:
+        BadValueError: Both are there.
+
+    Example:
+        >>> _as_percents(pd.Series([0.07, "8%", None], dtype=object), 1, 0).tolist()
+        [7.0, '8%', None]
+    """
+    if percents and others:
+        problem = (
+            f"column {values.name!r} holds percents, and shows {percents:,} of {count(percents + others, 'number')} so"
+        )
+        raise BadValueError(problem, "Give all its cells one format, or save the table as .csv")
+    if not percents:
+        return values
+    shown = [float(f"{100 * it:.15g}") if type(it) in (int, float) else it for it in values]
+    return pd.Series(shown, values.index, object)
 
 
 def _typed(values: pd.Series, *, is_text: bool) -> pd.Series:

@@ -12,6 +12,7 @@ from tabvision.data.images.cache import _ENTRY, ImageCache, _FolderCache, _Memor
 from tabvision.data.images.views import Presize
 from tabvision.data.memory import memory_limit
 from tabvision.errors import BadTypeError, BadValueError
+from tests.made.commands import Forked
 from tests.made.images import pixels
 
 PRESIZE = Presize((16, 16), "crop", 1.15)
@@ -117,6 +118,18 @@ def test_what_is_read_before_it_is_written_has_its_space(tmp_path: Path) -> None
     entries = (cache.folder / "entries.bin").stat()
     assert entries.st_size == 10_000 * _ENTRY.itemsize
     assert entries.st_blocks * 512 >= entries.st_size  # on a full disk in memory, reading a hole would end the process
+
+
+@pytest.mark.parametrize("name", ["pixels.bin", "entries.bin"])
+def test_a_file_that_is_cut_short_meanwhile_is_decoded_anew_and_ends_no_process(tmp_path: Path, name: str) -> None:
+    cache = _FolderCache(tmp_path, "key", num_rows=1_000, slot_bytes=4_000)
+    for row in (0, 999):
+        cache.put(row, 5, pixels())
+    os.truncate(cache.folder / name, 10)
+
+    status, _, told = Forked(lambda: sum(cache.get(row, 5) is not None for row in (0, 999))).ended()
+
+    assert (status, told) == (0, "")
 
 
 def test_auto_takes_memory_only_where_all_fit(monkeypatch: pytest.MonkeyPatch) -> None:

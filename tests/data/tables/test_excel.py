@@ -11,6 +11,7 @@ from tabvision.data.tables.write import write_frame
 from tabvision.errors import BadTypeError, BadValueError
 from tabvision.logs import notes_at
 from tabvision.plain import check_digits
+from tabvision.schema import Percents
 from tests.made.tables import mixed_table
 
 openpyxl = pytest.importorskip("openpyxl")
@@ -128,3 +129,26 @@ def test_whole_numbers_that_a_sheet_rounded_are_no_ids(tmp_path: Path) -> None:
     assert frame["text"].tolist() == ids
     with pytest.raises(BadTypeError, match="column 'id' holds whole numbers that became floats and lost their last"):
         check_digits(frame["id"].to_numpy(), "id")
+
+
+def _sheet(path: Path, *cells: tuple[object, str]) -> Path:
+    """A sheet with a column called share, of values in a format each."""
+    book = openpyxl.Workbook()
+    book.active.append(["share"])
+    for row, (value, shown) in enumerate(cells, 2):
+        book.active.cell(row, 1, value).number_format = shown
+    book.save(path)
+    return path
+
+
+def test_a_column_that_was_text_with_percent_signs_reads_what_a_sheet_shows(tmp_path: Path) -> None:
+    file = _sheet(tmp_path / "a.xlsx", (0.07, "0%"), (-0.125, '0.0" of "%'), ("8%", "@"), (None, "0%"), (1, "0.00%"))
+    known = {"share": Percents()}
+
+    assert read_frame(file, known=known)["share"].tolist()[:3] == ["7.0", "-12.5", "8%"]
+    assert read_frame(file)["share"].tolist()[0] == "0.07"
+    plain = _sheet(tmp_path / "b.xlsx", (7, "0"), (12.5, '0.0"%"'))
+    assert read_frame(plain, known=known)["share"].tolist() == [7, 12.5]
+    mixed = _sheet(tmp_path / "c.xlsx", (0.07, "0%"), (7, "0"), (8, "0"))
+    with pytest.raises(BadValueError, match=r"column 'share' holds percents, and shows 1 of 3 numbers so"):
+        read_frame(mixed, known=known)
