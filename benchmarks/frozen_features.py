@@ -182,8 +182,9 @@ def to_markdown(result: Mapping[str, Any]) -> str:
             best = mean_and_error([run["best"] for run in runs]) if "best" in runs[0] else ""
             seconds = statistics.median(run["frozen_seconds"] for run in runs)
             accuracy = mean_and_error([run["frozen"] for run in runs])
-            rows.append([way, accuracy, beside, f"{seconds:.1f}", *([best] if is_whole else [])])
-        headers = [f"{name}, frozen", "accuracy at its end", "beside the probe", "CPU seconds"]
+            loss = f"{statistics.fmean(run['frozen_loss'] for run in runs):.3f}"
+            rows.append([way, accuracy, beside, loss, f"{seconds:.1f}", *([best] if is_whole else [])])
+        headers = [f"{name}, frozen", "accuracy at its end", "beside the probe", "log loss", "CPU seconds"]
         parts.append(table([*headers, *(["of the whole run's best epoch"] if is_whole else [])], rows))
     text = f"Mean ± standard error over {result['seeds']} seeds; photos of folders at {result['size']} px."
     return "\n\n".join([*parts, f"{text} {describe_run(dict(result))}."])
