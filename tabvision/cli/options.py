@@ -266,7 +266,9 @@ def check_options(arguments: argparse.Namespace, kind: str) -> None:
         if _given(arguments, option) is not None:
             wanted = " or ".join(_KINDS[name] for name in kinds if name != "fused")
             problem = f"{option.flag} is for {wanted}, and {short_name(arguments.data)} is taken as {_KINDS[kind]}"
-            raise BadValueError(problem, f"Leave {option.flag} out, or see tabvision train --help")
+            named = "name the column of images with --image COL" if kind == "table" and "images" in kinds else ""
+            remedy = f"Leave {option.flag} out, or {named or 'see tabvision train --help'}"
+            raise BadValueError(problem, remedy)
     if kind in ("table", "fused") and not arguments.target:
         raise BadValueError("a table needs --target, the column to predict", "Add --target COL")
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import pandas as pd
 import torch
 
-from tabvision.cli.folder import chosen_by_validation
+from tabvision.cli.folder import PROBE, chosen_by_validation
 from tabvision.cli.jobs import Job
 from tabvision.cli.printing import format_number, format_table, metrics_by_name, short_name
 from tabvision.data import CollabDataModule
@@ -205,6 +205,8 @@ def print_files(job: Job, folder: Path) -> None:
     is_bag, title = job.num_folds > 1, job.measured_on
     rows = "the validation rows" if title == "validation" else "every row, by members that did not learn from it"
     network = f"the network with the lowest {title} loss" if title else "the network after the last epoch"
+    if (folder / PROBE).exists():  # which may have been chosen for another metric than the loss
+        network = "the best of the network and two linear heads on the validation rows"
     network = f"the {job.num_folds} networks" if is_bag else network
     resumes = "" if job.module else ", to train on from: `tabvision fit --config … --ckpt_path`"  # it takes a recipe
     texts = {

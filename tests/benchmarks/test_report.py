@@ -1,11 +1,16 @@
 """RESULTS.md is rendered from what the scripts wrote."""
 
+import json
+from pathlib import Path
+from statistics import fmean, median
 from typing import Any
 
 import pytest
 
 from benchmarks.quality import Goal
-from benchmarks.report import render
+from benchmarks.report import RESULTS, render
+
+GUIDE = (Path(__file__).parents[2] / "docs" / "staged-training.md").read_text(encoding="utf-8")
 
 FACTS: dict[str, Any] = {
     "machine": {"cpu": "Abacus", "cores": 1, "threads": 1, "system": "Linux"},
@@ -64,3 +69,24 @@ def test_a_file_of_no_script_is_refused() -> None:
 @pytest.mark.parametrize(("goal", "value"), [(Goal("a", least=0.8), 0.8), (Goal("a", most=0.1), 0.1)])
 def test_a_goal_is_met_at_its_bound(goal: Goal, value: float) -> None:
     assert goal.is_met(value)
+
+
+@pytest.mark.parametrize(
+    ("way", "row"),
+    [
+        ("linear probe", "a linear probe"),
+        ("1 epoch", "`FineTune(1)`"),
+        ("5 epochs", "`FineTune(5, frozen_pct_start=0.3)`"),
+        ("5 epochs, features of 2 views", "the same, `FrozenFeatures(views=2)`"),
+        ("5 epochs, features of 1 view", "the same, `FrozenFeatures(views=1)`"),
+    ],
+)
+def test_the_guide_has_the_figures_of_frozen_stages(way: str, row: str) -> None:
+    sets = json.loads((RESULTS / "frozen_features.json").read_text(encoding="utf-8"))["sets"]
+    cells = [
+        f"{fmean(run['frozen'] for run in runs):.3f} / {fmean(run['frozen_loss'] for run in runs):.3f},"
+        f" {median(run['frozen_seconds'] for run in runs):.1f} s"
+        for runs in (ways[way] for ways in sets.values())
+    ]
+
+    assert f"| {row} | {' | '.join(cells)} |" in GUIDE

@@ -271,7 +271,8 @@ def test_unusable_words_end_in_one_line_that_names_the_help(
     ("words", "sentence"),
     [
         ([], "a table needs --target, the column to predict"),
-        (["--target", "paid", "--body", "resnet18"], "--body is for images, and people.csv is taken as a table"),
+        (["--target", "paid", "--body", "resnet18"], "or name the column of images with --image COL"),
+        (["--target", "paid", "--size", "9"], "--size is for images, and people.csv is taken as a table"),
         (["--target", "paid", "--factors", "9"], "--factors is for ratings, and people.csv is taken as a table"),
         (
             ["--image", "job", "--image-only", "--dates", "age"],

@@ -303,9 +303,9 @@ def test_a_run_that_ends_above_the_loss_of_its_probe_keeps_a_linear_head(capsys:
     assert head_of("probed/best.ckpt") == "linear"
     assert not Path("probed/refit.ckpt").exists()
     (measured,) = json.loads(Path("probed/metrics.json").read_text())["metrics"].values()
-    assert (
-        f"a linear probe on frozen features: accuracy {measured['accuracy']['model']:.4g}," in capsys.readouterr().out
-    )
+    out = capsys.readouterr().out
+    assert f"a linear probe on frozen features: accuracy {measured['accuracy']['model']:.4g}," in out
+    assert "best.ckpt        the best of the network and two linear heads on the validation rows;" in out
     assert main(["predict", "probed/best.ckpt", "photos/cat", "--out", "out.csv"]) == 0
     assert chosen_by_validation(Path("probed")).endswith(", and the best of network, linear probe and new head")
     assert chosen_by_validation(Path("plain")) == ", by which the epoch was chosen as well"

@@ -132,7 +132,9 @@ def class_folders(
     num_inner = sum(len(folder.images) > 0 for each in classes for folder in each.folders[1:])
     if num_inner and depth is None and not known:
         where = f"{count(num_inner, 'folder')} of images inside {count(len(classes), 'class folder')}"
-        logger.info(f"{where}: one class with those above (label_depth=2, --label-depth 2: its own).")
+        logger.info(
+            f"{where}: the outer folder is the class. If the inner ones are, pass label_depth=2 (--label-depth 2)."
+        )
     outer = [path for top, _ in tops for above_it in range(level) for path in _below(top, above_it)]
     _log_other_files([next(_walk(path)) for path in outer], classes)
     del classes, filled

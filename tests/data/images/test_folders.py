@@ -26,8 +26,9 @@ def test_a_folder_is_a_class_at_any_depth(tmp_path: Path, caplog: pytest.LogCapt
     assert table.frame["image"].tolist() == [f"{root}/cat/2020/x.webp", f"{root}/dog/a.png", f"{root}/dog/b.JPG"]
     assert table.frame["label"].tolist() == ["cat", "dog", "dog"]
     assert table.part is None
+    found, remedy = "1 folder of images inside 2 class folders: the outer folder is the class", "pass label_depth=2"
     assert caplog.messages == [
-        "1 folder of images inside 2 class folders: one class with those above (label_depth=2, --label-depth 2: its own).",
+        f"{found}. If the inner ones are, {remedy} (--label-depth 2).",
         "1 file of other kinds left out: 1 .txt.",
         "1 image beside the class folders left out.",
     ]
@@ -41,7 +42,7 @@ def groups(tmp_path: Path) -> Path:
 
 def test_class_folders_may_be_deeper(groups: Path, caplog: pytest.LogCaptureFixture) -> None:
     assert class_folders(groups).frame["label"].tolist() == ["farm", "farm", "pets", "pets"]
-    assert "3 folders of images inside 2 class folders: one class with those above" in caplog.messages[0]
+    assert "3 folders of images inside 2 class folders: the outer folder is the class" in caplog.messages[0]
     caplog.clear()
 
     table = class_folders(groups, depth=2)
