@@ -99,6 +99,7 @@ class AverageAndStop(Owner):
         self.window, self.patience, self.min_patience, self.folds = window, patience, min_patience, folds
         self.best_score, self.best_epoch = math.inf, -1
         self.scores: list[float] = []
+        self.temperature = 1.0  # by which the logits of the kept weights were divided
         self.has_folds = False
         self._average: dict[str, Tensor] = {}
         self._best: dict[str, Tensor] = {}
@@ -130,7 +131,7 @@ class AverageAndStop(Owner):
         if not self._resumed:
             self._first_step = trainer.global_step
             self.best_score, self.best_epoch, self._best = math.inf, -1, {}
-            self.scores = []
+            self.scores, self.temperature = [], 1.0
         if not self._average:
             self._average = {
                 name: value.detach().clone() for name, value in _averaged_tensors(trainer, pl_module).items()
@@ -280,7 +281,8 @@ class AverageAndStop(Owner):
         loader = data.fold_loader() if self.has_folds else data.loader("val")
         losses = _held_out_losses(trainer, module, loader, _TEMPERATURES)
         best = _TEMPERATURES[int(losses.argmin())]
-        module.scale_logits(1 / (min(best, 1.0) if self.has_folds else best))
+        self.temperature = min(best, 1.0) if self.has_folds else best
+        module.scale_logits(1 / self.temperature)
 
     def _score(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> float | None:
         """Return the loss of the average on held-out rows, the same on all ranks; None if none was measured."""

@@ -88,6 +88,8 @@ class Job:
         num_folds: The networks of a bag, as for `cross_validate`; 1 for a single network.
         intervals: Coverage of the intervals to put into the checkpoint, by the held-out rows; None for none.
         probe: What answers before the run, to be saved with it; None for none.
+        refit: Whether a network is trained anew on the validation rows as well, once they have measured the first; None for
+            the default, if they are the latest.
         quiet: Whether nothing is shown while it fits.
     """
 
@@ -97,6 +99,7 @@ class Job:
     num_folds: int = 1
     intervals: float | None = None
     probe: Probe | None = None
+    refit: bool | None = None
     quiet: bool = False
 
     @property

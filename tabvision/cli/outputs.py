@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import pandas as pd
 import torch
 
-from tabvision.cli.folder import PROBE, chosen_by_validation
+from tabvision.cli.folder import PROBE, TRAINED, chosen_by_validation
 from tabvision.cli.jobs import Job
 from tabvision.cli.printing import format_number, format_table, metrics_by_name, short_name
 from tabvision.data import CollabDataModule
@@ -45,9 +45,9 @@ def write_metrics(
     folder: Path,
     seconds: float,
     metrics: Mapping[str, Mapping[str, Any]],
-    rate: float | None,
+    **found: Any,  # noqa: ANN401 - plain data
 ) -> None:
-    """Write metrics.json: what was trained, and the metrics of the best network by the rows they were measured on."""
+    """Write metrics.json: what was trained and found, and the best network's metrics by the rows they were measured on."""
     networks = f"{job.num_folds} x " if job.num_folds > 1 else ""
     num_parameters = sum(each.numel() for each in model.parameters())
     facts = {
@@ -55,7 +55,7 @@ def write_metrics(
         "target": list(job.datamodule.schema.target.columns),
         "network": f"{networks}{type(model).__name__}, {count(num_parameters, 'parameter')}",
         "seconds": round(seconds, 1),
-        **({} if rate is None else {"lr": rate}),
+        **{name: value for name, value in found.items() if value is not None},
         "metrics": metrics,
     }
     with speaking(_WHO), written_whole(folder / "metrics.json") as partial:
@@ -158,10 +158,11 @@ def worse_than_naive(measured: Mapping[str, float], baseline: Mapping[str, float
     return f"Worse than the naive prediction, which ignores the input: {', '.join(worse)}." if worse else ""
 
 
-def add_intervals(results: Results, coverage: float, checkpoint: Path) -> None:
-    """Put intervals by the errors of held-out answers into a checkpoint, as `calibrate` does with rows of their own."""
+def add_intervals(results: Results, coverage: float, *checkpoints: Path) -> None:
+    """Put intervals by the errors of held-out answers into checkpoints, as `calibrate` does with rows of their own."""
     widths = half_widths(results.predictions, results.target, coverage)
-    save_calibrated(checkpoint, Calibration(coverage=coverage, half_widths=widths), checkpoint)
+    for checkpoint in checkpoints:
+        save_calibrated(checkpoint, Calibration(coverage=coverage, half_widths=widths), checkpoint)
     print(
         f"Intervals that hold {coverage:.4g} of new rows: the prediction ± {', '.join(f'{each:.4g}' for each in widths)}"
     )
@@ -172,9 +173,11 @@ def write_run_report(
 ) -> None:
     """Write report.html; say in a sentence why there is none if that fails, since the run is whole without it."""
     best = folder / "best.ckpt"
+    measured = folder / TRAINED if job.refit else best
     which = "of training, each answered by those parts of the network that did not learn from it"
     if "val" in job.datamodule.parts:
         which = "held out for validation" + ("" if job.monitor == "oof/loss" else chosen_by_validation(folder))
+        which += "; best.ckpt was then trained anew on these rows as well" if job.refit else ""
     rows = f"{count(len(results), noun_of(results))} {which}"
     try:
         from tabvision.cli.report import report_on  # which needs packages that may not be installed
@@ -182,7 +185,7 @@ def write_run_report(
         history = pd.read_csv(folder / "metrics.csv") if (folder / "metrics.csv").exists() else None
         seen = _training_counts(job.datamodule, results) if isinstance(job.datamodule, CollabDataModule) else []
         details = {"measured_on": rows, "history": history, "slice_by": seen, "overwrite": True, **figures}
-        predictor, page = Predictor(best, device="cpu"), folder / "report.html"
+        predictor, page = Predictor(measured, device="cpu"), folder / "report.html"
         facts: dict[str, object] = {"seed": job.recipe["seed_everything"]}
         if tested:
             said = ", ".join(f"{name[4:]} {format_number(value)}" for name, value in sorted(tested.items()))  # val/…
@@ -208,7 +211,11 @@ def print_files(job: Job, folder: Path) -> None:
     if (folder / PROBE).exists():  # which may have been chosen for another metric than the loss
         network = "the best of the network and two linear heads on the validation rows"
     network = f"the {job.num_folds} networks" if is_bag else network
+    if job.refit:
+        network = "a network trained anew on training and validation rows, for as many epochs as were best"
     resumes = "" if job.module else ", to train on from: `tabvision fit --config … --ckpt_path`"  # it takes a recipe
+    left_out = [text for text, holds in {"the intervals": job.intervals, "the refit": job.refit}.items() if holds]
+    without = f" without {' and '.join(left_out)}" if left_out else ""
     texts = {
         "best.ckpt": f"{network}; all that `tabvision predict` needs",
         "last.ckpt": f"the state after the last epoch{resumes}",
@@ -220,7 +227,7 @@ def print_files(job: Job, folder: Path) -> None:
         "predictions.csv": f"{rows}: the target, and what the network predicts",
         "report.html": "what the network learned, and where it is wrong: open it in a browser",
         "chain.jsonl": f"hashes of recipe, data and checkpoints; `tabvision verify {folder}` replays it",
-        "recipe.yaml": f"this run; `tabvision fit --config` repeats it{' without the intervals' if job.intervals else ''}",
+        "recipe.yaml": f"this run; `tabvision fit --config` repeats it{without}",
     }
     texts = {name: text for name, text in texts.items() if (folder / name).exists()}
     width = max(len(str(folder / name)) for name in texts)

@@ -20,7 +20,13 @@ from tabvision.inference import Predictor
 from tabvision.inference.checkpoint import read_state
 from tabvision.lightning import in_this_tree, seed_everything, tree
 
-_ALLOWED = ("--devices", "--intervals", "--no-report", "--quiet")  # what may change, or a recipe does not hold
+_ALLOWED = (
+    "--devices",
+    "--intervals",
+    "--no-report",
+    "--quiet",
+    "--refit",
+)  # what may change, or a recipe does not hold
 _WHO = "tabvision train"
 _OF_SCHEMA = (  # settings of a datamodule that its schema decides
     *("categorical", "continuous", "dates", "ignore", "task", "separator", "na_values"),
@@ -51,7 +57,8 @@ def resume_run(arguments: argparse.Namespace) -> None:
     quiet = arguments.quiet or recipe["data"]["init_args"].get("verbose") is False
     schema = {} if module is None else {"schema": module.schema}
     data = build(recipe["data"], **schema, verbose=not quiet)
-    job = Job(recipe=recipe, datamodule=data, module=module, intervals=arguments.intervals, quiet=quiet)
+    given = {"intervals": arguments.intervals, "refit": arguments.refit}
+    job = Job(recipe=recipe, datamodule=data, module=module, quiet=quiet, **given)
     run_job(job, folder, report=not arguments.no_report, resume=True)
 
 

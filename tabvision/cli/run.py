@@ -7,7 +7,7 @@ import shutil
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +28,7 @@ from tabvision.cli.folder import (
     is_worker,
     recipe_file,
 )
-from tabvision.cli.jobs import EXACT_RESUME, Job, build, extra_logger, model_checkpoint
+from tabvision.cli.jobs import Job, build, extra_logger
 from tabvision.cli.outputs import (
     add_extra_metrics,
     add_intervals,
@@ -43,18 +43,17 @@ from tabvision.cli.outputs import (
     write_run_report,
 )
 from tabvision.cli.printing import metrics_by_name
-from tabvision.cli.progress import progress_callbacks
+from tabvision.cli.refit import Refit, refit, refits
 from tabvision.cli.trainer import (
-    guard_checkpoints,
+    make_trainer,
     reworded_resume_errors,
-    reworded_trainer_errors,
     state_after_epoch,
     tidied,
 )
 from tabvision.data.tables.write import write_frame, writing, written_whole
 from tabvision.errors import BadValueError, speaking
 from tabvision.inference import Results, gather
-from tabvision.lightning import CSVLogger, ModelCheckpoint, TQDMProgressBar, callbacks_of
+from tabvision.lightning import CSVLogger, ModelCheckpoint, callbacks_of
 from tabvision.logs import notes_at, quiet_lightning
 from tabvision.metrics import is_higher_better
 from tabvision.tuning import FindLR, cross_validate, probe
@@ -88,7 +87,7 @@ class _Fitted:
 
 def run_job(job: Job, folder: Path, *, report: bool = True, resume: bool = False) -> None:
     """Train, or go on with a run that was interrupted, and write every result into the folder, which is its alone."""
-    data = job.datamodule
+    job, data = replace(job, refit=refits(job)), job.datamodule
     model: Any = job.module or build(job.recipe["model"], data.schema)
     start = _start_time(recipe_file(folder), resume=resume)
     with ExitStack() as held:
@@ -99,8 +98,9 @@ def run_job(job: Job, folder: Path, *, report: bool = True, resume: bool = False
             if "test" in data.parts:
                 network = fitted.trainer.lightning_module
                 (tested,) = fitted.trainer.validate(network, data.test_dataloader(), verbose=False)
+            anew = refit(job, folder, fitted.trainer) if job.refit else None
         if fitted.trainer.is_global_zero:
-            _write_results(job, model, folder, fitted, tested, start=start, report=report)
+            _write_results(job, model, folder, fitted, tested, anew, start=start, report=report)
 
 
 def _write_results(
@@ -109,6 +109,7 @@ def _write_results(
     folder: Path,
     fitted: _Fitted,
     tested: Mapping[str, float],
+    anew: Refit | None,
     *,
     start: float,
     report: bool,
@@ -128,7 +129,7 @@ def _write_results(
     rate = next((callback.rate for callback in callbacks_of(fitted.trainer, FindLR)), None)
     seconds = max(0.0, time.time() - start)  # a clock may be set back
     if job.intervals is not None and fitted.results is not None:
-        add_intervals(fitted.results, job.intervals, folder / "best.ckpt")
+        add_intervals(fitted.results, job.intervals, folder / "best.ckpt", *([folder / TRAINED] if job.refit else []))
     if report and fitted.results is not None:
         write_run_report(job, folder, fitted.results, tested, metrics=measured, baseline=naive)
     if job.verifiable:  # once all files are final
@@ -137,7 +138,8 @@ def _write_results(
         with speaking(_WHO):
             head = write_chain(folder, job.recipe, data, fitted.trainer.strategy.root_device)
         print(f"The hash of the chain, to keep elsewhere: {head}")
-    write_metrics(job, model, folder, seconds, metrics, rate)  # last, since a run that has it is finished
+    # last, since a run that has it is finished
+    write_metrics(job, model, folder, seconds, metrics, lr=rate, refit=None if anew is None else asdict(anew))
     (folder / TRAINED).unlink(missing_ok=True)
     print_files(job, folder)
 
@@ -171,7 +173,7 @@ def _fit(job: Job, model: SupervisedModule, folder: Path, held: ExitStack, *, re
     """Fit a network, and answer the rows that were held out; `held` holds the folder from then on."""
     data, last = job.datamodule, folder / "last.ckpt"
     loggers = [CSVLogger(folder, name="", version=""), *_extra_loggers(job, folder)]
-    trainer = _make_trainer(job, folder, logger=loggers)
+    trainer = make_trainer(job, folder, logger=loggers)
     if job.verifiable and trainer.world_size > 1:
         raise BadValueError(_WHO, f"--verifiable is for one device, got {trainer.world_size}", "Add --devices 1")
     held.enter_context(alone_in(folder))
@@ -292,12 +294,12 @@ def best_network(of_each: Mapping[str, Mapping[str, float]], metric: str) -> str
 def _fit_bag(job: Job, model: TabularModule, folder: Path, held: ExitStack) -> _Fitted:
     """Fit a network for each fold, and save them as one; `held` as for `_fit`."""
     settings: dict[str, Any] = {"logger": False, "enable_checkpointing": False}
-    trainer = _make_trainer(job, folder, **settings)  # saves; another fits each network
+    trainer = make_trainer(job, folder, **settings)  # saves; another fits each network
     held.enter_context(alone_in(folder))
     with tidied(trainer):
         clear(folder)
         found = cross_validate(
-            model, job.datamodule, trainer=lambda: _make_trainer(job, folder, **settings), num_folds=job.num_folds
+            model, job.datamodule, trainer=lambda: make_trainer(job, folder, **settings), num_folds=job.num_folds
         )
         trainer.strategy.connect(found.module)
         trainer.save_checkpoint(folder / "best.ckpt", weights_only=True)
@@ -330,24 +332,6 @@ def _continue_metrics_file(trainer: pl.Trainer, folder: Path, last: Path) -> Non
 def _write_rows(rows: pd.DataFrame, file: Path) -> None:
     with written_whole(file) as partial:
         rows.to_csv(partial, index=False)
-
-
-def _make_trainer(job: Job, folder: Path, **settings: Any) -> pl.Trainer:  # noqa: ANN401
-    """Return a new Trainer of the run, before the older run in the folder is removed."""
-    callbacks = job.recipe["trainer"]["callbacks"]
-    if not settings.get("enable_checkpointing", True):
-        callbacks = [each for each in callbacks if each["class_path"] not in (model_checkpoint(), EXACT_RESUME)]
-    shown = progress_callbacks(job.recipe["trainer"]["log_every_n_steps"], quiet=job.quiet)
-    bar = {} if any(isinstance(each, TQDMProgressBar) for each in shown) else {"enable_progress_bar": False}
-    saved = {"dirpath": folder, "enable_version_counter": False}
-    with reworded_trainer_errors(_WHO):
-        built = [
-            build(each, **saved) if each["class_path"] == model_checkpoint() else build(each) for each in callbacks
-        ]
-        own: dict[str, Any] = {"default_root_dir": folder, "callbacks": [*built, *shown], **bar, **settings}
-        trainer = pl.Trainer(**{**job.recipe["trainer"], **own})
-    guard_checkpoints(trainer)
-    return trainer
 
 
 def _extra_loggers(job: Job, folder: Path) -> list[Any]:

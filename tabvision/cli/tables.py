@@ -71,6 +71,7 @@ def table_job(arguments: argparse.Namespace) -> Job:
         callbacks=callbacks,
         num_folds=_BAG if is_bag else 1,
         intervals=arguments.intervals,
+        refit=arguments.refit,
         monitor="oof/loss" if has_folds else "val/loss" if has_rows else LAST,
     )
 

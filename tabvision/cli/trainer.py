@@ -1,4 +1,4 @@
-"""What every command does to a Trainer: reword its errors, open its checkpoints as plain data, tidy what it leaves."""
+"""Trainers of the commands: made from a recipe, their errors reworded, their checkpoints opened as plain data."""
 
 from __future__ import annotations
 
@@ -14,10 +14,12 @@ import pandas as pd
 
 from tabvision import lightning as pl
 from tabvision.callbacks.exact_resume import write_checkpoints_whole
+from tabvision.cli.jobs import EXACT_RESUME, Job, build, model_checkpoint
+from tabvision.cli.progress import progress_callbacks
 from tabvision.data.tables.write import written_whole
 from tabvision.errors import BadValueError, TabvisionError, speaking
 from tabvision.inference.checkpoint import read_state
-from tabvision.lightning import CSVLogger, MisconfigurationException, Strategy, TrainerFn, tree
+from tabvision.lightning import CSVLogger, MisconfigurationException, Strategy, TQDMProgressBar, TrainerFn, tree
 
 _WHO = "recipe"
 _CONNECTOR = "checkpoint_connector.py"  # where Lightning spreads a checkpoint over the parts of a fit
@@ -140,3 +142,21 @@ def reworded_resume_errors() -> Iterator[None]:
         reason = (str(error).strip() or "no reason given").splitlines()[0].rstrip(":.")
         problem = f"the checkpoint does not fit this recipe ({type(error).__name__}: {reason:.100})"
         raise BadValueError(_WHO, problem, "Pass one that this recipe wrote, or train from the start") from error
+
+
+def make_trainer(job: Job, folder: Path, **settings: Any) -> pl.Trainer:  # noqa: ANN401
+    """Return a new Trainer of the run, before the older run in the folder is removed."""
+    callbacks = job.recipe["trainer"]["callbacks"]
+    if not settings.get("enable_checkpointing", True):
+        callbacks = [each for each in callbacks if each["class_path"] not in (model_checkpoint(), EXACT_RESUME)]
+    shown = progress_callbacks(job.recipe["trainer"]["log_every_n_steps"], quiet=job.quiet)
+    bar = {} if any(isinstance(each, TQDMProgressBar) for each in shown) else {"enable_progress_bar": False}
+    saved = {"dirpath": folder, "enable_version_counter": False}
+    with reworded_trainer_errors("tabvision train"):
+        built = [
+            build(each, **saved) if each["class_path"] == model_checkpoint() else build(each) for each in callbacks
+        ]
+        own: dict[str, Any] = {"default_root_dir": folder, "callbacks": [*built, *shown], **bar, **settings}
+        trainer = pl.Trainer(**{**job.recipe["trainer"], **own})
+    guard_checkpoints(trainer)
+    return trainer

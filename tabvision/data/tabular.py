@@ -192,11 +192,8 @@ class TabularDataModule(FoldedRows, TensorDataModule):
         raw = Columns(rows.drop(columns=PART_COLUMN, errors="ignore"))  # reads each column once
         if settings.schema is None:
             task = task.for_later_rows() if isinstance(divide, TimeSplit) else task
-            training = rows[list(columns)].iloc[parts.train]
-            target = fit_target(training, columns, task, separator, is_stated=settings.task is not None)
-            target = settings.with_counts(target, divide, len(parts.train), len(parts.validation))
-            reserved = reserved_columns(divide, self.weight, self.sampler)
-            self.schema = self._fit(raw.take(parts.train), target, reserved)
+            is_stated = settings.task is not None
+            self.schema = self._learned(raw.take(parts.train), task, len(parts.validation), is_stated=is_stated)
         else:
             self.schema = settings.schema
         self._fill(raw, numbers, parts, sources)
@@ -307,8 +304,23 @@ class TabularDataModule(FoldedRows, TensorDataModule):
         frame, known = self._read(settings.source, settings.schema), settings.known_columns(settings.schema)
         return settings.split.gather(frame, known, **settings.form) if isinstance(settings.split, Split) else frame
 
-    def _fit(self, training: Columns, target: Target, reserved: Mapping[str, str]) -> Schema:
+    def _learned(self, training: Columns, task: Task, num_validation: int, *, is_stated: bool) -> Schema:
         """Return the schema fitted to the training rows.
+
+        Args:
+            training: The training rows.
+            task: Stated or inferred.
+            num_validation: The number of validation rows.
+            is_stated: Whether the settings of the task are not to be chosen by the values.
+        """
+        settings = self._settings
+        frame = training.raw(settings.target)
+        target = fit_target(frame, settings.target, task, settings.separator, is_stated=is_stated)
+        target = settings.with_counts(target, self._divide, len(frame), num_validation)
+        return self._fit(training, target, reserved_columns(self._divide, self.weight, self.sampler))
+
+    def _fit(self, training: Columns, target: Target, reserved: Mapping[str, str]) -> Schema:
+        """Return the schema of a fitted target, and of the training rows.
 
         Args:
             training: The training rows.
@@ -318,6 +330,29 @@ class TabularDataModule(FoldedRows, TensorDataModule):
         settings = self._settings
         kinds = settings.with_nominal(settings.kinds_of(training, reserved), training, target)
         return schema_of_features(fit_features(training, kinds), target, reserved, settings.form)
+
+    def with_validation_rows(self) -> Self:
+        """Return a copy that trains on the validation rows as well, and whose schema was learned from both.
+
+        It has no rows held out: for a fit of a known number of epochs, once a network that did not learn from these rows was
+        measured on them.
+
+        Raises:
+            BadValueError: The table is prepared, or the schema was given.
+        """
+        if self._table is not None or self._settings.schema is not None:
+            problem = (
+                "the schema is learned anew from a table in memory, and this one is prepared or its schema was given"
+            )
+            raise BadValueError(problem, "Leave prepared= and schema= out, or train on the training rows alone")
+        rows = torch.cat([self.parts[name].rows for name in ("train", "val") if name in self.parts])
+        numbers = self.parts["train"].tensors["index"][rows].sort().values.numpy()
+        found, every, none = copy.copy(self), np.arange(len(numbers)), np.empty(0, dtype=np.int64)
+        raw = Columns(taken(self.frame, numbers).drop(columns=PART_COLUMN, errors="ignore"))
+        found.schema = self._learned(raw, self.schema.task, 0, is_stated=True)
+        found.trainer = None
+        found._fill(raw, numbers, SplitRows(every, none, none), {})  # noqa: SLF001 - its own class
+        return found
 
     def _fill(self, raw: Columns, numbers: Rows, parts: SplitRows, sources: Mapping[PartName, Source | None]) -> None:
         """Set the tensors of every split.

@@ -1,0 +1,94 @@
+"""Train the network of a run anew on its validation rows as well, once it was measured on them."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, final
+
+from tabvision import lightning as pl
+from tabvision.callbacks import AverageAndStop
+from tabvision.cli.folder import TRAINED
+from tabvision.cli.jobs import Job, build, component
+from tabvision.cli.trainer import make_trainer, tidied
+from tabvision.data import TabularDataModule
+from tabvision.errors import BadValueError, count, speaking
+from tabvision.lightning import callbacks_of, seed_everything
+
+logger = logging.getLogger("tabvision")
+
+
+@final
+@dataclass(frozen=True)
+class Refit:
+    """What a network was trained anew on.
+
+    Args:
+        num_rows: Training and validation rows.
+        num_epochs: Epochs, as many as the network that was measured had needed.
+    """
+
+    num_rows: int
+    num_epochs: int
+
+
+@speaking("tabvision train")
+def refits(job: Job) -> bool:
+    """Return whether the network of a run is trained anew on the validation rows; by default if they are the latest.
+
+    Raises:
+        BadValueError: It is asked for where it cannot be.
+    """
+    data = job.datamodule
+    is_table = type(data) is TabularDataModule
+    reasons = {
+        "there are no validation rows": "val" not in data.parts,
+        "a prepared table is not read into memory": is_table and data.sampled() is not data,
+        "--from goes on with a network": job.module is not None,
+        "--verifiable is for a network that learned from the training rows alone": job.verifiable,
+    }
+    reason = next((text for text, holds in reasons.items() if holds), "")
+    if job.refit and reason:
+        raise BadValueError(f"--refit trains a network anew on the validation rows, and {reason}", "Leave --refit out")
+    if job.refit is not None:
+        return job.refit
+    return is_table and not reason and not data.may_fold
+
+
+def refit(job: Job, folder: Path, fitted: pl.Trainer) -> Refit:
+    """Train a new network on all rows that are not for tests, and have best.ckpt hold it; trained.ckpt is the measured one.
+
+    Rows at the end of a table in time are the most like those to come, so a network that never learned from them is behind.
+    It trains for as many epochs as were best, and its logits get the temperature that was best.
+    """
+    data = job.datamodule.with_validation_rows()
+    (average,) = callbacks_of(fitted, AverageAndStop)
+    trainer_of = job.recipe["trainer"]
+    num_epochs = average.best_epoch + 1 if average.best_epoch >= 0 else trainer_of["max_epochs"]
+    found = Refit(len(data.parts["train"].rows), num_epochs)
+    logger.info(
+        f"Training anew for {count(num_epochs, 'epoch')} on {count(found.num_rows, 'row')}, those of validation too, for "
+        "best.ckpt (--no-refit leaves it out); the metrics are of the network before."
+    )
+    callbacks = [_without_patience(each) for each in trainer_of["callbacks"]]
+    recipe = {**job.recipe, "trainer": {**trainer_of, "max_epochs": num_epochs, "callbacks": callbacks}}
+    trainer = make_trainer(replace(job, recipe=recipe), folder, logger=False, enable_checkpointing=False)
+    seed_everything(job.recipe["seed_everything"], verbose=False)
+    module: Any = build(job.recipe["model"], data.schema)
+    with tidied(fitted, f"; go on with --resume {folder}"):
+        trainer.fit(module, data)
+    module.scale_logits(1 / average.temperature)
+    best = folder / "best.ckpt"
+    if trainer.is_global_zero:
+        best.replace(folder / TRAINED)  # what is resumed begins with it
+    trainer.strategy.barrier()
+    trainer.save_checkpoint(best, weights_only=True)
+    return found
+
+
+def _without_patience(callback: dict[str, Any]) -> dict[str, Any]:
+    """Return a callback of a recipe that stops at no held-out rows, of which there are none."""
+    name, settings = callback["class_path"], callback.get("init_args", {})
+    stops = name in ("tabvision.callbacks.FitTable", "tabvision.callbacks.AverageAndStop")
+    return component(name, **{**settings, "patience": None}) if stops else callback
