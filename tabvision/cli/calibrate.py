@@ -12,6 +12,7 @@ from tabvision.cli.folder import RESUME_FILE, chosen_by_validation, recipe_file
 from tabvision.cli.jobs import build
 from tabvision.cli.options import form_of
 from tabvision.cli.resume import read_recipe
+from tabvision.cli.rows import with_photos
 from tabvision.data.images.files import PATH_COLUMN
 from tabvision.data.splits.base import PartName
 from tabvision.data.tables.read import read_frame
@@ -26,8 +27,9 @@ _FORM = ("encoding", "na_values", "sep", "names")  # how a text file of the reci
 def run(arguments: argparse.Namespace) -> None:
     """Write the calibrated checkpoint and print what changed."""
     checkpoint, rows = _checkpoint_and_rows(arguments)
-    fitted = Predictor(checkpoint).calibrate(
-        rows,
+    predictor = Predictor(checkpoint)
+    fitted = predictor.calibrate(
+        rows if arguments.run else with_photos(arguments, predictor.schema, rows),
         out=arguments.out,
         per_label=arguments.per_label,
         metric=arguments.metric,
