@@ -13,6 +13,7 @@ from tabvision.cli.jobs import build
 from tabvision.cli.options import form_of
 from tabvision.cli.resume import read_recipe
 from tabvision.cli.rows import with_photos
+from tabvision.cli.run import check_rows
 from tabvision.data.images.files import PATH_COLUMN
 from tabvision.data.splits.base import PartName
 from tabvision.data.tables.read import read_frame
@@ -73,6 +74,7 @@ def _rows_of(run: Path) -> pd.DataFrame:
     recipe = read_recipe(file)["data"]
     known = {"schema": Predictor(run / "best.ckpt").schema} if file.name == RESUME_FILE else {}
     data, settings = build(recipe, **known), recipe["init_args"]
+    check_rows(file, data, "pass CKPT and rows that did not train")
     parts: tuple[PartName, ...] = ("calibration", "test", "val")
     name = next((name for name in parts if name in data.parts), None)
     if name is None:
