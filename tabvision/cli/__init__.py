@@ -36,9 +36,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: The arguments after `tabvision`; None means those of the process.
 
     Returns:
-        The exit status: 0 for success; 1 if `check-images` found an image that cannot be read, `predict` answered none, or
-        `verify` found a stretch that differs; 2 for wrong input or a full disk, which one sentence on standard error tells;
-        130 after Ctrl-C; 141 if nobody reads the output any more, as after `| head`.
+        The exit status: 0 for success; 1 if `check-images` found an image that cannot be read, `predict` answered none,
+        `verify` found a stretch that differs, or `compare` a folder without a run; 2 for wrong input or a full disk, which
+        one sentence on standard error tells; 130 after Ctrl-C; 141 if nobody reads the output any more, as after `| head`.
     """
     words = list(sys.argv[1:] if argv is None else argv)
     for stream in (sys.stdout, sys.stderr):

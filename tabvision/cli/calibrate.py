@@ -13,6 +13,8 @@ from tabvision.cli.folder import RESUME_FILE, chosen_by_validation, is_finished,
 from tabvision.cli.jobs import build
 from tabvision.cli.options import form_of
 from tabvision.cli.resume import read_recipe
+from tabvision.cli.rows import with_photos
+from tabvision.cli.run import check_rows
 from tabvision.data.images.files import PATH_COLUMN
 from tabvision.data.splits.base import PartName
 from tabvision.data.tables.read import read_frame
@@ -27,8 +29,9 @@ _FORM = ("encoding", "na_values", "sep", "names")  # how a text file of the reci
 def run(arguments: argparse.Namespace) -> None:
     """Write the calibrated checkpoint and print what changed."""
     checkpoint, rows = _checkpoint_and_rows(arguments)
-    fitted = Predictor(checkpoint).calibrate(
-        rows,
+    predictor = Predictor(checkpoint)
+    fitted = predictor.calibrate(
+        rows if arguments.run else with_photos(arguments, predictor.schema, rows),
         out=arguments.out,
         per_label=arguments.per_label,
         metric=arguments.metric,
@@ -72,6 +75,7 @@ def _rows_of(run: Path) -> pd.DataFrame:
     recipe = read_recipe(file)["data"]
     known = {"schema": Predictor(run / "best.ckpt").schema} if file.name == RESUME_FILE else {}
     data, settings = build(recipe, **known), recipe["init_args"]
+    check_rows(file, data, "pass CKPT and rows that did not train")
     parts: tuple[PartName, ...] = ("calibration", "test", "val")
     name = next((name for name in parts if name in data.parts), None)
     if name is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 import pandas as pd
 
@@ -13,8 +14,8 @@ from tabvision.report import compare_runs, write_comparison
 
 
 @speaking("tabvision compare")
-def run(arguments: argparse.Namespace) -> None:
-    """Print the table, and write the page."""
+def run(arguments: argparse.Namespace) -> int:
+    """Print the table, and write the page; return 1 if a folder holds no run."""
     if arguments.out:
         check_destination(arguments.out, suffixes=[".html"], overwrite=arguments.overwrite)
     found = compare_runs(arguments.runs)
@@ -24,6 +25,7 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.out:
         write_comparison(arguments.out, arguments.runs, overwrite=arguments.overwrite)
         print(f"The runs and their histories: {arguments.out}")
+    return int(len(found) < len({Path(each).expanduser() for each in arguments.runs}))
 
 
 def _table_of(found: pd.DataFrame) -> str:

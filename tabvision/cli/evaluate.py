@@ -10,6 +10,7 @@ import pandas as pd
 
 from tabvision.cli.options import form_of
 from tabvision.cli.printing import format_number, format_table, json_number, short_name
+from tabvision.cli.rows import with_photos
 from tabvision.data.tables.write import FORMATS, check_destination, write_frame, written_whole
 from tabvision.errors import count, speaking
 from tabvision.inference import Predictor
@@ -25,7 +26,7 @@ def run(arguments: argparse.Namespace) -> None:
         check_destination(arguments.out, suffixes=suffixes, overwrite=arguments.overwrite, reads=reads)
     predictor = Predictor(arguments.checkpoint, device=arguments.device)
     data = arguments.data[0] if len(arguments.data) == 1 else arguments.data
-    results = predictor.losses(data, **form_of(arguments))
+    results = predictor.losses(with_photos(arguments, predictor.schema, data), **form_of(arguments))
     found = evaluate(results)
     rows = [[name, *map(format_number, values)] for name, *values in found.itertuples(index=False)]
     print(format_table([[f"{count(len(results), noun_of(results))} of {short_name(data)}", *found.columns[1:]], *rows]))

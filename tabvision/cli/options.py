@@ -63,6 +63,10 @@ _FORM = [  # how a text file is written: also of commands that predict
     _Option("--no-header", "data.names", None, "the file has no header", {"action": "store_const", "const": []}),
     _Option("--names", "data.names", "A,B", "names of the columns of a file without a header", _NAMES),
 ]  # fmt: skip
+_PATHS = [  # where the photos of a table are: also of commands that predict
+    _Option("--root", "data.root", "DIR", "folder that paths of photos are relative to (default: that of the table)"),
+    _Option("--suffix", "data.suffix", "TEXT", "suffix to append to paths of photos, such as .jpg"),
+]
 _GROUPS: list[tuple[str | None, tuple[str, ...], list[_Option]]] = [  # title, kinds of data that take them, options
     (None, _ALL, [
         _Option("--target", "data.target", "COL", "the column to predict, or several: a,b", _NAMES),
@@ -107,8 +111,7 @@ _GROUPS: list[tuple[str | None, tuple[str, ...], list[_Option]]] = [  # title, k
     ("images", ("images", "fused"), [
         _Option("--image", "data.image", "A,B",
                 "columns of image paths, if DATA is a table; its other columns are learned from too", _NAMES),
-        _Option("--root", "data.root", "DIR", "folder that those paths are relative to (default: that of the table)"),
-        _Option("--suffix", "data.suffix", "TEXT", "suffix to append to those paths, such as .jpg"),
+        *_PATHS,
     ]),
     ("images", ("images",), [
         _Option("--image-only", "", None, "learn only from the images of --image, not from other columns", _YES),
@@ -218,8 +221,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def add_form_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options for how a text file is written to the parser of another command."""
-    _add(parser, _FORM)
+    """Add the options for how a text file is written, and where its photos are, to the parser of another command."""
+    _add(parser, [*_FORM, *_PATHS])
 
 
 def form_of(arguments: argparse.Namespace) -> TextFormat:

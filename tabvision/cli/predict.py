@@ -16,6 +16,7 @@ import pyarrow.parquet
 from tabvision.checks import check_present
 from tabvision.cli.options import form_of
 from tabvision.cli.printing import format_number
+from tabvision.cli.rows import with_photos
 from tabvision.data.images.files import is_image
 from tabvision.data.prepared.table import does_not_fit
 from tabvision.data.tables.blocks import TableBlocks, named_file
@@ -60,7 +61,8 @@ def _read(arguments: argparse.Namespace, predictor: Predictor) -> Inputs | Table
     )
     if schema.image is None and does_not_fit(source):
         return TableBlocks(source, **read_table.keywords)
-    inputs = predictor.read(read_table(source) if schema.image is None else source, **form)
+    given = with_photos(arguments, schema, source)
+    inputs = predictor.read(read_table(source) if schema.image is None else given, **form)
     if kept_text and inputs.frame is not None and schema.image is not None and not schema.is_of_images:
         return replace(inputs, frame=read_table(source))  # read above with its images, which are beside it
     return inputs

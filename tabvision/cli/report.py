@@ -16,6 +16,7 @@ import torch
 from tabvision import __version__
 from tabvision.cli.options import form_of
 from tabvision.cli.printing import short_name
+from tabvision.cli.rows import with_photos
 from tabvision.data.tables.write import check_destination
 from tabvision.errors import count, speaking
 from tabvision.inference import Predictor, Results
@@ -37,7 +38,7 @@ def run(arguments: argparse.Namespace) -> None:
     reads = [arguments.checkpoint, *arguments.data]
     check_destination(arguments.out, suffixes=[".html"], overwrite=arguments.overwrite, reads=reads)
     predictor = Predictor(arguments.checkpoint, device=arguments.device)
-    results = predictor.losses(data, **form_of(arguments))
+    results = predictor.losses(with_photos(arguments, predictor.schema, data), **form_of(arguments))
     task = predictor.schema.task
     rows = f"{count(len(results), noun_of(results))} of {short_name(data)}"
     report_on(

@@ -13,7 +13,7 @@ import yaml
 from tabvision.cli.folder import RESUME_FILE, is_finished, recipe_file
 from tabvision.cli.jobs import LOGGERS, Job, build, component
 from tabvision.cli.options import given_flags
-from tabvision.cli.run import run_job
+from tabvision.cli.run import check_rows, run_job
 from tabvision.cli.safe import listed_classes
 from tabvision.errors import BadValueError, MissingFileError, listed, speaking
 from tabvision.inference import Predictor
@@ -57,6 +57,8 @@ def resume_run(arguments: argparse.Namespace) -> None:
     quiet = arguments.quiet or recipe["data"]["init_args"].get("verbose") is False
     schema = {} if module is None else {"schema": module.schema}
     data = build(recipe["data"], **schema, verbose=not quiet)
+    again = f"start again with --overwrite, or train on with the new rows: --from {folder / 'best.ckpt'}"
+    check_rows(file, data, again)
     given = {"intervals": arguments.intervals, "refit": arguments.refit}
     job = Job(recipe=recipe, datamodule=data, module=module, quiet=quiet, **given)
     run_job(job, folder, report=not arguments.no_report, resume=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import time
@@ -62,6 +63,8 @@ if TYPE_CHECKING:
     from tabvision.modules import SupervisedModule, TabularModule
 
 _WHO = "tabvision train"
+_ROWS = "# rows: "  # begins the first line of a recipe, before the hash of the rows of the run
+_ALL_HASHED, _SOME_HASHED = 1_000_000, 4_096  # rows of a part: each up to so many, else about so many
 _LINEAR = {  # networks with a linear head, and what is said of one that is the best
     PROBE: "The linear probe is better than the network after training, so it is what best.ckpt holds.",
     REFIT: "The trained body answers better with a linear head, fitted anew, so that is what best.ckpt holds.",
@@ -223,9 +226,35 @@ def _prepare_folder(job: Job, folder: Path) -> None:
     if is_worker():
         return
     with speaking(_WHO), written_whole(folder / ("recipe.yaml" if job.module is None else RESUME_FILE)) as partial:
-        partial.write_text(yaml.safe_dump(job.recipe, sort_keys=False, allow_unicode=True), encoding="utf-8")
+        recipe = yaml.safe_dump(job.recipe, sort_keys=False, allow_unicode=True)
+        partial.write_text(f"{_ROWS}{_hash_of_rows(job.datamodule)}\n{recipe}", encoding="utf-8")
     if job.probe is not None:
         job.probe.save(folder / PROBE, job.datamodule)
+
+
+def check_rows(recipe: Path, data: Any, remedy: str) -> None:  # noqa: ANN401 - one of our datamodules
+    """Raise if the rows of a run, or the parts that they are in, are no longer those that its recipe was written for.
+
+    Raises:
+        BadValueError: They are others, so that rows which trained could be held out.
+    """
+    first = recipe.read_text(encoding="utf-8").partition("\n")[0]
+    if first.startswith(_ROWS) and first.removeprefix(_ROWS) != _hash_of_rows(data):
+        problem = f"the rows, or their division, are not those with which the run in {str(recipe.parent)!r} began"
+        raise BadValueError(problem, f"Put the data back as they were; or {remedy}")
+
+
+def _hash_of_rows(data: Any) -> str:  # noqa: ANN401 - as above
+    """Return a hash of the rows of each part: their numbers and what is read of them, of images the names of their files."""
+    hashed = hashlib.sha256()
+    for part, (tensors, rows) in data.parts.items():
+        table = getattr(data, "tables", {}).get(part)
+        names = [] if table is None else [*map(str, table.frame[table.path])]
+        hashed.update(repr((part, names)).encode(errors="surrogateescape"))
+        for name, tensor in {**tensors, "rows": rows}.items():
+            step = 1 if len(tensor) <= _ALL_HASHED else len(tensor) // _SOME_HASHED
+            hashed.update(f"{name} {tuple(tensor.shape)}".encode() + tensor[::step].numpy().tobytes())
+    return hashed.hexdigest()
 
 
 def _evaluate_best(

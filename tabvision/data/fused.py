@@ -220,6 +220,9 @@ class _Columns(TabularDataModule):
         suffix: str,
         **settings: Any,  # noqa: ANN401 - those of `TabularDataModule`
     ) -> None:
+        if twice := {*image.columns}.intersection(settings.get("ignore") or ()):
+            problem = f"{min(twice)!r} is named in both image and ignore"
+            raise BadValueError(problem, "Name it in one of them")
         self._image, self._root, self._suffix = image, root, suffix
         self._sources = {"train": source, "test": settings["test"], "predict": settings["predict"]}
         self.images: dict[str, ImageTable] = {}

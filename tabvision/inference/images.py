@@ -237,7 +237,8 @@ class ImageReader:
     def _check_most_exist(self, files: Sequence[str], root: Path | str) -> None:
         """Raise if a table names files in a wrong way: a row alone may lack its image, but not most rows."""
         if len(files) > 1:
-            remedy = f"Write the paths in full, with their suffix: they are read from {str(root) or '.'!r}"
+            where = f"they are read from {str(root) or '.'!r}"
+            remedy = f"Write the paths in full, with their suffix: {where} (by command --root, --suffix)"
             named = ImageTable(pd.DataFrame({PATH_COLUMN: files}))
             check_missing(named, self._image.columns, remedy, optional=self._image.optional)
 

@@ -29,6 +29,7 @@ from tabvision.serving.batcher import Answer, MicroBatcher
 from tabvision.serving.page import page
 from tabvision.serving.requests import (
     BAD_REQUEST,
+    OVERLOADED,
     TOO_LARGE,
     WRONG_KIND,
     WRONG_VALUES,
@@ -127,6 +128,8 @@ class _Service:
             return await self._predict(request)
         except (RequestError, TabvisionError, HTTPException):
             raise  # each has a handler
+        except asyncio.CancelledError:  # the server was stopped, and waits no longer
+            return _failure(OVERLOADED, "The server is stopping. Ask another one, or later.")
         except Exception:  # a bug: the client gets the status, the log the details
             _LOG.exception("A request failed.")
             return _failure(FAILED, "The server failed on this request. See its log for details.")

@@ -57,10 +57,10 @@ def serve(
         hosts = _LOOPBACK if address in ("127.0.0.1", "::1") else ()
         shown = f"[{address}]" if ":" in address else address
         name = path if isinstance(path, str | Path) else type(path).__name__
-        app = create_app(model, limits, hosts=hosts, uncertainty=uncertainty)
-        print(f"Serving {name} at http://{shown}:{number} (stop with Ctrl+C)", flush=True)
-        with _quiet_signals():
-            _make_server(app).run(sockets=[listening])
+        server = _make_server(create_app(model, limits, hosts=hosts, uncertainty=uncertainty))
+        with _stopped_by_signals(server):
+            print(f"Serving {name} at http://{shown}:{number} (stop with Ctrl+C)", flush=True)
+            server.run(sockets=[listening])
     finally:
         listening.close()
     print("Stopped.", flush=True)
@@ -136,9 +136,14 @@ def _check_installed() -> None:
 
 
 @contextmanager
-def _quiet_signals() -> Iterator[None]:
-    """Ignore the signal that uvicorn raises again for earlier handlers after it has shut down."""
-    before = {number: signal.signal(number, lambda *_: None) for number in (signal.SIGINT, signal.SIGTERM)}
+def _stopped_by_signals(server: uvicorn.Server) -> Iterator[None]:
+    """Have Ctrl-C and SIGTERM stop a server, also before it runs; a second one does not cut off what it waits for."""
+
+    def stop(*_: object) -> None:
+        server.should_exit = True
+
+    server.handle_exit = stop  # type: ignore[method-assign, assignment]  # uvicorn's own handler, while it runs
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:

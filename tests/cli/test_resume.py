@@ -192,6 +192,27 @@ def test_what_cannot_be_resumed_is_a_sentence_that_says_what_to_do(
             assert sentence in capsys.readouterr().err
 
 
+def test_rows_that_have_changed_are_not_gone_on_with(
+    capsys: pytest.CaptureFixture[str], subtests: pytest.Subtests
+) -> None:
+    jobs = pd.read_csv("people.csv")[["job", "paid"]]
+    jobs.to_csv("people.csv", index=False)
+    assert main([*TABLE, "--epochs", "2", "--validation", "0.2", "--out", "rows"]) == 0
+    assert main([*PHOTOS, "--epochs", "1", "--no-probe", "--out", "files"]) == 0
+    jobs.loc[[*range(1, len(jobs)), 0]].to_csv("people.csv", index=False)
+    next(Path("photos/cat").iterdir()).rename("photos/cat/zzz.jpg")
+
+    for run in ("rows", "files"):
+        Path(run, "metrics.json").unlink()
+        for words in (["train", "--resume", run, "--no-report"], ["calibrate", "--run", run, "--out", "new.ckpt"]):
+            with subtests.test(words=words):
+                assert main(words) == 2
+                said = (
+                    f"the rows, or their division, are not those with which the run in '{run}' began. Put the data back"
+                )
+                assert said in capsys.readouterr().err
+
+
 def test_weights_alone_are_not_resumed_from_and_the_last_state_is(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*TABLE, "--epochs", "2", "--out", "done"]) == 0
     words = ["fit", "--config", "done/recipe.yaml", "--trainer.enable_progress_bar=false", "--trainer.max_epochs=3"]

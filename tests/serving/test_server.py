@@ -15,7 +15,11 @@ import pytest
 from tabvision.errors import BadTypeError, BadValueError, MissingFileError
 from tabvision.inference import OnnxPredictor, Predictor
 from tabvision.serving import serve
-from tabvision.serving.server import listen, load
+from tabvision.serving import server as server_room
+from tabvision.serving.app import create_app
+from tabvision.serving.server import _make_server, _stopped_by_signals, listen, load
+from tests.made.commands import Forked
+from tests.made.servers import model
 from tests.made.trained import exported, trained
 
 ROOT = Path(__file__).parents[2]
@@ -48,6 +52,44 @@ def test_a_signal_ends_it_cleanly(number: signal.Signals, kind: str) -> None:
 
     assert process.returncode == 0
     assert out == "Stopped.\n"
+    assert "Traceback" not in errors
+
+
+def run_on(listening: socket.socket, *before: signal.Signals) -> None:
+    """Serves on a socket, after signals that came while it started."""
+    server = _make_server(create_app(model()))
+    with _stopped_by_signals(server):
+        for number in before:
+            signal.raise_signal(number)
+        server.run(sockets=[listening])
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_that_comes_while_it_starts_ends_it(number: signal.Signals) -> None:
+    with listen("127.0.0.1", 0) as listening:
+        assert Forked(run_on, listening, number).ended(30) == (0, "", "")
+
+
+def test_a_request_that_a_stop_cannot_wait_for_is_refused_also_by_a_second_signal(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(server_room, "_STOP_SECONDS", 1)
+    head = b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n["
+    with listen("127.0.0.1", 0) as listening:
+        process = Forked(run_on, listening)
+        wait_for(f"http://127.0.0.1:{listening.getsockname()[1]}")
+        with socket.create_connection(listening.getsockname()) as client:
+            client.sendall(head)
+            wait_for(f"http://127.0.0.1:{listening.getsockname()[1]}")
+            for _ in range(2):
+                os.kill(process.process.pid or 0, signal.SIGINT)
+            client.settimeout(30)
+            answer = client.makefile("rb").read().decode()
+    status, _, errors = process.ended(30)
+
+    assert answer.startswith("HTTP/1.1 503")
+    assert "The server is stopping." in answer
+    assert status == 0
     assert "Traceback" not in errors
 
 

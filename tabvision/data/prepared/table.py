@@ -30,7 +30,7 @@ from tabvision.data.splits.base import Split
 from tabvision.data.table_settings import TableSettings
 from tabvision.data.tables.blocks import check_paths, described, named_file, table_bytes
 from tabvision.data.tables.files import files_of, is_paths
-from tabvision.data.tables.read import first_line
+from tabvision.data.tables.read import arrow_table, first_line, frame_of_arrow
 from tabvision.data.tables.write import lock, writing
 from tabvision.data.targets import encode_target
 from tabvision.errors import BadValueError, UnwritableFileError, count
@@ -89,7 +89,7 @@ def prepare(folder: Path, settings: TableSettings) -> PreparedTable:
         if manifest is not None and manifest["key"] == key:
             try:
                 found = _opened(folder, manifest)
-            except (FileNotFoundError, EOFError, ValueError, LookupError) as error:
+            except (OSError, EOFError, ValueError, LookupError) as error:
                 logger.info(f"{str(folder)!r} is damaged ({first_line(error)}), so it is prepared anew.")
             else:
                 logger.info(f"{count(manifest['num_rows'], 'row')} prepared before, in {str(folder)!r}.")
@@ -254,7 +254,7 @@ def _opened(folder: Path, manifest: Mapping[str, Any]) -> PreparedTable:
     tensors = {name: mapped(name) for name in manifest["arrays"]}
     rows = {name: mapped(f"rows_{name}") for name in manifest["parts"]}
     draws = tensors.pop("draws", None)
-    frame = pd.read_feather(folder / f"{_SAMPLE}.feather")
+    frame = frame_of_arrow(arrow_table(folder / f"{_SAMPLE}.feather", ".feather"))
     # not gathered from the arrays, whose pages would all be read for it
     codes, positions, *found = (np.load(folder / _SAMPLE / f"{name}.npy") for name in (_PART, _POSITION, *tensors))
     of_sample = dict(zip(tensors, map(torch.from_numpy, found), strict=True))

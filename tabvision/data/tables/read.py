@@ -281,7 +281,7 @@ def _read_binary(path: Path) -> pd.DataFrame:
         raise BadValueError(f"{str(path)!r} is empty (0 bytes)", "Pass a file with rows")
     suffix = path.suffix.lower()
     try:
-        frame = frame_of_arrow(_arrow_table(path if path.is_file() else io.BytesIO(path.read_bytes()), suffix))
+        frame = frame_of_arrow(arrow_table(path if path.is_file() else io.BytesIO(path.read_bytes()), suffix))
     except Exception as error:  # damaged metadata raises whatever pandas meets in it, such as KeyError
         problem = f"{str(path)!r} cannot be read as {suffix}: {first_line(error)}"
         raise BadValueError(problem, "It may be damaged or in another format; write it again") from error
@@ -292,7 +292,7 @@ def _read_binary(path: Path) -> pd.DataFrame:
     return with_index(frame, names)
 
 
-def _arrow_table(source: Path | io.BytesIO, suffix: str) -> pa.Table:
+def arrow_table(source: Path | io.BytesIO, suffix: str) -> pa.Table:
     """Return the table of a file, checked as a whole: converting one changed bit that points outside ends the process."""
     if suffix in PARQUET_SUFFIXES:
         from pyarrow import parquet

@@ -31,6 +31,7 @@ from tabvision.data.prepared.table import default_folder
 from tabvision.data.tables import blocks
 from tabvision.errors import BadTypeError, BadValueError, UnwritableFileError
 from tabvision.modules import TabularModule
+from tests.made.commands import Forked
 from tests.made.tables import mixed_table, quiet
 from tests.made.trainers import quiet_trainer
 
@@ -248,6 +249,24 @@ def test_a_damaged_table_is_prepared_anew_and_said(
 
     assert "prepared' is damaged (" in capsys.readouterr().out
     assert (folder / file).read_bytes() == whole
+
+
+def test_a_changed_bit_in_the_sample_never_ends_the_process(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"x": np.arange(120) / 7, "job": ["a", "bc", "d"] * 40, "paid": np.arange(120) % 2})
+    quiet(source := written(frame, tmp_path, "parquet"), prepared=(folder := tmp_path / "prepared"))
+    whole = (folder / "sample.feather").read_bytes()
+    draw = np.random.default_rng(0)
+
+    def opened() -> None:
+        for place in draw.integers(0, len(whole), 40).tolist():
+            changed = bytearray(whole)
+            changed[place] ^= 1 << int(draw.integers(8))
+            (folder / "sample.feather").write_bytes(changed)
+            quiet(source, prepared=folder)
+
+    status, _, told = Forked(opened).ended(120)
+
+    assert (status, told) == (0, "")
 
 
 def test_a_file_that_changes_while_it_is_prepared_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

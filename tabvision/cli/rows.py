@@ -1,0 +1,39 @@
+"""The rows that `predict`, `evaluate`, `report` and `calibrate` are given, their photos where the command says."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from typing import Any
+
+import pandas as pd
+
+from tabvision.checks import check_present
+from tabvision.cli.options import form_of
+from tabvision.data.tables.files import are_tables, folder_of
+from tabvision.data.tables.read import read_frame, text_format
+from tabvision.errors import BadValueError
+from tabvision.schema import Schema
+
+
+def with_photos(arguments: argparse.Namespace, schema: Schema, source: Any) -> Any:  # noqa: ANN401 - any source
+    """Return a table with the paths of its images as `--root` and `--suffix` say; without these the source as it is.
+
+    Raises:
+        BadValueError: One of them is given, and the source is no table that names images.
+    """
+    root, suffix = arguments.root, arguments.suffix
+    if root is None and suffix is None:
+        return source
+    if schema.image is None or not are_tables(source if isinstance(source, list) else [source]):
+        option = "--suffix" if root is None else "--root"
+        problem = f"{option} is for a table that names photos, got {source}"
+        raise BadValueError(problem, f"Leave {option} out" if schema.image is None else "Pass the table")
+    frame = read_frame(source, **text_format(schema, **form_of(arguments)), known=schema.known_columns)
+    check_present(schema.image.columns, frame.columns, "Name the files in that column, as in training")
+    folder = folder_of(source) if root is None else root
+    for name in schema.image.columns:
+        cells = frame[name].astype("str")
+        paths = [os.path.join(folder, f"{cell}{suffix or ''}") for cell in cells]  # noqa: PTH118 - as for a table of images
+        frame[name] = pd.Series(paths, frame.index).where(frame[name].notna() & (cells != ""))
+    return frame
