@@ -5,6 +5,7 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
 
 import fsspec  # type: ignore[import-untyped]  # ships no types
 import pytest
@@ -42,8 +43,12 @@ def test_a_redirect_off_the_web_is_not_followed(target: str) -> None:
 
 
 def test_a_page_that_is_not_there_is_told() -> None:
-    with serving({}) as address, pytest.raises(BadValueError, match=r"could not be read \(Not Found\). Check the add"):
+    message = r"could not be read \(Not Found\). Check the add"
+    with serving({}) as address, pytest.raises(BadValueError, match=message) as refusal:
         read_bytes(f"{address}/a")
+
+    assert isinstance(refusal.value.__cause__, HTTPError)
+    assert refusal.value.__cause__.closed  # and with it the connection
 
 
 def test_a_server_that_is_not_there_is_told() -> None:
