@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -70,6 +71,8 @@ def fetch(address: str) -> str:
             content: bytes = response.read()
             return content.decode("utf-8")
     except (OSError, ValueError) as error:  # URLError and timeouts are OSErrors
+        if isinstance(error, urllib.error.HTTPError):
+            error.close()  # it holds the connection
         remedy = "Check the connection, or download the data elsewhere and pass the path of the file"
         raise BadValueError(f"{address} could not be fetched ({error})", remedy) from error
 

@@ -99,6 +99,8 @@ def _explained(url: str) -> Iterator[None]:
     except TabvisionError:
         raise
     except Exception as error:  # each store has its own error classes
+        if isinstance(error, urllib.error.HTTPError):
+            error.close()  # it holds the connection
         reason = str(getattr(error, "reason", None) or error).rstrip(".") or type(error).__name__
         problem = f"{url} could not be read ({reason})"
         raise BadValueError(problem, "Check the address, or download the file and pass its path") from error

@@ -234,11 +234,19 @@ def _timm_pretrained(name: str, config: Any) -> nn.Module:  # noqa: ANN401 - as 
     settings = {"pretrained_cfg_overlay": {"file": cached}} if cached else {}
     try:
         if not cached:  # raise at once without a network; the hub itself retries for most of a minute
-            with contextlib.suppress(HTTPError):  # which is an answer
-                urlopen(Request(url, method="HEAD"), timeout=_TIMEOUT_SECONDS).close()
+            _reach(url)
         return _timm_net(name, config, pretrained=True, **settings)
     except Exception as error:  # torch.hub and the Hugging Face hub raise anything
         raise _not_downloaded(config.architecture, url, error) from error
+
+
+def _reach(url: str) -> None:
+    """Raise if no server answers, whatever its answer."""
+    try:
+        answer = urlopen(Request(url, method="HEAD"), timeout=_TIMEOUT_SECONDS)
+    except HTTPError as error:
+        answer = error
+    answer.close()
 
 
 def _with_tag(name: _Name, weights: str) -> str:

@@ -338,7 +338,7 @@ def test_a_write_that_fails_leaves_the_checkpoint_before(tmp_path: Path) -> None
     path = tmp_path / "last.ckpt"
     _AtomicCheckpointIO().save_checkpoint({"step": 1}, path)
 
-    with pytest.raises(Exception, match="pickle"):
+    with pytest.raises(Exception, match=r"pickle|local object"):
         _AtomicCheckpointIO().save_checkpoint({"step": lambda: 2}, path)
 
     assert torch.load(path, weights_only=True) == {"step": 1}

@@ -99,6 +99,16 @@ def test_offline_is_said_in_a_sentence(loopback: str) -> None:
         fetch(closed)
 
 
+def test_a_page_that_is_not_there_is_told(loopback: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(adult_download, "_https_only", urllib.request.build_opener)  # which takes http as well
+
+    with pytest.raises(BadValueError, match=r"nowhere could not be fetched .*404.*Check the connection") as refusal:
+        fetch(f"{loopback}nowhere")
+
+    assert isinstance(refusal.value.__cause__, urllib.error.HTTPError)
+    assert refusal.value.__cause__.closed  # and with it the connection
+
+
 def test_a_redirect_to_plain_http_is_not_followed(loopback: str) -> None:
     opener = adult_download._https_only()
     request = urllib.request.Request(ADDRESS)

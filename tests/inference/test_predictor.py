@@ -244,6 +244,7 @@ def test_a_task_of_the_users_own_is_asked_for_by_each_predictor(tmp_path: Path) 
     torch.save(saved, tmp_path / "own.ckpt")
     expected = Predictor(module, device="cpu").predict(raw())
 
+    pytest.importorskip("onnx")
     export(tmp_path / "own.ckpt", tmp_path / "own.onnx", task=Distance)
     by_checkpoint = Predictor(tmp_path / "own.ckpt", device="cpu", task=Distance)
     by_file = OnnxPredictor(tmp_path / "own.onnx", task=Distance)

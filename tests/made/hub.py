@@ -44,9 +44,9 @@ def hub(patch: pytest.MonkeyPatch, cache: Path) -> Iterator[Hub]:
     thread.start()
     held.address = address = f"http://127.0.0.1:{server.server_address[1]}"
     patch.setattr("huggingface_hub.constants.ENDPOINT", address)
-    patch.setattr(
-        "huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", address + "/{repo_id}/resolve/{revision}/{filename}"
-    )
+    template = address + "/{repo_id}/resolve/{revision}/{filename}"
+    for module in ("constants", "file_download"):  # the second held a copy of its own before 1.0
+        patch.setattr(f"huggingface_hub.{module}.HUGGINGFACE_CO_URL_TEMPLATE", template, raising=False)
     patch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(cache))
     patch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(cache / "token"))
     patch.setenv("HF_TOKEN", TOKEN)

@@ -1,8 +1,11 @@
 """Networks by name: torchvision's and timm's features, weights by every way, groups by depth."""
 
+import io
 import re
+from email.message import Message
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
+from urllib.error import HTTPError
 
 import pytest
 import timm
@@ -11,7 +14,7 @@ from torch import Tensor, nn
 from torchvision import models
 
 from tabvision.errors import BadTypeError, BadValueError, MissingFileError, UnknownNameError
-from tabvision.nets.backbones import _find, _torchvision_weights, body_groups, make_body
+from tabvision.nets.backbones import _find, _reach, _torchvision_weights, body_groups, make_body
 from tabvision.nets.layer_groups import check_groups
 from tabvision.schema import IMAGENET_MEAN, IMAGENET_STD
 from tests.made.sweeps import slow_but
@@ -266,6 +269,20 @@ def test_weights_that_cannot_be_downloaded_say_which_file_goes_where(
 
     with pytest.raises(BadValueError, match=message):
         make_body(name, weights=weights)
+
+
+def test_a_server_that_has_no_such_page_is_reached_and_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    body = io.BytesIO(b"Not Found")
+    refusal = HTTPError("https://example.org/a.pth", 404, "Not Found", Message(), body)
+
+    def refuse(*_: object, **__: object) -> NoReturn:
+        raise refusal
+
+    monkeypatch.setattr("tabvision.nets.backbones.urlopen", refuse)
+
+    _reach("https://example.org/a.pth")
+
+    assert body.closed
 
 
 def test_weights_of_another_architecture_are_refused(tmp_path: Path) -> None:

@@ -104,6 +104,9 @@ def test_the_frame_is_left_as_it_is_and_other_columns_order_and_index_do_not_mat
 @pytest.mark.parametrize("dtype", ["object", "category", "pyarrow", "nullable"])
 def test_the_storage_of_a_column_does_not_matter(features: Features, dtype: str) -> None:
     frame = mixed_table()
+    expected = to_arrays(
+        features, frame
+    )  # first: pandas 3.0 turns missing dates of the frame that it converts into 1970
     if dtype == "pyarrow":
         stored = frame.assign(grade=frame["grade"].astype("str")).convert_dtypes(dtype_backend="pyarrow")
     elif dtype == "nullable":
@@ -113,8 +116,8 @@ def test_the_storage_of_a_column_does_not_matter(features: Features, dtype: str)
 
     continuous, categorical = to_arrays(features, stored)
 
-    assert_array_equal(continuous, to_arrays(features, frame)[0])
-    assert_array_equal(categorical, to_arrays(features, frame)[1])
+    assert_array_equal(continuous, expected[0])
+    assert_array_equal(categorical, expected[1])
 
 
 def test_a_column_without_any_value_is_filled(features: Features) -> None:

@@ -284,6 +284,12 @@ def test_a_schema_without_columns_reads_no_names() -> None:
     assert rows_of_json(b'[{"a": 1}, {"b": 2}]', schema, Limits()) == ([{}, {}], False)
 
 
+def test_a_body_nested_deeper_than_any_python_reads_is_told() -> None:
+    for opening, closing in ((b"[", b"]"), (b'{"x":', b"}")):
+        with pytest.raises(RequestError, match="The JSON is nested too deeply"):
+            rows_of_json(opening * 1_000_000 + closing * 1_000_000, model().schema, Limits())
+
+
 def test_bands_are_measured_as_the_model_reads_them() -> None:
     bands = tiff(np.zeros((30, 40, 6), np.float32))
     image = Image(size=(8, 8), channels=6, value_range=((0.0, 1.0),))

@@ -101,8 +101,11 @@ def _fit(logits: NDArray[Any], codes: NDArray[Any]) -> float:
     values = values - np.take_along_axis(values, codes[:, None], axis=1)  # relative to the true class
     low, high = 1 / HIGHEST, 1 / LOWEST
     if _slope(values, high)[0] <= 0:
-        problem = "all rows are answered correctly with certainty, so no temperature is best"
-        raise BadValueError(problem, "Pass rows that the training did not see, and more of them")
+        if values.max() <= 0:
+            problem = "all rows are answered correctly, so no temperature is best"
+            raise BadValueError(problem, "Pass rows that the training did not see, and more of them")
+        problem = f"the answers are so unsure that the best temperature is below {LOWEST}"
+        raise BadValueError(problem, "Train longer, then calibrate")
     if _slope(values, low)[0] >= 0:
         problem = "the answers are no better than chance on these rows, so no temperature is best"
         raise BadValueError(problem, "Check that the target column belongs to these rows, or train longer")

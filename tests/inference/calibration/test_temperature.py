@@ -91,10 +91,11 @@ def test_very_sure_logits_do_no_harm() -> None:
 
 
 def test_rows_that_are_all_right_or_no_better_than_chance_have_no_best_temperature() -> None:
-    with pytest.raises(
-        BadValueError, match=r"all rows are answered correctly with certainty.*Pass rows that the training"
-    ):
+    with pytest.raises(BadValueError, match=r"all rows are answered correctly, .*Pass rows that the training"):
         fit_temperatures(np.array([[9.0], [-9.0]]), np.array([1, 0]))
+
+    with pytest.raises(BadValueError, match=r"so unsure that the best temperature is below 0\.02\. Train longer"):
+        fit_temperatures(np.array([[0.002], [0.002], [-0.002], [0.002]]), np.array([1, 1, 0, 0]))
 
     with pytest.raises(BadValueError, match=r"no better than chance on these rows"):
         fit_temperatures(np.array([[2.0], [-2.0]]), np.array([0, 1]))
