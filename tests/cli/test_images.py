@@ -311,7 +311,7 @@ def test_a_run_that_ends_above_the_loss_of_its_probe_keeps_a_linear_head(capsys:
     assert chosen_by_validation(Path("plain")) == ", by which the epoch was chosen as well"
 
 
-def stop(*_: object) -> None:
+def stop(*_: object, **__: object) -> None:
     """Be stopped, as by Ctrl-C."""
     raise KeyboardInterrupt
 

@@ -13,6 +13,7 @@ from tabvision.cli import main
 from tabvision.data import TabularDataModule, TimeSplit
 from tabvision.errors import BadValueError
 from tabvision.inference import Predictor
+from tabvision.inference.checkpoint import read_state
 
 TRAIN = ["train", "sales.csv", "--target", "sold", "--accelerator", "cpu", "--no-report"]
 BY_TIME = [*TRAIN, "--split", "time:day", "--out", "run"]
@@ -41,8 +42,9 @@ def facts_of(run: str) -> dict[str, Any]:
 
 
 def test_the_network_learns_from_the_latest_rows_once_it_was_measured_on_them() -> None:
-    assert main([*BY_TIME, "--intervals", "0.8"]) == 0
-    assert main([*BY_TIME[:-1], "without", "--no-refit", "--intervals", "0.8"]) == 0
+    words = ["--epochs", "2", "--intervals", "0.8"]
+    assert main([*BY_TIME, *words]) == 0
+    assert main([*BY_TIME[:-1], "without", "--no-refit", *words]) == 0
 
     anew, before = (Predictor(f"{run}/best.ckpt") for run in ("run", "without"))
     assert [each.schema.target.num_rows for each in (anew, before)] == [ROWS, ROWS]
@@ -53,14 +55,21 @@ def test_the_network_learns_from_the_latest_rows_once_it_was_measured_on_them() 
     assert anew.calibration == before.calibration
     assert Path("run/predictions.csv").read_text() == Path("without/predictions.csv").read_text()
     assert facts_of("run")["metrics"] == facts_of("without")["metrics"]
-    assert facts_of("run")["refit"] == {"num_rows": ROWS, "num_epochs": facts_of("run")["refit"]["num_epochs"]}
+    assert facts_of("run")["refit"] == {"num_rows": ROWS, "num_epochs": 2}
     assert "refit" not in facts_of("without")
     assert not Path("run/trained.ckpt").exists()
 
 
-def test_a_run_killed_after_it_trained_anew_is_measured_by_the_network_before() -> None:
+def test_it_trains_anew_for_as_many_epochs_as_were_best() -> None:
     assert main(BY_TIME) == 0
-    assert main([*BY_TIME[:-1], "without", "--no-refit"]) == 0
+
+    (state,) = (each for name, each in read_state("run/last.ckpt")["callbacks"].items() if name.startswith("FitTable"))
+    assert facts_of("run")["refit"]["num_epochs"] == state["best_epoch"] + 1
+
+
+def test_a_run_killed_after_it_trained_anew_is_measured_by_the_network_before() -> None:
+    assert main([*BY_TIME, "--epochs", "2"]) == 0
+    assert main([*BY_TIME[:-1], "without", "--no-refit", "--epochs", "2"]) == 0
     before = facts_of("run")
     shutil.copy("without/best.ckpt", "run/trained.ckpt")
     Path("run/metrics.json").unlink()
