@@ -6,9 +6,12 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, final
 
+import pandas as pd
+
 from tabvision.data.rows import check_reserved
 from tabvision.data.splits.base import Split
 from tabvision.data.splits.given import SourceSplit
+from tabvision.data.splits.ordered import TimeSplit
 from tabvision.data.splits.random import GroupSplit
 from tabvision.data.tables.cells import Known
 from tabvision.data.tables.text_file import TextFormat
@@ -63,6 +66,7 @@ class TableSettings:
         check_reserved(columns.frame, reserved, self.target, features)
         ignored = dict.fromkeys([*(self.named.get("ignore") or ()), *reserved])
         options: Any = {**self.named, "ignore": [name for name in ignored if read is None or name in read]}
+        options["continuous"] = [*(self.named.get("continuous") or ()), *self._times(columns)]
         return infer_kinds(columns, target=self.target, day_first=self.day_first, **options)
 
     def with_nominal(self, kinds: Kinds, columns: Columns, target: Target) -> Kinds:
@@ -71,7 +75,18 @@ class TableSettings:
             return kinds
         encoded = encode_target(columns.raw(self.target), target)
         group = self.split.column if isinstance(self.split, GroupSplit) else None
-        return with_nominal(kinds, columns, encoded, stated=self.named.get("continuous") or (), group=group)
+        stated = [*(self.named.get("continuous") or ()), *self._times(columns)]
+        return with_nominal(kinds, columns, encoded, stated=stated, group=group)
+
+    def _times(self, columns: Columns) -> list[str]:
+        """Return the column of a `TimeSplit` if it is numbers: as categories, of few years, none to come would be known."""
+        name = self.split.column if isinstance(self.split, TimeSplit) else None
+        if name is None or name not in columns.frame.columns:
+            return []
+        values = columns.raw([name])[name]
+        is_named = any(name in (each, each.partition("=")[0]) for names in self.named.values() for each in names or ())
+        is_number = pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
+        return [name] if is_number and not is_named and values.nunique() > 1 else []
 
     def with_counts(self, target: Target, divide: Split, num_training: int, num_validation: int) -> Target:
         """Return the target with the number of rows of its source, and without frequencies if rows count differently."""

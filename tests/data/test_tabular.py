@@ -19,7 +19,7 @@ import torch
 from sklearn import metrics
 from sklearn.dummy import DummyClassifier, DummyRegressor
 
-from tabvision.data import ColumnSplit, IndexSplit, SourceSplit, TabularDataModule
+from tabvision.data import ColumnSplit, IndexSplit, SourceSplit, TabularDataModule, TimeSplit
 from tabvision.errors import BadValueError, TabvisionError
 from tabvision.modules import TabularModule
 from tabvision.schema import Schema
@@ -464,3 +464,16 @@ def test_a_sampler_that_cannot_draw_is_refused(sampler: str, target: str, said: 
 def test_test_rows_of_a_split_and_of_a_file_contradict_each_other() -> None:
     with pytest.raises(BadValueError, match=r"the split holds out test rows already, and test= names others"):
         quiet(table(40), split=(0.2, 0.1), test=table(12))
+
+
+def test_the_years_of_a_split_by_time_are_numbers_unless_they_are_named(subtests: pytest.Subtests) -> None:
+    frame = pd.DataFrame({"year": [2020, 2021, 2022, 2023] * 10, "x": range(40), "y": [float(n) for n in range(40)]})
+    cases: dict[str, tuple[dict[str, Any], str]] = {
+        "by time": ({"split": TimeSplit("year", 0.25)}, "continuous"),
+        "at random": ({"split": 0.25}, "categorical"),
+        "named": ({"split": TimeSplit("year", 0.25), "categorical": ["year"]}, "categorical"),
+    }
+    for name, (settings, kind) in cases.items():
+        with subtests.test(name):
+            data = TabularDataModule(frame, "y", verbose=False, **settings)
+            assert next(use[1] for use in data.schema.column_uses() if use[0] == "year") == kind
