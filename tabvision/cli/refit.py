@@ -43,8 +43,9 @@ def refits(job: Job) -> bool:
     data = job.datamodule
     is_table = type(data) is TabularDataModule
     reasons = {
+        "this run is on no table, or on one with photos": not is_table,
         "there are no validation rows": "val" not in data.parts,
-        "a prepared table is not read into memory": is_table and data.sampled() is not data,
+        "a prepared table is not read into memory": data.sampled() is not data,
         "--from goes on with a network": job.module is not None,
         "--verifiable is for a network that learned from the training rows alone": job.verifiable,
     }
@@ -53,7 +54,7 @@ def refits(job: Job) -> bool:
         raise BadValueError(f"--refit trains a network anew on the validation rows, and {reason}", "Leave --refit out")
     if job.refit is not None:
         return job.refit
-    return is_table and not reason and not data.may_fold
+    return not reason and not data.may_fold
 
 
 def refit(job: Job, folder: Path, fitted: pl.Trainer) -> Refit:

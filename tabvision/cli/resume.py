@@ -20,13 +20,8 @@ from tabvision.inference import Predictor
 from tabvision.inference.checkpoint import read_state
 from tabvision.lightning import in_this_tree, seed_everything, tree
 
-_ALLOWED = (
-    "--devices",
-    "--intervals",
-    "--no-report",
-    "--quiet",
-    "--refit",
-)  # what may change, or a recipe does not hold
+# what may change, or a recipe does not hold
+_ALLOWED = ("--devices", "--intervals", "--no-report", "--quiet", "--refit")
 _WHO = "tabvision train"
 _OF_SCHEMA = (  # settings of a datamodule that its schema decides
     *("categorical", "continuous", "dates", "ignore", "task", "separator", "na_values"),

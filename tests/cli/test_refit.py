@@ -104,6 +104,31 @@ def test_where_it_cannot_is_said(words: list[str], reason: str, capsys: pytest.C
     assert "Leave --refit out" in said
 
 
+def test_a_resumed_run_on_other_data_is_not_trained_anew(capsys: pytest.CaptureFixture[str]) -> None:
+    ratings = pd.DataFrame({"user": [1, 2, 3, 4] * 6, "item": [*range(6)] * 4, "stars": [1.0, 2.0, 4.0] * 8})
+    ratings.drop_duplicates(["user", "item"]).to_csv("stars.csv", index=False)
+    words = [
+        "--user",
+        "user",
+        "--item",
+        "item",
+        "--target",
+        "stars",
+        "--epochs",
+        "1",
+        "--accelerator",
+        "cpu",
+        "--out",
+        "run",
+    ]
+    assert main(["train", "stars.csv", *words, "--no-report"]) == 0
+    Path("run/metrics.json").unlink()
+
+    assert main(["train", "--resume", "run", "--refit"]) == 2
+
+    assert "on no table" in capsys.readouterr().err
+
+
 def test_rows_that_it_learned_from_do_not_calibrate_it(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*BY_TIME, "--epochs", "2"]) == 0
 
