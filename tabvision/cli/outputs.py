@@ -177,7 +177,7 @@ def write_run_report(
     which = "of training, each answered by those parts of the network that did not learn from it"
     if "val" in job.datamodule.parts:
         which = "held out for validation" + ("" if job.monitor == "oof/loss" else chosen_by_validation(folder))
-        which += "; best.ckpt was then trained anew on these rows as well" if job.refit else ""
+        which += "; best.ckpt then learned from these rows, too" if job.refit else ""
     rows = f"{count(len(results), noun_of(results))} {which}"
     try:
         from tabvision.cli.report import report_on  # which needs packages that may not be installed
