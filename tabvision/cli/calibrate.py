@@ -12,9 +12,8 @@ import pandas as pd
 from tabvision.cli.folder import RESUME_FILE, chosen_by_validation, is_finished, recipe_file
 from tabvision.cli.jobs import build
 from tabvision.cli.options import form_of
-from tabvision.cli.resume import read_recipe
 from tabvision.cli.rows import with_photos
-from tabvision.cli.run import check_rows
+from tabvision.cli.run_recipe import check_rows, read_recipe
 from tabvision.data.images.files import PATH_COLUMN
 from tabvision.data.splits.base import PartName
 from tabvision.data.tables.read import read_frame

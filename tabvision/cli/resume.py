@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
-
-import yaml
 
 from tabvision.cli.folder import RESUME_FILE, is_finished, recipe_file
-from tabvision.cli.jobs import LOGGERS, Job, build, component
+from tabvision.cli.jobs import Job, build, component
 from tabvision.cli.options import given_flags
-from tabvision.cli.run import check_rows, run_job
-from tabvision.cli.safe import listed_classes
+from tabvision.cli.run import run_job
+from tabvision.cli.run_recipe import check_rows, read_recipe
 from tabvision.errors import BadValueError, MissingFileError, listed, speaking
 from tabvision.inference import Predictor
 from tabvision.inference.checkpoint import read_state
-from tabvision.lightning import in_this_tree, seed_everything, tree
+from tabvision.lightning import seed_everything
 
 # what may change, or a recipe does not hold
 _ALLOWED = ("--devices", "--intervals", "--no-report", "--quiet", "--refit")
@@ -79,37 +75,6 @@ def _check_run(folder: Path) -> None:
     if moved := [each for each in folders if Path(str(each)).resolve() != folder.resolve()]:
         problem = f"the run in {str(folder)!r} was begun in {str(moved[0])!r}, where its best network is looked for"
         raise BadValueError(problem, "Move the folder back")
-
-
-def read_recipe(file: Path) -> dict[str, Any]:
-    """Return a recipe as `tabvision train` writes it, whose classes are parts of tabvision or of Lightning.
-
-    Raises:
-        BadValueError: It is none, or names other classes.
-    """
-    try:
-        recipe = dict(yaml.safe_load(in_this_tree(file.read_text(encoding="utf-8"))))
-        names = [*_class_paths([recipe["data"], recipe["model"], recipe["trainer"]])]
-        recipe["seed_everything"], recipe["trainer"]["callbacks"], recipe["data"]["init_args"]
-        recipe["data"]["class_path"], recipe["model"]["class_path"]
-    except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError, ValueError) as error:
-        problem = f"{str(file)!r} is not a recipe that tabvision train wrote ({type(error).__name__})"
-        raise BadValueError(problem, "Start the run again with --overwrite") from error
-    known = {*listed_classes(), *(f"{tree()}.loggers.{name}" for name in LOGGERS.values())}
-    if own := [name for name in names if name not in known]:
-        last = file.with_name("last.ckpt")
-        remedy = f"Pass it to tabvision fit --config {file} --ckpt_path {last}, if you trust it"
-        raise BadValueError(f"{str(file)!r} names {listed(own)}, which is no part of tabvision or Lightning", remedy)
-    return recipe
-
-
-def _class_paths(value: object) -> Iterator[str]:
-    """Yield the name of each class in nested settings."""
-    items = value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ()
-    if isinstance(value, Mapping) and "class_path" in value:
-        yield str(value["class_path"])
-    for item in items:
-        yield from _class_paths(item)
 
 
 def warm_started(job: Job, checkpoint: str) -> Job:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import time
@@ -13,12 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-import yaml
 
 from tabvision import lightning as pl
 from tabvision.callbacks.average_and_stop import save_kept_weights
 from tabvision.cli.folder import (
-    METRICS_BEFORE,
     PROBE,
     REFIT,
     RESUME_FILE,
@@ -45,10 +42,11 @@ from tabvision.cli.outputs import (
 )
 from tabvision.cli.printing import metrics_by_name
 from tabvision.cli.refit import Refit, refit, refits
+from tabvision.cli.run_recipe import write_recipe
 from tabvision.cli.trainer import (
+    continue_metrics_file,
     make_trainer,
     reworded_resume_errors,
-    state_after_epoch,
     tidied,
 )
 from tabvision.data.tables.write import write_frame, writing, written_whole
@@ -63,8 +61,6 @@ if TYPE_CHECKING:
     from tabvision.modules import SupervisedModule, TabularModule
 
 _WHO = "tabvision train"
-_ROWS = "# rows: "  # begins the first line of a recipe, before the hash of the rows of the run
-_ALL_HASHED, _SOME_HASHED = 1_000_000, 4_096  # rows of a part: each up to so many, else about so many
 _LINEAR = {  # networks with a linear head, and what is said of one that is the best
     PROBE: "The linear probe is better than the network after training, so it is what best.ckpt holds.",
     REFIT: "The trained body answers better with a linear head, fitted anew, so that is what best.ckpt holds.",
@@ -186,7 +182,7 @@ def _fit(job: Job, model: SupervisedModule, folder: Path, held: ExitStack, *, re
         reworded_resume_errors(),
     ):
         if resume and trainer.is_global_zero:
-            _continue_metrics_file(trainer, folder, last)
+            continue_metrics_file(trainer, folder)
         if not resume:
             _prepare_folder(job, folder)
         for logger in loggers[1:]:
@@ -225,36 +221,10 @@ def _prepare_folder(job: Job, folder: Path) -> None:
     clear(folder)
     if is_worker():
         return
-    with speaking(_WHO), written_whole(folder / ("recipe.yaml" if job.module is None else RESUME_FILE)) as partial:
-        recipe = yaml.safe_dump(job.recipe, sort_keys=False, allow_unicode=True)
-        partial.write_text(f"{_ROWS}{_hash_of_rows(job.datamodule)}\n{recipe}", encoding="utf-8")
+    with speaking(_WHO):
+        write_recipe(folder / ("recipe.yaml" if job.module is None else RESUME_FILE), job.recipe, job.datamodule)
     if job.probe is not None:
         job.probe.save(folder / PROBE, job.datamodule)
-
-
-def check_rows(recipe: Path, data: Any, remedy: str) -> None:  # noqa: ANN401 - one of our datamodules
-    """Raise if the rows of a run, or the parts that they are in, are no longer those that its recipe was written for.
-
-    Raises:
-        BadValueError: They are others, so that rows which trained could be held out.
-    """
-    first = recipe.read_text(encoding="utf-8").partition("\n")[0]
-    if first.startswith(_ROWS) and first.removeprefix(_ROWS) != _hash_of_rows(data):
-        problem = f"the rows, or their division, are not those with which the run in {str(recipe.parent)!r} began"
-        raise BadValueError(problem, f"Put the data back as they were; or {remedy}")
-
-
-def _hash_of_rows(data: Any) -> str:  # noqa: ANN401 - as above
-    """Return a hash of the rows of each part: their numbers and what is read of them, of images the names of their files."""
-    hashed = hashlib.sha256()
-    for part, (tensors, rows) in data.parts.items():
-        table = getattr(data, "tables", {}).get(part)
-        names = [] if table is None else [*map(str, table.frame[table.path])]
-        hashed.update(repr((part, names)).encode(errors="surrogateescape"))
-        for name, tensor in {**tensors, "rows": rows}.items():
-            step = 1 if len(tensor) <= _ALL_HASHED else len(tensor) // _SOME_HASHED
-            hashed.update(f"{name} {tuple(tensor.shape)}".encode() + tensor[::step].numpy().tobytes())
-    return hashed.hexdigest()
 
 
 def _evaluate_best(
@@ -334,33 +304,6 @@ def _fit_bag(job: Job, model: TabularModule, folder: Path, held: ExitStack) -> _
         trainer.save_checkpoint(folder / "best.ckpt", weights_only=True)
     measured = {f"val/{name}": value for name, value in found.metrics.items()}
     return _Fitted(trainer, measured, found.predictions, found.results)
-
-
-def _continue_metrics_file(trainer: pl.Trainer, folder: Path, last: Path) -> None:
-    """Have the logger go on below the epochs up to the checkpoint's; it would begin the file anew.
-
-    That of the checkpoint is taken from it, since a run may be killed between writing it and logging its metrics.
-    """
-    file, kept, state = folder / "metrics.csv", folder / METRICS_BEFORE, state_after_epoch(last)
-    saved = next((each for each in (kept, file) if each.exists() and each.stat().st_size), None)
-    before = pd.DataFrame() if saved is None else pd.read_csv(saved, dtype="str")
-    if {"epoch", "step"} <= {*before}:
-        before = before.dropna(subset=["epoch", "step"])  # killed within a line
-        before = before[pd.to_numeric(before["epoch"]) <= state["epoch"]]
-    metrics = state["callbacks"]["ExactResume"]["ranks"][0]["metrics"]
-    logged = {name: value.item() for name, value in metrics.items() if not name.endswith("_step")}
-    own = pd.DataFrame([{"epoch": state["epoch"], "step": state["global_step"] - 1, **logged}]).astype("str")
-    rows = pd.concat([before, own]).sort_index(axis=1)  # as the writer sorts its columns
-    logger: Any = trainer.logger
-    _write_rows(rows, kept)
-    logger.experiment.metrics_keys = [*rows.columns]  # creates the writer, which removes the file
-    _write_rows(rows, file)
-    kept.unlink()
-
-
-def _write_rows(rows: pd.DataFrame, file: Path) -> None:
-    with written_whole(file) as partial:
-        rows.to_csv(partial, index=False)
 
 
 def _extra_loggers(job: Job, folder: Path) -> list[Any]:

@@ -14,6 +14,7 @@ import pandas as pd
 
 from tabvision import lightning as pl
 from tabvision.callbacks.exact_resume import write_checkpoints_whole
+from tabvision.cli.folder import METRICS_BEFORE
 from tabvision.cli.jobs import EXACT_RESUME, Job, build, model_checkpoint
 from tabvision.cli.progress import progress_callbacks
 from tabvision.data.tables.write import written_whole
@@ -85,8 +86,7 @@ def _join_rows(file: Path) -> None:
     rows = pd.read_csv(file, dtype="str")
     if {"epoch", "step"} <= {*rows}:
         joined = rows.groupby(["epoch", "step"], sort=False, dropna=False, as_index=False).first()
-        with written_whole(file) as partial:
-            joined.to_csv(partial, index=False)
+        _write_rows(joined, file)
 
 
 def guard_checkpoints(trainer: pl.Trainer) -> None:
@@ -160,3 +160,30 @@ def make_trainer(job: Job, folder: Path, **settings: Any) -> pl.Trainer:  # noqa
         trainer = pl.Trainer(**{**job.recipe["trainer"], **own})
     guard_checkpoints(trainer)
     return trainer
+
+
+def continue_metrics_file(trainer: pl.Trainer, folder: Path) -> None:
+    """Have the logger go on below the epochs up to the checkpoint's; it would begin the file anew.
+
+    That of the checkpoint is taken from it, since a run may be killed between writing it and logging its metrics.
+    """
+    file, kept, state = folder / "metrics.csv", folder / METRICS_BEFORE, state_after_epoch(folder / "last.ckpt")
+    saved = next((each for each in (kept, file) if each.exists() and each.stat().st_size), None)
+    before = pd.DataFrame() if saved is None else pd.read_csv(saved, dtype="str")
+    if {"epoch", "step"} <= {*before}:
+        before = before.dropna(subset=["epoch", "step"])  # killed within a line
+        before = before[pd.to_numeric(before["epoch"]) <= state["epoch"]]
+    metrics = state["callbacks"]["ExactResume"]["ranks"][0]["metrics"]
+    logged = {name: value.item() for name, value in metrics.items() if not name.endswith("_step")}
+    own = pd.DataFrame([{"epoch": state["epoch"], "step": state["global_step"] - 1, **logged}]).astype("str")
+    rows = pd.concat([before, own]).sort_index(axis=1)  # as the writer sorts its columns
+    logger: Any = trainer.logger
+    _write_rows(rows, kept)
+    logger.experiment.metrics_keys = [*rows.columns]  # creates the writer, which removes the file
+    _write_rows(rows, file)
+    kept.unlink()
+
+
+def _write_rows(rows: pd.DataFrame, file: Path) -> None:
+    with written_whole(file) as partial:
+        rows.to_csv(partial, index=False)

@@ -19,7 +19,7 @@ from tabvision import lightning as pl
 from tabvision.callbacks import AverageAndStop
 from tabvision.cli.chain import Stretch, checkpoints_of, facts_of, read_chain
 from tabvision.cli.jobs import KEEP_EVERY, LAST, build, model_checkpoint, monitor_of
-from tabvision.cli.resume import read_recipe
+from tabvision.cli.run_recipe import read_recipe
 from tabvision.cli.safe import check_writes_here
 from tabvision.cli.trainer import guard_checkpoints, reworded_resume_errors, reworded_trainer_errors, state_after_epoch
 from tabvision.errors import speaking

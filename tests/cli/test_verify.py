@@ -10,7 +10,7 @@ import torch
 
 from tabvision.cli import chain, main, verify
 from tabvision.cli.chain import write_chain
-from tabvision.cli.resume import read_recipe
+from tabvision.cli.run_recipe import read_recipe
 from tabvision.cli.verify import chance_to_find, draw
 from tests.made.images import write_folder
 from tests.made.ratings import made_ratings

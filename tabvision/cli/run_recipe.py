@@ -1,0 +1,82 @@
+"""The recipe in a run's folder: written with a hash of the rows that it was written for, and read back."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tabvision.cli.jobs import LOGGERS
+from tabvision.cli.safe import listed_classes
+from tabvision.data.tables.write import written_whole
+from tabvision.errors import BadValueError, listed
+from tabvision.lightning import in_this_tree, tree
+
+_ROWS = "# rows: "  # begins the first line of a recipe, before the hash of the rows of the run
+_ALL_HASHED, _SOME_HASHED = 1_000_000, 4_096  # rows of a part: each up to so many, else about so many
+
+
+def write_recipe(file: Path, recipe: Mapping[str, Any], data: Any) -> None:  # noqa: ANN401 - one of our datamodules
+    """Write a recipe, with a hash of its rows as the first line."""
+    with written_whole(file) as partial:
+        text = yaml.safe_dump(dict(recipe), sort_keys=False, allow_unicode=True)
+        partial.write_text(f"{_ROWS}{_hash_of_rows(data)}\n{text}", encoding="utf-8")
+
+
+def read_recipe(file: Path) -> dict[str, Any]:
+    """Return a recipe as `tabvision train` writes it, whose classes are parts of tabvision or of Lightning.
+
+    Raises:
+        BadValueError: It is none, or names other classes.
+    """
+    try:
+        recipe = dict(yaml.safe_load(in_this_tree(file.read_text(encoding="utf-8"))))
+        names = [*_class_paths([recipe["data"], recipe["model"], recipe["trainer"]])]
+        recipe["seed_everything"], recipe["trainer"]["callbacks"], recipe["data"]["init_args"]
+        recipe["data"]["class_path"], recipe["model"]["class_path"]
+    except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError, ValueError) as error:
+        problem = f"{str(file)!r} is not a recipe that tabvision train wrote ({type(error).__name__})"
+        raise BadValueError(problem, "Start the run again with --overwrite") from error
+    known = {*listed_classes(), *(f"{tree()}.loggers.{name}" for name in LOGGERS.values())}
+    if own := [name for name in names if name not in known]:
+        last = file.with_name("last.ckpt")
+        remedy = f"Pass it to tabvision fit --config {file} --ckpt_path {last}, if you trust it"
+        raise BadValueError(f"{str(file)!r} names {listed(own)}, which is no part of tabvision or Lightning", remedy)
+    return recipe
+
+
+def _class_paths(value: object) -> Iterator[str]:
+    """Yield the name of each class in nested settings."""
+    items = value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ()
+    if isinstance(value, Mapping) and "class_path" in value:
+        yield str(value["class_path"])
+    for item in items:
+        yield from _class_paths(item)
+
+
+def check_rows(recipe: Path, data: Any, remedy: str) -> None:  # noqa: ANN401 - one of our datamodules
+    """Raise if the rows of a run, or the parts that they are in, are no longer those that its recipe was written for.
+
+    Raises:
+        BadValueError: They are others, so that rows which trained could be held out.
+    """
+    first = recipe.read_text(encoding="utf-8").partition("\n")[0]
+    if first.startswith(_ROWS) and first.removeprefix(_ROWS) != _hash_of_rows(data):
+        problem = f"the rows, or their division, are not those with which the run in {str(recipe.parent)!r} began"
+        raise BadValueError(problem, f"Put the data back as they were; or {remedy}")
+
+
+def _hash_of_rows(data: Any) -> str:  # noqa: ANN401 - as above
+    """Return a hash of the rows of each part: their numbers and what is read of them, of images the names of their files."""
+    hashed = hashlib.sha256()
+    for part, (tensors, rows) in data.parts.items():
+        table = getattr(data, "tables", {}).get(part)
+        names = [] if table is None else [*map(str, table.frame[table.path])]
+        hashed.update(repr((part, names)).encode(errors="surrogateescape"))
+        for name, tensor in {**tensors, "rows": rows}.items():
+            step = 1 if len(tensor) <= _ALL_HASHED else len(tensor) // _SOME_HASHED
+            hashed.update(f"{name} {tuple(tensor.shape)}".encode() + tensor[::step].numpy().tobytes())
+    return hashed.hexdigest()
