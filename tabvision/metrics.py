@@ -66,6 +66,7 @@ def values_of(metrics: MetricCollection, predictions: Tensor, target: Tensor) ->
         >>> values_of(regression_metrics(1), torch.tensor([[1.0], [2.0]]), torch.tensor([[1.0], [3.0]]))["mae"]
         0.5
     """
+    metrics.reset()
     for metric in metrics.values():
         metric.distributed_available_fn = lambda: False
     metrics.update(predictions, target)

@@ -47,8 +47,8 @@ def run(arguments: argparse.Namespace) -> None:
         arguments.out,
         checkpoint=arguments.checkpoint,
         measured_on=rows,
-        metrics={"loss": float(results.loss.mean()), **scores(task, results.predictions, results.target)},
-        baseline=scores(task, task.constant(results.target), results.target),
+        metrics={"loss": float(results.loss.mean()), **scores(task.metrics(), results.predictions, results.target)},
+        baseline=scores(task.metrics(), task.constant(results.target), results.target),
         slice_by=_pair_counts(predictor, results),
         overwrite=arguments.overwrite,
     )

@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
+from torchmetrics import MetricCollection
 
 from tabvision.checks import check_fraction, check_whole
 from tabvision.errors import BadValueError, count, speaking
 from tabvision.inference.results import Results
 from tabvision.metrics import values_of
-from tabvision.tasks import Task
 
 _MAX_ROWS, _MAX_NUMBERS = 10_000, 4_000_000  # of a resample, which then takes some milliseconds
 _MIN_ROWS = 500
@@ -57,8 +57,9 @@ def evaluate(results: Results, *, coverage: float = 0.95, repeats: int = 500, se
     check_fraction("coverage", coverage, "()", remedy="Pass such as 0.95")
     if not len(results):
         raise BadValueError("the results have no rows, so there is nothing to measure", "Pass rows with their target")
-    found = pd.Series({**scores(results.schema.task, results.predictions, results.target), "loss": results.loss.mean()})
-    naive = scores(results.schema.task, results.schema.task.constant(results.target), results.target)
+    task = results.schema.task
+    found = pd.Series({**scores(task.metrics(), results.predictions, results.target), "loss": results.loss.mean()})
+    naive = scores(task.metrics(), task.constant(results.target), results.target)
     num_rows = len(results)
     num_drawn = min(num_rows, _MAX_ROWS, max(_MIN_ROWS, _MAX_NUMBERS // results.predictions.shape[1]))
     drawn = _resampled(results, num_drawn, repeats, np.random.default_rng(seed))
@@ -74,24 +75,25 @@ def evaluate(results: Results, *, coverage: float = 0.95, repeats: int = 500, se
     return frame
 
 
-def scores(task: Task, predictions: NDArray[Any], target: NDArray[Any]) -> dict[str, float]:
-    """Return the task's metrics of predictions.
+def scores(metrics: MetricCollection, predictions: NDArray[Any], target: NDArray[Any]) -> dict[str, float]:
+    """Return the metrics of predictions.
 
     Shape:
         - predictions: (N, C) or (N, T), or one row for all
         - target: as `encode_target` returns it
     """
     everyone = np.broadcast_to(predictions, (len(target), predictions.shape[1])).astype(np.float32)
-    return values_of(task.metrics(), torch.from_numpy(everyone), torch.from_numpy(target))
+    return values_of(metrics, torch.from_numpy(everyone), torch.from_numpy(target))
 
 
 def _resampled(results: Results, num_drawn: int, repeats: int, draw: np.random.Generator) -> pd.DataFrame:
     """Return the metrics of each draw, a row each."""
-    task, found = results.schema.task, list[dict[str, float]]()
-    for _ in range(repeats):
-        rows = draw.integers(len(results), size=num_drawn)
-        loss = float(results.loss[rows].mean())
-        with warnings.catch_warnings():  # a draw without a class has no AUROC
-            warnings.simplefilter("ignore")
-            found.append({**scores(task, results.predictions[rows], results.target[rows]), "loss": loss})
+    found = list[dict[str, float]]()
+    metrics = results.schema.task.metrics()  # to make them takes longer than to compute them of a few rows
+    with warnings.catch_warnings():  # a draw without a class has no AUROC
+        warnings.simplefilter("ignore")
+        for _ in range(repeats):
+            rows = draw.integers(len(results), size=num_drawn)
+            loss = float(results.loss[rows].mean())
+            found.append({**scores(metrics, results.predictions[rows], results.target[rows]), "loss": loss})
     return pd.DataFrame(found)
