@@ -283,6 +283,7 @@ LIGHT = (  # in one process, in this order: what a later line leaves out has not
 )
 
 
+@pytest.mark.slow
 def test_importing_a_light_part_loads_nothing_heavy() -> None:
     checks = [f"{line}; assert not set(sys.modules) & {set(absent)}, {line!r}" for line, absent in LIGHT]
 

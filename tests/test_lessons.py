@@ -15,7 +15,7 @@ from tests.made.sweeps import slow_but
 NUMBER = re.compile(r"[-+]?\d[\d,]*\.?\d*(?:e[-+]?\d+)?")
 PICTURE = re.compile(r"!\[[^\]]+\]\(pictures/([\w.]+)\)")
 NAMES = [path.name for path in lessons()]
-LONG = re.compile("02|0[7-9]|1[0-2]")  # the whole of MovieLens, photos, two processes
+LONG = re.compile("0[1-24-57-9]|1[0-2]")  # trainings, the whole of MovieLens, photos, two processes
 
 
 @pytest.mark.parametrize("name", slow_but([name for name in NAMES if not LONG.match(name)], NAMES))

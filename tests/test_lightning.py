@@ -81,6 +81,7 @@ def in_a_process(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 def test_everything_works_where_pytorch_lightning_is_not_installed(tmp_path: Path) -> None:
     done = in_a_process("-W", "ignore", "-m", "tests.made.other_lightning", str(tmp_path))
 

@@ -21,6 +21,7 @@ TOOL = ROOT / "benchmarks" / "measure_recipe.py"
 ONE_BATCH = ["--trainer.fast_dev_run=1", "--trainer.accelerator=cpu", "--trainer.devices=1", "--trainer.logger=false"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_a_recipe_trains_for_one_batch(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cli = importlib.import_module("tabvision.cli")

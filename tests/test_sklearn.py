@@ -68,6 +68,7 @@ def test_scikit_learns_checks_pass(kind: Any, legacy: bool) -> None:
     assert len(found) > (50 if legacy else 10)
 
 
+@pytest.mark.slow
 def test_the_default_fit_is_that_of_the_command(homes: Any) -> None:
     X, y = homes
     model = TabularClassifier(trainer=CPU | {"max_epochs": 12}, random_state=3).fit(X, y)
@@ -199,6 +200,7 @@ def test_unpickling_reads_the_checkpoint_as_any_file_is_read(homes: Any) -> None
         pickle.loads(pickle.dumps(model))
 
 
+@pytest.mark.slow
 def test_it_is_cross_validated_searched_piped_and_cloned(homes: Any) -> None:
     X, y = homes
     pipe = make_pipeline(FunctionTransformer(lambda frame: frame.drop(columns="grade")), tiny(TabularClassifier))

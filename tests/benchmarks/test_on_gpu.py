@@ -29,6 +29,7 @@ FACTS: dict[str, Any] = {
 }
 
 
+@pytest.mark.slow
 def test_named_checks_pass_on_a_cpu(tmp_path: Path) -> None:
     out = tmp_path / "on_gpu.json"
 

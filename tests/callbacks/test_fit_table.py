@@ -119,6 +119,7 @@ def test_it_stops_half_as_many_epochs_after_the_best_one() -> None:
     assert ended - fit.best_epoch == max(4, -(-(fit.best_epoch + 1) // 2))
 
 
+@pytest.mark.slow
 def test_it_does_not_stop_before_a_hundred_batches_without_gain() -> None:
     data = made_data(rows=40)
     trainer = quiet_trainer(callbacks=[fit := FitTable(patience=0.0)], max_epochs=400)

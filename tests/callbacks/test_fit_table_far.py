@@ -74,7 +74,7 @@ class Scores(pl.Callback):
         self.losses.append(float(found))
 
 
-@pytest.mark.parametrize("seed", slow_but((3, 7, 24), [3, 7, 24, 28, 60]))
+@pytest.mark.parametrize("seed", slow_but((3,), [3, 7, 24, 28, 60]))
 def test_without_bounds_no_answer_is_far_from_the_training_rows(seed: int) -> None:
     frame = hard_table(seed)
     torch.manual_seed(seed)

@@ -63,6 +63,7 @@ def test_predict_says_how_well_it_answered_labeled_rows(capsys: pytest.CaptureFi
     assert "third" in told["other"]
 
 
+@pytest.mark.slow
 def test_every_kind_of_run_is_evaluated(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_folder(tmp_path / "photos", {"a": 12, "b": 12})
     rng = np.random.default_rng(0)

@@ -44,6 +44,7 @@ def test_train_learns_from_photos_and_columns_and_predict_answers_as_it_did(caps
     assert "12 of 60 rows without an image in 'back'" in out
 
 
+@pytest.mark.slow
 def test_a_small_table_needs_no_validation_rows_and_its_measured_answers_are_of_rows_left_out() -> None:
     words = [word for word in BOTH if word not in ("--epochs", "2")]
     assert main([*words, "--batch-size", "4", "--quiet", "--no-report"]) == 0  # so few stop soon
@@ -57,6 +58,7 @@ def test_a_small_table_needs_no_validation_rows_and_its_measured_answers_are_of_
     assert len(Predictor("runs/rows/best.ckpt", device="cpu").predict("rows.csv")) == 60
 
 
+@pytest.mark.slow
 def test_the_recipe_repeats_the_run_and_the_report_speaks_of_rows() -> None:
     assert main([*BOTH[:3], "kind", *BOTH[4:]]) == 0
     recipe = yaml.safe_load(Path("runs/rows/recipe.yaml").read_text())
@@ -71,6 +73,7 @@ def test_the_recipe_repeats_the_run_and_the_report_speaks_of_rows() -> None:
     assert "12 rows" in Path("runs/rows/report.html").read_text()
 
 
+@pytest.mark.slow
 def test_photos_alone_are_learned_from_if_asked_or_if_there_is_nothing_else(capsys: pytest.CaptureFixture[str]) -> None:
     pd.read_csv("rows.csv")[["file", "kind"]].to_csv("photos.csv", index=False)
     pd.read_csv("rows.csv")[["file", "kind"]].assign(same=1).to_csv("constant.csv", index=False)

@@ -316,6 +316,7 @@ def stop(*_: object, **__: object) -> None:
     raise KeyboardInterrupt
 
 
+@pytest.mark.slow
 def test_a_resumed_run_and_several_ranks_keep_a_linear_head_too(monkeypatch: pytest.MonkeyPatch) -> None:
     words = ["train", "photos", *SMALL, "--weights", trained_weights(), "--lr", "1e-9", "--out"]
     on_two(lambda _: main([*words, "two", "--devices", "2", "--quiet"]), Path())
@@ -335,6 +336,7 @@ def test_a_resumed_run_and_several_ranks_keep_a_linear_head_too(monkeypatch: pyt
     assert not Path("cut/trained.ckpt").exists()
 
 
+@pytest.mark.slow
 def test_of_several_bodies_the_best_by_a_probe_is_trained(capsys: pytest.CaptureFixture[str]) -> None:
     words = [*SMALL, "--out", "best"]
     words[1] = "test_resnet,test_byobnet"

@@ -67,6 +67,7 @@ def test_it_trains_anew_for_as_many_epochs_as_were_best() -> None:
     assert facts_of("run")["refit"]["num_epochs"] == state["best_epoch"] + 1
 
 
+@pytest.mark.slow
 def test_a_run_killed_after_it_trained_anew_is_measured_by_the_network_before() -> None:
     assert main([*BY_TIME, "--epochs", "2"]) == 0
     assert main([*BY_TIME[:-1], "without", "--no-refit", "--epochs", "2"]) == 0

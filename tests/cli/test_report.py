@@ -107,6 +107,7 @@ def test_names_of_a_hostile_table_are_text_on_the_page() -> None:
     assert "{{ 7*7 }}" in page
 
 
+@pytest.mark.slow
 def test_every_kind_of_run_has_its_report(tmp_path: Path) -> None:
     write_folder(tmp_path / "photos", {"a": 12, "b": 12})
     photos = ["train", "photos", "--body", "test_resnet", "--weights", "none", "--size", "16", "--epochs", "1"]

@@ -73,6 +73,7 @@ def test_a_resumed_run_ends_where_an_uninterrupted_one_does(
     assert "optimizer_states" not in one
 
 
+@pytest.mark.slow
 def test_a_run_that_began_with_a_trained_network_goes_on_too(capsys: pytest.CaptureFixture[str]) -> None:
     whole, cut = Path("runs/whole"), Path("runs/cut")
     assert main([*TABLE, "--epochs", "1", "--out", "start"]) == 0
@@ -118,6 +119,7 @@ def test_a_run_stopped_by_ctrl_c_goes_on_below_its_joined_metrics() -> None:
     assert (run / "predictions.csv").read_text() != "older"
 
 
+@pytest.mark.slow
 def test_a_run_killed_before_it_logged_the_epoch_of_its_checkpoint_has_no_hole(subtests: pytest.Subtests) -> None:
     assert main([*TABLE, "--epochs", "3", "--validation", "0.2"]) == 0
     run = Path("runs/people")

@@ -85,6 +85,7 @@ def write(**changes: object) -> None:
     Path("recipe.yaml").write_text(yaml.safe_dump(recipe))
 
 
+@pytest.mark.slow
 def test_a_recipe_of_listed_parts_trains_in_safe_mode(capsys: pytest.CaptureFixture[str]) -> None:
     write()
 

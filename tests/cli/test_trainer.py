@@ -61,6 +61,7 @@ def written(content: object) -> bytes:
     return file.getvalue()
 
 
+@pytest.mark.slow
 def test_no_command_runs_a_payload_from_wherever_its_checkpoint_comes(
     saved: dict[str, Any], capsys: pytest.CaptureFixture[str], subtests: pytest.Subtests
 ) -> None:

@@ -132,6 +132,7 @@ def test_images_are_named_by_their_path_or_row(tmp_path: Path) -> None:
         make(photos, corrections=table[:1].assign(image="other.jpg"))
 
 
+@pytest.mark.slow
 def test_what_is_likely_mislabeled_corrects_a_run_that_its_recipe_repeats(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

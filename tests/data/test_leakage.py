@@ -159,6 +159,7 @@ def no_alarms(seeds: range) -> None:
         assert leakage_notes(data.schema, data.parts["train"]) == [], seed
 
 
+@pytest.mark.slow
 def test_tables_of_random_numbers_give_no_false_alarm() -> None:
     no_alarms(range(24))
 

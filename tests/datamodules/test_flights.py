@@ -35,6 +35,7 @@ def test_the_seed_changes_the_order_of_rows_and_not_the_split(data: FlightsDataM
     )
 
 
+@pytest.mark.slow
 def test_a_share_gives_another_split() -> None:
     data = FlightsDataModule(split=0.5, verbose=False)
 

@@ -76,6 +76,7 @@ def train_ratings(folder: Path) -> Any:
     return json.loads(frame[["who", "film"]].head(5).to_json(orient="records"))
 
 
+@pytest.mark.slow
 def test_a_checkpoint_answers_without_lightning() -> None:
     rows, path = json.loads(raw(4).to_json(orient="records")), trained("binary")[0]
 

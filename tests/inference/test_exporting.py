@@ -99,6 +99,7 @@ def test_a_module_on_a_gpu_is_exported_for_any_machine_and_stays_there(suffix: s
         assert {weights.device.type for weights in torch.export.load(path).module().parameters()} == {"cpu"}
 
 
+@pytest.mark.slow
 def test_a_table_of_one_kind_of_column_is_exported_and_settings_that_act_in_training_do_not_disturb_it(
     tmp_path: Path,
 ) -> None:

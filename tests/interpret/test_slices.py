@@ -100,6 +100,7 @@ def test_where_every_answer_is_right_no_slice_is_worse_than_the_rest() -> None:
     assert (found["high"] > 0).all()
 
 
+@pytest.mark.slow
 def test_of_very_many_slices_those_that_are_bad_by_chance_are_not_named() -> None:
     results = results_of("wide", 1_200)
 

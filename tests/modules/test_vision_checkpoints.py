@@ -155,6 +155,7 @@ def test_more_classes_go_on_from_the_body_of_ones_own_checkpoint(tmp_path: Path)
     assert all(torch.equal(body[name], expected[name]) for name in expected)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:torch", "ignore::FutureWarning:torch")
 def test_a_checkpoint_of_a_compiled_body_opens_and_resumes_like_any_other(
     quick_trainer: MakeTrainer, tmp_path: Path

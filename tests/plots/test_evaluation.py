@@ -74,7 +74,11 @@ def drawn(figure: Figure) -> str:
 
 @pytest.mark.parametrize(
     "names",
-    [[*HOSTILE, None, 1.5, True, pd.Timestamp("2024-01-31")], ["one"], [f"class {index}" for index in range(40)]],
+    [
+        ["one"],
+        pytest.param([*HOSTILE, None, 1.5, True, pd.Timestamp("2024-01-31")], marks=pytest.mark.slow),
+        pytest.param([f"class {index}" for index in range(40)], marks=pytest.mark.slow),
+    ],
 )
 def test_every_figure_can_be_drawn_with_one_name_many_or_hostile_ones(names: list[Any]) -> None:
     for figure in of_names(names):

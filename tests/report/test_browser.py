@@ -25,8 +25,9 @@ def violations(tab: Tab) -> list[Any]:
     return found
 
 
+@pytest.mark.slow
 @needs_chromium
-@pytest.mark.parametrize("kind", ["binary", *(pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS[1:])])
+@pytest.mark.parametrize("kind", KINDS)
 def test_the_page_is_accessible_and_asks_for_nothing(kind: str, tmp_path: Path) -> None:
     page = write_report(tmp_path / "report.html", results_of(kind), **others(kind))
 
@@ -45,6 +46,7 @@ def test_the_page_is_accessible_and_asks_for_nothing(kind: str, tmp_path: Path) 
     assert found == {"light": (False, []), "dark": (True, [])}
 
 
+@pytest.mark.slow
 @needs_chromium
 def test_what_keeps_people_out_is_found(tmp_path: Path) -> None:
     page = write_report(tmp_path / "report.html", results_of("binary"), **others())

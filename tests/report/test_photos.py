@@ -137,6 +137,7 @@ def test_a_file_that_is_gone_is_shown_as_text(tmp_path: Path) -> None:
     assert elements.text.count("cannot be shown: no such file") == 2
 
 
+@pytest.mark.slow
 @needs_chromium
 def test_a_browser_shows_every_image(tmp_path: Path) -> None:
     results, predictor = answered(tmp_path)

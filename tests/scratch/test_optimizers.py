@@ -116,6 +116,7 @@ def test_both_decays_are_one_for_sgd_and_two_for_adam() -> None:
     assert apart(Adam) > 1e-3
 
 
+@pytest.mark.slow
 def test_in_the_race_each_arrives_in_a_fraction_of_the_epochs_of_the_one_before() -> None:
     race = scratch.optimizer_race()
 

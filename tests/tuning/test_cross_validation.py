@@ -90,6 +90,7 @@ def test_a_row_is_answered_by_the_network_that_did_not_see_it(target: str) -> No
     assert loss_out_of_fold(found) == pytest.approx(found.results.loss.mean(), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_a_column_that_names_the_row_is_of_no_use_out_of_fold() -> None:
     draw = np.random.default_rng(0)
     frame = pd.DataFrame({"id": [f"r{n}" for n in range(300)], "x": draw.normal(size=300), "y": draw.normal(size=300)})

@@ -32,6 +32,7 @@ from tabvision.data.tables import blocks
 from tabvision.errors import BadTypeError, BadValueError, UnwritableFileError
 from tabvision.modules import TabularModule
 from tests.made.commands import Forked
+from tests.made.sweeps import slow_but
 from tests.made.tables import mixed_table, quiet
 from tests.made.trainers import quiet_trainer
 
@@ -90,7 +91,11 @@ def written(frame: pd.DataFrame, folder: Path, kind: str) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("kind", "target"), [("parquet", "paid"), ("csv", "size"), ("many csv", "paid"), ("hive", "size")]
+    ("kind", "target"),
+    slow_but(
+        [("parquet", "paid"), ("csv", "size")],
+        [("parquet", "paid"), ("csv", "size"), ("many csv", "paid"), ("hive", "size")],
+    ),
 )
 def test_facts_and_rows_are_those_of_the_table_in_memory(kind: str, target: str, tmp_path: Path) -> None:
     frame = surprising_table().dropna(subset=[target])
