@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import shlex
 from collections.abc import Sequence
 from typing import Any
 
@@ -26,6 +27,7 @@ from tabvision.tasks.registry import KINDS, is_own
 
 logger = logging.getLogger("tabvision")
 
+_COMPARED = 10_000  # rows whose labels are looked at for what joins them
 _MAX_DISTINCT_FRACTION = 0.9  # text with more distinct values than this fraction of the rows names rows, not classes
 
 
@@ -54,7 +56,7 @@ def infer_task(frame: pd.DataFrame, columns: Sequence[str], separator: str | Non
         named = _with_numbers(raw, columns, number_formats(raw, columns))
         values = named[columns[0]]
         few = _few_values(values)
-        hint = _number_hint(values) if few is None or len(few) > 2 else ""
+        hint = _number_hint(values) or _labels_hint(values) if few is None or len(few) > 2 else ""
         if named is not raw:
             hint = f" Its text, such as {raw.iloc[0, 0]!r}, reads as numbers."
     for kind in KINDS:
@@ -279,6 +281,18 @@ def _number_hint(values: pd.Series) -> str:
     if not all_match(Text(pa.chunked_array([pa.array(values, pa.large_string())])), NUMBER_LIKE):
         return ""
     return f" Its text looks like numbers, such as {values.iloc[0]!r}; to predict numbers, write them as 1234.5."
+
+
+def _labels_hint(values: pd.Series) -> str:
+    """Return a hint if the text may hold several labels a row; else ""."""
+    if not isinstance(values.dtype, pd.StringDtype):
+        return ""
+    found = labels.joined_by(values.iloc[:_COMPARED].unique().tolist())
+    if found is None:
+        return ""
+    separator, number = found
+    named = f"separator={separator!r} (--separator {shlex.quote(separator)})"
+    return f" Its values are combinations of {number} words; if a row may have several labels, say what joins them: {named}."
 
 
 def _quoted(columns: Sequence[str]) -> str:
