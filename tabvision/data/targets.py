@@ -27,6 +27,7 @@ from tabvision.tasks.registry import KINDS, is_own
 
 logger = logging.getLogger("tabvision")
 
+_LINES_ABOVE = 20  # at most, above the names of the columns
 _COMPARED = 10_000  # rows whose labels are looked at for what joins them
 _MAX_DISTINCT_FRACTION = 0.9  # text with more distinct values than this fraction of the rows names rows, not classes
 
@@ -225,7 +226,10 @@ def check_columns(frame: pd.DataFrame, columns: Sequence[str]) -> None:
     """Raise if a target column does not exist or is named twice."""
     if not columns:
         raise BadValueError("no target column is named", f"Columns are {listed([*frame.columns])}")
-    check_present(columns, frame.columns, f"The target is one of the columns {listed([*frame.columns])}")
+    remedy = f"The target is one of the columns {listed([*frame.columns])}"
+    if any((frame.head(_LINES_ABOVE).astype("str") == name).to_numpy().any() for name in columns):
+        remedy = "It is in a row below: remove the rows above that one, so that the names of the columns come first"
+    check_present(columns, frame.columns, remedy)
     if len(set(columns)) < len(columns):
         raise BadValueError(f"a target column is named twice in {list(columns)}", "Name each once")
 

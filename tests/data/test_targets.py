@@ -182,6 +182,12 @@ def test_a_target_that_is_not_there_is_named_with_the_close_one() -> None:
         encode_target(frame, target)
 
 
+def test_a_target_named_below_a_title_says_to_remove_the_rows_above() -> None:
+    frame = pd.DataFrame({"Sales 2024": ["region", "N", "S"], "Unnamed: 1": ["won", 1, 2]})
+    with pytest.raises(MissingColumnsError, match=r"lacks 1 column: 'won'.*remove the rows above that one"):
+        infer_task(frame, ["won"])
+
+
 def test_no_target_and_a_target_named_twice_are_refused() -> None:
     with pytest.raises(BadValueError, match="no target column is named"):
         infer_task(pd.DataFrame({"y": [1]}), [])
