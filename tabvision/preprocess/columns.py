@@ -292,17 +292,16 @@ class Levels(Column):
             return Timestamps(_look_up(self.values.to_timestamps(name, form).values, self.codes, NO_DATE))
         timestamps = parse_dates(self.values.values, form)
         if found := self._found_texts(self.values.to_list(), timestamps == NO_DATE):
-            wanted, remedy, order = (
-                f"dates in the order {form}",
-                "Write them so or as 2024-12-31",
-                _order_of(self.values),
-            )
+            order = _order_of(self.values)
+            wanted, remedy = f"dates in the order {form}", "Write them so or as 2024-12-31"
             if form == "iso":
                 wanted = "ISO dates (2024-12-31 or 2024-12-31 23:59)"
-                remedy = f"Convert it first, such as pd.to_datetime(frame[{name!r}], dayfirst=True)"
-            example: DateFormat = "d/m/Y"
-            if form == "iso" or order:
-                remedy += f", or when fitting say their order: {asking('dates', f'{name}={order or example}')}"
+                remedy, order = (
+                    f"Convert it first, such as pd.to_datetime(frame[{name!r}], dayfirst=True)",
+                    order or "d/m/Y",
+                )
+            if order:
+                remedy += f", or when fitting say their order: {asking('dates', f'{name}={order}')}"
             raise BadValueError(f"column {name!r} must hold {wanted}, got text that is none: {found}", remedy)
         return Timestamps(_look_up(timestamps, self.codes, NO_DATE))
 
