@@ -275,15 +275,15 @@ def closest_first(name: str, choices: Iterable[str]) -> list[str]:
     return close + [choice for choice in rest if choice not in close]
 
 
-def asking(option: str, column: str) -> str:
-    """Return how to pass a column to an option, in Python and on the command line.
+def asking(option: str, *columns: str) -> str:
+    """Return how to pass columns to an option, in Python and on the command line.
 
     Example:
-        >>> asking("ignore", "age")
-        "ignore=['age'] (--ignore age)"
+        >>> print(asking("ignore", "age"), asking("ignore", "a", "b, c"), sep="; ")
+        ignore=['age'] (--ignore age); ignore=['a', 'b, c'] (--ignore 'a,"b, c"')
     """
-    words = shlex.quote(column if "," not in column else f'"{column}"')
-    return f"{option}=[{column!r}] (--{option} {words})"
+    words = ",".join(column if "," not in column else f'"{column}"' for column in columns)
+    return f"{option}={list(columns)!r} (--{option} {shlex.quote(words)})"
 
 
 def listed(items: Sequence[object]) -> str:

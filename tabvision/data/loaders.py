@@ -7,11 +7,13 @@ into micro-batches, as many as ranks or a multiple: number m is a batch of rank 
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Iterator, Mapping
-from typing import TypedDict, Unpack, cast, final
+from typing import Any, TypedDict, Unpack, cast, final
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from tabvision.batch import Batch
 from tabvision.checks import check_whole
@@ -199,12 +201,42 @@ class BatchLoader:
 
 
 @final
+class MappedTensors(dict[str, Tensor]):
+    """Tensors that are mapped from files.
+
+    Args:
+        tensors: The tensors by name.
+        files: The files that are mapped for them, by name.
+    """
+
+    def __init__(self, tensors: Mapping[str, Tensor], files: Mapping[str, mmap.mmap]) -> None:
+        super().__init__(tensors)
+        self._files = files
+
+    def check(self) -> None:
+        """Raise if a file has been cut short: reading what is mapped beyond its end would end the process.
+
+        Raises:
+            BadValueError: It has been.
+        """
+        for name, file in self._files.items():
+            if (size := file.size()) < len(file):
+                problem = f"{name!r} was cut short to {size:,} of {count(len(file), 'byte')} while it was read"
+                raise BadValueError(problem, "Look for what writes into that folder, and start again: it is made anew")
+
+    @override
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the tensors alone, which are copied to another process."""
+        return dict, (dict(self),)
+
+
+@final
 class TensorLoader(BatchLoader):
     """Load batches by slicing prepared tensors, with no work per row.
 
     Args:
         tensors: The tensors of a batch by name, all with the same first dimension; without an `index` among them, batches
-            hold the row numbers as `index`.
+            hold the row numbers as `index`. `MappedTensors` are checked before each batch.
         rows: (R,) int64 row numbers to load; None for all in order.
         batch_size: Rows per rank (or micro-batch) in one step, at least 1.
         order: The order of the rows; None for a `RowOrder` of the settings.
@@ -233,13 +265,21 @@ class TensorLoader(BatchLoader):
         rows = torch.arange(len(next(iter(tensors.values())))) if rows is None else rows
         super().__init__(rows, batch_size, order, **settings)
         self.tensors = tensors
+        self._check()
         starts = range(0, len(rows), _MOST_COMPARED)
         is_run = len(rows) > 0 and int(rows[-1] - rows[0]) == len(rows) - 1 and not settings.get("shuffle")
         self.is_whole = is_run and all(bool((rows[at : at + _MOST_COMPARED].diff() == 1).all()) for at in starts)
 
     def __iter__(self) -> Iterator[Batch]:
-        for rows in self.batch_sampler:
+        plan = iter(self.batch_sampler)
+        self._check()
+        while (rows := next(plan, None)) is not None:  # which may be mapped as well
             yield self.batch_of(rows)
+            self._check()
+
+    def _check(self) -> None:
+        if isinstance(self.tensors, MappedTensors):
+            self.tensors.check()
 
     def batch_of(self, rows: Tensor) -> Batch:
         """Return the batch with those row numbers, (B,) int64."""

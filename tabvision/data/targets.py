@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import shlex
 from collections.abc import Sequence
 from typing import Any
 
@@ -26,6 +27,8 @@ from tabvision.tasks.registry import KINDS, is_own
 
 logger = logging.getLogger("tabvision")
 
+_LINES_ABOVE = 20  # at most, above the names of the columns
+_COMPARED = 10_000  # rows whose labels are looked at for what joins them
 _MAX_DISTINCT_FRACTION = 0.9  # text with more distinct values than this fraction of the rows names rows, not classes
 
 
@@ -54,7 +57,7 @@ def infer_task(frame: pd.DataFrame, columns: Sequence[str], separator: str | Non
         named = _with_numbers(raw, columns, number_formats(raw, columns))
         values = named[columns[0]]
         few = _few_values(values)
-        hint = _number_hint(values) if few is None or len(few) > 2 else ""
+        hint = _number_hint(values) or _labels_hint(values) if few is None or len(few) > 2 else ""
         if named is not raw:
             hint = f" Its text, such as {raw.iloc[0, 0]!r}, reads as numbers."
     for kind in KINDS:
@@ -223,7 +226,10 @@ def check_columns(frame: pd.DataFrame, columns: Sequence[str]) -> None:
     """Raise if a target column does not exist or is named twice."""
     if not columns:
         raise BadValueError("no target column is named", f"Columns are {listed([*frame.columns])}")
-    check_present(columns, frame.columns, f"The target is one of the columns {listed([*frame.columns])}")
+    remedy = f"The target is one of the columns {listed([*frame.columns])}"
+    if any((frame.head(_LINES_ABOVE).astype("str") == name).to_numpy().any() for name in columns):
+        remedy = "It is in a row below: remove the rows above that one, so that the names of the columns come first"
+    check_present(columns, frame.columns, remedy)
     if len(set(columns)) < len(columns):
         raise BadValueError(f"a target column is named twice in {list(columns)}", "Name each once")
 
@@ -279,6 +285,18 @@ def _number_hint(values: pd.Series) -> str:
     if not all_match(Text(pa.chunked_array([pa.array(values, pa.large_string())])), NUMBER_LIKE):
         return ""
     return f" Its text looks like numbers, such as {values.iloc[0]!r}; to predict numbers, write them as 1234.5."
+
+
+def _labels_hint(values: pd.Series) -> str:
+    """Return a hint if the text may hold several labels a row; else ""."""
+    if not isinstance(values.dtype, pd.StringDtype):
+        return ""
+    found = labels.joined_by(values.iloc[:_COMPARED].unique().tolist())
+    if found is None:
+        return ""
+    separator, number = found
+    named = f"separator={separator!r} (--separator {shlex.quote(separator)})"
+    return f" Its values are combinations of {number} words; if a row may have several labels, say what joins them: {named}."
 
 
 def _quoted(columns: Sequence[str]) -> str:

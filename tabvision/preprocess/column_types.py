@@ -139,10 +139,27 @@ def infer_kinds(
     forced = _options_by_column(columns, target, named)
     columns.check_any_row()
     features = [name for name in columns.frame.columns if name not in set(target)]
+    _check_readable(columns, [name for name in features if forced.get(name) != "ignore"])
     found = {
         name: _infer_column(columns, name, forced.get(name), orders.get(name), day_first=day_first) for name in features
     }
     return _kinds_of(found)
+
+
+def _check_readable(columns: Columns, names: Sequence[str]) -> None:
+    """Raise if columns hold values that no network reads, naming all of them."""
+    errors: dict[str, BadTypeError] = {}
+    for name in names:
+        try:
+            columns.read(name)
+        except BadTypeError as found:
+            errors[name] = found
+    if len(errors) == 1:
+        raise next(iter(errors.values()))
+    if errors:
+        first = next(iter(errors.values())).args[0]
+        problem = f"{len(errors)} columns cannot be read, {listed([*map(repr, errors)])}: {first}"
+        raise BadTypeError(problem, f"Turn them into columns of those, or leave them out: {asking('ignore', *errors)}")
 
 
 def _kinds_of(found: Mapping[str, _Inferred]) -> Kinds:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Literal, TypeAlias, final
+from typing import Any, Literal, TypeAlias, final, get_args
 
 import numpy as np
 import pandas as pd
@@ -247,6 +247,12 @@ class Timestamps(Column):
         return Text(pa.array(texts, pa.large_string()))
 
 
+def _order_of(texts: Text) -> DateFormat | None:
+    """Return an order of day, month and year in which all texts are dates."""
+    orders = (order for order in get_args(DateFormat) if order != "iso")
+    return next((order for order in orders if (parse_dates(texts.values, order) != NO_DATE).all()), None)
+
+
 @final
 @dataclass(frozen=True)
 class Levels(Column):
@@ -286,9 +292,16 @@ class Levels(Column):
             return Timestamps(_look_up(self.values.to_timestamps(name, form).values, self.codes, NO_DATE))
         timestamps = parse_dates(self.values.values, form)
         if found := self._found_texts(self.values.to_list(), timestamps == NO_DATE):
-            wanted = "ISO dates (2024-12-31 or 2024-12-31 23:59)" if form == "iso" else f"dates in the order {form}"
-            remedy = f"Convert it first, such as pd.to_datetime(frame[{name!r}], dayfirst=True)"
-            remedy += f", or when fitting say their order: {asking('dates', f'{name}=d/m/Y')}"
+            order = _order_of(self.values)
+            wanted, remedy = f"dates in the order {form}", "Write them so or as 2024-12-31"
+            if form == "iso":
+                wanted = "ISO dates (2024-12-31 or 2024-12-31 23:59)"
+                remedy, order = (
+                    f"Convert it first, such as pd.to_datetime(frame[{name!r}], dayfirst=True)",
+                    order or "d/m/Y",
+                )
+            if order:
+                remedy += f", or when fitting say their order: {asking('dates', f'{name}={order}')}"
             raise BadValueError(f"column {name!r} must hold {wanted}, got text that is none: {found}", remedy)
         return Timestamps(_look_up(timestamps, self.codes, NO_DATE))
 

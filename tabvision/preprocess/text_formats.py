@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast, get_args
 
@@ -32,12 +32,14 @@ _DECIMAL_COMMA = re.compile(
 )  # after a separator of thousands: it can be nothing else
 _NO_COMMA = re.compile(r"[^0-9]*[0-9]{4}.*")
 _CLOCK = re.compile(r".*[0-9]:[0-9]{2}.*|.*[0-9] days?\s*|P.*[0-9].*")
+_POINTS_OF_THOUSANDS = re.compile(r"\s*[+-]?[1-9][0-9]{0,2}(\.[0-9]{3})+\s*")
+_BELOW_A_THOUSAND = re.compile(r"\s*[+-]?(0|[1-9][0-9]{0,2})\s*")
 _POINT_OF_THOUSANDS = re.compile(r".*\.[0-9]{3}[^0-9]*")
 # A number in any form, such as 1,5 or 1.234,50 €; and such a date.
 NUMBER_LIKE = r"\s*[$€£¥]?\s*[+-]?[0-9]+([., '][0-9]{3})*([.,][0-9]+)?\s*([%$€£¥]|\s[A-Za-zµ°/]{1,8}[²³]?)?\s*"
 _DATE_LIKE = (
     r"([0-9]{1,2}[./-][0-9]{1,2}[./-]([0-9]{2}|[0-9]{4})|[0-9]{4}[./-][0-9]{1,2}[./-][0-9]{1,2}"
-    r"|[0-9]{1,2}[ -][A-Za-z]{3,9}[.]?[ -][0-9]{2,4})([ T,].*)?"
+    r"|[0-9]{1,2}[ -][A-Za-z]{3,9}[.]?[ -][0-9]{2,4}|[A-Za-z]{3,9}[.]? [0-9]{1,2},? [0-9]{4})([ T,].*)?"
 )
 
 # Notes on text, each after the names of the columns.
@@ -76,7 +78,7 @@ class TextNumbers:
             >>> TextNumbers("$", {"n/a": 2}).note()[:70]
             "text that reads as numbers with $; other text is missing: 'n/a' (2 row"
         """
-        marks = {"lenient": "", "1,234": " with separators of thousands", "1.234,5": " with a decimal comma"}
+        marks = {"lenient": "", "1,234": " with separators of thousands", "1.234,5": " such as 1.234 or 1.234,5"}
         marks |= {"h:m:s": " of seconds, as durations or times of day"}
         with_sign = f" with {self.form[0]}{' and a decimal comma' if self.form.endswith(',') else ''}"
         others = [f"{text!r} ({count(number, 'row')})" for text, number in self.others.items()]
@@ -103,6 +105,8 @@ def numbers_in(column: Text) -> TextNumbers | None:
     times = {it["values"]: it["counts"] for it in pc.value_counts(column.values.drop_null()).to_pylist()}
     others = {form: {text: times[text] for text in times if parse_number(text, form) is None} for form in forms}
     form = min(forms, key=lambda form: sum(others[form].values()))
+    if form == "lenient" and have_points_of_thousands([text for text in times if text.strip()]):
+        return TextNumbers("1.234,5", others[form])
     odd = [text for text in others[form] if text.strip()]
     read = [text for text in times if text not in others[form]]
     num_odd, num_numbers = (sum(times[text] for text in texts) for texts in (odd, read))
@@ -113,6 +117,23 @@ def numbers_in(column: Text) -> TextNumbers | None:
     else:
         is_unsure = _has_two_readings(form, read, odd)
     return None if is_unsure else TextNumbers(form, others[form])
+
+
+def have_points_of_thousands(texts: Iterable[str]) -> bool:
+    """Return whether points in whole numbers stand between thousands beyond doubt.
+
+    Some end in a zero, as decimals without padding do not, and some have no point, as padded decimals do not.
+
+    Example:
+        >>> have_points_of_thousands(["12.500", "1.234", "987"]), have_points_of_thousands(["12.5", "1.234", "987"])
+        (True, False)
+    """
+    pointed, others = list[str](), list[str]()
+    for text in texts:
+        (pointed if "." in text else others).append(text)
+    if not any(text.strip().endswith("0") for text in pointed) or not any(text.strip() != "0" for text in others):
+        return False
+    return all(map(_POINTS_OF_THOUSANDS.fullmatch, pointed)) and all(map(_BELOW_A_THOUSAND.fullmatch, others))
 
 
 def _candidates(texts: Sequence[str]) -> list[NumberFormat]:

@@ -60,6 +60,26 @@ def few_distinct(values: pd.Series, limit: int) -> list[Label] | None:
     return None if len(distinct) > limit else list(_sorted(pd.Series(distinct), str(values.name)))
 
 
+def joined_by(texts: Sequence[str]) -> tuple[str, int] | None:
+    """Return what joins words in labels, and how many words there are; None if labels are no combinations of few words.
+
+    Example:
+        >>> joined_by(["cat", "dog", "cat dog"]), joined_by(["a;b", "a;c", "b;c", "c;d", "a", "b"])
+        ((' ', 2), (';', 4))
+        >>> joined_by(["good", "very good", "bad"]), joined_by(["New York", "New Jersey", "Los Angeles"])
+        (None, None)
+    """
+    for separator in "|;, ":
+        parts = [[part for each in text.split(separator) if (part := each.strip())] for text in texts]
+        joined = [some for some in parts if len(some) > 1]
+        words, alone = {part for some in parts for part in some}, {some[0] for some in parts if len(some) == 1}
+        are_few = 2 * len(words) <= len(parts) or (len(words) < len(parts) and len(alone & set().union(*joined)) > 1)
+        is_usual = alone == words or 2 * len(joined) > len(parts)
+        if joined and are_few and is_usual and all(len(set(some)) == len(some) for some in joined):
+            return separator, len(words)
+    return None
+
+
 def check_kind(values: pd.Series, name: str) -> None:
     """Raise if a column holds values that no task predicts: dates, lists or other objects."""
     is_duration = values.dtype.kind == "m"

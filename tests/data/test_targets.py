@@ -146,6 +146,26 @@ def test_a_target_with_a_sign_or_commas_is_numbers_in_every_source() -> None:
     assert fit_target(frame, ["y"], Multiclass()).classes[0] == "$1,000.00"
 
 
+def test_labels_that_are_joined_get_a_hint_at_the_separator(subtests: pytest.Subtests) -> None:
+    joined = {
+        " ": ["cat", "dog", "cat dog", "dog fish", "cat fish"],
+        ";": ["Red", "Green;Red", "Blue;Green", "Blue; Red", "Blue"],
+    }
+    for separator, texts in joined.items():
+        with subtests.test(separator=separator):
+            frame = pd.DataFrame({"y": texts * 3})
+            hint = infer_task(frame, ["y"])[1].rpartition("may have several labels, say what joins them: ")[2]
+            given = hint.partition("'")[2].partition("'")[0]
+            assert given == separator
+            assert isinstance(infer_task(frame, ["y"], given)[0], Multilabel)
+    for texts in (
+        ["light red", "dark red", "light blue"],
+        ["Agree", "Strongly agree", "Disagree", "Strongly disagree"],
+    ):
+        with subtests.test(texts=texts):
+            assert "joins" not in infer_task(pd.DataFrame({"y": texts * 3}), ["y"])[1]
+
+
 def test_a_target_of_white_space_is_missing_and_one_of_no_letters_is_not() -> None:
     assert missing_target(pd.DataFrame({"y": ["a", " ", "", None]}), ["y"]).tolist() == [False, True, False, True]
 
@@ -160,6 +180,12 @@ def test_a_target_that_is_not_there_is_named_with_the_close_one() -> None:
         fit_target(frame, ["salry"], Regression())
     with pytest.raises(MissingColumnsError, match=sentence):
         encode_target(frame, target)
+
+
+def test_a_target_named_below_a_title_says_to_remove_the_rows_above() -> None:
+    frame = pd.DataFrame({"Sales 2024": ["region", "N", "S"], "Unnamed: 1": ["won", 1, 2]})
+    with pytest.raises(MissingColumnsError, match=r"lacks 1 column: 'won'.*remove the rows above that one"):
+        infer_task(frame, ["won"])
 
 
 def test_no_target_and_a_target_named_twice_are_refused() -> None:

@@ -300,6 +300,21 @@ def test_values_that_no_network_reads_are_refused(values: Any, message: str) -> 
         infer(values)
 
 
+def test_all_columns_that_no_network_reads_are_named_at_once() -> None:
+    frame = pd.DataFrame({"tags": [["a"]] * 3, "x": [1.5, 2.5, 3.5], "at": [{"a": 1}] * 3, "y": [1, 2, 3]})
+    with pytest.raises(BadTypeError, match=r"2 columns .*'tags', 'at': column 'tags' .*\(--ignore tags,at\)"):
+        infer_kinds(frame, target=["y"])
+    assert infer_kinds(frame, target=["y"], ignore=["tags", "at"]).continuous == ("x",)
+
+
+def test_dates_that_are_left_out_are_said_in_any_form(caplog: pytest.LogCaptureFixture) -> None:
+    days = pd.date_range("2024-01-01", periods=60)
+    texts = [day.strftime(["%d/%m/%Y", "%Y-%m-%d", "%b %d, %Y"][number % 3]) for number, day in enumerate(days)]
+    with caplog.at_level("INFO", "tabvision"):
+        infer_kinds(pd.DataFrame({"when": texts, "x": range(60), "y": range(60)}), target=["y"], continuous=["x"])
+    assert "'when': text that looks like dates in another form than 2024-12-31, left out" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("values", "choice", "message"),
     [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sys
 import threading
 import weakref
 import zlib
@@ -46,12 +47,15 @@ class ImageCache(ABC):
 
 @final
 class _MemoryCache(ImageCache):
-    """Pixels in this process's memory, up to a limit."""
+    """Pixels in this process's memory, up to a limit.
+
+    No lock guards the limit, since a process that is forked while a thread holds it would wait for ever: two threads at once
+    may count one image too few.
+    """
 
     def __init__(self, most_bytes: int) -> None:
         self.bytes_left = most_bytes
         self._pixels: dict[int, Pixels] = {}
-        self._lock = threading.Lock()
 
     @override
     def stamp(self, file: str) -> int:
@@ -63,10 +67,9 @@ class _MemoryCache(ImageCache):
 
     @override
     def put(self, row: int, stamp: int, pixels: Pixels) -> None:
-        with self._lock:
-            if row not in self._pixels and pixels.nbytes <= self.bytes_left:
-                self._pixels[row] = pixels
-                self.bytes_left -= pixels.nbytes
+        if row not in self._pixels and pixels.nbytes <= self.bytes_left:
+            self._pixels[row] = pixels
+            self.bytes_left -= pixels.nbytes
 
 
 @final
@@ -94,7 +97,6 @@ class _FolderCache(ImageCache):
         self.slot_bytes = -(-slot_bytes // _PAGE) * _PAGE
         self.folder = Path(folder).expanduser() / f"v{_VERSION}-{key}-{num_rows}-{self.slot_bytes}"
         self.problem = ""
-        self._lock = threading.Lock()
         self._checked: dict[int, int] = {}  # stamps of rows whose checksum this process has verified
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -142,12 +144,11 @@ class _FolderCache(ImageCache):
         if pixels.nbytes > self.slot_bytes or self.problem:
             return
         entry = np.array([(stamp, zlib.crc32(pixels.data), *pixels.shape[:2], 0)], _ENTRY)
-        with self._lock:
-            try:
-                _write_at(self._pixels, row * self.slot_bytes, pixels)
-                _write_at(self._entries, row * _ENTRY.itemsize, entry)  # last: it marks the pixels as valid
-            except OSError as error:
-                self.problem = f"{str(self.folder)!r} takes no more: {error.strerror or error}"
+        try:
+            _write_at(self._pixels, row * self.slot_bytes, pixels)
+            _write_at(self._entries, row * _ENTRY.itemsize, entry)  # last: it marks the pixels as valid
+        except OSError as error:
+            self.problem = f"{str(self.folder)!r} takes no more: {error.strerror or error}"
 
 
 @speaking("ImageDataModule")
@@ -198,12 +199,23 @@ def _opened(path: Path, num_bytes: int, *, filled: bool = False) -> FileIO:
 
 
 def _write_at(file: FileIO, offset: int, values: NDArray[np.generic]) -> None:
-    """Write all bytes of an array at an offset; for one thread at a time.
+    """Write all bytes of an array at an offset, whatever other threads, and forked processes, write into the same open file.
 
     Raises:
         OSError: The disk is full.
     """
     data = np.ascontiguousarray(values).data.cast("B")
-    file.seek(offset)
     while data:
-        data = data[file.write(data) :]
+        number = _pwrite(file.fileno(), data, offset)
+        data, offset = data[number:], offset + number
+
+
+if sys.platform != "win32":
+    _pwrite = os.pwrite  # forked processes share an open file's position, which this leaves alone
+else:
+    _lock = threading.Lock()
+
+    def _pwrite(file: int, data: memoryview, offset: int) -> int:
+        with _lock:
+            os.lseek(file, offset, os.SEEK_SET)
+            return os.write(file, data)

@@ -7,6 +7,7 @@ import errno
 import hashlib
 import json
 import logging
+import mmap
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,6 +23,7 @@ from torch import Tensor
 
 from tabvision import __version__
 from tabvision.counter_random import uniforms
+from tabvision.data.loaders import MappedTensors
 from tabvision.data.memory import memory_limit
 from tabvision.data.prepared.facts import joined
 from tabvision.data.prepared.scan import LEFT_OUT, PARTS, Scan
@@ -248,8 +250,13 @@ def _smallest(num_codes: int) -> np.dtype[Any]:
 
 
 def _opened(folder: Path, manifest: Mapping[str, Any]) -> PreparedTable:
+    files = dict[str, mmap.mmap]()
+
     def mapped(name: str) -> Tensor:
-        return torch.from_numpy(np.asarray(np.load(folder / f"{name}.npy", mmap_mode="c")))  # shared until written to
+        array = np.load(file := folder / f"{name}.npy", mmap_mode="c")  # shared until written to
+        if isinstance(array.base, mmap.mmap):  # an empty array is not
+            files[str(file)] = array.base
+        return torch.from_numpy(np.asarray(array))
 
     tensors = {name: mapped(name) for name in manifest["arrays"]}
     rows = {name: mapped(f"rows_{name}") for name in manifest["parts"]}
@@ -263,7 +270,7 @@ def _opened(folder: Path, manifest: Mapping[str, Any]) -> PreparedTable:
     of_sample["index"] = torch.arange(len(positions))
     parts = {name: torch.from_numpy(np.flatnonzero(codes == code)) for code, name in enumerate(manifest["parts"])}
     schema = Schema.from_dict(manifest["schema"])
-    return PreparedTable(schema, tensors, rows, draws, (frame, of_sample, parts))
+    return PreparedTable(schema, MappedTensors(tensors, files), rows, draws, (frame, of_sample, parts))
 
 
 def _manifest(folder: Path) -> dict[str, Any] | None:

@@ -25,6 +25,7 @@ from tabvision.data.tables.cells import Known, checked_words, with_columns, with
 from tabvision.data.tables.layout import Layout, find_layout, ragged, usual_delimiter
 from tabvision.data.tables.text_file import TextFile, TextFormat
 from tabvision.errors import BadValueError, count, listed
+from tabvision.preprocess.text_formats import have_points_of_thousands
 
 logger = logging.getLogger("tabvision")
 
@@ -69,6 +70,7 @@ def read_csv(
         frame = without_words(frame, words, known, parse, is_default=na_values is None)
         if layout.delimiter == ";":  # decimal commas come with semicolons between fields
             frame = _with_decimal_commas(frame, known)
+            frame = _with_points_of_thousands(frame, known, lambda names: parse(names, None))
         return with_padded_numbers(frame, known, parse, file, layout.delimiter)
 
 
@@ -116,6 +118,32 @@ def _with_decimal_commas(frame: pd.DataFrame, known: Known | None = None) -> pd.
     numbers = {name: pd.to_numeric(frame[name].str.replace(",", ".", regex=False)) for name in found}
     logger.info(f"Read with a decimal comma: {listed([repr(name) for name in numbers])}.")
     return with_columns(frame, numbers)
+
+
+def _with_points_of_thousands(
+    frame: pd.DataFrame, known: Known, read: Callable[[Sequence[str]], pd.DataFrame]
+) -> pd.DataFrame:
+    """Return the frame with text where 1.234 is 1234, which pandas reads as a number a thousandth of it.
+
+    Args:
+        frame: What pandas reads.
+        known: Columns of which it is known whether they are text.
+        read: Reads some columns again, as text.
+    """
+    names = [name for name in frame if name not in known and _may_have_points(frame[name])]
+    texts = read(names) if names else frame
+    found = {name: texts[name] for name in names if have_points_of_thousands(texts[name].dropna().unique())}
+    return with_columns(frame, found) if found else frame
+
+
+def _may_have_points(values: pd.Series) -> bool:
+    """Return whether numbers have at most three decimals, and some have them."""
+    if values.dtype != float:
+        return False
+    present = values.dropna().to_numpy()
+    thousands = present * 1_000
+    is_whole = bool((abs(thousands - thousands.round()) <= 1e-9 * abs(thousands)).all())
+    return is_whole and bool((present % 1 != 0).any() and (present % 1 == 0).any())
 
 
 def _parse(

@@ -23,6 +23,7 @@ from tabvision.schema import Percents
 logger = logging.getLogger("tabvision")
 
 _LITERAL = r'"[^"]*"|\\.'  # in a cell's format: text, such as a % that is only written after a number
+_MERGED = re.compile(rb'<mergeCell ref="[A-Z]+([0-9]+):[A-Z]+([0-9]+)"')
 _MOST_ROWS = 1_048_575  # below the header of a sheet
 _LARGEST_SHOWN = 10**15 - 1  # Excel shows and keeps 15 digits
 
@@ -52,7 +53,7 @@ def read_excel(path: Path, known: Known, **form: Unpack[TextFormat]) -> pd.DataF
             first, *others = map(str, book.sheet_names)
             header: Any = 0 if names is None else None
             frame = pd.read_excel(book, header=header, dtype=object, keep_default_na=False, na_values=[""])
-            _note_on_errors(path, book)
+            _note_on_cells(path, book)
             own = [str(name).strip() for name in frame.columns]
             own = own if names is None else given_names(path, len(own), names)
             frame = _with_percents(frame.set_axis(own, axis=1), book, known)
@@ -79,12 +80,17 @@ def read_excel(path: Path, known: Known, **form: Unpack[TextFormat]) -> pd.DataF
     return without_words(typed, words, known, parse, is_default=form.get("na_values") is None)
 
 
-def _note_on_errors(path: Path, book: pd.ExcelFile) -> None:
-    """Log the number of cells of the first sheet whose formula has failed, which pandas gives as missing."""
+def _note_on_cells(path: Path, book: pd.ExcelFile) -> None:
+    """Log the cells of the first sheet that are missing though it shows something: failed formulas, and merged cells."""
     sheet = book.book.worksheets[0]._worksheet_path  # noqa: SLF001 - the file in the archive has no other name
     with zipfile.ZipFile(path) as archive:
-        errors = archive.read(sheet).count(b' t="e"')
-    if errors:
+        content = archive.read(sheet)
+    if merged := sum(top != bottom for top, bottom in _MERGED.findall(content)):
+        logger.info(
+            f"{count(merged, 'merged cell')} of {path.name} over several rows: only the first row of each has its value, "
+            "the others are missing. To use it in all of them, unmerge the cells and fill them in."
+        )
+    if errors := content.count(b' t="e"'):
         logger.info(f"{count(errors, 'cell')} of {path.name} with an error such as #DIV/0! are read as missing.")
 
 

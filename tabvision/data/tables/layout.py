@@ -199,12 +199,24 @@ def _check_head(path: Path, found: Sequence[tuple[int, list[str]]], layout: Layo
         problem = f"{str(path)!r} has a header ({listed(layout.header)}) but no rows"
         raise BadValueError(problem, "Pass a file with rows")
     line, row = found[min(1, len(found) - 1)]
+    _check_title(path, found)
     if len(row) != len(layout.header):
         raise ragged(path, line, len(layout.header), len(row), layout.sep)
     times = Counter(layout.names)
     if twice := sorted(name for name, number in times.items() if number > 1):
         problem = f"the header of {str(path)!r} names more than one column {listed([repr(name) for name in twice])}"
         raise BadValueError(problem, "Rename or remove one of each")
+
+
+def _check_title(path: Path, found: Sequence[tuple[int, list[str]]]) -> None:
+    """Raise if the first lines have another number of fields than nearly all others, as a title above the header has."""
+    widths = [len(row) for _, row in found]
+    usual, number = Counter(widths).most_common(1)[0]
+    first = widths.index(usual)
+    line, names = found[first]
+    if first and number > 1 and set(widths[first:]) == {usual} and not any(map(_NUMBER.fullmatch, names)):
+        problem = f"line 1 of {str(path)!r} has {count(widths[0], 'field')}, and from line {line:,} on all have {usual}"
+        raise BadValueError(problem, f"If line {line:,} names the columns, remove the lines above it")
 
 
 def ragged(path: Path, line: int, expected: int, seen: int, sep: str) -> BadValueError:

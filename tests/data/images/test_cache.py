@@ -120,6 +120,19 @@ def test_what_is_read_before_it_is_written_has_its_space(tmp_path: Path) -> None
     assert entries.st_blocks * 512 >= entries.st_size  # on a full disk in memory, reading a hole would end the process
 
 
+def test_forked_processes_that_share_an_open_cache_write_each_where_it_means(tmp_path: Path) -> None:
+    cache = _FolderCache(tmp_path, "key", num_rows=9, slot_bytes=4_000)
+    files = (cache._pixels, cache._entries)
+    before = [file.tell() for file in files]
+
+    cache.put(7, 5, pixels())
+
+    assert [file.tell() for file in files] == before  # where a write at the position of another process would go
+    found = cache.get(7, 5)
+    assert found is not None
+    assert np.array_equal(found, pixels())
+
+
 @pytest.mark.parametrize("name", ["pixels.bin", "entries.bin"])
 def test_a_file_that_is_cut_short_meanwhile_is_decoded_anew_and_ends_no_process(tmp_path: Path, name: str) -> None:
     cache = _FolderCache(tmp_path, "key", num_rows=1_000, slot_bytes=4_000)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import resource
 from pathlib import Path
 from typing import Any
@@ -254,6 +255,25 @@ def test_a_damaged_table_is_prepared_anew_and_said(
 
     assert "prepared' is damaged (" in capsys.readouterr().out
     assert (folder / file).read_bytes() == whole
+
+
+@pytest.mark.parametrize("name", ["continuous", "rows_train"])
+def test_an_array_that_is_cut_while_it_is_mapped_is_a_sentence_and_ends_no_process(tmp_path: Path, name: str) -> None:
+    table = quiet(written(plain_table(), tmp_path, "parquet"), "paid", prepared=tmp_path / "made")
+    num_rows = len(table.parts["train"].rows)
+
+    def read() -> int:
+        batches = iter(table.train_dataloader())
+        next(batches)
+        os.truncate(tmp_path / "made" / f"{name}.npy", 0)
+        with pytest.raises(BadValueError, match=rf"{name}.npy' was cut short to 0 of [\d,]+ bytes while it was read"):
+            [*batches, *table.train_dataloader()]
+        return 0
+
+    assert Forked(read).ended()[0] == 0
+    again = quiet(tmp_path / "table.parquet", "paid", prepared=tmp_path / "made")
+    assert sum(len(batch["index"]) for batch in again.train_dataloader()) == num_rows
+    assert type(pickle.loads(pickle.dumps(again.parts["train"].tensors))) is dict
 
 
 def test_a_changed_bit_in_the_sample_never_ends_the_process(tmp_path: Path) -> None:

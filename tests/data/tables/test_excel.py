@@ -152,3 +152,17 @@ def test_a_column_that_was_text_with_percent_signs_reads_what_a_sheet_shows(tmp_
     mixed = _sheet(tmp_path / "c.xlsx", (0.07, "0%"), (7, "0"), (8, "0"))
     with pytest.raises(BadValueError, match=r"column 'share' holds percents, and shows 1 of 3 numbers so"):
         read_frame(mixed, known=known)
+
+
+def test_merged_cells_whose_rows_lack_the_value_are_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    book = openpyxl.Workbook()
+    for row in (["region", "units"], ["N", 1], [None, 2], ["S", 3]):
+        book.active.append(row)
+    book.active.merge_cells("A2:A3")
+    book.active.merge_cells("C1:D1")
+    book.save(tmp_path / "a.xlsx")
+
+    with caplog.at_level("INFO", "tabvision"):
+        assert read_frame(tmp_path / "a.xlsx")["region"].isna().tolist() == [False, True, False]
+
+    assert "1 merged cell of a.xlsx over several rows: only the first row of each has its value" in caplog.text

@@ -119,6 +119,11 @@ def test_the_header_of_joined_files_is_left_out_and_said(tmp_path: Path, caplog:
         ("# by me\na,b\n1,2\n", r"line 1 of '.*' is a comment, such as '# by me'\. Remove that line, or"),
         ("# by me\n# again\na,b\n1,2\n", r"lines 1 to 2 of '.*' are comments.*\. Remove those lines"),
         ("# x y\n1.5 2\n3 4\n", r"line 1 of '.*' is a comment.* or the '#' where the names of the columns follow it"),
+        (
+            "by me\n\na,b\n1,2\n",
+            r"line 1 of '.*' has 1 field, and from line 3 on all have 2\..*remove the lines above it",
+        ),
+        ("a,b\n1,2,3\n4,5,6\n", r"line 2 of '.*' has 3 fields, the header has 2"),
         ("a;b\n1;2;3\n", r"line 2 of '.*' has 3 fields, the header has 2 \(fields are parted by ';'; sep= or --sep"),
     ],
 )

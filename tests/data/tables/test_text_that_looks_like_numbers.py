@@ -124,3 +124,29 @@ def test_tables_of_images_keep_zeros_of_names_and_of_labels(tmp_path: Path) -> N
 def write_images(folder: Path, names: list[str]) -> None:
     for name in names:
         Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(folder / name)
+
+
+def test_points_between_thousands_are_read_so_in_files_rows_and_frames(tmp_path: Path) -> None:
+    counts = [500 * (row + 1) for row in range(40)]
+    lines = [f"{count:,};{row / 8:.3f};{'B' if row % 3 else '1'}".replace(",", ".") for row, count in enumerate(counts)]
+    (tmp_path / "a.csv").write_text("\n".join(["count;padded;kind", *lines]))
+    (tmp_path / "b.csv").write_text("count;padded\n1.234;1.250\n")
+    schema = data_of(tmp_path / "a.csv", split=None).schema
+    read = InputReader(schema)
+
+    found = [
+        read(rows).arrays["continuous"].tolist()
+        for rows in (
+            tmp_path / "b.csv",
+            [{"count": 1234, "padded": 1.25}],
+            [{"count": "1.234", "padded": "1.250"}],
+            pd.DataFrame({"count": [1234], "padded": [1.25]}),
+        )
+    ]
+
+    assert [(it.name, it.text) for it in schema.continuous] == [("count", "1.234,5"), ("padded", "strict")]
+    assert schema.continuous[0].mean == np.mean(counts)
+    assert all(each == found[0] for each in found)
+    stripped = "\n".join(f"{number};{'B' if number % 2 else '1'}" for number in (1.25, 2, 3.125, 4, 5.5, 7))
+    (tmp_path / "c.csv").write_text(f"size;kind\n{stripped}")
+    assert read_csv(tmp_path / "c.csv")["size"].tolist() == [1.25, 2, 3.125, 4, 5.5, 7]
