@@ -18,7 +18,7 @@ from tabvision.callbacks.ownership import Owner, Quantity
 from tabvision.checks import check_least, check_positive, check_whole
 from tabvision.errors import speaking
 from tabvision.lightning import Callback, ModelCheckpoint, TrainerFn, callbacks_of
-from tabvision.nets.layers import broadcast_buffers, evaluating
+from tabvision.nets.layers import broadcast_buffers, broadcast_state, evaluating
 
 logger = logging.getLogger("tabvision")
 
@@ -199,6 +199,7 @@ class AverageAndStop(Owner):
                 self._live[name].copy_(value)
         broadcast_buffers(pl_module)
         if self._best:
+            self._blend(trainer, pl_module)
             self._fit_temperature(trainer, pl_module)
             kept = f"the average of epoch {self.best_epoch + 1} of {trainer.current_epoch}"
             logger.info(f"{type(self).__name__}: kept {kept}, loss {self.best_score:.4g}.")
@@ -266,6 +267,18 @@ class AverageAndStop(Owner):
             live, kept = self._live[name], average.clone()
             average.copy_(live)
             live.copy_(kept)
+
+    def _blend(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Blend a network for numbers with linear models, as far as the rows that its members leave out gain."""
+        module: Any = pl_module
+        if not self.has_folds or not hasattr(module, "blend_linear") or module.task.is_classes:
+            return
+        tensors, rows = trainer.datamodule.parts["train"]  # type: ignore[attr-defined]  # checked in setup
+        with evaluating(module):
+            share = module.blend_linear({name: each[rows].to(module.device) for name, each in tensors.items()})
+        broadcast_state(module)
+        if share < 1:
+            logger.info(f"{type(self).__name__}: a linear model has a share of {1 - share:.0%} in every answer.")
 
     def _fit_temperature(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Divide the logits of classes by the temperature that is best on the held-out rows, in the network's last layer.

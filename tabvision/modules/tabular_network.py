@@ -18,6 +18,7 @@ from tabvision.nets.embedding_mlp import EmbeddingMLP
 from tabvision.nets.growth import scale_outputs, with_growth
 from tabvision.nets.hiding import Hidden
 from tabvision.nets.layer_groups import LayerGroup
+from tabvision.nets.linear_blend import blend_linear
 from tabvision.nets.numeric import PiecewiseNumbers, PlainNumbers
 from tabvision.nets.packed import PackedNet
 from tabvision.schedules import Rates
@@ -197,6 +198,18 @@ class TabularNetwork(SchemaNetwork):
         if self.hparams["net"] != OWN:
             for layer in self.layer_groups()[-1].modules:
                 scale_outputs(layer, factor)
+
+    def blend_linear(self, tensors: Mapping[str, Tensor]) -> float:
+        """Blend each member with a linear model of the rows outside its fold, as far as the folds gain.
+
+        Args:
+            tensors: The training rows with their `fold`, as a batch would hold them.
+
+        Returns:
+            The share of the network in the answers.
+        """
+        net: nn.Module = self.net
+        return blend_linear(net, tensors, self.task) if isinstance(net, PackedNet) and self.fold_members > 1 else 1.0
 
     @override
     def layer_groups(self) -> list[LayerGroup]:

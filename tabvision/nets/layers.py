@@ -101,6 +101,13 @@ def broadcast_buffers(net: nn.Module) -> None:
             distributed.broadcast(buffer, src=0)
 
 
+def broadcast_state(net: nn.Module) -> None:
+    """Copy all weights and statistics of rank 0 to all ranks: what each has computed by itself may differ in the last bit."""
+    if distributed.is_available() and distributed.is_initialized():
+        for tensor in (*net.parameters(), *net.buffers()):
+            distributed.broadcast(tensor.detach(), src=0)
+
+
 def restore_pretrained_norms(module: nn.Module, checkpoint: Mapping[str, Any]) -> None:
     """Record in a module which BatchNorms had statistics before its first fit, as the checkpoint says."""
     if PRETRAINED_NORMS in checkpoint:

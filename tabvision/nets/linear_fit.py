@@ -15,7 +15,7 @@ _TOLERANCE = 1e-4  # of the gradient: held-out losses within half a percent of t
 
 
 class Rows(NamedTuple):
-    """Features of rows, (R, F) float, with their targets and their weights in the loss, (R,) float."""
+    """Features of rows, (R, F) float, or (R, k, F) if each head has its own, with their targets and weights, (R,) float."""
 
     features: Tensor
     target: Tensor
@@ -30,6 +30,8 @@ class Heads(NamedTuple):
 
     def logits(self, features: Tensor) -> Tensor:
         """Return the logits of every head, (R, k, num_outputs)."""
+        if features.ndim == 3:
+            return torch.baddbmm(self.bias.unsqueeze(1), features.transpose(0, 1), self.weight.mT).transpose(0, 1)
         return (features @ self.weight.flatten(0, 1).T).unflatten(1, self.bias.shape) + self.bias  # type: ignore[no-any-return, no-untyped-call]
 
 
@@ -59,7 +61,8 @@ def fitted_heads(rows: Rows, task: Task, fold: Tensor, num_folds: int) -> tuple[
     """
     is_out = fold.unsqueeze(1) == torch.arange(num_folds)
     basis = None
-    if len(rows.features) < rows.features.shape[1]:  # the best heads lie in the span of the rows
+    is_wide = rows.features.ndim == 2 and len(rows.features) < rows.features.shape[1]
+    if is_wide:  # the best heads lie in the span of the rows
         basis = torch.linalg.qr(rows.features.T).Q
         rows = rows._replace(features=rows.features @ basis)
     found: list[tuple[float, Heads, float]] = []
@@ -81,7 +84,7 @@ def minimized(rows: Rows, task: Task, penalty: float, learns: Tensor, *, start: 
         start: Heads near to those, such as for another penalty; None for zeros.
     """
     if start is None:
-        num_heads, num_features, num_outputs = learns.shape[1], rows.features.shape[1], task.num_outputs
+        num_heads, num_features, num_outputs = learns.shape[1], rows.features.shape[-1], task.num_outputs
         start = Heads(torch.zeros(num_heads, num_outputs, num_features), torch.zeros(num_heads, num_outputs))
     heads = Heads(*(each.clone().requires_grad_() for each in start))
     settings: dict[str, Any] = {"tolerance_grad": _TOLERANCE, "tolerance_change": 1e-2 * _TOLERANCE}

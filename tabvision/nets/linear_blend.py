@@ -1,0 +1,84 @@
+"""Blend a packed network with linear models of the same rows, as far as the rows that its members leave out gain."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from tabvision.nets.growth import scale_outputs
+from tabvision.nets.linear_fit import Heads, Rows, fitted_heads, mean_and_std
+from tabvision.nets.numeric import squash
+from tabvision.nets.packed import PackedLinear, PackedNet
+from tabvision.tasks import Task
+
+_SHARES = tuple(step / 20 for step in range(21))  # of the network
+_MOST_INPUTS = 50_000_000  # of all members and rows: more take minutes to fit
+
+
+@torch.no_grad()
+def blend_linear(net: PackedNet, tensors: Mapping[str, Tensor], task: Task) -> float:
+    """Blend each member with a linear model of the rows outside its fold, in the share that is best on the folds.
+
+    Few rows teach a linear model sooner than a network, and where the target is nearly a sum it stays the better one. It
+    becomes part of the `direct` layer. A network without that layer, or with very many inputs, stays as it is, and so does
+    one whose loss would fall by less than a standard error.
+
+    Args:
+        net: The network, in evaluation mode, whose members have inputs of their own.
+        tensors: The training rows with their `fold`, as a batch would hold them.
+        task: The kind of target.
+
+    Returns:
+        The share of the network, in [0, 1]; the linear model has the rest.
+    """
+    continuous, categorical, fold = tensors["continuous"], tensors["categorical"], tensors["fold"].cpu()
+    inputs = net.embeddings(continuous, categorical)
+    if not isinstance(net.direct, PackedLinear) or inputs.numel() > _MOST_INPUTS:
+        return 1.0
+    own, inputs = net(continuous, categorical).float().cpu(), inputs.float().cpu()
+    basis = _basis(net, continuous, inputs)
+    features = torch.bmm(inputs.transpose(0, 1), basis).transpose(0, 1)
+    mean, std = mean_and_std(features)
+    weight = tensors["weight"].cpu() if "weight" in tensors else torch.ones(len(fold))
+    rows = Rows((features - mean) / std, tensors["target"].cpu(), weight)
+    heads, _ = fitted_heads(rows, task, fold, inputs.shape[1])
+    each = torch.arange(len(fold))
+    own, linear = own[each, fold], heads.logits(rows.features)[each, fold]
+    losses = torch.stack([task.loss(share * own + (1 - share) * linear, rows.target) for share in _SHARES]) * weight
+    best = int(losses.sum(1).argmin())
+    gain = losses[-1] - losses[best]
+    if gain.sum() <= gain.std() * len(gain) ** 0.5:
+        return 1.0
+    for layer in (net.head, net.direct):
+        scale_outputs(layer, _SHARES[best])
+    scaled = heads.weight / std.unsqueeze(1)
+    plain = Heads(torch.bmm(scaled, basis.mT), heads.bias - (scaled * mean.unsqueeze(1)).sum(2))
+    net.direct.weight.add_(plain.weight.mT.to(continuous.device), alpha=1 - _SHARES[best])
+    net.direct.bias.add_(plain.bias.unsqueeze(1).to(continuous.device), alpha=1 - _SHARES[best])
+    return _SHARES[best]
+
+
+def _basis(net: PackedNet, continuous: Tensor, inputs: Tensor) -> Tensor:
+    """Return what a linear model takes of the inputs, (k, width, F), as a matrix for each member.
+
+    Of a number it is the sum of its encodings that comes closest to the number itself, of a category its embedding.
+
+    Args:
+        net: The network.
+        continuous: (R, N) float, the numbers of the rows.
+        inputs: (R, k, width) float, what numbers and categories have become.
+    """
+    _, num_members, width = inputs.shape
+    numbers = net.embeddings.numbers
+    held = squash(continuous.clamp(numbers.low, numbers.high)).float().cpu()
+    spans, _ = net.embeddings.spans()
+    found = [torch.eye(width)[:, : width - sum(map(len, spans))].expand(num_members, -1, -1)]
+    for number, span in zip(held.unbind(1), spans, strict=True):
+        encoded = functional.pad(inputs[:, :, span.start : span.stop].transpose(0, 1), (0, 1), value=1.0)
+        wanted = number.view(1, -1, 1).expand(num_members, -1, -1)
+        closest = torch.linalg.lstsq(encoded, wanted, driver="gelsd").solution[:, :-1]
+        found.append(functional.pad(closest, (0, 0, span.start, width - span.stop)))
+    return torch.cat(found, dim=2)

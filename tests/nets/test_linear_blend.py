@@ -1,0 +1,89 @@
+"""The share of a linear model in the answers of a packed network."""
+
+import copy
+
+import pandas as pd
+import pytest
+import torch
+from torch import Tensor
+
+from tabvision.callbacks import FitTable
+from tabvision.data import TabularDataModule
+from tabvision.modules import TabularModule
+from tabvision.nets.linear_blend import blend_linear
+from tabvision.nets.packed import PackedNet
+from tabvision.tasks import Regression
+from tests.made.trainers import quiet_trainer
+
+ROWS, MEMBERS = 160, 4
+TASK = Regression(mean=(0.0,), spread=(1.0,))
+
+
+def made_net(*, direct: bool = True) -> PackedNet:
+    bins = [[-3.0, -1.0, 0.0, 1.0, 3.0]] * 2
+    return PackedNet([4], bins, 1, members=MEMBERS, widths=[8], own_inputs=True, direct=direct).eval()
+
+
+def made_rows(effect: float) -> dict[str, Tensor]:
+    """Rows whose target is a sum of effects, and a little noise."""
+    continuous, categorical = torch.randn(ROWS, 2), torch.randint(4, (ROWS, 1))
+    sums = continuous[:, 0] - 2 * continuous[:, 1] + 3 * (categorical[:, 0] == 2)
+    target = (effect * sums + 0.1 * torch.randn(ROWS)).unsqueeze(1)
+    fold = torch.arange(ROWS) % MEMBERS
+    return {"continuous": continuous, "categorical": categorical, "target": target, "fold": fold}
+
+
+@torch.no_grad()
+def held_out_loss(net: PackedNet, rows: dict[str, Tensor]) -> float:
+    logits = net(rows["continuous"], rows["categorical"])[torch.arange(ROWS), rows["fold"]]
+    return float((logits - rows["target"]).square().mean())
+
+
+def test_a_sum_is_answered_by_the_linear_model() -> None:
+    net, rows = made_net(), made_rows(effect=1.0)
+    before = held_out_loss(net, rows)
+
+    share = blend_linear(net, rows, TASK)
+
+    assert share < 0.2
+    assert held_out_loss(net, rows) < 0.2 * before  # what an embedding of four kinds cannot tell apart stays
+
+
+def test_no_member_learns_from_its_fold() -> None:
+    net, rows = made_net(), made_rows(effect=1.0)
+    others, is_out = copy.deepcopy(net), (rows["fold"] == 0).unsqueeze(1)
+    share = blend_linear(net, rows, TASK)
+
+    again = blend_linear(others, {**rows, "target": rows["target"] + 0.05 * is_out * torch.randn(ROWS, 1)}, TASK)
+
+    assert again == share  # so that the weights can be compared
+    moved = [(old - new).abs().max() for old, new in zip(net.direct.weight, others.direct.weight, strict=True)]  # type: ignore[union-attr]  # they have one
+    assert 10 * moved[0] < min(moved[1:])  # the members are fitted together, up to a tolerance
+
+
+@pytest.mark.parametrize("direct", [True, False])
+def test_a_network_that_gains_nothing_stays_to_the_bit(direct: bool) -> None:
+    net, rows = made_net(direct=direct), made_rows(effect=0.0)
+    torch.nn.init.zeros_(net.head.weight)  # type: ignore[arg-type]  # answers the mean, which is best
+    state = {name: value.clone() for name, value in net.state_dict().items()}
+
+    assert blend_linear(net, rows, TASK) == 1.0
+
+    assert all(torch.equal(value, state[name]) for name, value in net.state_dict().items())
+
+
+def test_a_fit_of_a_table_ends_with_it_and_measures_what_it_keeps(caplog: pytest.LogCaptureFixture) -> None:
+    rows = made_rows(effect=1.0)
+    frame = pd.DataFrame(rows["continuous"].numpy(), columns=["a", "b"]).assign(kind=rows["categorical"].numpy())
+    frame = frame.assign(kind="k" + frame["kind"].astype("str"), y=rows["target"].numpy())
+    data = TabularDataModule(frame, "y", split=None, batch_size=64, verbose=False)
+    module = TabularModule(data.schema)
+    fit = FitTable(patience=0.1)
+
+    with caplog.at_level("INFO", logger="tabvision"):
+        quiet_trainer(max_epochs=4, callbacks=[fit]).fit(module, data)
+
+    (said,) = (each for each in caplog.messages if "linear model has a share of" in each)
+    data.use_folds(module.fold_members)
+    (loss,) = (each["val/loss"] for each in quiet_trainer().validate(module, data.fold_loader(), verbose=False))
+    assert loss < 0.5 * min(fit.scores), said
