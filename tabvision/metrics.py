@@ -66,10 +66,15 @@ def values_of(metrics: MetricCollection, predictions: Tensor, target: Tensor) ->
         >>> values_of(regression_metrics(1), torch.tensor([[1.0], [2.0]]), torch.tensor([[1.0], [3.0]]))["mae"]
         0.5
     """
+    of_one_process(metrics).update(predictions, target)
+    return {name: float(value) for name, value in metrics.compute().items()}
+
+
+def of_one_process(metrics: MetricCollection) -> MetricCollection:
+    """Return metrics, which from now on are those of this process: nothing is summed over the processes."""
     for metric in metrics.values():
         metric.distributed_available_fn = lambda: False
-    metrics.update(predictions, target)
-    return {name: float(value) for name, value in metrics.compute().items()}
+    return metrics
 
 
 def is_higher_better(name: str) -> bool | None:

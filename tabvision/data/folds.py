@@ -43,16 +43,23 @@ class FoldedRows:
             seed: Determines the folds; None for the datamodule's.
         """
         tensors, rows = self.parts["train"]
-        codes = tensors["target"][rows].numpy() if self.schema.task.is_classes and tensors["target"].ndim == 1 else None
-        groups = None
-        if isinstance(self._divide, GroupSplit):
-            groups = self.frame[self._divide.column].to_numpy()[tensors["index"][rows].numpy()]
-        self._folds = torch.full((len(tensors["index"]),), -1)
-        self._folds[rows] = torch.from_numpy(
-            assign_folds(len(rows), num_folds, seed=self.seed if seed is None else seed, codes=codes, groups=groups)
-        )
+        self._folds = self._assigned(num_folds, self.seed if seed is None else seed)
         self.parts["train"] = DataPart(self.with_folds(tensors), rows)
         self._fold_loader = None
+
+    @property
+    def _is_stratified(self) -> bool:
+        return self.schema.task.is_classes and self.parts["train"].tensors["target"].ndim == 1
+
+    def _assigned(self, num_folds: int, seed: int) -> Tensor:
+        """Return the fold of each row that trains, (N,) for the N rows of the tensors."""
+        tensors, rows = self.parts["train"]
+        codes, groups = tensors["target"][rows].numpy() if self._is_stratified else None, None
+        if isinstance(self._divide, GroupSplit):
+            groups = self.frame[self._divide.column].to_numpy()[tensors["index"][rows].numpy()]
+        found = torch.full((len(tensors["index"]),), -1)
+        found[rows] = torch.from_numpy(assign_folds(len(rows), num_folds, seed=seed, codes=codes, groups=groups))
+        return found
 
     def leave_folds(self) -> None:
         """Train without folds again; `fold_loader` goes on loading them."""
