@@ -2,8 +2,8 @@
 
     python benchmarks/bytes_per_row.py --out benchmarks/results/bytes_per_row.json
 
-Pairs are drawn without repeats, and read from a Parquet file with a rating and a time; photos are hard links to a few files. Each list is
-read in a process of its own; its imports do not count.
+Pairs are drawn without repeats, and read from a Parquet file with a rating and a time; photos are hard links to a few files.
+Each list is read in a process of its own; its imports do not count.
 """
 
 from __future__ import annotations
