@@ -15,6 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import (
     asking,
+    bytes_per_row,
     collab,
     elastic,
     export,
@@ -75,6 +76,7 @@ SECTIONS: dict[str, tuple[str, Callable[[Mapping[str, Any]], str]]] = {
     "asking": ("Asking, beside fastai", asking.to_markdown),
     "export": ("Exported files", export.to_markdown),
     "prepared_tables": ("Tables larger than memory", prepared_tables.to_markdown),
+    "bytes_per_row": ("Memory of long lists", bytes_per_row.to_markdown),
     "scaling": ("What grows how", scaling.to_markdown),
     "importance_speed": ("Importance of columns, beside scikit-learn", importance_speed.to_markdown),
     "preprocess": ("Preprocessing", preprocessing),

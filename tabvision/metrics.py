@@ -67,10 +67,15 @@ def values_of(metrics: MetricCollection, predictions: Tensor, target: Tensor) ->
         0.5
     """
     metrics.reset()
+    of_one_process(metrics).update(predictions, target)
+    return {name: float(value) for name, value in metrics.compute().items()}
+
+
+def of_one_process(metrics: MetricCollection) -> MetricCollection:
+    """Return metrics, which from now on are those of this process: nothing is summed over the processes."""
     for metric in metrics.values():
         metric.distributed_available_fn = lambda: False
-    metrics.update(predictions, target)
-    return {name: float(value) for name, value in metrics.compute().items()}
+    return metrics
 
 
 def is_higher_better(name: str) -> bool | None:

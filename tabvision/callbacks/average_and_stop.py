@@ -273,9 +273,10 @@ class AverageAndStop(Owner):
         module: Any = pl_module
         if not self.has_folds or not hasattr(module, "blend_linear") or module.task.is_classes:
             return
-        tensors, rows = trainer.datamodule.parts["train"]  # type: ignore[attr-defined]  # checked in setup
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]  # checked in setup
+        batch = data.fold_loader().batch_of(data.parts["train"].rows)
         with evaluating(module):
-            share = module.blend_linear({name: each[rows].to(module.device) for name, each in tensors.items()})
+            share = module.blend_linear(trainer.strategy.batch_to_device(batch))
         broadcast_state(module)
         if share < 1:
             logger.info(f"{type(self).__name__}: a linear model has a share of {1 - share:.0%} in every answer.")

@@ -18,9 +18,10 @@ _WHO = "tabvision train"
 PROBE, REFIT = "probe.ckpt", "refit.ckpt"  # linear heads on a frozen body: the pretrained one, and the trained one
 TRAINED = "trained.ckpt"  # the network whose place in best.ckpt one of them has taken, until the run is finished
 METRICS_BEFORE = "metrics.before.csv"  # those of the epochs before, until a run that goes on has begun to log
+OUT_OF_FOLD = "out_of_fold.parquet"  # the answers of a bag to all rows of a prepared table
 _FILES = (
     *("report.html", "best.ckpt", "last.ckpt", PROBE, REFIT, TRAINED, "metrics.csv", METRICS_BEFORE),
-    *("metrics.json", "predictions.csv"),
+    *("metrics.json", "predictions.csv", OUT_OF_FOLD),
     *("recipe.yaml", RESUME_FILE, "hparams.yaml"),
     "bad_files.csv",
     "chain.jsonl",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import pandas as pd
 import torch
 
-from tabvision.cli.folder import PROBE, TRAINED, chosen_by_validation
+from tabvision.cli.folder import OUT_OF_FOLD, PROBE, TRAINED, chosen_by_validation
 from tabvision.cli.jobs import Job
 from tabvision.cli.printing import format_number, format_table, metrics_by_name, short_name
 from tabvision.data import CollabDataModule
@@ -206,7 +206,13 @@ def _training_counts(data: CollabDataModule, results: Results) -> list[pd.Series
 def print_files(job: Job, folder: Path) -> None:
     """Print the path and the purpose of each file."""
     is_bag, title = job.num_folds > 1, job.measured_on
+    is_sample = job.datamodule.sampled() is not job.datamodule
     rows = "the validation rows" if title == "validation" else "every row, by members that did not learn from it"
+    some = (
+        f"a sample of {rows}"
+        if title == "validation"
+        else "a sample of the rows, by members that did not learn from it"
+    )
     network = f"the network with the lowest {title} loss" if title else "the network after the last epoch"
     if (folder / PROBE).exists():  # which may have been chosen for another metric than the loss
         network = "the best of the network and two linear heads on the validation rows"
@@ -224,7 +230,8 @@ def print_files(job: Job, folder: Path) -> None:
         "tensorboard": f"the same for `tensorboard --logdir {folder}`",
         "mlflow.db": f"the same for `mlflow ui --backend-store-uri sqlite:///{folder / 'mlflow.db'}`",
         "metrics.json": "the metrics above, for programs; `tabvision compare` reads it",
-        "predictions.csv": f"{rows}: the target, and what the network predicts",
+        "predictions.csv": f"{some if is_sample else rows}: the target, and what the network predicts",
+        OUT_OF_FOLD: f"the same of {rows}",
         "report.html": "what the network learned, and where it is wrong: open it in a browser",
         "chain.jsonl": f"hashes of recipe, data and checkpoints; `tabvision verify {folder}` replays it",
         "recipe.yaml": f"this run; `tabvision fit --config` repeats it{without}",

@@ -10,8 +10,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet
 
 from tabvision.checks import check_present
 from tabvision.cli.options import form_of
@@ -22,7 +20,7 @@ from tabvision.data.prepared.table import does_not_fit
 from tabvision.data.tables.blocks import TableBlocks, named_file
 from tabvision.data.tables.files import files_of, is_glob
 from tabvision.data.tables.read import read_frame, text_format
-from tabvision.data.tables.write import check_destination, write_frame, written_whole
+from tabvision.data.tables.write import check_destination, write_frame, written_in_blocks
 from tabvision.data.targets import encode_target, missing_target
 from tabvision.errors import BadValueError, TabvisionError, count, listed, speaking
 from tabvision.inference import Predictor, Results
@@ -100,22 +98,16 @@ def _answer_in_blocks(arguments: argparse.Namespace, predictor: Predictor, block
         raise BadValueError(problem, "End --out in .parquet, which is written block by block")
     columns = [*predictor.schema.inputs, *(arguments.keep or ())]
     totals: dict[str, dict[str, int]] = {"unseen": {}, "outside": {}}
-    num_rows, writer = 0, None
-    with written_whole(out) as partial:
-        try:
-            for file, frame in blocks.read(columns):
-                with named_file(file):
-                    inputs = predictor.read(frame)
-                    answers = _answers(arguments, predictor, inputs, _kept_columns(arguments, predictor, inputs))
-                for kind, total in totals.items():
-                    total.update({name: total.get(name, 0) + num for name, num in getattr(inputs, kind).items()})
-                rows = pa.Table.from_pandas(answers, preserve_index=False)
-                writer = writer or pa.parquet.ParquetWriter(partial, rows.schema)
-                writer.write_table(rows.cast(writer.schema))
-                num_rows += len(frame)
-        finally:
-            if writer is not None:
-                writer.close()
+    num_rows = 0
+    with written_in_blocks(out) as append:
+        for file, frame in blocks.read(columns):
+            with named_file(file):
+                inputs = predictor.read(frame)
+                answers = _answers(arguments, predictor, inputs, _kept_columns(arguments, predictor, inputs))
+            for kind, total in totals.items():
+                total.update({name: total.get(name, 0) + num for name, num in getattr(inputs, kind).items()})
+            append(answers)
+            num_rows += len(frame)
     print(f"{count(num_rows, 'row')} answered block by block: {arguments.out}")
     unseen, outside = ({name: range(num) for name, num in each.items()} for each in totals.values())
     whole: Any = {"unseen_rows": unseen, "outside_rows": outside}

@@ -16,6 +16,7 @@ import pandas as pd
 from tabvision import lightning as pl
 from tabvision.callbacks.average_and_stop import save_kept_weights
 from tabvision.cli.folder import (
+    OUT_OF_FOLD,
     PROBE,
     REFIT,
     RESUME_FILE,
@@ -297,8 +298,10 @@ def _fit_bag(job: Job, model: TabularModule, folder: Path, held: ExitStack) -> _
     held.enter_context(alone_in(folder))
     with tidied(trainer):
         clear(folder)
+        data = job.datamodule
+        out = None if data.sampled() is data else folder / OUT_OF_FOLD  # else predictions.csv has all rows
         found = cross_validate(
-            model, job.datamodule, trainer=lambda: make_trainer(job, folder, **settings), num_folds=job.num_folds
+            model, data, trainer=lambda: make_trainer(job, folder, **settings), num_folds=job.num_folds, out=out
         )
         trainer.strategy.connect(found.module)
         trainer.save_checkpoint(folder / "best.ckpt", weights_only=True)

@@ -38,9 +38,6 @@ def table_job(arguments: argparse.Namespace) -> Job:
         settings["prepared"] = str(default_folder(arguments.data))  # for whoever repeats the recipe
         note = "The table would not fit in memory; it is prepared (--prepared FOLDER says where)."
         logging.getLogger("tabvision").info(note)
-    if is_bag and "prepared" in settings:
-        problem = "--preset best reads the table into memory, and it is prepared on the disk"
-        raise BadValueError("tabvision train", problem, "Leave --preset out")
     data = build(component("tabvision.data.TabularDataModule", **settings))
     num_rows = len(data.parts["train"].rows)
     model = component("tabvision.modules.TabularModule", **lr_setting("lr", arguments.lr))

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from tabvision.data.base import DataPart
+from tabvision.data.loaders import with_tensor
 from tabvision.data.splits.base import PartName, Split
 from tabvision.data.splits.ordered import TimeSplit
 from tabvision.data.splits.random import GroupSplit, assign_folds
@@ -43,23 +44,30 @@ class FoldedRows:
             seed: Determines the folds; None for the datamodule's.
         """
         tensors, rows = self.parts["train"]
-        codes = tensors["target"][rows].numpy() if self.schema.task.is_classes and tensors["target"].ndim == 1 else None
-        groups = None
-        if isinstance(self._divide, GroupSplit):
-            groups = self.frame[self._divide.column].to_numpy()[tensors["index"][rows].numpy()]
-        self._folds = torch.full((len(tensors["index"]),), -1)
-        self._folds[rows] = torch.from_numpy(
-            assign_folds(len(rows), num_folds, seed=self.seed if seed is None else seed, codes=codes, groups=groups)
-        )
+        self._folds = self._assigned(num_folds, self.seed if seed is None else seed)
         self.parts["train"] = DataPart(self.with_folds(tensors), rows)
         self._fold_loader = None
+
+    @property
+    def _is_stratified(self) -> bool:
+        return self.schema.task.is_classes and self.parts["train"].tensors["target"].ndim == 1
+
+    def _assigned(self, num_folds: int, seed: int) -> Tensor:
+        """Return the fold of each row that trains, (N,) for the N rows of the tensors."""
+        tensors, rows = self.parts["train"]
+        codes, groups = tensors["target"][rows].numpy() if self._is_stratified else None, None
+        if isinstance(self._divide, GroupSplit):
+            groups = self.frame[self._divide.column].to_numpy()[tensors["index"][rows].numpy()]
+        found = torch.full((len(tensors["index"]),), -1)
+        found[rows] = torch.from_numpy(assign_folds(len(rows), num_folds, seed=seed, codes=codes, groups=groups))
+        return found
 
     def leave_folds(self) -> None:
         """Train without folds again; `fold_loader` goes on loading them."""
         tensors, rows = self.parts["train"]
-        self.parts["train"] = DataPart({name: each for name, each in tensors.items() if name != "fold"}, rows)
+        self.parts["train"] = DataPart(with_tensor(tensors, "fold", None), rows)
         self._fold_loader = None
 
     def with_folds(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return the tensors of training rows with the folds of `use_folds`."""
-        return {**tensors, "fold": self._folds}
+        return with_tensor(tensors, "fold", self._folds)

@@ -224,10 +224,21 @@ class MappedTensors(dict[str, Tensor]):
                 problem = f"{name!r} was cut short to {size:,} of {count(len(file), 'byte')} while it was read"
                 raise BadValueError(problem, "Look for what writes into that folder, and start again: it is made anew")
 
+    def like(self, tensors: Mapping[str, Tensor]) -> MappedTensors:
+        """Return other tensors, some of them from the same files."""
+        return MappedTensors(tensors, self._files)
+
     @override
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the tensors alone, which are copied to another process."""
         return dict, (dict(self),)
+
+
+def with_tensor(tensors: Mapping[str, Tensor], name: str, tensor: Tensor | None) -> dict[str, Tensor]:
+    """Return tensors with one more, or with None without it; mapped ones go on being checked."""
+    found = {each: value for each, value in tensors.items() if each != name}
+    found |= {} if tensor is None else {name: tensor}
+    return tensors.like(found) if isinstance(tensors, MappedTensors) else found
 
 
 @final

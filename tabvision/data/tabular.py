@@ -20,7 +20,8 @@ from tabvision.data.base import BALANCED, CPU_EVAL_BATCH_SIZE, DataPart, TensorD
 from tabvision.data.corrections import corrected
 from tabvision.data.folds import FoldedRows
 from tabvision.data.leakage import log_leakage, log_similar_labels
-from tabvision.data.loaders import Order, TensorLoader
+from tabvision.data.loaders import Order, TensorLoader, with_tensor
+from tabvision.data.prepared.folds import Folds
 from tabvision.data.prepared.table import PreparedTable, default_folder, does_not_fit, prepare
 from tabvision.data.row_order import BlockOrder
 from tabvision.data.rows import (
@@ -161,6 +162,7 @@ class TabularDataModule(FoldedRows, TensorDataModule):
             calibration=calibration,
         )
         self._table: PreparedTable | None = None
+        self._folded: Folds  # of a prepared table
         if prepared == "auto":
             prepared = default_folder(source) if does_not_fit(source) else None
         with notes_at(verbose):
@@ -208,8 +210,9 @@ class TabularDataModule(FoldedRows, TensorDataModule):
         self._table = table = prepare(folder, settings)
         self.schema, self._divide = table.schema, as_split(settings.split, stratify=False)
         self.parts = {name: DataPart(table.tensors, rows) for name, rows in cast("Any", table.rows).items()}
-        self.frame, tensors, rows = table.sample
-        of_sample = {name: DataPart(tensors, some) for name, some in cast("Any", rows).items()}
+        sample = table.sample
+        self.frame, some = sample.frame, cast("Any", sample.rows)
+        of_sample = {name: DataPart(sample.tensors, rows) for name, rows in some.items()}
         for name, source in sources.items():
             if source is not None:
                 self._check_free(name)
@@ -262,27 +265,36 @@ class TabularDataModule(FoldedRows, TensorDataModule):
             counts += target[rows[start : start + _ROWS_AT_ONCE].long()].long().bincount(minlength=len(counts))
         return lambda rows: 1 / counts[target[rows].long()]
 
-    @property
     @override
-    def may_fold(self) -> bool:
-        """Whether training rows may be divided at random: not with a `TimeSplit`, nor if the table is prepared."""
-        return self._table is None and super().may_fold
+    def _assigned(self, num_folds: int, seed: int) -> Tensor:
+        if self._table is None:
+            return super()._assigned(num_folds, seed)
+        self._folded = found = self._table.folds(num_folds, seed, stratify=self._is_stratified)
+        self._sampled = copy.copy(self._sampled)  # which copies of this datamodule share
+        self._sampled._folds = found.fold[self._table.sample.positions]  # noqa: SLF001 - its own class
+        return found.fold
 
-    @override
-    def use_folds(self, num_folds: int, seed: int | None = None) -> None:
+    def use_folds_of(self, parts: Sequence[Self]) -> None:
+        """Let `fold_loader` load the folds of several copies of the datamodule, (B, copies) in a batch."""
+        self._folds = torch.stack([part._folds for part in parts], dim=1)  # noqa: SLF001 - its own class
         if self._table is not None:
-            remedy = "Hold rows out by split= (--validation), or read it into memory: prepared=None"
-            raise BadValueError("a prepared table has no folds", remedy)
-        super().use_folds(num_folds, seed)
+            self._sampled = copy.copy(self._sampled)
+            self._sampled.use_folds_of([part.sampled() for part in parts])
 
     def without_fold(self, fold: int) -> Self:
         """Return a copy that trains on the other folds of `use_folds`, and validates on the rows of this one."""
         tensors, rows = self.parts["train"]
-        tensors = {name: each for name, each in tensors.items() if name != "fold"}
-        is_out = self._folds[rows] == fold
+        tensors = with_tensor(tensors, "fold", None)
+        if self._table is None:
+            is_out = self._folds[rows] == fold
+            outside, inside = rows[~is_out], rows[is_out]
+        else:
+            outside, inside = self._folded.outside[fold], self._folded.inside[fold]
         found = copy.copy(self)
-        found.parts = {**self.parts, "train": DataPart(tensors, rows[~is_out]), "val": DataPart(tensors, rows[is_out])}
+        found.parts = {**self.parts, "train": DataPart(tensors, outside), "val": DataPart(tensors, inside)}
         found.trainer = None
+        if self._table is not None:
+            found._sampled = self._sampled.without_fold(fold)  # noqa: SLF001 - its own class
         return found
 
     def fold_loader(self) -> TensorLoader:

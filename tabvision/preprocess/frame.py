@@ -90,7 +90,7 @@ class Columns:
 
     def read(self, name: str) -> Column:
         """Return a column as stored."""
-        return self._once("read", name, lambda: _read_column(self.raw([name])[name], name))
+        return self._once("read", name, lambda: _read_column(self._values_of(name), name))
 
     def read_all(self, name: str) -> Column:
         """Return a column as stored, of all rows of the frame from which `take` took some."""
@@ -160,6 +160,10 @@ class Columns:
     def raw(self, names: Sequence[str]) -> pd.DataFrame:
         """Return some columns of these rows as they are."""
         return self.frame[[*names]] if self._whole is None else self.frame[[*names]].iloc[self._whole[1]]
+
+    def _values_of(self, name: str) -> pd.Series:
+        values = self.frame[name]
+        return values if self._whole is None else values.iloc[self._whole[1]]
 
     def _once(self, method: str, name: str, make: Callable[[], Found], *form: str) -> Found:
         key = (method, name, *form)

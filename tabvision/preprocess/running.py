@@ -139,8 +139,9 @@ class RunningNumber:
         self._kept.append(values[is_kept])
         if values.dtype.kind == "f":
             check_finite(values, name)
-        present = values.astype(np.float64)
-        present = present[~np.isnan(present)]
+        present = values.astype(np.float64, copy=False)
+        if values.dtype.kind == "f" and (missing := np.isnan(present)).any():
+            present = present[~missing]
         self._moments.add(present)
         if len(present):
             self._counts = None if self._counts is None or column.kind == "float" else _merged(self._counts, present)

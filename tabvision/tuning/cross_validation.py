@@ -5,22 +5,28 @@ from __future__ import annotations
 import copy
 import logging
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, final
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
 
 from tabvision import lightning as pl
+from tabvision.batch import Batch
 from tabvision.checks import check_whole
 from tabvision.data import TabularDataModule
+from tabvision.data.tables.files import PARQUET_SUFFIXES
+from tabvision.data.tables.write import check_destination, written_in_blocks
 from tabvision.data.targets import beside_target
 from tabvision.errors import BadTypeError, BadValueError, count, speaking
 from tabvision.inference import Results
 from tabvision.lightning import Callback, callbacks_of, check_trainer
 from tabvision.logs import notes_at
-from tabvision.metrics import values_of
+from tabvision.metrics import of_one_process, values_of
 from tabvision.modules import TabularModule
 from tabvision.modules.network import OWN
 from tabvision.nets.layers import evaluating
@@ -37,9 +43,9 @@ class CrossValidation:
     Args:
         module: The bag: the networks of all folds side by side, as one module that answers with their mean.
         predictions: The out-of-fold answer of each training row in the user's labels: `row` (its number in `data.frame`), the
-            target, then the columns of an answer.
-        metrics: Metrics of these answers, with the task's names, and `loss`.
-        results: The same rows with their targets and losses, for `tabvision.interpret`.
+            target, then the columns of an answer. Of a prepared table those of `data.sampled()`.
+        metrics: Metrics of the out-of-fold answers of all training rows, with the task's names, and `loss`.
+        results: The rows of `predictions` with their targets and losses, for `tabvision.interpret`.
     """
 
     module: TabularModule
@@ -56,6 +62,7 @@ def cross_validate(
     trainer: Callable[[], pl.Trainer],
     num_folds: int = 5,
     seed: int | None = None,
+    out: str | Path | None = None,
 ) -> CrossValidation:
     """Train several networks, answer each training row by what did not learn from it, and make the networks one bag.
 
@@ -73,6 +80,8 @@ def cross_validate(
             `lambda: pl.Trainer(max_epochs=100, callbacks=[FitTable()])`.
         num_folds: Number of networks, and of folds, at least 2.
         seed: Determines folds, weights and what is random in the fits; None for the datamodule's.
+        out: A Parquet file for the out-of-fold answers of all training rows, written block by block, so that those of a table
+            larger than memory need none; None for no file.
 
     Raises:
         BadTypeError: The module, the data or the trainer is of another kind.
@@ -82,8 +91,9 @@ def cross_validate(
     _check(module, data, trainer)
     check_whole("num_folds", num_folds, 2, remedy="Leave it out for 5")
     seed = data.seed if seed is None else check_whole("seed", seed, 0, remedy="Leave it out for the datamodule's")
+    file = None if out is None else check_destination(out, suffixes=PARQUET_SUFFIXES)
     with same_random_state():
-        bag, found = _new_like(module, bag=num_folds), list[tuple[Tensor, Tensor]]()
+        bag = _new_like(module, bag=num_folds)
         trainers = _new_trainers(trainer)
         first = next(trainers)
         members_fold = _members_fold(first, module, data)
@@ -97,12 +107,12 @@ def cross_validate(
             fitted = _new_like(module)
             (next(trainers) if number else first).fit(fitted, part)
             net.load_state_dict(fitted.net.state_dict())
-            if members_fold:
-                found.append(_logits(fitted.to("cpu", torch.float32), part))  # as the bag's
-    if not members_fold:
-        return _measured(bag, data, *_logits(bag, data))
-    logits, folds = (torch.stack(each, dim=1) for each in zip(*found, strict=True))
-    return _measured(bag, data, bag.task.combine(logits), folds)
+    if members_fold:
+        data.use_folds_of(parts)
+    found, is_first = _measured(bag, data.sampled()), first.is_global_zero
+    if data.sampled() is data and file is None:
+        return found
+    return replace(found, metrics=_streamed(bag, data, file if is_first else None))
 
 
 def _new_trainers(trainer: Callable[[], pl.Trainer]) -> Iterator[pl.Trainer]:
@@ -134,13 +144,12 @@ def _copies_with_seeds(data: TabularDataModule, num_folds: int, seed: int) -> li
     return parts
 
 
-def _logits(module: TabularModule, data: TabularDataModule) -> tuple[Tensor, Tensor]:
-    """Return the logits of each training row by what left it out, (N, num_outputs), and its fold; the same on all ranks."""
+def _answered(bag: TabularModule, data: TabularDataModule) -> Iterator[tuple[Batch, Tensor]]:
+    """Yield the batches of the training rows, and the logits of what left each row out; the same on all ranks."""
     data.trainer = None  # every rank answers all rows
-    with evaluating(module), torch.inference_mode():
-        found = [(module.answer_logits(batch).float(), batch["fold"]) for batch in data.fold_loader()]
-    logits, fold = zip(*found, strict=True)
-    return torch.cat(logits), torch.cat(fold)
+    with evaluating(bag), torch.inference_mode():
+        for batch in data.fold_loader():
+            yield batch, bag.answer_logits(batch).float()
 
 
 def _check(module: object, data: object, trainer: object) -> None:
@@ -170,7 +179,9 @@ def _fold_data(data: TabularDataModule, num_folds: int, seed: int) -> list[Tabul
     data.leave_folds()
     parts = [data.without_fold(fold) for fold in range(num_folds)]
     if empty := sum(not len(part.parts["val"].rows) for part in parts):
-        problem = f"num_folds must be at most the number of training rows, or of their groups, got {num_folds!r}"
+        problem = (
+            f"num_folds={num_folds!r} leaves {count(empty, 'fold')} without a row, of too few training rows or groups"
+        )
         raise BadValueError(problem, f"Pass at most {num_folds - empty}")
     return parts
 
@@ -182,16 +193,43 @@ def _new_like(module: TabularModule, **changed: Any) -> TabularModule:  # noqa: 
     return TabularModule(**{**settings, "schema": module.schema, "optimizer": optimizer, **changed})
 
 
-def _measured(bag: TabularModule, data: TabularDataModule, logits: Tensor, fold: Tensor) -> CrossValidation:
-    """Return the answers for out-of-fold logits, and their metrics."""
+def _measured(bag: TabularModule, data: TabularDataModule) -> CrossValidation:
+    """Return the out-of-fold answers to the training rows of a table in memory, and their metrics."""
     task, target, (tensors, rows) = bag.task, data.targets_of("train"), data.parts["train"]
+    found = [(logits, batch["fold"]) for batch, logits in _answered(bag, data)]
+    logits, fold = (torch.cat(each) for each in zip(*found, strict=True))
     predictions = task.activate(logits)
     weights = tensors["weight"][rows] if "weight" in tensors else torch.ones(len(rows))
     losses, index = task.loss(logits, target), tensors["index"][rows]
-    numbers, facts = predictions.numpy(), data.schema.target
-    answers = pd.DataFrame(task.answers(numbers, task.decode(numbers), facts, proba=True))
-    table = beside_target(data.frame, facts.columns, index.numpy(), answers)
-    found = {"loss": float((losses * weights).sum() / weights.sum()), **values_of(task.metrics(), predictions, target)}
+    table = beside_target(data.frame, data.schema.target.columns, index.numpy(), _answers(bag, predictions))
+    metrics = {
+        "loss": float((losses * weights).sum() / weights.sum()),
+        **values_of(task.metrics(), predictions, target),
+    }
     gathered = {"predictions": predictions, "index": index, "loss": losses, "fold": fold}
-    results = Results.of_gathered(data.schema, data.frame, gathered)
-    return CrossValidation(bag, table, found, results)
+    return CrossValidation(bag, table, metrics, Results.of_gathered(data.schema, data.frame, gathered))
+
+
+def _answers(bag: TabularModule, predictions: Tensor) -> pd.DataFrame:
+    numbers, task = predictions.numpy(), bag.task
+    return pd.DataFrame(task.answers(numbers, task.decode(numbers), bag.schema.target, proba=True))
+
+
+def _streamed(bag: TabularModule, data: TabularDataModule, out: Path | None) -> dict[str, float]:
+    """Return the metrics of the out-of-fold answers to all training rows, which are written to a file block by block."""
+    task, facts, total, weight = bag.task, bag.schema.target, 0.0, 0.0
+    metrics = of_one_process(task.metrics())
+    with nullcontext() if out is None else written_in_blocks(out) as append:
+        for batch, logits in _answered(bag, data):
+            predictions, target = task.activate(logits), batch["target"]
+            weights = batch["weight"].double() if "weight" in batch else torch.ones(len(target), dtype=torch.float64)
+            total += float(task.loss(logits, target).double() @ weights)
+            weight += float(weights.sum())
+            metrics.update(predictions, target)
+            if append is not None:
+                labels = task.labels(target.numpy(), facts)
+                truth = dict(zip(facts.columns, labels.T if labels.ndim > 1 else [labels], strict=True))
+                answers, every = _answers(bag, predictions), np.arange(len(labels))
+                table = beside_target(pd.DataFrame(truth), facts.columns, every, answers)
+                append(table.assign(row=batch["index"].numpy()))
+    return {"loss": total / weight, **{name: float(value) for name, value in metrics.compute().items()}}

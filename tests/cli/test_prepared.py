@@ -43,3 +43,25 @@ def test_a_table_that_would_not_fit_is_prepared_trained_and_answered_by_the_same
     source = people(500).iloc[held_out["row"]]
     assert np.array_equal(held_out["paid"].to_numpy(), source["paid"].to_numpy())
     assert Path("runs/people/report.html").exists()
+
+
+def test_preset_best_trains_on_a_prepared_table_and_answers_every_row_out_of_fold(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(table, "_SHOWN", 100)
+    people(300).to_parquet("people.parquet")
+    words = ["people.parquet", "--target", "paid", "--prepared", "folder", "--preset", "best", "--epochs", "1"]
+
+    assert main(["train", *words, "--accelerator", "cpu", "--no-report"]) == 0
+    said = capsys.readouterr().out
+
+    answers, shown = pd.read_parquet("runs/people/out_of_fold.parquet"), pd.read_csv("runs/people/predictions.csv")
+    assert sorted(answers["row"]) == [*range(300)]
+    assert answers["paid"].tolist() == people(300)["paid"].iloc[answers["row"]].tolist()
+    assert len(shown) < 200
+    pd.testing.assert_frame_equal(
+        answers.set_index("row").loc[shown["row"]].reset_index(), shown, rtol=1e-4, check_dtype=False
+    )
+    assert "out_of_fold.parquet  the same of every row, by members that did not learn from it" in said
+    assert "predictions.csv      a sample of the rows, by members" in said

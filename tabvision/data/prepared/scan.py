@@ -26,7 +26,7 @@ from tabvision.data.splits.ordered import TimeSplit
 from tabvision.data.splits.random import GroupSplit, StratifiedSplit, as_split
 from tabvision.data.table_settings import TableSettings
 from tabvision.data.tables.blocks import ReadAgain, TableBlocks, named_file
-from tabvision.data.targets import check_columns, fit_target, number_formats
+from tabvision.data.targets import check_columns, fit_target, missing_cells, number_formats
 from tabvision.errors import BadValueError
 from tabvision.logs import notes_at
 from tabvision.preprocess import Columns
@@ -179,10 +179,23 @@ class Scan:
             task = settings.schema.task
         else:
             rows = joined([frame[[*settings.target]] for frame in (head, *(it for it, _ in self._evidence))])
+            self._look_for_another_target(rows)
             task = chosen_task(rows, settings.target, settings.task, settings.separator)
         stratify = settings.split is not None and task.stratify_codes(head, settings.target) is not None
         divide = as_split(settings.split, stratify=stratify)
         return task.for_later_rows() if isinstance(divide, TimeSplit) else task, divide
+
+    def _look_for_another_target(self, rows: pd.DataFrame) -> None:
+        """Raise with the first row whose target is another, if the first rows have one: the table may be sorted by it."""
+        (name, *others), settings = self.settings.target, self.settings
+        if settings.task is not None or others or rows[name].nunique() != 1:
+            return
+        value = rows[name].dropna().iloc[0]
+        for _, frame, _ in self.blocks():
+            is_other = ~missing_cells(frame[name]) & (frame[name].astype(rows[name].dtype) != value).to_numpy()
+            if is_other.any():
+                self.columns = self.columns or self.tables[0].names
+                raise ReadAgain([(frame[is_other].head(1), True)])
 
     def _read_all(self, part_of: PartOf, task: Task, add: Callable[[Columns, Rows, Rows], None]) -> None:
         """Read all rows, write the part of each, and add the rows that are kept, which of them train, and their numbers."""

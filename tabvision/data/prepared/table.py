@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import hashlib
 import json
 import logging
 import mmap
 import os
-import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import IO, Any, final
+from typing import Any, final
 
 import numpy as np
 import pandas as pd
@@ -25,17 +22,20 @@ from tabvision import __version__
 from tabvision.counter_random import uniforms
 from tabvision.data.loaders import MappedTensors
 from tabvision.data.memory import memory_limit
+from tabvision.data.prepared.arrays import ArrayFiles, mapped, one_at_a_time, replaced_whole, smallest
 from tabvision.data.prepared.facts import joined
+from tabvision.data.prepared.folds import Folds, folds_in
 from tabvision.data.prepared.scan import LEFT_OUT, PARTS, Scan
 from tabvision.data.rows import row_weights, taken
 from tabvision.data.splits.base import Split
+from tabvision.data.splits.random import GroupSplit
 from tabvision.data.table_settings import TableSettings
 from tabvision.data.tables.blocks import check_paths, described, named_file, table_bytes
 from tabvision.data.tables.files import files_of, is_paths
 from tabvision.data.tables.read import arrow_table, first_line, frame_of_arrow
-from tabvision.data.tables.write import lock, writing
+from tabvision.data.tables.write import writing
 from tabvision.data.targets import encode_target
-from tabvision.errors import BadValueError, UnwritableFileError, count
+from tabvision.errors import BadValueError, count
 from tabvision.preprocess import Columns, to_arrays
 from tabvision.schema import Schema
 from tabvision.tasks import Task, own_task
@@ -52,23 +52,58 @@ _LARGER_IN_MEMORY = 5  # a table of 180 MB takes 624 MB as it is read, encoded a
 
 @final
 @dataclass(frozen=True)
+class PreparedSample:
+    """Some rows of each part of a prepared table, in memory.
+
+    Args:
+        frame: The rows as they stand in the files; the index is the number of each row in the source.
+        tensors: Their tensors.
+        rows: The rows of each part among them.
+        positions: Their positions in the prepared table.
+    """
+
+    frame: pd.DataFrame
+    tensors: dict[str, Tensor]
+    rows: dict[str, Tensor]
+    positions: Tensor
+
+
+@final
+@dataclass(frozen=True)
 class PreparedTable:
     """A table whose encoded rows are mapped from the files of a folder.
 
     Args:
+        folder: The folder.
         schema: What was learned of the training rows.
         tensors: The tensors of a batch by name.
         rows: The positions of the rows of each part.
         draws: How often each row is drawn, in proportion, if a column says so.
-        sample: Some rows of each part as they stand in the files, their tensors, and the parts among them. The frame's index
-            is the number of each row in the source.
+        groups: A number for the group of each row, if the rows are split by groups.
+        sample: Some rows of each part.
     """
 
+    folder: Path
     schema: Schema
     tensors: Mapping[str, Tensor]
     rows: Mapping[str, Tensor]
     draws: Tensor | None
-    sample: tuple[pd.DataFrame, dict[str, Tensor], dict[str, Tensor]]
+    groups: Tensor | None
+    sample: PreparedSample
+
+    def folds(self, num_folds: int, seed: int, *, stratify: bool) -> Folds:
+        """Return folds of the training rows, stratified by class or not; groups stay whole. Later calls find them there.
+
+        Args:
+            num_folds: The number of folds.
+            seed: Determines the folds.
+            stratify: Whether each class is spread evenly over them.
+        """
+        target = self.tensors["target"]
+        codes, name = target if stratify else None, f"folds-{num_folds}-{seed}"
+        return folds_in(
+            self.folder / name, self.rows["train"], len(target), num_folds, seed, codes=codes, groups=self.groups
+        )
 
 
 def prepare(folder: Path, settings: TableSettings) -> PreparedTable:
@@ -86,7 +121,7 @@ def prepare(folder: Path, settings: TableSettings) -> PreparedTable:
     with writing(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
     task = settings.schema.task if settings.schema is not None else settings.task
-    with _one_at_a_time(folder), own_task(None if task is None or type(task) in KINDS else type(task)):
+    with one_at_a_time(folder), own_task(None if task is None or type(task) in KINDS else type(task)):
         key, manifest = _key(settings), _manifest(folder)
         if manifest is not None and manifest["key"] == key:
             try:
@@ -139,29 +174,18 @@ def default_folder(source: Any) -> Path:  # noqa: ANN401 - paths
 
 
 def _prepare(folder: Path, settings: TableSettings, key: Mapping[str, Any]) -> None:
-    """Prepare into a hidden folder beside, which replaces the folder at the end; what an interruption left is removed."""
-    partial, old = folder.with_name(f".{folder.name}.partial"), folder.with_name(f".{folder.name}.old")
-    for each in (partial, old):
-        shutil.rmtree(each, ignore_errors=True)
-    with writing(folder):
-        partial.mkdir()
-        try:
-            scan = Scan(settings, partial / "parts")
-            logger.info(f"Preparing {described(scan.tables[0].files)} in {str(folder)!r} …")
-            schema = scan.run()
-            arrays = _encode(scan, schema, partial)
-            if _key(settings) != key:
-                problem = f"{described(scan.tables[0].files)} changed while it was prepared"
-                raise BadValueError(problem, "Start again when the files are complete")
-            manifest = {"key": key, "schema": schema.to_dict(), "num_rows": int(scan.sizes.sum()), **arrays}
-            (partial / "parts").unlink()
-            (partial / _MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
-            if folder.exists():
-                folder.replace(old)
-            partial.replace(folder)
-        finally:
-            for each in (partial, old):
-                shutil.rmtree(each, ignore_errors=True)
+    """Prepare a table into a folder, which it has whole or not at all."""
+    with replaced_whole(folder) as partial:
+        scan = Scan(settings, partial / "parts")
+        logger.info(f"Preparing {described(scan.tables[0].files)} in {str(folder)!r} …")
+        schema = scan.run()
+        arrays = _encode(scan, schema, partial)
+        if _key(settings) != key:
+            problem = f"{described(scan.tables[0].files)} changed while it was prepared"
+            raise BadValueError(problem, "Start again when the files are complete")
+        manifest = {"key": key, "schema": schema.to_dict(), "num_rows": int(scan.sizes.sum()), **arrays}
+        (partial / "parts").unlink()
+        (partial / _MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
 
 
 def _encode(scan: Scan, schema: Schema, folder: Path) -> dict[str, Any]:
@@ -174,7 +198,7 @@ def _encode(scan: Scan, schema: Schema, folder: Path) -> dict[str, Any]:
     fraction, texts = _SHOWN / np.maximum(scan.sizes, 1), dict.fromkeys(scan.categories, "str")
     start, weights = 0, np.zeros(len(PARTS))
     shown, encoded = list[pd.DataFrame](), list[dict[str, NDArray[Any]]]()
-    with _Arrays(folder, num_rows, lengths) as arrays:
+    with ArrayFiles(folder, num_rows, lengths) as arrays:
         for file, frame, every in scan.blocks(scan.columns, scan.categories):
             codes = np.asarray(part_of[every[0] : every[-1] + 1])
             if not len(kept := np.flatnonzero(codes != LEFT_OUT)):
@@ -207,60 +231,26 @@ def _write_sample(folder: Path, shown: Sequence[pd.DataFrame], encoded: Sequence
         np.save(folder / _SAMPLE / f"{name}.npy", np.concatenate([arrays[name] for arrays in encoded]))
 
 
-@final
-class _Arrays(contextlib.ExitStack):
-    """Files of numpy's format that are written block by block, not mapped, so that memory stays flat."""
-
-    def __init__(self, folder: Path, num_rows: int, lengths: Mapping[str, int]) -> None:
-        super().__init__()
-        self._folder, self._num_rows, self._lengths = folder, num_rows, lengths
-        self.files: dict[str, IO[bytes]] = {}
-
-    def write(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Append rows to each array; raise at the first ones if all would not fit on the disk."""
-        if not self.files:
-            needed = sum(array.nbytes for array in arrays.values()) * self._num_rows // len(arrays["continuous"])
-            if needed > shutil.disk_usage(self._folder).free:
-                raise UnwritableFileError(self._folder.parent, OSError(errno.ENOSPC, ""))
-            for name, array in arrays.items():
-                self.files[name] = file = self.enter_context((self._folder / f"{name}.npy").open("wb"))
-                shape = (self._lengths.get(name, self._num_rows), *array.shape[1:])
-                facts = {"descr": np.lib.format.dtype_to_descr(array.dtype), "fortran_order": False, "shape": shape}
-                np.lib.format.write_array_header_1_0(file, facts)
-        for name, array in arrays.items():
-            self.files[name].write(np.ascontiguousarray(array).data.cast("B") if array.size else b"")
-
-
 def _encoded(settings: TableSettings, schema: Schema, rows: pd.DataFrame) -> dict[str, NDArray[Any]]:
     """Return the arrays of some rows; codes have the smallest type that holds all of them."""
     continuous, categorical = to_arrays(schema, Columns(rows))
     num_codes = max((it.cardinality for it in schema.categorical), default=1)
-    found: dict[str, NDArray[Any]] = {"continuous": continuous, "categorical": categorical.astype(_smallest(num_codes))}
+    found: dict[str, NDArray[Any]] = {"continuous": continuous, "categorical": categorical.astype(smallest(num_codes))}
     if settings.part == "predict":
         return found
     target = encode_target(rows, schema.target)
-    found["target"] = target if target.dtype.kind == "f" else target.astype(_smallest(len(schema.classes)))
+    found["target"] = target if target.dtype.kind == "f" else target.astype(smallest(len(schema.classes)))
+    if isinstance(settings.split, GroupSplit) and settings.part is None:
+        found["group"] = settings.split.hashes(rows)
     columns = {"weight": settings.weight, "draws": settings.sampler if settings.sampler != "balanced" else None}
     return found | {name: row_weights(rows, column) for name, column in columns.items() if column}
 
 
-def _smallest(num_codes: int) -> np.dtype[Any]:
-    """Return the smallest type that holds codes up to a number, of those that torch indexes."""
-    return np.dtype(next((kind for kind in (np.uint8, np.int16) if num_codes <= np.iinfo(kind).max), np.int32))
-
-
 def _opened(folder: Path, manifest: Mapping[str, Any]) -> PreparedTable:
     files = dict[str, mmap.mmap]()
-
-    def mapped(name: str) -> Tensor:
-        array = np.load(file := folder / f"{name}.npy", mmap_mode="c")  # shared until written to
-        if isinstance(array.base, mmap.mmap):  # an empty array is not
-            files[str(file)] = array.base
-        return torch.from_numpy(np.asarray(array))
-
-    tensors = {name: mapped(name) for name in manifest["arrays"]}
-    rows = {name: mapped(f"rows_{name}") for name in manifest["parts"]}
-    draws = tensors.pop("draws", None)
+    tensors = {name: mapped(folder / f"{name}.npy", files) for name in manifest["arrays"]}
+    rows = {name: mapped(folder / f"rows_{name}.npy", files) for name in manifest["parts"]}
+    draws, groups = tensors.pop("draws", None), tensors.pop("group", None)
     frame = frame_of_arrow(arrow_table(folder / f"{_SAMPLE}.feather", ".feather"))
     # not gathered from the arrays, whose pages would all be read for it
     codes, positions, *found = (np.load(folder / _SAMPLE / f"{name}.npy") for name in (_PART, _POSITION, *tensors))
@@ -270,7 +260,8 @@ def _opened(folder: Path, manifest: Mapping[str, Any]) -> PreparedTable:
     of_sample["index"] = torch.arange(len(positions))
     parts = {name: torch.from_numpy(np.flatnonzero(codes == code)) for code, name in enumerate(manifest["parts"])}
     schema = Schema.from_dict(manifest["schema"])
-    return PreparedTable(schema, MappedTensors(tensors, files), rows, draws, (frame, of_sample, parts))
+    sample = PreparedSample(frame, of_sample, parts, torch.from_numpy(positions))
+    return PreparedTable(folder, schema, MappedTensors(tensors, files), rows, draws, groups, sample)
 
 
 def _manifest(folder: Path) -> dict[str, Any] | None:
@@ -318,13 +309,3 @@ def _change(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
         return f"{name!r} {'was added' if name in files else 'is no longer there'}"
     different = [name for name in now if before.get(name) != now[name]]
     return f"{', '.join(different)} {'has' if len(different) == 1 else 'have'} changed"
-
-
-@contextlib.contextmanager
-def _one_at_a_time(folder: Path) -> Iterator[None]:
-    """Let one process on this machine into the block at a time; a process that dies leaves it."""
-    with writing(folder):
-        file = folder.with_name(f".{folder.name}.lock").open("wb")
-    with file:
-        lock(file, wait=True)
-        yield

@@ -255,7 +255,7 @@ class CollabDataModule(TensorDataModule):
         """Set the tensors of every split."""
         tensors = self._tensors(rows, numbers, has_target=True)
         self._codes = tensors["categorical"]
-        self.parts = {name: DataPart(tensors, torch.from_numpy(some)) for name, some in parts.numbers().items()}
+        self.parts = {name: DataPart(tensors, _as_tensor(some)) for name, some in parts.numbers().items()}
         if self.rating is not None:
             for name, some in (("validation", parts.validation), ("test", parts.test)):
                 log_out_of_range(rows.iloc[some], self.schema.target, name)
@@ -265,7 +265,8 @@ class CollabDataModule(TensorDataModule):
         self._eval_sampler = self._sampler_of_all() if self.rating is None else None
         if self.rating is None:
             (name,), (_, yes) = IMPLICIT_TARGET.columns, IMPLICIT_TARGET.classes
-            self.frame = self.frame.assign(**{name: yes})
+            every = pd.Categorical.from_codes(np.zeros(len(self.frame), dtype=np.int8), [yes])  # a byte a row
+            self.frame = self.frame.assign(**{name: every})
 
     def _given(self, name: PartName, frame: pd.DataFrame) -> DataPart:
         """Return the split of a separate source. Ids may be missing: they get the code of an unknown user or item."""
@@ -281,9 +282,9 @@ class CollabDataModule(TensorDataModule):
     def _tensors(self, rows: pd.DataFrame, numbers: Rows, *, has_target: bool) -> dict[str, Tensor]:
         """Return the tensors of a split; code 0 is unknown to training, and without a rating every target is yes."""
         codes = torch.from_numpy(to_arrays(self.schema, rows)[1])
-        tensors = {"categorical": codes, "index": torch.from_numpy(numbers)}
+        tensors = {"categorical": codes, "index": _as_tensor(numbers)}
         if has_target and self.rating is None:
-            tensors["target"] = torch.ones(len(codes), dtype=torch.int64)
+            tensors["target"] = torch.ones(1, dtype=torch.int64).expand(len(codes))  # one number, whatever the rows
         elif has_target:
             tensors["target"] = torch.from_numpy(encode_target(rows, self.schema.target))
         return tensors
@@ -305,7 +306,8 @@ class CollabDataModule(TensorDataModule):
     def _sampler_of_all(self) -> NegativeSampler:
         """Return the sampler for validation and test pairs: it draws items that a user has not taken in any split."""
         codes = {id(pairs): pairs for part in self.parts.values() for pairs in [part.tensors["categorical"]]}  # shared
-        sampler = self._sampler(torch.cat([*codes.values()]).T)
+        first, *others = codes.values()
+        sampler = self._sampler((torch.cat([first, *others]) if others else first).T)
         if full := sampler.num_full():
             logger.info(
                 f"Note: {count(full, 'user')} took every item, so that their negatives are items taken as well."
@@ -320,3 +322,8 @@ class CollabDataModule(TensorDataModule):
                 if number:
                     rest = f"with {role} unknown to training, predicted as for an average one."
                     logger.info(f"{name}: {number:,} of {count(len(rows), 'row')} {rest}")
+
+
+def _as_tensor(rows: Rows) -> Tensor:
+    """Return row numbers in half the memory, if there are not too many."""
+    return torch.from_numpy(rows if len(rows) and rows[-1] >= 2**31 else rows.astype(np.int32))

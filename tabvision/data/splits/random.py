@@ -159,12 +159,15 @@ class GroupSplit(FractionSplit):
     @override
     def by_block(self, blocks: Blocks, target: Sequence[str], *, seed: int) -> PartOf:
         def part_of(frame: pd.DataFrame, rows: Rows) -> NDArray[np.int8]:  # noqa: ARG001
-            values = _of_one_type(group_column(frame, self.column))
-            group = pd.util.hash_pandas_object(values, index=False).to_numpy(np.uint64)
-            draws = uniforms(seed, 0, group.view(np.int64), 1)[:, 0]
-            return drawn_parts(draws, self.share, self.test_share)
+            return drawn_parts(uniforms(seed, 0, self.hashes(frame), 1)[:, 0], self.share, self.test_share)
 
         return part_of
+
+    def hashes(self, frame: pd.DataFrame) -> NDArray[np.int64]:
+        """Return a number for the group of each row, the same in every block and process."""
+        values = _of_one_type(group_column(frame, self.column))
+        found: NDArray[np.int64] = pd.util.hash_pandas_object(values, index=False).to_numpy(np.uint64).view(np.int64)
+        return found
 
     @override
     @speaking()

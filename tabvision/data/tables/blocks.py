@@ -157,8 +157,7 @@ class TableBlocks:
         if (_is_parquet(file) or file.suffix.lower() in FEATHER_SUFFIXES) and file.is_file() and file.stat().st_size:
             batches = _parquet(file, columns, categories, heads=heads) if _is_parquet(file) else _feather(file, columns)
             with _undamaged(file):
-                for first, batch in batches:
-                    table = pa.Table.from_batches([batch])
+                for first, table in batches:
                     table.validate(full=True)
                     frame = frame_of_arrow(table)
                     if names := [name for name in frame.index.names if name is not None]:
@@ -202,27 +201,48 @@ class TableBlocks:
 
 def _parquet(
     file: Path, columns: Sequence[str] | None, categories: Sequence[str], *, heads: int
-) -> Iterator[tuple[int | None, pa.RecordBatch]]:
+) -> Iterator[tuple[int | None, pa.Table]]:
     opened = pa.parquet.ParquetFile(file, read_dictionary=[*categories])
     there = None if columns is None else [name for name in opened.schema_arrow.names if name in columns]
-    if not heads or opened.metadata.num_rows <= heads:
-        yield from ((None, batch) for batch in opened.iter_batches(BLOCK_ROWS, columns=there))
-        return
     sizes = [opened.metadata.row_group(group).num_rows for group in range(opened.metadata.num_row_groups)]
+    if not heads or opened.metadata.num_rows <= heads:
+        for some in _gathered(sizes):
+            batches = opened.iter_batches(BLOCK_ROWS, row_groups=some, columns=there)
+            blocks = [[*batches]] if len(some) > 1 else ([batch] for batch in batches)
+            yield from ((None, pa.Table.from_batches(block)) for block in blocks if block)
+        return
     groups = np.unique(np.linspace(0, len(sizes) - 1, _HEAD_BLOCKS).astype(int)).tolist()
     for group in groups:
         batches = opened.iter_batches(max(1, heads // len(groups)), row_groups=[group], columns=there)
-        yield sum(sizes[:group]), next(batches)
+        yield sum(sizes[:group]), pa.Table.from_batches([next(batches)])
 
 
-def _feather(file: Path, columns: Sequence[str] | None) -> Iterator[tuple[None, pa.RecordBatch]]:
+def _gathered(sizes: Sequence[int]) -> list[list[int]]:
+    """Return row groups that make a block together; Arrow ends a batch of columns with dictionaries with each group.
+
+    Example:
+        >>> _gathered([200_000, 60_000, 10_000, 1_000_000])
+        [[0, 1], [2], [3]]
+    """
+    found, num_rows = list[list[int]](), 0
+    for group, size in enumerate(sizes):
+        num_rows += size
+        if found and num_rows <= BLOCK_ROWS:
+            found[-1].append(group)
+        else:
+            found.append([group])
+            num_rows = size
+    return found
+
+
+def _feather(file: Path, columns: Sequence[str] | None) -> Iterator[tuple[None, pa.Table]]:
     with pa.OSFile(str(file)) as source:  # not mapped: a file that is written over meanwhile would end the process
         opened = pa.ipc.open_file(source)
         for at in range(opened.num_record_batches):
             batch = opened.get_batch(at)
             there = batch if columns is None else batch.select([name for name in batch.schema.names if name in columns])
             for start in range(0, len(there), BLOCK_ROWS):
-                yield None, there.slice(start, BLOCK_ROWS)
+                yield None, pa.Table.from_batches([there.slice(start, BLOCK_ROWS)])
 
 
 def _texts(path: Path, known: Known, form: TextFormat) -> Iterator[pd.DataFrame]:

@@ -285,6 +285,7 @@ def _read_binary(path: Path) -> pd.DataFrame:
     except Exception as error:  # damaged metadata raises whatever pandas meets in it, such as KeyError
         problem = f"{str(path)!r} cannot be read as {suffix}: {first_line(error)}"
         raise BadValueError(problem, "It may be damaged or in another format; write it again") from error
+    pa.default_memory_pool().release_unused()  # it keeps about as much as the frame takes
     names = [name for name in frame.index.names if name is not None]
     if not names:
         return frame

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, BinaryIO
@@ -12,6 +12,7 @@ from typing import IO, BinaryIO
 import pandas as pd
 import pyarrow as pa
 import pyarrow.csv
+import pyarrow.parquet
 
 from tabvision.data.tables.excel import check_excel, neutralized, write_excel
 from tabvision.data.tables.files import BINARY_SUFFIXES, PARQUET_SUFFIXES
@@ -23,6 +24,7 @@ except ImportError:  # where there is none, nothing is locked
     fcntl = None  # type: ignore[assignment]
 
 FORMATS = (".csv", *BINARY_SUFFIXES)
+_GROUP_ROWS = 1 << 17  # of a Parquet file that is written in blocks: smaller ones take longer to read
 
 
 def check_destination(
@@ -110,6 +112,36 @@ def write_frame(frame: pd.DataFrame, path: str | Path, *, overwrite: bool = Fals
             frame.to_parquet(file, index=False)
         else:
             frame.reset_index(drop=True).to_feather(file)
+
+
+@contextmanager
+def written_in_blocks(path: Path) -> Iterator[Callable[[pd.DataFrame], None]]:
+    """Yield a function that appends rows to a Parquet file, which is there when the block ends.
+
+    Raises:
+        UnwritableFileError: The disk is full or read-only, or the folder belongs to somebody else.
+    """
+    writer: pa.parquet.ParquetWriter | None = None
+    held: list[pa.Table] = []
+
+    def write(least: int) -> None:
+        nonlocal writer
+        if held and sum(map(len, held)) >= least:
+            writer = writer or pa.parquet.ParquetWriter(partial, held[0].schema)
+            writer.write_table(pa.concat_tables(each.cast(writer.schema) for each in held))
+            held.clear()
+
+    def append(frame: pd.DataFrame) -> None:
+        held.append(pa.Table.from_pandas(frame, preserve_index=False))
+        write(_GROUP_ROWS)
+
+    with written_whole(path) as partial:
+        try:
+            yield append
+            write(0)
+        finally:
+            if writer is not None:
+                writer.close()
 
 
 @contextmanager

@@ -173,6 +173,19 @@ def test_kinds_and_classes_are_those_of_the_training_rows(tmp_path: Path) -> Non
     assert len(apart.schema.classes) == 12
 
 
+@pytest.mark.parametrize("kind", ["parquet", "csv"])
+def test_a_table_that_is_sorted_by_its_target_has_the_classes_of_all_rows(kind: str, tmp_path: Path) -> None:
+    frame = plain_table().sort_values("paid", ignore_index=True)
+    frame.loc[:20, "paid"] = None
+    source = tmp_path / f"sorted.{kind}"
+    frame.to_parquet(source) if kind == "parquet" else frame.to_csv(source, index=False)
+
+    data = quiet(source, missing_target="drop", prepared=tmp_path / "prepared")
+
+    assert data.schema.classes == ("no", "yes")
+    assert [it.name for it in data.schema.continuous] == ["visits", "size", "price"]
+
+
 def test_more_rows_than_the_sample_holds_have_exact_moments_and_edges_within_a_rank_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -443,5 +456,3 @@ def test_what_cannot_be_prepared_is_a_sentence(tmp_path: Path) -> None:
         quiet(source, prepared=tmp_path / "prepared", corrections=source)
     with pytest.raises(BadValueError, match=r"wrong.parquet: .*'not 1.5' \(row 901\)"):
         quiet(tmp_path / "wrong.parquet", prepared=tmp_path / "prepared", continuous=["price"])
-    with pytest.raises(BadValueError, match="has no folds"):
-        quiet(source, prepared=tmp_path / "prepared").use_folds(3)

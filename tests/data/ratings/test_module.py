@@ -307,3 +307,21 @@ def test_columns_that_are_not_used_are_reported() -> None:
 
     assert [column.name for column in data.schema.left_out] == ["when", "genre", "part"]
     assert "a model of ratings reads users and items" in data.summary()
+
+
+def test_a_pair_takes_few_bytes() -> None:
+    rows = np.arange(2_000)
+    frame = pd.DataFrame({"who": rows % 100, "film": rows // 100})
+
+    data = CollabDataModule(frame, user="who", item="film", verbose=False)
+
+    tensors = data.parts["train"].tensors
+    held = [*tensors.values(), *(part.rows for part in data.parts.values())]
+    added = data.frame.drop(columns=["who", "film"]).memory_usage(deep=True, index=False).sum()
+    assert (
+        sum(each.untyped_storage().nbytes() for each in held) <= 16 * len(frame) + 64
+    )  # codes of user and item, row numbers twice
+    assert added <= len(frame) + 200
+    assert data.frame["interaction"].tolist() == ["yes"] * len(frame)
+    batch = next(iter(data.train_dataloader()))
+    assert {batch[name].dtype for name in ("categorical", "index", "target")} == {torch.int64}

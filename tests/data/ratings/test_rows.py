@@ -4,7 +4,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tabvision.data.ratings.rows import complete_rows, settled_duplicates, titles_of, with_whole_ids, without_duplicates
+from tabvision.data.ratings.rows import (
+    complete_rows,
+    num_repeats,
+    settled_duplicates,
+    titles_of,
+    with_whole_ids,
+    without_duplicates,
+)
 from tabvision.errors import BadTypeError, BadValueError
 from tabvision.schema import Categorical
 
@@ -62,6 +69,16 @@ def test_pairs_are_few_up_to_one_row_in_a_thousand(repeated: int, num_rows: int,
     frame.loc[num_rows + 1, :] = None
 
     assert settled_duplicates(frame, ["who", "film"], "few") == settled
+
+
+@pytest.mark.parametrize("kind", ["int64", "Int64", "str", "category", "object"])
+def test_repeated_pairs_are_counted_as_pandas_finds_them(kind: str) -> None:
+    pairs = pd.DataFrame(np.random.default_rng(0).integers(-9, 9, (60, 2)), columns=["user", "item"]).astype(kind)
+    before = pairs.copy()
+
+    assert num_repeats(pairs) == pairs.duplicated().sum() > 0
+    assert num_repeats(pairs.iloc[:0]) == 0
+    pd.testing.assert_frame_equal(pairs, before)
 
 
 def test_one_repeated_row_is_told_in_the_singular() -> None:

@@ -7,12 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet
 import pytest
 import torch
 
+from tabvision.data.tables import write
 from tabvision.data.tables.excel import neutralized
 from tabvision.data.tables.read import read_frame
-from tabvision.data.tables.write import check_destination, write_frame, writing, written_whole
+from tabvision.data.tables.write import check_destination, write_frame, writing, written_in_blocks, written_whole
 from tabvision.errors import BadValueError, MissingFileError, UnwritableFileError
 
 FRAME = pd.DataFrame({"kind": ["cat", "dog, big"], "share": [0.25, np.nan], "seen": [True, False], "times": [1, 2]})
@@ -217,3 +220,17 @@ def test_a_folder_whose_name_is_not_utf8_is_written_to(suffix: str, tmp_path: Pa
     write_frame(pd.DataFrame({"a": [1, 2]}), folder / f"answers{suffix}")
 
     assert [path.name for path in folder.iterdir()] == [f"answers{suffix}"]
+
+
+def test_blocks_are_gathered_in_groups_of_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(write, "_GROUP_ROWS", 5)
+    frame = pd.DataFrame({"x": range(9), "y": list("abcdefghi")})
+
+    with written_in_blocks(tmp_path / "a.parquet") as append:
+        for start in range(0, 9, 2):
+            append(frame[start : start + 2])
+        assert not (tmp_path / "a.parquet").exists()
+
+    opened = pa.parquet.ParquetFile(tmp_path / "a.parquet")
+    assert [opened.metadata.row_group(at).num_rows for at in range(opened.metadata.num_row_groups)] == [6, 3]
+    pd.testing.assert_frame_equal(opened.read().to_pandas(), frame)
