@@ -216,6 +216,9 @@ class TabularDataModule(FoldedRows, TensorDataModule):
                 part = replace(settings, source=source, split=None, schema=self.schema, calibration=None, part=name)
                 own = prepare(folder / name, part)
                 self.parts[name] = DataPart(own.tensors, own.rows[name])
+                frame, tensors, rows = own.sample
+                index = torch.tensor(frame.index.to_numpy())  # in its own source, as of one that is read into memory
+                of_sample[name] = DataPart({**tensors, "index": index}, rows[name])
         self._sampled = copy.copy(self)
         self._sampled._table, self._sampled.parts = None, of_sample  # noqa: SLF001 - its own class
         self._chances()
