@@ -214,7 +214,8 @@ class TabularDataModule(FoldedRows, TensorDataModule):
             if source is not None:
                 self._check_free(name)
                 part = replace(settings, source=source, split=None, schema=self.schema, calibration=None, part=name)
-                own = prepare(folder / name, part)
+                with speaking(f"{type(self).__name__}, {name}", keep=True):
+                    own = prepare(folder / name, part)
                 self.parts[name] = DataPart(own.tensors, own.rows[name])
                 frame, tensors, rows = own.sample
                 index = torch.tensor(frame.index.to_numpy())  # in its own source, as of one that is read into memory
@@ -371,7 +372,8 @@ class TabularDataModule(FoldedRows, TensorDataModule):
         for name, source in sources.items():
             if source is not None:
                 self._check_free(name)
-                self.parts[name] = self._given(name, self._read(source, self.schema))
+                with speaking(f"{type(self).__name__}, {name}", keep=True):
+                    self.parts[name] = self._given(name, self._read(source, self.schema))
         self._check_weights()
         self._chances()  # raises if they cannot be drawn
 
