@@ -88,9 +88,8 @@ def _check(trainer: pl.Trainer, micro_batches: int) -> None:
         divisors = [str(each) for each in range(1, micro_batches + 1) if micro_batches % each == 0]
         problem = f"{step}, which {ranks} ranks cannot share evenly"
         more = math.lcm(micro_batches, ranks)
-        raise BadValueError(
-            problem, f"Use {listed(divisors)} ranks, or begin anew with ExactResume(micro_batches={more})"
-        )
+        remedy = f"ExactResume(micro_batches={more}) (--micro-batches {more})"
+        raise BadValueError(problem, f"Use {listed(divisors)} ranks, or begin anew with {remedy}")
     if micro_batches == ranks:
         return
     found = f"{step}, and there are {ranks} ranks" if ranks > 1 else f"{step}, and there is one rank"

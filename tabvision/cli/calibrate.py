@@ -75,6 +75,7 @@ def _rows_of(run: Path) -> pd.DataFrame:
     known = {"schema": Predictor(run / "best.ckpt").schema} if file.name == RESUME_FILE else {}
     data, settings = build(recipe, **known), recipe["init_args"]
     check_rows(file, data, "pass CKPT and rows that did not train")
+    data = data.sampled()  # of a prepared table
     parts: tuple[PartName, ...] = ("calibration", "test", "val")
     name = next((name for name in parts if name in data.parts), None)
     if name is None:

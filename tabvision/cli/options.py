@@ -186,8 +186,8 @@ _GROUPS: list[tuple[str | None, tuple[str, ...], list[_Option]]] = [  # title, k
                 "groups), column:COL (which holds train, valid or test), last (the last rows; of ratings the last of each "
                 "user); for ratings also time",
                 {"type": way_to_split}),
-        _Option("--class-weights", "", "WEIGHTS", "weights of the classes in the loss: balanced, or 1,5 in their order",
-                {"type": weights}),
+        _Option("--class-weights", "", "WEIGHTS",
+                "with --task: weights of the classes in the loss, balanced, or 1,5 in their order", {"type": weights}),
         _Option("--max-time", "", "TIME", "stop after this time: 90s, 30m or 2h; with --preset best it is for each network",
                 {"type": duration}),
         _Option("--seed", "data.seed", "N", "seed of split, weights and order (default 0)", {"type": seed, "default": 0}),

@@ -217,8 +217,11 @@ class TabularDataModule(FoldedRows, TensorDataModule):
             if source is not None:
                 self._check_free(name)
                 part = replace(settings, source=source, split=None, schema=self.schema, calibration=None, part=name)
-                own = prepare(folder / name, part)
+                with speaking(f"{type(self).__name__}, {name}", keep=True):
+                    own = prepare(folder / name, part)
                 self.parts[name] = DataPart(own.tensors, own.rows[name])
+                index = torch.tensor(own.sample.frame.index.to_numpy())  # in its own source, as of one read into memory
+                of_sample[name] = DataPart({**own.sample.tensors, "index": index}, own.sample.rows[name])
         self._sampled = copy.copy(self)
         self._sampled._table, self._sampled.parts = None, of_sample  # noqa: SLF001 - its own class
         self._chances()
@@ -380,7 +383,8 @@ class TabularDataModule(FoldedRows, TensorDataModule):
         for name, source in sources.items():
             if source is not None:
                 self._check_free(name)
-                self.parts[name] = self._given(name, self._read(source, self.schema))
+                with speaking(f"{type(self).__name__}, {name}", keep=True):
+                    self.parts[name] = self._given(name, self._read(source, self.schema))
         self._check_weights()
         self._chances()  # raises if they cannot be drawn
 

@@ -46,7 +46,7 @@ def test_from_every_step_with_every_kind_of_fit(tmp_path: Path) -> None:
 
 
 def test_ranks_that_do_not_divide_a_step_are_told_which_do() -> None:
-    sentence = "a step of this fit has 4 micro-batches, which 3 ranks .* evenly. Use 1, 2, 4 ranks.*micro_batches=12"
+    sentence = "a step of this fit has 4 micro-batches, which 3 ranks .* evenly. Use 1, 2, 4 ranks.*--micro-batches 12"
 
     with pytest.raises(BadValueError, match=sentence):
         Accumulation(quiet_trainer(devices=3, strategy="ddp"), 4)

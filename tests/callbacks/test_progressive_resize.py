@@ -261,7 +261,11 @@ def flat(num_features: int, num_outputs: int) -> nn.Module:
             {0: 8, 1: 10, 2: 12},
             r"from epoch 1 on, .* 10 x 10 pixels \(Input height \(10\)",
         ),
-        (lambda: vision(body=Patches(), head=flat), {0: 8, 1: 12}, r"from epoch 0 on, .* 8 x 8 pixels \(mat1 and mat2"),
+        (
+            lambda: vision(body=Patches(), head=flat),
+            {0: 8, 1: 12},
+            r"from epoch 0 on, .* 8 x 8 pixels \(.*mat1 and mat2",
+        ),
         (
             lambda: vision(1, body=Body(Patches(1), in_channels=1)),
             {0: 8, 1: 10, 2: 12},

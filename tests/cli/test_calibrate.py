@@ -68,6 +68,23 @@ def test_a_run_is_calibrated_on_the_rows_that_it_held_out(
     assert f"Calibrated on {rows} rows: calibrated.ckpt" in out
 
 
+def test_a_run_of_a_prepared_table_measures_a_test_file_and_is_calibrated_on_rows_of_its_sample(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    people().to_csv("people.csv", index=False)
+    people(50).to_csv("test.csv", index=False)
+
+    assert main([*TRAIN, "--prepared", "table", "--calibration", "0.5", "--test", "test.csv"]) == 0
+    trained_out = capsys.readouterr().out
+    assert main(["calibrate", "--run", "runs/people", "--out", "calibrated.ckpt"]) == 0
+
+    assert "test, 50 rows" in trained_out
+    out = capsys.readouterr().out
+    assert "On the calibration rows of the run" in out
+    assert "Calibrated on" in out
+
+
 def test_photos_of_a_run_are_calibrated_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

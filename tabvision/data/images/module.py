@@ -276,10 +276,12 @@ class ImageDataModule(BaseImageDataModule):
     def _fill_others(self, source: Images, test: Images | None, predict: Images | None, reader: SourceReader) -> None:
         """Prepare the test part and the part to predict, which defaults to a folder's unlabeled test images."""
         if test is not None:
-            self._add("test", reader.labeled(test, self.schema.target.columns, self.schema, least=1))
-        others = reader.unlabeled_test(source) if predict is None else reader.unlabeled(predict)
-        if others is not None:
-            self._add("predict", others)
+            with speaking(f"{type(self).__name__}, test", keep=True):
+                self._add("test", reader.labeled(test, self.schema.target.columns, self.schema, least=1))
+        with speaking(f"{type(self).__name__}, predict", keep=True):
+            others = reader.unlabeled_test(source) if predict is None else reader.unlabeled(predict)
+            if others is not None:
+                self._add("predict", others)
         self._check_weights()
         self._chances()  # raises if they cannot be drawn
         self.bad.num_files = sum(len(part.rows) for part in self.parts.values())

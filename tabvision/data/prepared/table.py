@@ -258,7 +258,8 @@ def _opened(folder: Path, manifest: Mapping[str, Any]) -> PreparedTable:
     frame.index = pd.Index(of_sample["index"].numpy() if "index" in of_sample else positions)
     of_sample = {name: each if each.is_floating_point() else each.long() for name, each in of_sample.items()}
     of_sample["index"] = torch.arange(len(positions))
-    parts = {name: torch.from_numpy(np.flatnonzero(codes == code)) for code, name in enumerate(manifest["parts"])}
+    in_order = zip(np.unique(codes), manifest["parts"], strict=True)  # of which one in the middle may be missing
+    parts = {name: torch.from_numpy(np.flatnonzero(codes == code)) for code, name in in_order}
     schema = Schema.from_dict(manifest["schema"])
     sample = PreparedSample(frame, of_sample, parts, torch.from_numpy(positions))
     return PreparedTable(folder, schema, MappedTensors(tensors, files), rows, draws, groups, sample)

@@ -261,7 +261,8 @@ class CollabDataModule(TensorDataModule):
                 log_out_of_range(rows.iloc[some], self.schema.target, name)
         for name, source in sources.items():
             if source is not None:
-                self.parts[name] = self._given(name, self._read(source, self.schema))
+                with speaking(f"{type(self).__name__}, {name}", keep=True):
+                    self.parts[name] = self._given(name, self._read(source, self.schema))
         self._eval_sampler = self._sampler_of_all() if self.rating is None else None
         if self.rating is None:
             (name,), (_, yes) = IMPLICIT_TARGET.columns, IMPLICIT_TARGET.classes

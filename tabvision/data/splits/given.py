@@ -173,9 +173,9 @@ class SourceSplit(Split):
     @override
     def gather(self, frame: pd.DataFrame, known: Known | None = None, **form: Unpack[TextFormat]) -> pd.DataFrame:
         """Return the training, validation and test rows, in this order; columns that training lacks are ignored."""
-        texts = {name: isinstance(frame[name].dtype, pd.StringDtype) for name in frame}
-        texts_of = {name: frame[name].unique().tolist() if is_text else None for name, is_text in texts.items()}
-        known = {**texts_of, **(known or {})}
+        texts = [name for name in frame if isinstance(frame[name].dtype, pd.StringDtype)]
+        texts_of = {name: frame[name].dropna().unique().tolist() for name in texts}
+        known = {**dict.fromkeys(frame), **texts_of, **(known or {})}
         return self.joined(frame, [read_frame(source, **form, known=known) for source in self.sources])
 
     @property

@@ -414,6 +414,9 @@ def test_test_and_predict_sources_and_files_of_validation_rows_are_prepared_besi
     assert "target" not in next(iter(data.predict_dataloader()))
     tested, validated = (next(iter(data.loader(part)))["continuous"] for part in ("test", "val"))
     torch.testing.assert_close(tested, validated)
+    assert torch.equal(data.targets_of("test"), data.targets_of("val"))
+    tensors, rows = data.sampled().part("test")
+    assert sorted(tensors["index"][rows].tolist()) == [*range(90)]  # in its own source
 
 
 @pytest.mark.filterwarnings("ignore:The dirpath has changed")  # on purpose

@@ -103,6 +103,14 @@ def test_sources_of_their_own_are_read_and_follow_the_training_rows(tmp_path: Pa
     assert set(split.columns) == set(frame.columns) - {"x"}
 
 
+def test_a_source_is_read_beside_training_rows_that_lack_some_text(tmp_path: Path) -> None:
+    pd.DataFrame({"x": ["a", None]}).to_csv(tmp_path / "valid.csv", index=False, na_rep="")
+
+    frame = SourceSplit(tmp_path / "valid.csv").gather(pd.DataFrame({"x": ["007", None]}))
+
+    assert frame["x"].fillna("-").tolist() == ["007", "-", "a", "-"]
+
+
 def test_a_fraction_of_the_training_source_may_test_at_random_or_by_a_split() -> None:
     codes = np.repeat([0, 1], [6, 6])
     split = SourceSplit(pd.DataFrame({"x": [1, 2]}), test=0.5)
