@@ -69,7 +69,8 @@ class AverageAndStop(Owner):
     After each step the average moves toward the weights by (window + 1) / (step + window), at most all the way: it spans
     about the last tenth of all steps so far. BatchNorm's statistics are averaged too. Validation sees the average, and
     checkpoints hold it, with the weights that train beside it. After the fit the module has the average of the best epoch;
-    where it predicts classes, its logits are then divided by the temperature that is best on the held-out rows.
+    where it predicts classes, its logits are then divided by the temperature that is best on the held-out rows, and where it
+    predicts numbers and is scored by folds, a linear model takes the share of its answers that is best on these.
 
     The score is the loss on held-out rows. If the module is a packed network whose members have inputs of their own, each
     training row is held out from one member (a fold), and the score is that member's loss, logged as `oof/loss`: every row
