@@ -280,6 +280,8 @@ class AverageAndStop(Owner):
             share = module.blend_linear(trainer.strategy.batch_to_device(batch))
         broadcast_state(module)
         if share < 1:
+            (loss,) = _held_out_losses(trainer, module, data.fold_loader())
+            self.best_score = float(loss)
             logger.info(f"{type(self).__name__}: a linear model has a share of {1 - share:.0%} in every answer.")
 
     def _fit_temperature(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -45,20 +45,20 @@ def blend_linear(net: PackedNet, tensors: Mapping[str, Tensor], task: Task) -> f
     weight = tensors["weight"].cpu() if "weight" in tensors else torch.ones(len(fold))
     rows = Rows((features - mean) / std, tensors["target"].cpu(), weight)
     heads, _ = fitted_heads(rows, task, fold, inputs.shape[1])
-    each = torch.arange(len(fold))
-    own, linear = own[each, fold], heads.logits(rows.features)[each, fold]
-    losses = torch.stack([task.loss(share * own + (1 - share) * linear, rows.target) for share in _SHARES]) * weight
+    numbers = torch.arange(len(fold))
+    own, linear = own[numbers, fold], heads.logits(rows.features)[numbers, fold]
+    losses = torch.stack([task.loss(each * own + (1 - each) * linear, rows.target) for each in _SHARES]) * weight
     best = int(losses.sum(1).argmin())
-    gain = losses[-1] - losses[best]
+    share, gain = _SHARES[best], losses[-1] - losses[best]
     if gain.sum() <= gain.std() * len(gain) ** 0.5:
         return 1.0
     for layer in (net.head, net.direct):
-        scale_outputs(layer, _SHARES[best])
+        scale_outputs(layer, share)
     scaled = heads.weight / std.unsqueeze(1)
     plain = Heads(torch.bmm(scaled, basis.mT), heads.bias - (scaled * mean.unsqueeze(1)).sum(2))
-    net.direct.weight.add_(plain.weight.mT.to(continuous.device), alpha=1 - _SHARES[best])
-    net.direct.bias.add_(plain.bias.unsqueeze(1).to(continuous.device), alpha=1 - _SHARES[best])
-    return _SHARES[best]
+    net.direct.weight.add_(plain.weight.mT.to(continuous.device), alpha=1 - share)
+    net.direct.bias.add_(plain.bias.unsqueeze(1).to(continuous.device), alpha=1 - share)
+    return share
 
 
 def _basis(net: PackedNet, continuous: Tensor, inputs: Tensor) -> Tensor:
