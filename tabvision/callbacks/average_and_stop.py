@@ -70,7 +70,7 @@ class AverageAndStop(Owner):
     about the last tenth of all steps so far. BatchNorm's statistics are averaged too. Validation sees the average, and
     checkpoints hold it, with the weights that train beside it. After the fit the module has the average of the best epoch;
     where it predicts classes, its logits are then divided by the temperature that is best on the held-out rows, and where it
-    predicts numbers and is scored by folds, a linear model takes the share of its answers that is best on these.
+    predicts numbers and is scored by folds, it is averaged with a linear model, by the share that is best on these.
 
     The score is the loss on held-out rows. If the module is a packed network whose members have inputs of their own, each
     training row is held out from one member (a fold), and the score is that member's loss, logged as `oof/loss`: every row
@@ -200,7 +200,7 @@ class AverageAndStop(Owner):
                 self._live[name].copy_(value)
         broadcast_buffers(pl_module)
         if self._best:
-            self._blend(trainer, pl_module)
+            self._stack_linear(trainer, pl_module)
             self._fit_temperature(trainer, pl_module)
             kept = f"the average of epoch {self.best_epoch + 1} of {trainer.current_epoch}"
             logger.info(f"{type(self).__name__}: kept {kept}, loss {self.best_score:.4g}.")
@@ -269,15 +269,16 @@ class AverageAndStop(Owner):
             average.copy_(live)
             live.copy_(kept)
 
-    def _blend(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Blend a network for numbers with linear models, as far as the rows that its members leave out gain."""
+    def _stack_linear(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Average a network for numbers with a linear model, by the share that answers the folds best (stacking)."""
         module: Any = pl_module
-        if not self.has_folds or not hasattr(module, "blend_linear") or module.task.is_classes:
+        if not self.has_folds or not hasattr(module, "stack_linear") or module.task.is_classes:
             return
         data: Any = trainer.datamodule  # type: ignore[attr-defined]  # checked in setup
         batch = data.fold_loader().batch_of(data.parts["train"].rows)
         with evaluating(module):
-            share = module.blend_linear(trainer.strategy.batch_to_device(batch))
+            moved = trainer.strategy.batch_to_device(trainer.precision_plugin.convert_input(batch))
+            share = trainer.strategy.broadcast(module.stack_linear(moved))  # which may differ in the last bit
         broadcast_state(module)
         if share < 1:
             (loss,) = _held_out_losses(trainer, module, data.fold_loader())

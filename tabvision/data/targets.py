@@ -227,7 +227,8 @@ def check_columns(frame: pd.DataFrame, columns: Sequence[str]) -> None:
     if not columns:
         raise BadValueError("no target column is named", f"Columns are {listed([*frame.columns])}")
     remedy = f"The target is one of the columns {listed([*frame.columns])}"
-    if any((frame.head(_LINES_ABOVE).astype("str") == name).to_numpy().any() for name in columns):
+    missing = [name for name in columns if name not in frame.columns]
+    if missing and frame.head(_LINES_ABOVE).astype("str").isin(missing).to_numpy().any():
         remedy = "It is in a row below: remove the rows above that one, so that the names of the columns come first"
     check_present(columns, frame.columns, remedy)
     if len(set(columns)) < len(columns):

@@ -211,7 +211,7 @@ def _write_pt2(program: ExportedProgram, path: Path, facts: str) -> None:
         warnings.filterwarnings("ignore", "No complete tensor found in the group", UserWarning)
         content = io.BytesIO()  # a path on a full disk would end the process
         torch.export.save(program, content, extra_files={KEY: facts})
-    path.write_bytes(content.getvalue())
+    path.write_bytes(content.getvalue())  # a view of it, in the traceback of a full disk, ends Python 3.12.1
 
 
 def _open_onnx(path: Path) -> Network:

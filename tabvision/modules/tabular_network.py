@@ -18,9 +18,9 @@ from tabvision.nets.embedding_mlp import EmbeddingMLP
 from tabvision.nets.growth import scale_outputs, with_growth
 from tabvision.nets.hiding import Hidden
 from tabvision.nets.layer_groups import LayerGroup
-from tabvision.nets.linear_blend import blend_linear
 from tabvision.nets.numeric import PiecewiseNumbers, PlainNumbers
 from tabvision.nets.packed import PackedNet
+from tabvision.nets.stacking import stack_linear
 from tabvision.schedules import Rates
 from tabvision.schema import Continuous, Schema, SchemaSource, grown_widths, schema_of
 
@@ -199,8 +199,8 @@ class TabularNetwork(SchemaNetwork):
             for layer in self.layer_groups()[-1].modules:
                 scale_outputs(layer, factor)
 
-    def blend_linear(self, tensors: Mapping[str, Tensor]) -> float:
-        """Blend each member with a linear model of the rows outside its fold, as far as the folds gain.
+    def stack_linear(self, tensors: Mapping[str, Tensor]) -> float:
+        """Average each member with a linear model of the rows outside its fold, by the share that answers the folds best.
 
         Args:
             tensors: The training rows with their `fold`, as a batch would hold them.
@@ -209,7 +209,7 @@ class TabularNetwork(SchemaNetwork):
             The share of the network in the answers.
         """
         net: nn.Module = self.net
-        return blend_linear(net, tensors, self.task) if isinstance(net, PackedNet) and self.fold_members > 1 else 1.0
+        return stack_linear(net, tensors, self.task) if isinstance(net, PackedNet) and self.fold_members > 1 else 1.0
 
     @override
     def layer_groups(self) -> list[LayerGroup]:

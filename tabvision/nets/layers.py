@@ -102,7 +102,7 @@ def broadcast_buffers(net: nn.Module) -> None:
 
 
 def broadcast_state(net: nn.Module) -> None:
-    """Copy all weights and statistics of rank 0 to all ranks: what each has computed by itself may differ in the last bit."""
+    """Copy the weights and running statistics of rank 0 to all ranks, where each has computed them by itself."""
     if distributed.is_available() and distributed.is_initialized():
         for tensor in (*net.parameters(), *net.buffers()):
             distributed.broadcast(tensor.detach(), src=0)

@@ -326,5 +326,5 @@ class CollabDataModule(TensorDataModule):
 
 
 def _as_tensor(rows: Rows) -> Tensor:
-    """Return row numbers in half the memory, if there are not too many."""
-    return torch.from_numpy(rows if len(rows) and rows[-1] >= 2**31 else rows.astype(np.int32))
+    """Return row numbers in half the memory, unless they need more than 31 bits."""
+    return torch.from_numpy(rows if rows.max(initial=0) >= 2**31 else rows.astype(np.int32))

@@ -1,4 +1,4 @@
-"""Blend a packed network with linear models of the same rows, as far as the rows that its members leave out gain."""
+"""Stacking: average a packed network with a linear model of the same rows, by the share that answers held-out rows best."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _MOST_INPUTS = 5_000_000  # of all members and rows: more take as long as the ne
 
 
 @torch.no_grad()
-def blend_linear(net: PackedNet, tensors: Mapping[str, Tensor], task: Task) -> float:
-    """Blend each member with a linear model of the rows outside its fold, in the share that is best on the folds.
+def stack_linear(net: PackedNet, tensors: Mapping[str, Tensor], task: Task) -> float:
+    """Average each member with a linear model of the rows outside its fold, by the share that answers the folds best.
 
     Few rows teach a linear model sooner than a network, and where the target is nearly a sum it stays the better one. It
     becomes part of the `direct` layer. A network without that layer, or with very many inputs, stays as it is, and so does
-    one whose loss would fall by less than a standard error.
+    one whose loss on the folds would fall by less than a standard error.
 
     Args:
         net: The network, in evaluation mode, whose members have inputs of their own.
@@ -33,24 +33,28 @@ def blend_linear(net: PackedNet, tensors: Mapping[str, Tensor], task: Task) -> f
 
     Returns:
         The share of the network, in [0, 1]; the linear model has the rest.
+
+    Source: weights chosen by held-out answers, Wolpert 1992, "Stacked Generalization".
     """
     continuous, categorical, fold = tensors["continuous"], tensors["categorical"], tensors["fold"].cpu()
     inputs = net.embeddings(continuous, categorical)
-    if not isinstance(net.direct, PackedLinear) or inputs.numel() > _MOST_INPUTS:
+    is_small = len(fold) > 1 and inputs.numel() <= _MOST_INPUTS
+    if not isinstance(net.direct, PackedLinear) or not is_small or not inputs.isfinite().all():
         return 1.0
     own, inputs = net(continuous, categorical).float().cpu(), inputs.float().cpu()
     basis = _basis(net, continuous, inputs)
     features = torch.bmm(inputs.transpose(0, 1), basis).transpose(0, 1)
     mean, std = mean_and_std(features)
-    weight = tensors["weight"].cpu() if "weight" in tensors else torch.ones(len(fold))
-    rows = Rows((features - mean) / std, tensors["target"].cpu(), weight)
+    weight = tensors["weight"].float().cpu() if "weight" in tensors else torch.ones(len(fold))
+    rows = Rows((features - mean) / std, tensors["target"].float().cpu(), weight)
     heads, _ = fitted_heads(rows, task, fold, inputs.shape[1])
     numbers = torch.arange(len(fold))
     own, linear = own[numbers, fold], heads.logits(rows.features)[numbers, fold]
     losses = torch.stack([task.loss(each * own + (1 - each) * linear, rows.target) for each in _SHARES]) * weight
     best = int(losses.sum(1).argmin())
     share, gain = _SHARES[best], losses[-1] - losses[best]
-    if gain.sum() <= gain.std() * len(gain) ** 0.5:
+    is_gain = gain.sum() > gain.std() * len(gain) ** 0.5  # not of losses that are not numbers
+    if not is_gain:
         return 1.0
     for layer in (net.head, net.direct):
         scale_outputs(layer, share)
@@ -62,9 +66,9 @@ def blend_linear(net: PackedNet, tensors: Mapping[str, Tensor], task: Task) -> f
 
 
 def _basis(net: PackedNet, continuous: Tensor, inputs: Tensor) -> Tensor:
-    """Return what a linear model takes of the inputs, (k, width, F), as a matrix for each member.
+    """Return the features of a linear model as sums of the inputs, (k, width, F): a matrix for each member.
 
-    Of a number it is the sum of its encodings that comes closest to the number itself, of a category its embedding.
+    A number's feature is the sum of its encodings that comes closest to the number itself, a category's are its embedding.
 
     Args:
         net: The network.

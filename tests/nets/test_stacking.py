@@ -1,6 +1,7 @@
-"""The share of a linear model in the answers of a packed network."""
+"""The share of a linear model in the answers of a packed network (stacking)."""
 
 import copy
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -10,8 +11,8 @@ from torch import Tensor
 from tabvision.callbacks import FitTable
 from tabvision.data import TabularDataModule
 from tabvision.modules import TabularModule
-from tabvision.nets.linear_blend import blend_linear
 from tabvision.nets.packed import PackedNet
+from tabvision.nets.stacking import stack_linear
 from tabvision.tasks import Regression
 from tests.made.trainers import quiet_trainer
 
@@ -43,7 +44,7 @@ def test_a_sum_is_answered_by_the_linear_model() -> None:
     net, rows = made_net(), made_rows(effect=1.0)
     before = held_out_loss(net, rows)
 
-    share = blend_linear(net, rows, TASK)
+    share = stack_linear(net, rows, TASK)
 
     assert share < 0.2
     assert held_out_loss(net, rows) < 0.2 * before  # what an embedding of four kinds cannot tell apart stays
@@ -52,9 +53,9 @@ def test_a_sum_is_answered_by_the_linear_model() -> None:
 def test_no_member_learns_from_its_fold() -> None:
     net, rows = made_net(), made_rows(effect=1.0)
     others, is_out = copy.deepcopy(net), (rows["fold"] == 0).unsqueeze(1)
-    share = blend_linear(net, rows, TASK)
+    share = stack_linear(net, rows, TASK)
 
-    again = blend_linear(others, {**rows, "target": rows["target"] + 0.05 * is_out * torch.randn(ROWS, 1)}, TASK)
+    again = stack_linear(others, {**rows, "target": rows["target"] + 0.05 * is_out * torch.randn(ROWS, 1)}, TASK)
 
     assert again == share  # so that the weights can be compared
     moved = [(old - new).abs().max() for old, new in zip(net.direct.weight, others.direct.weight, strict=True)]  # type: ignore[union-attr]  # they have one
@@ -67,7 +68,7 @@ def test_a_network_that_gains_nothing_stays_to_the_bit(direct: bool) -> None:
     torch.nn.init.zeros_(net.head.weight)  # type: ignore[arg-type]  # answers the mean, which is best
     state = {name: value.clone() for name, value in net.state_dict().items()}
 
-    assert blend_linear(net, rows, TASK) == 1.0
+    assert stack_linear(net, rows, TASK) == 1.0
 
     assert all(torch.equal(value, state[name]) for name, value in net.state_dict().items())
 
@@ -87,3 +88,48 @@ def test_a_fit_of_a_table_ends_with_it_and_measures_what_it_keeps(caplog: pytest
     data.use_folds(module.fold_members)
     (loss,) = (each["val/loss"] for each in quiet_trainer().validate(module, data.fold_loader(), verbose=False))
     assert loss < 0.5 * min(fit.scores), said
+
+
+@pytest.mark.parametrize("kind", ["numbers", "categories", "several", "weights"])
+def test_columns_of_one_kind_several_numbers_and_weights(kind: str) -> None:
+    rows, bins, num_outputs = made_rows(effect=1.0), [[-3.0, 0.0, 3.0]] * 2, 2 if kind == "several" else 1
+    if kind == "categories":
+        rows |= {"continuous": torch.zeros(ROWS, 0), "target": 1.0 * (rows["categorical"] == 2)}
+        bins = []
+    if kind == "numbers":
+        rows |= {"categorical": torch.zeros(ROWS, 0, dtype=torch.long), "target": rows["continuous"][:, :1]}
+    if kind == "several":
+        rows |= {"target": torch.cat([rows["target"], -rows["target"]], dim=1)}
+    if kind == "weights":  # the other rows are no sum
+        rows |= {"weight": torch.arange(ROWS) % 2.0}
+        rows |= {"target": torch.where(rows["weight"][:, None] > 0, rows["target"], torch.randn(ROWS, 1))}
+    cardinalities = [4] * rows["categorical"].shape[1]
+    net = PackedNet(cardinalities, bins, num_outputs, members=MEMBERS, widths=[8], own_inputs=True, direct=True).eval()
+    task = Regression(mean=(0.0,) * num_outputs, spread=(1.0,) * num_outputs)
+
+    assert stack_linear(net, rows, task) < 0.5
+
+
+@pytest.mark.parametrize("damage", ["one row", "not a number"])
+def test_what_has_no_best_share_stays_to_the_bit(damage: str) -> None:
+    net, rows = made_net(), made_rows(effect=1.0)
+    if damage == "one row":
+        rows = {name: each[:1] for name, each in rows.items()}
+    else:
+        torch.nn.init.constant_(net.head.weight, float("nan"))  # type: ignore[arg-type]  # a tensor
+    before = net.direct.weight.clone()  # type: ignore[union-attr]  # it has one
+
+    assert stack_linear(net, rows, TASK) == 1.0
+    assert torch.equal(net.direct.weight, before)  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("precision", ["64-true", "bf16-mixed"])
+def test_in_other_precisions(precision: Any) -> None:
+    rows = made_rows(effect=1.0)
+    frame = pd.DataFrame(rows["continuous"].numpy(), columns=["a", "b"]).assign(y=rows["continuous"][:, 0].numpy())
+    data = TabularDataModule(frame, "y", split=None, batch_size=64, verbose=False)
+    module = TabularModule(data.schema)
+
+    quiet_trainer(max_epochs=2, precision=precision, callbacks=[fit := FitTable()]).fit(module, data)
+
+    assert fit.best_score < 0.5 * min(fit.scores)
