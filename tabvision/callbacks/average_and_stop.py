@@ -101,6 +101,7 @@ class AverageAndStop(Owner):
         self.best_score, self.best_epoch = math.inf, -1
         self.scores: list[float] = []
         self.temperature = 1.0  # by which the logits of the kept weights were divided
+        self.linear_share = 0.0  # of a linear model in the answers of the kept weights
         self.has_folds = False
         self._average: dict[str, Tensor] = {}
         self._best: dict[str, Tensor] = {}
@@ -132,7 +133,7 @@ class AverageAndStop(Owner):
         if not self._resumed:
             self._first_step = trainer.global_step
             self.best_score, self.best_epoch, self._best = math.inf, -1, {}
-            self.scores, self.temperature = [], 1.0
+            self.scores, self.temperature, self.linear_share = [], 1.0, 0.0
         if not self._average:
             self._average = {
                 name: value.detach().clone() for name, value in _averaged_tensors(trainer, pl_module).items()
@@ -280,10 +281,13 @@ class AverageAndStop(Owner):
             moved = trainer.strategy.batch_to_device(trainer.precision_plugin.convert_input(batch))
             share = trainer.strategy.broadcast(module.stack_linear(moved))  # which may differ in the last bit
         broadcast_state(module)
+        self.linear_share = 1 - share
         if share < 1:
             (loss,) = _held_out_losses(trainer, module, data.fold_loader())
             self.best_score = float(loss)
-            logger.info(f"{type(self).__name__}: a linear model has a share of {1 - share:.0%} in every answer.")
+            logger.info(
+                f"{type(self).__name__}: a linear model has a share of {self.linear_share:.0%} in every answer."
+            )
 
     def _fit_temperature(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Divide the logits of classes by the temperature that is best on the held-out rows, in the network's last layer.

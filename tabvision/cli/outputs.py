@@ -169,7 +169,13 @@ def add_intervals(results: Results, coverage: float, *checkpoints: Path) -> None
 
 
 def write_run_report(
-    job: Job, folder: Path, results: Results, tested: Mapping[str, float], **figures: Mapping[str, float]
+    job: Job,
+    folder: Path,
+    results: Results,
+    tested: Mapping[str, float],
+    *,
+    linear_share: float = 0.0,
+    **figures: Mapping[str, float],
 ) -> None:
     """Write report.html; say in a sentence why there is none if that fails, since the run is whole without it."""
     best = folder / "best.ckpt"
@@ -178,6 +184,8 @@ def write_run_report(
     if "val" in job.datamodule.parts:
         which = "held out for validation" + ("" if job.monitor == "oof/loss" else chosen_by_validation(folder))
         which += "; best.ckpt then learned from these rows, too" if job.refit else ""
+    if linear_share:
+        which += f"; a linear model has a share of {linear_share:.0%} in every answer, but none in the losses by epoch"
     rows = f"{count(len(results), noun_of(results))} {which}"
     try:
         from tabvision.cli.report import report_on  # which needs packages that may not be installed

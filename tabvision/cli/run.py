@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from tabvision import lightning as pl
-from tabvision.callbacks.average_and_stop import save_kept_weights
+from tabvision.callbacks.average_and_stop import AverageAndStop, save_kept_weights
 from tabvision.cli.folder import (
     OUT_OF_FOLD,
     PROBE,
@@ -131,7 +131,8 @@ def _write_results(
     if job.intervals is not None and fitted.results is not None:
         add_intervals(fitted.results, job.intervals, folder / "best.ckpt", *([folder / TRAINED] if job.refit else []))
     if report and fitted.results is not None:
-        write_run_report(job, folder, fitted.results, tested, metrics=measured, baseline=naive)
+        share = next((callback.linear_share for callback in callbacks_of(fitted.trainer, AverageAndStop)), 0.0)
+        write_run_report(job, folder, fitted.results, tested, linear_share=share, metrics=measured, baseline=naive)
     if job.verifiable:  # once all files are final
         from tabvision.cli.chain import write_chain  # which imports this file
 

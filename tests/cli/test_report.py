@@ -42,6 +42,18 @@ def test_a_run_ends_with_a_report_unless_told_not_to(capsys: pytest.CaptureFixtu
     assert Path("other/best.ckpt").exists()
 
 
+def test_a_report_says_what_share_a_linear_model_has(capsys: pytest.CaptureFixture[str]) -> None:
+    draw = np.random.default_rng(0)
+    frame = pd.DataFrame(draw.normal(size=(60, 2)), columns=["a", "b"])
+    frame.assign(y=frame["a"] - 2 * frame["b"]).to_csv("sums.csv", index=False)
+
+    assert main(["train", "sums.csv", "--target", "y", "--accelerator", "cpu"]) == 0
+
+    share = re.search(r"a linear model has a share of (\d+%)", capsys.readouterr().out)
+    assert share is not None
+    assert f"a linear model has a share of {share[1]} in every answer, but none" in text_of("runs/sums/report.html")
+
+
 @pytest.mark.usefixtures("run")
 def test_a_report_of_other_rows_measures_those(capsys: pytest.CaptureFixture[str]) -> None:
     people(60).to_csv("new.csv", index=False)

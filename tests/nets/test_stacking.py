@@ -87,7 +87,8 @@ def test_a_fit_of_a_table_ends_with_it_and_measures_what_it_keeps(caplog: pytest
     (said,) = (each for each in caplog.messages if "linear model has a share of" in each)
     data.use_folds(module.fold_members)
     (loss,) = (each["val/loss"] for each in quiet_trainer().validate(module, data.fold_loader(), verbose=False))
-    assert loss < 0.5 * min(fit.scores), said
+    assert loss < 0.5 * min(fit.scores)
+    assert f"{fit.linear_share:.0%}" in said
 
 
 @pytest.mark.parametrize("kind", ["numbers", "categories", "several", "weights"])
