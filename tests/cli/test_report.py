@@ -42,10 +42,11 @@ def test_a_run_ends_with_a_report_unless_told_not_to(capsys: pytest.CaptureFixtu
     assert Path("other/best.ckpt").exists()
 
 
+@pytest.mark.slow
 def test_a_report_says_what_share_a_linear_model_has(capsys: pytest.CaptureFixture[str]) -> None:
     draw = np.random.default_rng(0)
-    frame = pd.DataFrame(draw.normal(size=(60, 2)), columns=["a", "b"])
-    frame.assign(y=frame["a"] - 2 * frame["b"]).to_csv("sums.csv", index=False)
+    frame = pd.DataFrame(draw.normal(size=(80, 6)), columns=list("abcdef"))
+    frame.assign(y=frame.sum(axis=1) + draw.normal(size=80)).to_csv("sums.csv", index=False)
 
     assert main(["train", "sums.csv", "--target", "y", "--accelerator", "cpu"]) == 0
 
