@@ -111,7 +111,7 @@ class Site:
         if net.inputs == "ratings":
             return CollabDataModule(rows, user="user", item="item", rating=columns, duplicates="keep", **common)
         if "file" in INPUTS[net.inputs]:
-            common = {"size": self.size.side, "augment": "light", **common}
+            common = {"size": self.size.side, "augment": "light", "cache": "memory", **common}
         if net.inputs == "images":
             return ImageDataModule(rows, columns, path="file", **common)
         others = [name for name in rows.columns if name not in (*INPUTS[net.inputs], columns)]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, final
 
 import numpy as np
+import pandas as pd
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
@@ -17,7 +18,7 @@ from typing_extensions import override
 from benchmarks.gpu_cases import INPUTS, NETS, Cases, Facts, Net, Site
 from benchmarks.gpu_speed import speed
 from tabvision.augment.warp import warp_batch
-from tabvision.callbacks import ExactResume, FineTune, OneCycle
+from tabvision.callbacks import ExactResume, FineTune, FitTable, FrozenFeatures, OneCycle, Unfreeze
 from tabvision.inference import OnnxPredictor, Predictor, export
 
 GRAY_LEVELS = 3.0  # mean difference of an image augmented by the device from the threads' one: it is interpolated twice
@@ -114,17 +115,42 @@ def _weights(module: Any) -> Tensor:  # noqa: ANN401 - a VisionModule
     return torch.cat([weight.detach().flatten().cpu() for weight in module.body.parameters() if weight.ndim > 1])
 
 
+def folded(site: Site) -> Cases:
+    """The fits of small tables, by folds, as by command: the best average is kept, and its loss out of fold is finite."""
+    few = site.frame.iloc[: min(len(site.frame), 600)]
+    return {
+        f"{name}, {target}, {precision}": partial(_folded, site, name, target, precision, few)
+        for name, target in (("packed", "regression"), ("packed", "multiclass"), ("fused", "regression"))
+        for precision in site.precisions
+    }
+
+
+def _folded(site: Site, name: str, target: str, precision: str, rows: pd.DataFrame) -> Facts:
+    net, fit = NETS[name], FitTable()
+    data = site.data(net, target, rows, split=None)
+    frozen = [Unfreeze({0: 2}), FrozenFeatures()] if name == "fused" else []
+    trainer = site.trainer(4, *frozen, fit, precision=precision)
+    trainer.fit(site.module(net, data), data)
+    loss = float(trainer.callback_metrics["oof/loss"])
+    require(np.isfinite(loss), f"the loss out of fold is {loss}")
+    return {"loss": loss}
+
+
 def fine_tune(site: Site) -> Cases:
     """FineTune through its thaw: the body stays while it is frozen, and trains afterwards."""
     settings = {precision: partial(_fine_tuned, site, precision) for precision in site.precisions}
-    return settings | {"frozen body in bfloat16": partial(_fine_tuned, site, "32-true", frozen_bf16=True)}
+    return {
+        **settings,
+        "frozen body in bfloat16": partial(_fine_tuned, site, "32-true", frozen_bf16=True),
+        "features computed once": partial(_fine_tuned, site, "32-true", FrozenFeatures(views=2)),
+    }
 
 
-def _fine_tuned(site: Site, precision: str, **settings: Any) -> Facts:  # noqa: ANN401 - of the module
+def _fine_tuned(site: Site, precision: str, *callbacks: pl.Callback, **settings: Any) -> Facts:  # noqa: ANN401 - of the module
     net = NETS["vision"]
     data = site.data(net, "multiclass")
     module, watch = site.module(net, data, **settings), _BodyWatch()
-    trainer = site.trainer(3, FineTune(1, base_lr=3e-3), watch, precision=precision)
+    trainer = site.trainer(3, FineTune(1, base_lr=3e-3), watch, *callbacks, precision=precision)
     trainer.fit(module, data)
     loss = float(trainer.callback_metrics["train/loss"])
     require(
@@ -138,20 +164,22 @@ def _fine_tuned(site: Site, precision: str, **settings: Any) -> Facts:  # noqa: 
 def resume(site: Site) -> Cases:
     """A fit resumed from mid-epoch ends with the bits of the uninterrupted one, if two uninterrupted ones agree."""
     nets = {"packed": "binary", "dot": "regression", "vision": "multiclass", "fused": "regression"}
-    return {
+    cases = {
         f"{name}, {precision}": partial(_resumed, site, NETS[name], target, precision)
         for name, target in nets.items()
         for precision in (site.precisions[0], site.precisions[-1])
     }
+    return {**cases, "packed, averaged": partial(_resumed, site, NETS["packed"], "regression", "32-true", FitTable)}
 
 
-def _resumed(site: Site, net: Net, target: str, precision: str) -> Facts:
+def _resumed(site: Site, net: Net, target: str, precision: str, fit: Callable[[], pl.Callback] = OneCycle) -> Facts:
     torch.use_deterministic_algorithms(True, warn_only=True)
     try:
-        folder = site.folder / f"resume-{net.kind.__name__}-{net.inputs}-{precision}"
-        whole, step = _fit_and_save(site, net, target, precision, folder)
-        again, _ = _fit_and_save(site, net, target, precision, folder.with_name(f"{folder.name}-again"))
-        resumed, _ = _fit_and_save(site, net, target, precision, None, folder / f"step={step}.ckpt")
+        folder = site.folder / f"resume-{net.kind.__name__}-{target}-{precision}"
+        fit_and_save = partial(_fit_and_save, site, net, target, precision, fit)
+        whole, step = fit_and_save(folder=folder)
+        again, _ = fit_and_save(folder=folder.with_name(f"{folder.name}-again"))
+        resumed, _ = fit_and_save(ckpt_path=folder / f"step={step}.ckpt")
     finally:
         torch.use_deterministic_algorithms(False)
     differ = [name for name in whole if not torch.equal(whole[name], resumed[name])]
@@ -162,14 +190,21 @@ def _resumed(site: Site, net: Net, target: str, precision: str) -> Facts:
 
 
 def _fit_and_save(
-    site: Site, net: Net, target: str, precision: str, folder: Path | None, ckpt_path: Path | None = None
+    site: Site,
+    net: Net,
+    target: str,
+    precision: str,
+    fit: Callable[[], pl.Callback],
+    *,
+    folder: Path | None = None,
+    ckpt_path: Path | None = None,
 ) -> tuple[dict[str, Tensor], int]:
     pl.seed_everything(1 if ckpt_path is None else 99, verbose=False)
     data = site.data(net, target)
     random = {"dropout": 0.3} if "dropout" in net.settings else {}  # numbers that a resumed fit must draw again
     module = site.module(net, data, **random)
     step = len(data.train_dataloader()) + 2  # inside the second epoch
-    callbacks: list[pl.Callback] = [ExactResume(), OneCycle()]
+    callbacks: list[pl.Callback] = [ExactResume(), fit()]
     if folder is not None:
         callbacks.append(ModelCheckpoint(folder, filename="{step}", every_n_train_steps=step, save_top_k=-1))
     trainer = site.trainer(3, *callbacks, precision=precision, enable_checkpointing=folder is not None)
@@ -279,12 +314,12 @@ def compiled(site: Site) -> Cases:
 
 def _compiled(site: Site, net: Net, target: str) -> Facts:
     data = site.data(net, target)
-    module = site.module(net, data)
+    module = site.module(net, data).to(site.device)  # moved in inference mode, its weights would train no more
     batch = site.moved(data.on_after_batch_transfer(next(iter(data.val_dataloader())), 0))
     torch.compiler.reset()  # what was compiled before counts towards a limit
     quick: Any = torch.compile(module, backend="inductor" if site.device.type == "cuda" else "aot_eager")
     with torch.inference_mode():
-        expected, found = module.to(site.device).eval()(batch), quick(batch)
+        expected, found = module.eval()(batch), quick(batch)
     difference = ((found - expected).abs().max() / expected.abs().max()).item()
     require(difference < COMPILED, f"the largest difference of logits is {difference:.3g}, expected below {COMPILED}")
     module.train()
@@ -297,6 +332,7 @@ def _compiled(site: Site, net: Net, target: str) -> Facts:
 
 CHECKS: dict[str, Callable[[Site], Cases]] = {
     "fits": fits,
+    "folded": folded,
     "fine_tune": fine_tune,
     "resume": resume,
     "augmentation": augmentation,

@@ -7,6 +7,7 @@ import time
 from functools import partial
 from typing import Any
 
+import pandas as pd
 import torch
 
 from benchmarks.clock import TrainingClock
@@ -15,28 +16,34 @@ from benchmarks.raw_loop import RawLoop, raw_epoch_seconds
 from tabvision.callbacks import OneCycle
 from tabvision.modules import SupervisedModule, TabularModule
 
+REPEATS = 4  # of each image in an epoch: enough steps, few files to make
+
 
 def speed(site: Site) -> Cases:
     """Rows and images a second under a Trainer beside a raw loop of the same net."""
+    half = site.precisions[1]
     return {
-        "rows, mlp": partial(_rows_a_second, site),
+        **{f"rows, {net}": partial(_rows_a_second, site, net) for net in ("mlp", "packed")},
         **{f"images, {precision}": partial(_images_a_second, site, precision) for precision in site.precisions},
+        **{f"images, {half}, {num} threads": partial(_images_a_second, site, half, num) for num in (2, 4, 8)},
     }
 
 
-def _rows_a_second(site: Site) -> Facts:
+def _rows_a_second(site: Site, net: str) -> Facts:
     rows = made_rows(site.size.speed_rows)
-    data = site.data(NETS["mlp"], "regression", rows, batch_size=min(4_096, len(rows) // 4))
-    raw = raw_epoch_seconds(RawLoop(data, {"net": "mlp"}, device=site.device.type), epochs=4, now=time.perf_counter)
+    data = site.data(NETS[net], "regression", rows, batch_size=min(4_096, len(rows) // 4))
+    raw = raw_epoch_seconds(RawLoop(data, {"net": net}, device=site.device.type), epochs=4, now=time.perf_counter)
     clock = TrainingClock()
-    site.trainer(4, clock, OneCycle(), limit_val_batches=0).fit(TabularModule(data.schema, net="mlp"), data)
+    site.trainer(4, clock, OneCycle(), limit_val_batches=0).fit(TabularModule(data.schema, net=net), data)
     return _speeds(len(data.parts["train"].rows), raw, clock.epoch_seconds)
 
 
-def _images_a_second(site: Site, precision: str) -> Facts:
+def _images_a_second(site: Site, precision: str, num_workers: int | None = None) -> Facts:
     """Ours decodes once and augments; the raw loop's images are ready on the device."""
     net = NETS["vision"]
-    data = site.data(net, "multiclass", batch_size=min(64, site.size.images // 4), augment="default", cache="memory")
+    rows = pd.concat([site.rows("images")] * REPEATS, ignore_index=True)
+    settings = {"batch_size": min(64, len(rows) // 4), "augment": "default", "num_workers": num_workers}
+    data = site.data(net, "multiclass", rows, **settings)
     module, clock = site.module(net, data, body=site.size.body), TrainingClock()
     raw = _raw_image_seconds(site, site.module(net, data, body=site.size.body), data, precision)
     site.trainer(4, clock, OneCycle(), precision=precision, limit_val_batches=0).fit(module, data)

@@ -56,14 +56,15 @@ PACKAGES = {
 }
 # seconds that each check may take, 450 in all: the rest of eight minutes is for imports and for making the images
 SECONDS = {
-    "fits": 130,
+    "fits": 100,
+    "folded": 30,
     "fine_tune": 20,
     "resume": 40,
     "augmentation": 15,
     "predictor": 25,
     "onnx": 60,
-    "compiled": 110,
-    "speed": 50,
+    "compiled": 90,
+    "speed": 70,
 }
 BYTES_PER_MIB = 2**20
 REPEATED_AFTER = 10.0  # seconds until a case is stopped again, if some library caught the first error

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from tabvision.augment.geometry import Matrices, from_output, jacobian, rescaled
+from tabvision.augment.geometry import Matrices, from_output, rescaled
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -47,7 +47,7 @@ def warp_image(source: NDArray[np.uint8], matrix: NDArray[np.float64], out: NDAr
         True
     """
     height, width = out.shape[:2]
-    block = _blocks(matrix[None], (height, width), source.shape[:2])[0]
+    block = _block(matrix, (height, width), source.shape[:2])
     if block != (1, 1):
         source, matrix = _averaged(source, matrix, block, (height, width))
     if out.shape[2] != 3 or source.size > 3 * _MOST_WIDENED * height * width:
@@ -61,7 +61,8 @@ def warp_image(source: NDArray[np.uint8], matrix: NDArray[np.float64], out: NDAr
 
 def _interpolated(source: NDArray[np.uint8], matrix: Matrices, out: NDArray[np.uint8]) -> None:
     height, width = out.shape[:2]
-    if np.abs(matrix[2, :2]).max() < _NEAR_AFFINE * abs(matrix[2, 2]):
+    across, down, first = matrix[2].tolist()
+    if max(abs(across), abs(down)) < _NEAR_AFFINE * abs(first):
         cv2.warpAffine(source, matrix[:2] / matrix[2, 2], (width, height), out, _FLAGS, cv2.BORDER_REFLECT)
     else:
         cv2.warpPerspective(source, matrix, (width, height), out, _FLAGS, cv2.BORDER_REFLECT)
@@ -101,7 +102,7 @@ def warp_batch(images: Tensor, matrices: Tensor, size: tuple[int, int]) -> Tenso
     import torch
 
     known = matrices.detach().cpu().double().numpy()
-    blocks = _blocks(known, size, images.shape[-2:])
+    blocks = [_block(matrix, size, images.shape[-2:]) for matrix in known]
     values = images.float()
     kinds = sorted(set(blocks))
     if len(kinds) == 1:
@@ -116,15 +117,21 @@ def warp_batch(images: Tensor, matrices: Tensor, size: tuple[int, int]) -> Tenso
     return result.div_(255) if images.dtype == torch.uint8 else result
 
 
-def _blocks(matrices: Matrices, size: tuple[int, int], source_size: Sequence[int]) -> list[tuple[int, int]]:
-    """Return (height, width) of the blocks of source pixels to average: whole pixels that fit into one output pixel.
+def _block(matrix: Matrices, size: tuple[int, int], source_size: Sequence[int]) -> tuple[int, int]:
+    """Return (height, width) of the block of source pixels to average: whole pixels that fit into one output pixel.
 
-    Measured at the output's center, along the source's axes.
+    Measured at the output's center, along the source's axes. One matrix is computed ten times as fast in Python's numbers.
     """
-    height, width = size
-    steps = np.linalg.norm(jacobian(matrices, (width - 1) / 2, (height - 1) / 2), axis=-1)[:, ::-1]
-    whole = np.clip(np.floor(steps + _ROUNDING), 1, source_size)
-    return [(int(down), int(across)) for down, across in whole]
+    (a, b, c), (d, e, f), (g, h, i) = (
+        matrix.tolist()
+    )  # ((a x + b y + c) / z, (d x + e y + f) / z) with z = g x + h y + i
+    x, y = (size[1] - 1) / 2, (size[0] - 1) / 2
+    z = g * x + h * y + i
+    column, row = (a * x + b * y + c) / z, (d * x + e * y + f) / z
+    across = math.hypot(a - column * g, b - column * h) / abs(z)
+    down = math.hypot(d - row * g, e - row * h) / abs(z)
+    height, width = source_size
+    return min(max(int(down + _ROUNDING), 1), height), min(max(int(across + _ROUNDING), 1), width)
 
 
 def _averaged(

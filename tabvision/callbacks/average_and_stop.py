@@ -134,11 +134,11 @@ class AverageAndStop(Owner):
             self._first_step = trainer.global_step
             self.best_score, self.best_epoch, self._best = math.inf, -1, {}
             self.scores, self.temperature, self.linear_share = [], 1.0, 0.0
-        if not self._average:
-            self._average = {
-                name: value.detach().clone() for name, value in _averaged_tensors(trainer, pl_module).items()
-            }
         self._live = _averaged_tensors(trainer, pl_module)
+        if self._average:  # loaded before the module came to its device
+            self._average = {name: value.to(self._live[name].device) for name, value in self._average.items()}
+        else:
+            self._average = {name: value.clone() for name, value in self._live.items()}
         self._last_step = trainer.global_step
         self._is_fitting = True
         self._validated = False
@@ -250,7 +250,7 @@ class AverageAndStop(Owner):
     ) -> None:
         if _LIVE in checkpoint and trainer.state.fn == TrainerFn.FITTING:  # else the average is what is asked for
             names = _averaged_tensors(trainer, pl_module)
-            self._average = {name: checkpoint["state_dict"][name].to(names[name].device, copy=True) for name in names}
+            self._average = {name: checkpoint["state_dict"][name].clone() for name in names}
             pl_module.load_state_dict(checkpoint[_LIVE])
 
     def _save_average(self, trainer: pl.Trainer) -> None:

@@ -88,6 +88,19 @@ def test_so_it_is_with_validation_rows(step: int, validated: tuple[Run, Path]) -
     assert resumed.fit.best_score == uninterrupted.fit.best_score
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_fit_on_a_gpu_is_resumed_there(tmp_path: Path) -> None:
+    data = made_data(RandomSplit(0.3))
+    saved = ModelCheckpoint(tmp_path, "{step}", every_n_train_steps=3, save_top_k=-1)
+    settings: dict[str, Any] = {"accelerator": "gpu", "max_epochs": 3, "enable_checkpointing": True}
+    quiet_trainer(callbacks=[FitTable(), saved], **settings).fit(TabularModule(data.schema, members=2), data)
+
+    trainer = quiet_trainer(callbacks=[fit := FitTable()], **settings | {"enable_checkpointing": False})
+    trainer.fit(TabularModule(data.schema, members=2), data, ckpt_path=tmp_path / "step=3.ckpt", weights_only=True)
+
+    assert len(fit.scores) == 3
+
+
 def test_after_the_fit_the_module_has_the_average_of_the_best_epoch_and_val_loss_is_its_loss(tmp_path: Path) -> None:
     pl.seed_everything(0, verbose=False)
     data = made_data(RandomSplit(0.3))
