@@ -108,7 +108,7 @@ def test_an_unknown_check_is_refused(capsys: pytest.CaptureFixture[str]) -> None
     with pytest.raises(SystemExit):
         on_gpu.main(["--cpu", "--only", "fit"])
 
-    assert "no check named fit; checks are fits, fine_tune" in capsys.readouterr().err
+    assert "no check named fit; checks are fits, folded" in capsys.readouterr().err
 
 
 def test_the_report_counts_the_cases_and_names_what_failed() -> None:
