@@ -45,7 +45,7 @@ class Size(NamedTuple):
     steps: int
 
 
-GPU = Size(rows=8_192, speed_rows=400_000, images=1_024, side=128, body="resnet18", steps=60)
+GPU = Size(rows=8_192, speed_rows=400_000, images=512, side=128, body="resnet18", steps=60)
 CPU = Size(rows=512, speed_rows=4_000, images=48, side=32, body="test_resnet", steps=24)
 
 

@@ -16,7 +16,7 @@ from benchmarks.raw_loop import RawLoop, raw_epoch_seconds
 from tabvision.callbacks import OneCycle
 from tabvision.modules import SupervisedModule, TabularModule
 
-REPEATS = 4  # of each image in an epoch: enough steps, few files to make
+REPEATS = 8  # of each image in an epoch: enough steps, few files to make
 
 
 def speed(site: Site) -> Cases:

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.common import OWN_PACKAGES, describe_run, make_parser, peak_memory_mib, run_facts, table, tell
+from benchmarks.common import OWN_PACKAGES, describe_run, make_parser, peak_memory_mib, run_facts, table, write_json
 
 if TYPE_CHECKING:
     from benchmarks.gpu_cases import Site
@@ -90,9 +90,13 @@ def main(words: Sequence[str] | None = None) -> int:
     start = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         site = Site(device, CPU if options.cpu else GPU, Path(folder))
-        result["checks"] = {name: run_check(name, site) for name in options.only}
-    result["seconds"] = time.perf_counter() - start
-    tell(result, to_markdown(result), options.out)
+        result["checks"] = {}
+        for name in options.only:
+            result["checks"][name] = run_check(name, site)
+            result["seconds"] = time.perf_counter() - start
+            if options.out:  # also if the machine is taken away before the last one
+                write_json(options.out, result)
+    print(to_markdown(result))
     return 1 if failures(result) else 0
 
 

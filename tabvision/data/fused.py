@@ -70,7 +70,7 @@ class FusedDataModule(FoldedRows, BaseImageDataModule):
         predict: A table or file with rows to predict; the target may be missing.
         batch_size: Rows per rank in one training step.
         seed: Determines the split and, together with the epoch, the order and the augmentation of each image.
-        num_workers: Number of threads that decode, 0 for none; None for one per core.
+        num_workers: Number of threads that decode, 0 for none; None for one per core, or a few once all images are cached.
         cache: Caches images at about the network's size: "auto", "memory", a folder or None, as for `ImageDataModule`.
         device_augment: Whether the device augments whole batches, rather than these threads; "auto" on a GPU.
         bad_share: The largest fraction of the images in [0, 1] that may be unreadable.

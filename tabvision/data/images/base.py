@@ -23,7 +23,7 @@ from tabvision.data.images.decode import UnreadableImageError
 from tabvision.data.images.device import finished, moved
 from tabvision.data.images.files import ImageTable
 from tabvision.data.images.loader import ROW, ImageLoader
-from tabvision.data.images.reader import BatchReader, check_workers
+from tabvision.data.images.reader import CACHED_WORKERS, BatchReader, check_workers
 from tabvision.data.images.settings import checked_size
 from tabvision.data.images.stores import BadFiles, FileStore, views_of
 from tabvision.data.images.views import Presize, View
@@ -34,6 +34,7 @@ from tabvision.errors import BadTypeError, count, speaking
 from tabvision.logs import notes_at
 from tabvision.schema import Image
 
+_MOSTLY_CACHED = 0.9  # fraction of a part's images; files that cannot be read and very elongated images are not cached
 _EVAL_BATCHES = 2  # size of an evaluation batch in training batches: it stores no gradients
 
 
@@ -45,7 +46,7 @@ class BaseImageDataModule(PartsDataModule[ImageLoader]):
         augment: The augmentation of training images.
         batch_size: Images per rank in one training step, at least 1.
         seed: Determines the order and the augmentation of training rows, together with the epoch; from 0.
-        num_workers: Number of threads that decode, 0 for none; None for one per core.
+        num_workers: Number of threads that decode, 0 for none; None for one per core, or a few once all images are cached.
         cache: "auto", "memory", a folder or None.
         device_augment: Whether the device augments whole batches; "auto" on a GPU.
         bad_share: The largest fraction of files in [0, 1] that may be unreadable; unless it is 0, a few always may: one in
@@ -190,8 +191,11 @@ class BaseImageDataModule(PartsDataModule[ImageLoader]):
         if part == "train" and not plain:
             on_device = on_gpu if self.device_augment == "auto" else self.device_augment
             view = View(self.size, self.image.resize, self.augment, self.seed, on_device=on_device)
-        workers = check_workers(self.num_workers, self._num_local_ranks())
-        return BatchReader(self._store(part), view, num_workers=workers, pin=on_gpu)
+        store, workers = self._store(part), check_workers(self.num_workers, self._num_local_ranks())
+        num_images = len(self.parts[part].rows) * len(self.image.columns)
+        if self.num_workers is None and store.cache and store.cache.num_cached() >= _MOSTLY_CACHED * num_images:
+            workers = min(workers, CACHED_WORKERS)
+        return BatchReader(store, view, num_workers=workers, pin=on_gpu)
 
     def _store(self, part: PartName) -> FileStore:
         presize = Presize.of(self.size, self.image.resize, self.augment if part == "train" else None, self.image)

@@ -44,6 +44,10 @@ class ImageCache(ABC):
     def put(self, row: int, stamp: int, pixels: Pixels) -> None:
         """Store the row's pixels if there is room."""
 
+    @abstractmethod
+    def num_cached(self) -> int:
+        """Return the number of rows with pixels, whether or not their files have changed."""
+
 
 @final
 class _MemoryCache(ImageCache):
@@ -70,6 +74,10 @@ class _MemoryCache(ImageCache):
         if row not in self._pixels and pixels.nbytes <= self.bytes_left:
             self._pixels[row] = pixels
             self.bytes_left -= pixels.nbytes
+
+    @override
+    def num_cached(self) -> int:
+        return len(self._pixels)
 
 
 @final
@@ -149,6 +157,10 @@ class _FolderCache(ImageCache):
             _write_at(self._entries, row * _ENTRY.itemsize, entry)  # last: it marks the pixels as valid
         except OSError as error:
             self.problem = f"{str(self.folder)!r} takes no more: {error.strerror or error}"
+
+    @override
+    def num_cached(self) -> int:
+        return 0 if self._is_cut() else int(np.count_nonzero(self._read_entries["stamp"]))
 
 
 @speaking("ImageDataModule")

@@ -90,7 +90,7 @@ class ImageDataModule(BaseImageDataModule):
         predict: A folder, a table or a list of paths to predict, without labels.
         batch_size: Images per rank in one training step.
         seed: Determines the split and, together with the epoch, the order and the augmentation of each image.
-        num_workers: Number of threads that decode, 0 for none; None for one per core.
+        num_workers: Number of threads that decode, 0 for none; None for one per core, or a few once all images are cached.
         cache: Caches images at about the network's size, so that the second epoch decodes none: "auto" in memory if they
             all fit into 2 GB, "memory", a folder that processes and runs share, or None. Training then augments those
             smaller images, a little softer than the files; evaluation gets exactly the same pixels.

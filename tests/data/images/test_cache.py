@@ -27,6 +27,13 @@ def cache(request: pytest.FixtureRequest, tmp_path: Path) -> ImageCache:
     return _MemoryCache(10**6) if request.param == "memory" else folder_cache(tmp_path)
 
 
+def test_cached_rows_are_counted(cache: ImageCache) -> None:
+    for row in (3, 1, 3):
+        cache.put(row, 7, np.full((4, 5, 3), row, np.uint8))
+
+    assert cache.num_cached() == 2
+
+
 def test_what_was_put_is_there(cache: ImageCache) -> None:
     cache.put(3, 7, pixels())
     cache.put(1, 7, pixels(10, 8))

@@ -257,3 +257,18 @@ def test_a_column_says_how_often_a_photo_is_drawn(photos: Path) -> None:
 
     assert len(drawn) == len(frame)
     assert (frame["weight"].to_numpy()[drawn.numpy()] > 0).all()
+
+
+def test_cached_images_are_read_by_few_threads_unless_a_number_is_given(
+    photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tabvision.data.images.base.check_workers", lambda number, _ranks=1: number or 16)
+    seen = []
+    for num_workers in (None, 8):
+        data = make(photos, cache="memory", num_workers=num_workers)
+        loader = data.train_dataloader()
+        for _ in range(2):
+            list(loader)
+            seen.append(loader._reader.num_workers if loader._reader else 0)
+
+    assert seen == [16, 3, 8, 8]
