@@ -13,6 +13,7 @@ from torch import Tensor
 
 from tabvision.counter_random import uniforms
 from tabvision.data.prepared.arrays import ArrayFiles, mapped, one_at_a_time, replaced_whole, smallest
+from tabvision.data.splits.random import folds_of_groups
 
 _BLOCK = 1 << 18  # rows at a time
 _STREAM = 3  # of the random numbers of a row; others draw its part and whether it is shown
@@ -42,7 +43,8 @@ def folds_in(
     """Return the folds that a folder holds; else write them there, whole or not at all.
 
     They have the same number of rows, to within one, and each class is spread evenly over them: of as many rows one after the
-    other, class by class, each is in another fold, in random order. Groups are drawn each by itself.
+    other, class by class, each is in another fold, in random order. Groups stay whole: large ones first, into the smallest
+    fold.
 
     Args:
         folder: A folder of these folds alone, in that of the prepared table.
@@ -58,7 +60,7 @@ def folds_in(
             return _opened(folder, num_folds)
         except (OSError, EOFError, ValueError):
             pass  # none, or damaged
-        fold_of = _spread(rows, codes, num_folds, seed) if groups is None else _by_group(groups, num_folds, seed)
+        fold_of = _spread(rows, codes, num_folds, seed) if groups is None else _by_group(rows, groups, num_folds)
         with replaced_whole(folder) as partial:
             _write(partial, rows, num_rows, num_folds, fold_of)
         return _opened(folder, num_folds)
@@ -88,9 +90,24 @@ def _spread(rows: Tensor, codes: Tensor | None, num_folds: int, seed: int) -> _F
     return fold_of
 
 
-def _by_group(groups: Tensor, num_folds: int, seed: int) -> _FoldOf:
-    """Return how groups are drawn for folds, each by itself."""
-    return lambda some: (uniforms(seed, _STREAM, groups.numpy()[some], 1)[:, 0] * num_folds).astype(np.int64)
+def _by_group(rows: Tensor, groups: Tensor, num_folds: int) -> _FoldOf:
+    """Return how groups are divided among the folds, by their numbers of rows."""
+    counted: list[
+        tuple[NDArray[Any], NDArray[Any]]
+    ] = []  # the groups and sizes of all rows so far, then those of blocks
+    for some in _blocks(rows):
+        counted.append(np.unique(groups.numpy()[some], return_counts=True))
+        if sum(len(names) for names, _ in counted[1:]) > len(counted[0][0]):  # later than that, not with every block
+            counted = [_joined(counted)]
+    names, sizes = _joined(counted)
+    fold_of = folds_of_groups(sizes, num_folds)
+    return lambda some: fold_of[np.searchsorted(names, groups.numpy()[some])]
+
+
+def _joined(counted: list[tuple[NDArray[Any], NDArray[Any]]]) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    """Return the groups of several blocks, in ascending order, and the number of rows of each."""
+    names, places = np.unique(np.concatenate([names for names, _ in counted]), return_inverse=True)
+    return names, np.bincount(places, np.concatenate([sizes for _, sizes in counted])).astype(np.int64)
 
 
 def _write(folder: Path, rows: Tensor, num_rows: int, num_folds: int, fold_of: _FoldOf) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias, final
@@ -238,16 +239,28 @@ def assign_folds(
     order = np.random.default_rng((seed, num_folds)).permutation(num_rows)
     if groups is not None:
         _, numbers, sizes = np.unique(groups, return_inverse=True, return_counts=True)
-        filled, fold_of = np.zeros(num_folds, dtype=np.int64), np.empty(len(sizes), dtype=np.int64)
-        for group in np.argsort(-sizes, kind="stable"):  # large groups first, each into the smallest fold
-            fold_of[group] = filled.argmin()
-            filled[fold_of[group]] += sizes[group]
-        return fold_of[numbers.reshape(-1)]
+        return folds_of_groups(sizes, num_folds)[numbers.reshape(-1)]
     if codes is not None:
         order = order[np.argsort(codes[order], kind="stable")]
     folds = np.empty(num_rows, dtype=np.int64)
     folds[order] = np.arange(num_rows) % num_folds
     return folds
+
+
+def folds_of_groups(sizes: NDArray[np.int64], num_folds: int) -> NDArray[np.int64]:
+    """Return the fold of each group, given their numbers of rows: large groups first, each into the smallest fold.
+
+    Example:
+        >>> folds_of_groups(np.array([2, 5, 2]), 2).tolist()
+        [1, 0, 1]
+    """
+    folds = [(0, fold) for fold in range(num_folds)]  # a heap of the rows of each
+    fold_of = np.empty(len(sizes), dtype=np.int64)
+    for group in np.argsort(-sizes, kind="stable").tolist():
+        filled, fold = folds[0]
+        heapq.heapreplace(folds, (filled + int(sizes[group]), fold))
+        fold_of[group] = fold
+    return fold_of
 
 
 def _class_codes(target_codes: NDArray[Any] | None, num_rows: int) -> NDArray[Any]:

@@ -107,9 +107,19 @@ def test_groups_are_in_one_fold_each(tmp_path: Path) -> None:
     data.use_folds(3)
     groups = [{row // 4 for row in index_of(data.without_fold(fold).parts["val"])} for fold in range(3)]
 
-    assert min(map(len, groups)) > 10
+    assert max(map(len, groups)) - min(map(len, groups)) <= 1
     assert not groups[0] & groups[1] | groups[0] & groups[2] | groups[1] & groups[2]
     assert not set.union(*groups) & {row // 4 for row in index_of(data.parts["val"])}
+
+
+def test_few_groups_of_any_size_leave_no_fold_empty(tmp_path: Path) -> None:
+    groups = torch.from_numpy(np.random.default_rng(0).permutation(np.repeat(np.arange(5) - 2, [4, 10, 200, 6, 180])))
+    rows = torch.arange(0, 400)
+
+    found = folds.folds_in(tmp_path / "folds", rows, 400, 4, 0, codes=None, groups=groups)
+
+    assert sorted(map(len, found.inside)) == [10, 10, 180, 200]
+    assert all(len(set(found.fold[groups == group].tolist())) == 1 for group in range(-2, 3))
 
 
 def test_a_fold_may_have_one_row_but_not_none(tmp_path: Path) -> None:
