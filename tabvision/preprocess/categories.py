@@ -127,7 +127,8 @@ def code_writer(column: Column, vocabulary: tuple[Label, ...], name: str) -> Wri
             return code_writer(Levels(codes, texts, ordered=False), vocabulary, name)
         problem = f"column {name!r} must hold text, as in the training rows, got numbers such as {column.example()!r}"
         raise BadTypeError(problem, f"Convert it, such as frame[{name!r}].astype(str)")
-    return _number_writer(column.to_numbers(name, wrong=BadTypeError), vocabulary, name)
+    wanted = "true or false" if family == "boolean" else "numbers"
+    return _number_writer(column.to_numbers(name, wanted=wanted), vocabulary, name)
 
 
 def _without_truth(values: pa.ChunkedArray) -> pa.ChunkedArray:

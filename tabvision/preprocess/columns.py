@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Literal, TypeAlias, final, get_args
+from typing import Any, Literal, final, get_args
 
 import numpy as np
 import pandas as pd
@@ -20,13 +20,12 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from typing_extensions import override
 
-from tabvision.errors import BadTypeError, BadValueError, TabvisionError, asking, count
+from tabvision.errors import BadTypeError, BadValueError, asking, count
 from tabvision.plain import LARGEST_EXACT, shortest_decimals
 from tabvision.preprocess.parse import EPOCH, NO_DATE, is_blank, parse_dates, parse_number
 from tabvision.schema import DateFormat, NumberFormat
 
 NumberKind = Literal["boolean", "integer", "float", "duration"]
-_Wrong: TypeAlias = type[TabvisionError]  # the class of an error
 MAX_SHOWN = 3  # offending values in an error
 _row_labels: ContextVar[Callable[[Sequence[int]], Sequence[object]]] = ContextVar("row_labels", default=list)
 
@@ -43,13 +42,13 @@ class Column(ABC):
         """Return whether no row has a value."""
 
     @abstractmethod
-    def to_numbers(self, name: str, form: NumberFormat = "strict", *, wrong: _Wrong = BadValueError) -> Numbers:
+    def to_numbers(self, name: str, form: NumberFormat = "strict", *, wanted: str | None = None) -> Numbers:
         """Return the column as numbers; text is parsed, and missing if it is blank.
 
         Args:
             name: The column's name, for errors.
             form: The format of text.
-            wrong: The class of the error for text that does not read as a number, if the format is strict.
+            wanted: What a category of the training rows holds, such as "numbers", for the error of text that reads as none.
 
         Raises:
             BadTypeError: It holds dates.
@@ -98,8 +97,8 @@ class Text(Column):
         return bool(self.values.null_count)
 
     @override
-    def to_numbers(self, name: str, form: NumberFormat = "strict", *, wrong: _Wrong = BadValueError) -> Numbers:
-        return self._as_levels().to_numbers(name, form, wrong=wrong)
+    def to_numbers(self, name: str, form: NumberFormat = "strict", *, wanted: str | None = None) -> Numbers:
+        return self._as_levels().to_numbers(name, form, wanted=wanted)
 
     @override
     def to_timestamps(self, name: str, form: DateFormat = "iso") -> Timestamps:
@@ -165,7 +164,7 @@ class Numbers(Column):
         return self.values.dtype.kind == "f" and bool(np.isnan(self.values).any())
 
     @override
-    def to_numbers(self, name: str, form: NumberFormat = "strict", *, wrong: _Wrong = BadValueError) -> Numbers:
+    def to_numbers(self, name: str, form: NumberFormat = "strict", *, wanted: str | None = None) -> Numbers:
         return self
 
     @override
@@ -226,7 +225,7 @@ class Timestamps(Column):
         return bool((self.values == NO_DATE).all())
 
     @override
-    def to_numbers(self, name: str, form: NumberFormat = "strict", *, wrong: _Wrong = BadValueError) -> Numbers:
+    def to_numbers(self, name: str, form: NumberFormat = "strict", *, wanted: str | None = None) -> Numbers:
         if self.all_missing():
             return Numbers(np.full(len(self.values), np.nan), "float")
         remedy = f"When fitting pass {asking('dates', name)}, or turn it into a number yourself"
@@ -271,18 +270,19 @@ class Levels(Column):
         return bool((self.codes < 0).all())
 
     @override
-    def to_numbers(self, name: str, form: NumberFormat = "strict", *, wrong: _Wrong = BadValueError) -> Numbers:
+    def to_numbers(self, name: str, form: NumberFormat = "strict", *, wanted: str | None = None) -> Numbers:
         if not isinstance(self.values, Text):
-            inner = self.values.to_numbers(name, form, wrong=wrong)
+            inner = self.values.to_numbers(name, form, wanted=wanted)
             return Numbers(_look_up(inner.values.astype(np.float64), self.codes, np.nan), inner.kind)
         texts = self.values.values.to_pylist()
         parsed = [parse_number(text, form) for text in texts]
         numbers = np.array(parsed, dtype=np.float64)  # None becomes NaN
         if form == "strict" and (found := self._found_texts(texts, np.isnan(numbers))):
             remedy = "Correct them, or set them to missing"
-            if wrong is BadValueError:
-                remedy += f"; or when fitting take it for text: {asking('categorical', name)}"
-            raise wrong(f"column {name!r} must hold numbers, got text that does not read as one: {found}", remedy)
+            problem = f"column {name!r} must hold {wanted or 'numbers'}, got text that does not read so: {found}"
+            if wanted is not None:
+                raise BadTypeError(problem, remedy)
+            raise BadValueError(problem, f"{remedy}; or when fitting take it for text: {asking('categorical', name)}")
         exact = (self.codes, parsed) if lack_digits(numbers) else None
         return Numbers(_look_up(numbers, self.codes, np.nan), "float", exact)
 
