@@ -23,7 +23,7 @@ if (
     TYPE_CHECKING
 ):  # the names to take: both packages hold the same classes, and a type checker is shown those of the first
     from lightning_fabric.utilities.exceptions import MisconfigurationException
-    from lightning_utilities.core.rank_zero import rank_zero_info, rank_zero_only, rank_zero_warn
+    from lightning_utilities.core.rank_zero import rank_zero_only, rank_zero_warn
     from pytorch_lightning import LightningDataModule, LightningModule, Trainer, seed_everything
     from pytorch_lightning.accelerators import CUDAAccelerator
     from pytorch_lightning.callbacks import (

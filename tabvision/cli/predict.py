@@ -177,9 +177,15 @@ def _notes(predictor: Predictor, inputs: Inputs, kept: pd.DataFrame, measured: l
     notes += [f"{num:,} of {rows} without an image in {name!r}" for name, num in inputs.absent.items()]
     schema = predictor.schema  # a number that names something is a category as well
     numbers = {number.source for number in schema.continuous}.difference(it.source for it in schema.categorical)
+    zoned = {date.name: date.zoned for date in schema.dates}
     for name, num in inputs.unseen.items():
-        unknown = f"whose {name!r} is no number, taken as missing"
-        unknown = unknown if name in numbers else f"with a {name!r} that training lacks, answered as unknown"
+        unknown = f"with a {name!r} that training lacks, answered as unknown"
+        if name in numbers:
+            unknown = f"whose {name!r} is no number, taken as missing"
+        elif name in zoned:
+            unknown = (
+                f"whose {name!r} has {'no' if zoned[name] else 'a'} time zone, unlike those of training, read in UTC"
+            )
         notes.append(f"{num:,} of {rows} {unknown}")
     far = "far beyond those of training, so that the answer is a guess"
     return notes + [f"{num:,} of {rows} whose {name!r} is {far}" for name, num in inputs.outside.items()]

@@ -37,8 +37,8 @@ class Inputs:
         images: The images of the rows, drawn on demand; None for a schema without.
         index: The index of the source frame; None if the source is not a frame.
         frame: The rows as a table, if the source is one.
-        unseen_rows: The numbers of the rows with a category that training lacks, or with text in place of a number, by raw
-            column; without columns that have none.
+        unseen_rows: The numbers of the rows with a category that training lacks, with text in place of a number, or with a
+            date that has a time zone unlike those of training, by raw column; without columns that have none.
         outside_rows: Likewise those with a number or date far beyond those of training.
         shown: Columns to show before the answers.
     """

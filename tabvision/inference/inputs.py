@@ -19,7 +19,7 @@ from tabvision.data.tables.text_file import TextFormat
 from tabvision.errors import BadTypeError, listed
 from tabvision.inference.batches import Inputs, is_row
 from tabvision.preprocess import Columns, RowEncoder, to_arrays
-from tabvision.preprocess.parse import is_blank, parse_number
+from tabvision.preprocess.parse import has_zone, is_blank, parse_number
 from tabvision.schema import Schema
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ class InputReader:
     def _inputs(self, arrays: tuple[NDArray[Any], NDArray[Any]], rows: Any) -> Inputs:  # noqa: ANN401 - columns or dicts
         columns = {"continuous": self.schema.continuous, "categorical": self.schema.categorical}
         used = {name: array for name, array in zip(columns, arrays, strict=True) if columns[name]}
-        unseen = _unseen_rows(self.schema, arrays[1], rows)
+        unseen = _unseen_rows(self.schema, arrays[1], rows) | _other_zone_rows(self.schema, rows)
         outside = _outside_rows(self.schema, self._ranges, arrays[0])
         return Inputs(len(arrays[0]), used, unseen_rows=unseen, outside_rows=outside)
 
@@ -186,15 +186,11 @@ def _unseen_rows(
         >>> _unseen_rows(schema, np.array([[1], [0], [0]]), [{"job": "cook"}, {"job": None}, {"job": "pilot"}])
         {'job': array([2])}
     """
-
-    def values_of(source: str) -> Any:  # noqa: ANN401 - a series or a list
-        return rows.frame[source] if isinstance(rows, Columns) else [row[source] for row in rows]
-
     has_zero = (codes == 0).any(axis=0).tolist()
     found: dict[str, list[int]] = {}
     for position, column in enumerate(schema.categorical):
         if has_zero[position] and column.part in (None, "value"):  # others are indicators and parts of dates
-            values = values_of(column.source)
+            values = _values_of(column.source, rows)
             unknown = np.flatnonzero((codes[:, position] == 0) & ~np.asarray(pd.isna(values), dtype=bool))
             unseen = values.iloc[unknown] if isinstance(values, pd.Series) else [values[row] for row in unknown]
             found[column.source] = [
@@ -202,7 +198,7 @@ def _unseen_rows(
             ]
     for number in schema.continuous:
         if number.text != "strict":
-            values = values_of(number.source)
+            values = _values_of(number.source, rows)
             missing = np.arange(len(codes))
             if isinstance(rows, Columns):  # which has read them already
                 missing = np.flatnonzero(np.isnan(rows.numbers(number.source, number.text).values))
@@ -211,3 +207,18 @@ def _unseen_rows(
             none = [row for row, text in texts if not is_blank(text) and parse_number(text, number.text) is None]
             found[number.source] = sorted({*none, *found.get(number.source, ())})
     return {name: np.array(numbers, dtype=np.int64) for name, numbers in found.items() if numbers}
+
+
+def _other_zone_rows(schema: Schema, rows: Any) -> dict[str, NDArray[np.int64]]:  # noqa: ANN401 - as above
+    """Return the rows with a date that has a time zone where those of training had none, or none where they had one."""
+    found: dict[str, NDArray[np.int64]] = {}
+    for date in schema.dates:
+        if date.zoned is not None:
+            values = _values_of(date.name, rows)
+            is_other = (has_zone(values) != date.zoned) & ~np.asarray(pd.isna(values), dtype=bool)
+            found |= {date.name: np.flatnonzero(is_other)} if is_other.any() else {}
+    return found
+
+
+def _values_of(source: str, rows: Any) -> Any:  # noqa: ANN401 - a series or a list
+    return rows.frame[source] if isinstance(rows, Columns) else [row[source] for row in rows]

@@ -125,8 +125,9 @@ class Predictor:
 
         Classes: `label`, then `probability_<class>` for each class. Numbers: `prediction`, in the user's units. For a
         folder of images their paths come first. An image that cannot be read has a row without an answer; a last column
-        `error` then says why. `attrs["unseen"]` of the frame counts the rows with a category that training lacks, or text in
-        place of a number, by column: `{}`, or such as `{"user": 3}`; `attrs["outside"]` those with a number or date farther
+        `error` then says why. `attrs["unseen"]` of the frame counts the rows with a category that training lacks, text in
+        place of a number, or a date with a time zone where training had none (or without), by column: `{}`, or such as
+        `{"user": 3}`; `attrs["outside"]` those with a number or date farther
         beyond the training rows than a tenth of their range.
 
         Args:

@@ -201,7 +201,7 @@ class RunningDate:
         self._elapsed = RunningNumber(merges=merges)
         self._days: Counts = (nothing, nothing)
         self._minutes: Counts = (nothing, nothing)
-        self.num_missing = 0
+        self.num_missing = self._num_rows = self._num_zoned = 0
 
     def add(self, parts: DateParts, name: str, stays: NDArray[np.bool_] | None, is_kept: NDArray[np.bool_]) -> None:
         """Add a block of rows; `stays` and `is_kept` are those of `RunningNumber.add`."""
@@ -211,6 +211,17 @@ class RunningDate:
         self._days = for_days
         self._minutes = merge_counts(self._minutes, (parts.minutes[0], parts.minutes[2])) or self._minutes
         self.num_missing += int(parts.missing.sum())
+
+    def add_zones(self, has_zone: NDArray[np.bool_]) -> None:
+        """Add which of a block's rows have a time zone, missing ones none."""
+        self._num_rows += len(has_zone)
+        self._num_zoned += int(has_zone.sum())
+
+    @property
+    def zoned(self) -> bool | None:
+        """Whether all dates have a time zone (True) or none (False); None for some, or without dates."""
+        num_dates = self._num_rows - self.num_missing
+        return None if self._num_zoned not in (0, num_dates) or not num_dates else bool(self._num_zoned)
 
     def values(self) -> dict[DatePart, NDArray[Any]]:
         """Return the parts of the distinct days and minutes."""

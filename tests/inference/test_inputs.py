@@ -110,6 +110,30 @@ def test_text_in_place_of_a_number_is_counted_and_white_space_is_not() -> None:
 # Rows and images together.
 
 
+@pytest.mark.parametrize("kind", ["text", "times"])
+@pytest.mark.parametrize("zoned", [False, True, None])
+def test_dates_with_a_time_zone_where_training_had_none_are_counted_and_the_other_way_about(
+    zoned: bool | None, kind: str
+) -> None:
+    local, in_zone = "2024-05-03 10:00:00", "2024-05-03T08:00:00Z"
+    times = pd.date_range("2024-01-01", periods=60, freq="31h", tz="UTC" if zoned else None).to_series(index=range(60))
+    text = times.map(lambda each: each.isoformat() if zoned is not None or each.day % 2 else f"{each.isoformat()}Z")
+    frame = pd.DataFrame({"when": text if kind == "text" or zoned is None else times, "y": range(60)})
+    frame.loc[3, "when"] = None
+    read = InputReader(TabularDataModule(frame, "y", verbose=False).schema)
+
+    def counted(*dates: Any) -> dict[str, int]:
+        rows = [{"when": each} for each in dates]
+        found = dict(read(rows).unseen)
+        assert found == read(pd.DataFrame(rows)).unseen
+        return found
+
+    assert read.schema.dates[0].zoned == zoned
+    assert counted(local, None, local) == ({"when": 2} if zoned else {})
+    assert counted(in_zone, None, "2024-05-03T08:00:00.5+02:00") == ({"when": 2} if zoned is False else {})
+    assert counted(pd.Timestamp(in_zone)) == ({"when": 1} if zoned is False else {})
+
+
 def both() -> Schema:
     """Of a module that reads columns and an image."""
     return dataclasses.replace(trained("binary")[2].schema, image=Image(size=(4, 4), name="photo"))

@@ -139,5 +139,5 @@ def test_text_that_says_true_or_false_is_found_among_truth_values() -> None:
 
     assert codes(features, pd.Series(["True", "false", " TRUE ", "1", None])) == [2, 1, 2, 2, 0]
     assert RowEncoder(features)([{"id": "true"}])[1].tolist() == [[2]]
-    with pytest.raises(BadTypeError, match="must hold true or false, got text .* 1 value, first 'perhaps'"):
+    with pytest.raises(BadTypeError, match=r"must hold true or false, got text .* 1 value, first 'perhaps'"):
         codes(features, pd.Series(["True", "perhaps"]))
