@@ -37,8 +37,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns:
         The exit status: 0 for success; 1 if `check-images` found an image that cannot be read, `predict` answered none,
-        `verify` found a stretch that differs, or `compare` a folder without a run; 2 for wrong input or a full disk, which
-        one sentence on standard error tells; 130 after Ctrl-C; 141 if nobody reads the output any more, as after `| head`.
+        `verify` found a stretch that differs, or `compare` a folder without a run; 2 for wrong input, a full disk or too
+        little memory, which one sentence on standard error tells; 130 after Ctrl-C; 141 if nobody reads the output any
+        more, as after `| head`.
     """
     words = list(sys.argv[1:] if argv is None else argv)
     for stream in (sys.stdout, sys.stderr):
@@ -71,9 +72,28 @@ def _exit_status(words: list[str]) -> int:
     except OSError as error:
         _print_error(str(_file_error(error)))
         return USAGE_ERROR
+    except (MemoryError, RuntimeError) as error:
+        _print_error(str(_memory_error(error)))
+        return USAGE_ERROR
     except KeyboardInterrupt as stop:
         _print_error(f"stopped; {stop}" if str(stop) else "stopped")
         return 130  # the shell's status for an interrupt
+
+
+def _memory_error(error: MemoryError | RuntimeError) -> TabvisionError:
+    """Return the sentence for memory that does not suffice; torch's own errors are RuntimeErrors.
+
+    Raises:
+        RuntimeError: The error is another one.
+    """
+    reason = str(error).strip().split("\n")[0].rstrip(".")
+    if type(error).__name__ == "OutOfMemoryError":  # torch's, on a GPU; torch may not be imported
+        remedy = "Pass a smaller --batch-size or --size, or --precision bf16-mixed"
+        return BadValueError(f"the memory of the GPU does not suffice: {reason}", remedy)
+    if not isinstance(error, MemoryError) and "can't allocate memory" not in reason:
+        raise error
+    remedy = "Pass a smaller --batch-size or --size; rows that exceed the memory train with --prepared FOLDER"
+    return BadValueError(f"the memory does not suffice{f': {reason}' if reason else ''}", remedy)
 
 
 def _print_error(sentence: str) -> None:

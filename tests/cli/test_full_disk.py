@@ -1,16 +1,19 @@
-"""A disk that is full: a sentence, and no file that is cut short under its final name."""
+"""A disk that is full: a sentence, and no file that is cut short under its final name. And memory that does not suffice."""
 
 import errno
 import gc
 import os
+import re
 import resource
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
 from tabvision.cli import _file_error, main
 from tabvision.errors import UnwritableFileError
@@ -134,3 +137,34 @@ def test_the_first_file_that_could_not_be_written_is_named() -> None:
     closing.__context__ = UnwritableFileError("best.ckpt", OSError(errno.ENOSPC, "full"))
 
     assert "'best.ckpt' could not be written (No space left on device)" in str(_file_error(closing))
+
+
+def _fill_a_gpu() -> None:
+    raise torch.OutOfMemoryError(
+        "CUDA out of memory. Tried to allocate 8.00 GiB. GPU 0 has 1.00 GiB free.\nSee the docs"
+    )
+
+
+@pytest.mark.parametrize(
+    ("fail", "sentence"),
+    [
+        (lambda: np.empty(1 << 50), "the memory does not suffice: Unable to allocate 8.00 PiB for an array"),
+        (lambda: torch.empty(1 << 50), "the memory does not suffice: .*can't allocate memory"),
+        (_fill_a_gpu, "the memory of the GPU does not suffice: CUDA out of memory"),
+    ],
+)
+def test_memory_that_does_not_suffice_is_one_sentence(
+    fail: Callable[[], object], sentence: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("tabvision.cli.compare.run", lambda _: fail())
+
+    assert main(["compare", "runs"]) == 2
+    (error,) = capsys.readouterr().err.splitlines()
+    assert re.match(rf"tabvision: {sentence}.* Pass a smaller --batch-size", error)
+
+
+def test_another_error_of_torchs_is_not_about_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tabvision.cli.compare.run", lambda _: torch.empty(2) @ torch.empty(3))
+
+    with pytest.raises(RuntimeError, match="size"):
+        main(["compare", "runs"])
