@@ -19,9 +19,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from tabvision.errors import BadTypeError, MissingPackageError, UnknownNameError
 
-if (
-    TYPE_CHECKING
-):  # the names to take: both packages hold the same classes, and a type checker is shown those of the first
+# The names to take. Both packages hold the same classes, and a type checker is shown those of the first
+if TYPE_CHECKING:
     from lightning_fabric.utilities.exceptions import MisconfigurationException
     from lightning_utilities.core.rank_zero import rank_zero_only, rank_zero_warn
     from pytorch_lightning import LightningDataModule, LightningModule, Trainer, seed_everything
