@@ -193,9 +193,10 @@ class BaseImageDataModule(PartsDataModule[ImageLoader]):
             view = View(self.size, self.image.resize, self.augment, self.seed, on_device=on_device)
         store, workers = self._store(part), check_workers(self.num_workers, self._num_local_ranks())
         num_images = len(self.parts[part].rows) * len(self.image.columns)
-        if self.num_workers is None and store.cache and store.cache.num_cached() >= _MOSTLY_CACHED * num_images:
+        is_cached = store.cache is not None and store.cache.num_cached() >= _MOSTLY_CACHED * num_images
+        if is_cached and self.num_workers is None:
             workers = min(workers, CACHED_WORKERS)
-        return BatchReader(store, view, num_workers=workers, pin=on_gpu)
+        return BatchReader(store, view, num_workers=workers, pin=on_gpu, is_cached=is_cached)
 
     def _store(self, part: PartName) -> FileStore:
         presize = Presize.of(self.size, self.image.resize, self.augment if part == "train" else None, self.image)

@@ -269,6 +269,7 @@ def test_cached_images_are_read_by_few_threads_unless_a_number_is_given(
         loader = data.train_dataloader()
         for _ in range(2):
             list(loader)
-            seen.append(loader._reader.num_workers if loader._reader else 0)
+            assert loader._reader is not None
+            seen.append((loader._reader.num_workers, loader._reader.chunk_rows))
 
-    assert seen == [16, 3, 8, 8]
+    assert seen == [(16, 16), (3, 64), (8, 16), (8, 64)]
