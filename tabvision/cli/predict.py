@@ -26,6 +26,7 @@ from tabvision.errors import BadValueError, TabvisionError, count, listed, speak
 from tabvision.inference import Predictor, Results
 from tabvision.inference.batches import Inputs
 from tabvision.modules.collab_network import CollabNetwork
+from tabvision.plain import NumberFormat
 
 
 @speaking("tabvision predict")
@@ -176,12 +177,13 @@ def _notes(predictor: Predictor, inputs: Inputs, kept: pd.DataFrame, measured: l
         notes += [f"Not used: {listed(extra)}"] if extra else []
     notes += [f"{num:,} of {rows} without an image in {name!r}" for name, num in inputs.absent.items()]
     schema = predictor.schema  # a number that names something is a category as well
-    numbers = {number.source for number in schema.continuous}.difference(it.source for it in schema.categorical)
+    nominal = {category.source for category in schema.categorical}
+    forms = {number.source: number.text for number in schema.continuous if number.source not in nominal}
     zoned = {date.name: date.zoned for date in schema.dates}
     for name, num in inputs.unseen.items():
         unknown = f"with a {name!r} that training lacks, answered as unknown"
-        if name in numbers:
-            unknown = f"whose {name!r} is no number, taken as missing"
+        if name in forms:
+            unknown = f"whose {name!r} is no number{_like(forms[name])}, taken as missing"
         elif name in zoned:
             unknown = (
                 f"whose {name!r} has {'no' if zoned[name] else 'a'} time zone, unlike those of training, read in UTC"
@@ -189,3 +191,16 @@ def _notes(predictor: Predictor, inputs: Inputs, kept: pd.DataFrame, measured: l
         notes.append(f"{num:,} of {rows} {unknown}")
     far = "far beyond those of training, so that the answer is a guess"
     return notes + [f"{num:,} of {rows} whose {name!r} is {far}" for name, num in inputs.outside.items()]
+
+
+def _like(form: NumberFormat) -> str:
+    """Return the words for a number written as in training.
+
+    Example:
+        >>> _like("1.234,5"), _like("€,"), _like("lenient")
+        (' such as 1.234,5', ' such as €1.234,5', '')
+    """
+    if form == "lenient":
+        return ""
+    sign, comma = form[:1], form.endswith(",")
+    return f" such as {form if len(form) > 2 else sign + ('1.234,5' if comma else '1,234.5')}"
