@@ -244,7 +244,8 @@ class SupervisedModule(pl.LightningModule, SchemaNetwork):
         Its optimizer starts anew. Prepare the rows with its schema: `TabularDataModule(..., schema=module.schema)`.
 
         - A new category starts as the unknown one, a new column without weight: the answers of old rows stay.
-        - A new class starts with a probability of 0.001; the others keep their ratios.
+        - A new class starts with a probability of 0.001; the others keep their ratios. A `VisionModule` of one rate then
+          trains its first group at a twentieth of it and its head at five times it.
 
         Args:
             schema: A datamodule fitted to the further rows, or its schema.

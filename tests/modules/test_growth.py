@@ -192,6 +192,20 @@ def test_networks_for_images_learn_new_classes(kind: type[SupervisedModule]) -> 
     trained(pair.data(frame, schema=grown.schema), grown.train())
 
 
+def test_a_grown_network_for_images_trains_its_head_faster_unless_its_user_has_said_how() -> None:
+    pair, frame = Pair(VisionModule, "multiclass"), make_frame()
+    few, every = (pair.data(rows).schema for rows in (frame[frame["kind"] != "mid"].reset_index(drop=True), frame))
+    known = pair.module(few)
+    known.hparams["lr"] = 2e-3
+
+    rates = [group["lr"] for group in known.grow(every).configure_optimizers().param_groups]
+
+    assert (rates[0], rates[-1]) == pytest.approx((1e-4, 1e-2))
+    assert known.grow(few).hparams["lr"] == 2e-3  # nothing new to learn
+    known.hparams["lr"] = (1e-5, 1e-3)
+    assert known.grow(every).hparams["lr"] == (1e-5, 1e-3)
+
+
 def test_labels_of_a_row_and_ranges_of_numbers_grow(caplog: pytest.LogCaptureFixture) -> None:
     frame = make_frame()
     some = frame.assign(tags=frame["tags"].str.replace("c", "").str.split().str.join(" "))
