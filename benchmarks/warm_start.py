@@ -105,7 +105,9 @@ def run(name: str, seed: int, source: Path | None) -> dict[str, Any]:
 def measure(task: Task, seed: int) -> dict[str, Any]:
     """The scores of the old network, of a new one, and of the old one grown."""
     import pandas as pd
+    import pytorch_lightning as pl
 
+    pl.seed_everything(seed, verbose=False)  # the first weights too
     both = pd.concat([task.old, task.new], ignore_index=True)
     first, every = task.data(task.old), task.data(both)
     old = fit(task.module(first.schema), first, seed, epochs=task.epochs)
