@@ -296,8 +296,8 @@ def _fit_bag(job: Job, model: TabularModule, folder: Path, held: ExitStack) -> _
     """Fit a network for each fold, and save them as one; `held` as for `_fit`."""
     settings: dict[str, Any] = {"logger": False, "enable_checkpointing": False}
     trainer = make_trainer(job, folder, **settings)  # saves; another fits each network
-    held.enter_context(alone_in(folder))
     with tidied(trainer):
+        held.enter_context(alone_in(folder))
         clear(folder)
         data = job.datamodule
         out = None if data.sampled() is data else folder / OUT_OF_FOLD  # else predictions.csv has all rows
