@@ -122,9 +122,8 @@ def _block(matrix: Matrices, size: tuple[int, int], source_size: Sequence[int]) 
 
     Measured at the output's center, along the source's axes. One matrix is computed ten times as fast in Python's numbers.
     """
-    (a, b, c), (d, e, f), (g, h, i) = (
-        matrix.tolist()
-    )  # ((a x + b y + c) / z, (d x + e y + f) / z) with z = g x + h y + i
+    # the source pixel of (x, y) is ((a x + b y + c) / z, (d x + e y + f) / z), where z = g x + h y + i
+    (a, b, c), (d, e, f), (g, h, i) = matrix.tolist()
     x, y = (size[1] - 1) / 2, (size[0] - 1) / 2
     z = g * x + h * y + i
     column, row = (a * x + b * y + c) / z, (d * x + e * y + f) / z

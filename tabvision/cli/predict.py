@@ -71,8 +71,8 @@ def _answers(arguments: argparse.Namespace, predictor: Predictor, inputs: Inputs
     """Return the answers, after the columns of the input to write before them.
 
     Raises:
-        BadValueError: With `--strict`, a row holds a category that training lacks, text in place of a number, or a number
-            or date far beyond.
+        BadValueError: With `--strict`, a row holds a category that training lacks, text in place of a number, a date
+            with another kind of time zone, or a number or date far beyond.
     """
     names = {**inputs.unseen, **inputs.outside}
     if arguments.strict and names:

@@ -48,10 +48,10 @@ class Column(ABC):
         Args:
             name: The column's name, for errors.
             form: The format of text.
-            wanted: What a category of the training rows holds, such as "numbers", for the error of text that reads as none.
+            wanted: What a category of the training rows holds, "numbers" or "true or false", for the error of other text.
 
         Raises:
-            BadTypeError: It holds dates.
+            BadTypeError: It holds dates, or text of a category does not read as `wanted`.
             BadValueError: Text does not read as a number.
 
         Example:

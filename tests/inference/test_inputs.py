@@ -24,7 +24,9 @@ from tabvision.serving.requests import Limits, rows_of_json
 from tabvision.tasks import Binary
 from tests.made.pairs import make_frame
 from tests.made.ratings import made_ratings
+from tests.made.servers import running
 from tests.made.trained import raw, trained
+from tests.made.trainers import saved
 
 
 def test_frames_rows_and_columns_give_the_same_arrays() -> None:
@@ -132,6 +134,25 @@ def test_dates_with_a_time_zone_where_training_had_none_are_counted_and_the_othe
     assert counted(local, None, local) == ({"when": 2} if zoned else {})
     assert counted(in_zone, None, "2024-05-03T08:00:00.5+02:00") == ({"when": 2} if zoned is False else {})
     assert counted(pd.Timestamp(in_zone)) == ({"when": 1} if zoned is False else {})
+
+
+@pytest.mark.parametrize(("zone", "other", "has"), [("", "Z", "a"), ("Z", "", "no")])
+def test_command_and_server_name_dates_whose_zone_is_unlike_those_of_training(
+    zone: str, other: str, has: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    when = pd.date_range("2024-01-01", periods=40, freq="31h").strftime("%Y-%m-%dT%H:%M:%S") + zone
+    schema = TabularDataModule(pd.DataFrame({"when": when, "y": range(40)}), "y", verbose=False).schema
+    checkpoint = saved(TabularModule(schema, members=1, member_widths=[4]), tmp_path / "dates.ckpt")
+    row = {"when": f"2024-01-20T10:00:00{other}"}
+    pd.DataFrame([row]).to_csv(tmp_path / "new.csv", index=False)
+
+    assert main(["predict", str(checkpoint), str(tmp_path / "new.csv"), "--out", str(tmp_path / "answers.csv")]) == 0
+    with running(Predictor(checkpoint)) as client:
+        answer = client.post("/predict", json=row).json()
+
+    said = f"1 of 1 row whose 'when' has {has} time zone, unlike those of training, read in UTC"
+    assert said in capsys.readouterr().out
+    assert answer["unseen"] == ["when"]
 
 
 def both() -> Schema:
