@@ -126,7 +126,7 @@ class Date:
         format: The format of dates in text, optionally with a time: "iso" is 2024-12-31 (or 2024-12, 2024Q4); "d month Y"
             has the English name of the month, such as 31-Dec-24 or December 31, 2024; the others are orders of day, month and
             year of four or two (y) digits, with slashes, points or hyphens between them.
-        zoned: Whether all training values had a time zone (True) or none (False), if recorded.
+        tz_aware: Whether all training values had a time zone (True) or none (False), if recorded.
     """
 
     name: str
@@ -134,7 +134,7 @@ class Date:
     first: str | None = None
     last: str | None = None
     format: DateFormat = "iso"
-    zoned: bool | None = None
+    tz_aware: bool | None = None
 
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's images, from torchvision

@@ -179,25 +179,25 @@ def _notes(predictor: Predictor, inputs: Inputs, kept: pd.DataFrame, measured: l
     schema = predictor.schema  # a number that names something is a category as well
     nominal = {category.source for category in schema.categorical}
     forms = {number.source: number.text for number in schema.continuous if number.source not in nominal}
-    zoned = {date.name: date.zoned for date in schema.dates}
+    tz_aware = {date.name: date.tz_aware for date in schema.dates}
     for name, num in inputs.unseen.items():
         unknown = f"with a {name!r} that training lacks, answered as unknown"
         if name in forms:
-            unknown = f"whose {name!r} is no number{_like(forms[name])}, taken as missing"
-        elif name in zoned:
+            unknown = f"whose {name!r} is no number{_such_as(forms[name])}, taken as missing"
+        elif name in tz_aware:
             unknown = (
-                f"whose {name!r} has {'no' if zoned[name] else 'a'} time zone, unlike those of training, read in UTC"
+                f"whose {name!r} has {'no' if tz_aware[name] else 'a'} time zone, unlike those of training, read in UTC"
             )
         notes.append(f"{num:,} of {rows} {unknown}")
     far = "far beyond those of training, so that the answer is a guess"
     return notes + [f"{num:,} of {rows} whose {name!r} is {far}" for name, num in inputs.outside.items()]
 
 
-def _like(form: NumberFormat) -> str:
+def _such_as(form: NumberFormat) -> str:
     """Return the words for a number written as in training.
 
     Example:
-        >>> _like("1.234,5"), _like("€,"), _like("lenient")
+        >>> _such_as("1.234,5"), _such_as("€,"), _such_as("lenient")
         (' such as 1.234,5', ' such as €1.234,5', '')
     """
     if form == "lenient":

@@ -19,7 +19,7 @@ from tabvision.data.tables.text_file import TextFormat
 from tabvision.errors import BadTypeError, listed
 from tabvision.inference.batches import Inputs, is_row
 from tabvision.preprocess import Columns, RowEncoder, to_arrays
-from tabvision.preprocess.parse import has_zone, is_blank, parse_number
+from tabvision.preprocess.parse import is_blank, is_tz_aware, parse_number
 from tabvision.schema import Schema
 
 if TYPE_CHECKING:
@@ -213,9 +213,9 @@ def _other_zone_rows(schema: Schema, rows: Any) -> dict[str, NDArray[np.int64]]:
     """Return the rows with a date that has a time zone where those of training had none, or none where they had one."""
     found: dict[str, NDArray[np.int64]] = {}
     for date in schema.dates:
-        if date.zoned is not None:
+        if date.tz_aware is not None:
             values = _values_of(date.name, rows)
-            is_other = (has_zone(values) != date.zoned) & ~np.asarray(pd.isna(values), dtype=bool)
+            is_other = (is_tz_aware(values) != date.tz_aware) & ~np.asarray(pd.isna(values), dtype=bool)
             found |= {date.name: np.flatnonzero(is_other)} if is_other.any() else {}
     return found
 

@@ -161,8 +161,8 @@ def _grown_category(known: Categorical, new: Categorical) -> Categorical:
 def _grown_date(known: Date, new: Date) -> Date:
     first, last = _widened(known.first, new.first, min), _widened(known.last, new.last, max)
     parts = tuple(dict.fromkeys([*known.parts, *new.parts]))
-    zoned = known.zoned if known.zoned == new.zoned else None
-    return dataclasses.replace(known, parts=parts, first=first, last=last, zoned=zoned)
+    tz_aware = known.tz_aware if known.tz_aware == new.tz_aware else None
+    return dataclasses.replace(known, parts=parts, first=first, last=last, tz_aware=tz_aware)
 
 
 def _grown_target(known: Target, new: Target) -> Target:

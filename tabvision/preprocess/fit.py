@@ -15,7 +15,7 @@ from tabvision.preprocess.columns import Column, Levels, Numbers, Timestamps
 from tabvision.preprocess.datetimes import CONTINUOUS_PARTS, DateParts
 from tabvision.preprocess.encode import in_threads
 from tabvision.preprocess.frame import Columns, Frame
-from tabvision.preprocess.parse import has_zone
+from tabvision.preprocess.parse import is_tz_aware
 from tabvision.preprocess.running import RowSample, RunningDate, RunningNumber
 from tabvision.preprocess.statistics import Statistics
 from tabvision.schema import Categorical, Continuous, Date, DatePart, Label, LeftOut
@@ -109,7 +109,7 @@ class RunningFeatures:
         def add_date(name: str) -> None:
             self._dates[name].add(DateParts(kinds.timestamps(columns, name)), name, *kept)
             dates = columns.raw([name])[name]
-            self._dates[name].add_zones(has_zone(dates) & dates.notna().to_numpy())
+            self._dates[name].add_tz_aware(is_tz_aware(dates) & dates.notna().to_numpy())
 
         def add_number(name: str) -> None:
             self._numbers[name].add(kinds.numbers(columns, name), name, *kept)
@@ -142,7 +142,7 @@ class RunningFeatures:
         dates, parts = [], []
         for name, running in self._dates.items():
             form: Any = self.kinds.formats.get(name, "iso")
-            dates.append(Date(name=name, parts=running.varying(), format=form, zoned=running.zoned))
+            dates.append(Date(name=name, parts=running.varying(), format=form, tz_aware=running.tz_aware))
             parts += [_fit_part(running, part, name, _free_name(f"{name}_{part}", taken)) for part in running.varying()]
             parts += [_indicator(name, taken)] if running.num_missing else []
         nominal = [

@@ -32,7 +32,9 @@ _DATE_PATTERN = (  # Python's regular expressions and pyarrow's read it alike
 _DATE = re.compile(_DATE_PATTERN)
 _MONTH = re.compile(r"(1[5-9][0-9]{2}|2[01][0-9]{2})(-(?P<month>0[1-9]|1[0-2])|-?Q(?P<quarter>[1-4]))")
 _ODD_ZONE = re.compile(r"(?P<time>.*:[0-9.]+) ?((UTC|GMT|Z)|(?P<hours>[+-][0-9]{2}):?(?P<minutes>[0-9]{2})?)")
-_ZONED = r"^.*:[0-9.]+ ?(Z|UTC|GMT|[+-][0-9]{2}(:?[0-9]{2})?)\s*$"  # a time with its zone, of Python's and of pyarrow's
+_TZ_AWARE = (
+    r"^.*:[0-9.]+ ?(Z|UTC|GMT|[+-][0-9]{2}(:?[0-9]{2})?)\s*$"  # a time with its zone, of Python's and of pyarrow's
+)
 _ORDERED_DATE = re.compile(
     r"\s*(?P<a>[0-9]{1,4})(?P<separator>[./-])(?P<b>[0-9]{1,2})(?P=separator)(?P<c>[0-9]{1,4})"
     r"((T|,? +)(?P<hour>[0-9]{1,2}):(?P<minute>[0-9]{2})(:(?P<second>[0-9]{2})(\.[0-9]+)?)?( ?(?P<half>[AaPp])[Mm])?)?\s*"
@@ -245,23 +247,23 @@ def parse_dates(text: pa.Array, form: DateFormat = "iso") -> NDArray[np.int64]:
     return found
 
 
-def has_zone(values: pd.Series | Sequence[object]) -> NDArray[np.bool_]:
+def is_tz_aware(values: pd.Series | Sequence[object]) -> NDArray[np.bool_]:
     """Return which values are, or write, times with a time zone.
 
     Example:
-        >>> has_zone(["2024-12-31 10:00", "2024-12-31T10:00Z", None]), has_zone(pd.Series(["10:00:00+02", "2024-01-02"]))
+        >>> is_tz_aware(["2024-12-31 10:00", "2024-12-31T10:00Z", None]), is_tz_aware(pd.Series(["10:00:00+02", "2024-01-02"]))
         (array([False,  True, False]), array([ True, False]))
     """
     if isinstance(values, pd.Series):
         if isinstance(values.dtype, pd.StringDtype):
-            found = pc.match_substring_regex(pa.array(values, pa.large_string(), from_pandas=True), _ZONED)
+            found = pc.match_substring_regex(pa.array(values, pa.large_string(), from_pandas=True), _TZ_AWARE)
             return np.asarray(pc.fill_null(found, False).to_numpy(zero_copy_only=False))
         if values.dtype.kind == "M":
             return np.full(len(values), getattr(values.dt, "tz", None) is not None)
         values = values.tolist()
     return np.array(
         [
-            re.match(_ZONED, it) is not None if isinstance(it, str) else getattr(it, "tzinfo", None) is not None
+            re.match(_TZ_AWARE, it) is not None if isinstance(it, str) else getattr(it, "tzinfo", None) is not None
             for it in values
         ],
         dtype=np.bool_,

@@ -201,7 +201,7 @@ class RunningDate:
         self._elapsed = RunningNumber(merges=merges)
         self._days: Counts = (nothing, nothing)
         self._minutes: Counts = (nothing, nothing)
-        self.num_missing = self._num_rows = self._num_zoned = 0
+        self.num_missing = self._num_rows = self._num_tz_aware = 0
 
     def add(self, parts: DateParts, name: str, stays: NDArray[np.bool_] | None, is_kept: NDArray[np.bool_]) -> None:
         """Add a block of rows; `stays` and `is_kept` are those of `RunningNumber.add`."""
@@ -212,16 +212,16 @@ class RunningDate:
         self._minutes = merge_counts(self._minutes, (parts.minutes[0], parts.minutes[2])) or self._minutes
         self.num_missing += int(parts.missing.sum())
 
-    def add_zones(self, has_zone: NDArray[np.bool_]) -> None:
+    def add_tz_aware(self, is_tz_aware: NDArray[np.bool_]) -> None:
         """Add which of a block's rows have a time zone, missing ones none."""
-        self._num_rows += len(has_zone)
-        self._num_zoned += int(has_zone.sum())
+        self._num_rows += len(is_tz_aware)
+        self._num_tz_aware += int(is_tz_aware.sum())
 
     @property
-    def zoned(self) -> bool | None:
+    def tz_aware(self) -> bool | None:
         """Whether all dates have a time zone (True) or none (False); None for some, or without dates."""
         num_dates = self._num_rows - self.num_missing
-        return None if self._num_zoned not in (0, num_dates) or not num_dates else bool(self._num_zoned)
+        return None if self._num_tz_aware not in (0, num_dates) or not num_dates else bool(self._num_tz_aware)
 
     def values(self) -> dict[DatePart, NDArray[Any]]:
         """Return the parts of the distinct days and minutes."""

@@ -113,14 +113,16 @@ def test_text_in_place_of_a_number_is_counted_and_white_space_is_not() -> None:
 
 
 @pytest.mark.parametrize("kind", ["text", "times"])
-@pytest.mark.parametrize("zoned", [False, True, None])
+@pytest.mark.parametrize("tz_aware", [False, True, None])
 def test_dates_with_a_time_zone_where_training_had_none_are_counted_and_the_other_way_about(
-    zoned: bool | None, kind: str
+    tz_aware: bool | None, kind: str
 ) -> None:
     local, in_zone = "2024-05-03 10:00:00", "2024-05-03T08:00:00Z"
-    times = pd.date_range("2024-01-01", periods=60, freq="31h", tz="UTC" if zoned else None).to_series(index=range(60))
-    text = times.map(lambda each: each.isoformat() if zoned is not None or each.day % 2 else f"{each.isoformat()}Z")
-    frame = pd.DataFrame({"when": text if kind == "text" or zoned is None else times, "y": range(60)})
+    times = pd.date_range("2024-01-01", periods=60, freq="31h", tz="UTC" if tz_aware else None).to_series(
+        index=range(60)
+    )
+    text = times.map(lambda each: each.isoformat() if tz_aware is not None or each.day % 2 else f"{each.isoformat()}Z")
+    frame = pd.DataFrame({"when": text if kind == "text" or tz_aware is None else times, "y": range(60)})
     frame.loc[3, "when"] = None
     read = InputReader(TabularDataModule(frame, "y", verbose=False).schema)
 
@@ -130,10 +132,10 @@ def test_dates_with_a_time_zone_where_training_had_none_are_counted_and_the_othe
         assert found == read(pd.DataFrame(rows)).unseen
         return found
 
-    assert read.schema.dates[0].zoned == zoned
-    assert counted(local, None, local) == ({"when": 2} if zoned else {})
-    assert counted(in_zone, None, "2024-05-03T08:00:00.5+02:00") == ({"when": 2} if zoned is False else {})
-    assert counted(pd.Timestamp(in_zone)) == ({"when": 1} if zoned is False else {})
+    assert read.schema.dates[0].tz_aware == tz_aware
+    assert counted(local, None, local) == ({"when": 2} if tz_aware else {})
+    assert counted(in_zone, None, "2024-05-03T08:00:00.5+02:00") == ({"when": 2} if tz_aware is False else {})
+    assert counted(pd.Timestamp(in_zone)) == ({"when": 1} if tz_aware is False else {})
 
 
 @pytest.mark.parametrize(("zone", "other", "has"), [("", "Z", "a"), ("Z", "", "no")])
