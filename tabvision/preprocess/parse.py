@@ -251,8 +251,8 @@ def is_tz_aware(values: pd.Series | Sequence[object]) -> NDArray[np.bool_]:
     """Return which values are, or write, times with a time zone.
 
     Example:
-        >>> is_tz_aware(["2024-12-31 10:00", "2024-12-31T10:00Z", None]), is_tz_aware(pd.Series(["10:00:00+02", "2024-01-02"]))
-        (array([False,  True, False]), array([ True, False]))
+        >>> is_tz_aware(["2024-12-31 10:00", "2024-12-31T10:00Z", None])
+        array([False,  True, False])
     """
     if isinstance(values, pd.Series):
         if isinstance(values.dtype, pd.StringDtype):
