@@ -236,7 +236,7 @@ class Regression(Task):
             problem = f"all ratings in {ratings.name!r} are {ratings.tolist()[0]!r}, so there is nothing to learn"
             raise BadValueError(problem, "If each row means a yes, leave rating out; else pass ratings that differ")
         if y_range is None:
-            y_range = self.y_range or _range_around(labels.as_floats(ratings, str(ratings.name)))
+            y_range = self.y_range or _range_around(labels.as_floats(ratings.drop_duplicates(), str(ratings.name)))
         return dataclasses.replace(self, y_range=y_range)
 
     @property

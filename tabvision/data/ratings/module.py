@@ -153,7 +153,10 @@ class CollabDataModule(TensorDataModule):
             check_several(rows, user, item)
             parts = divide.among(numbers, len(self.frame))(rows, None, seed=seed)
             if schema is None:
-                schema = self._fit(rows.iloc[parts.train], task, y_range, self._titles(titles, title), title)
+                needed = [name for name in (user, item, rating) if name is not None]
+                training = taken(rows[needed], parts.train)
+                schema = self._fit(training, task, y_range, self._titles(titles, title), title)
+                del training
             else:
                 check_schema(schema, user, item, rating)
             self.schema = schema
@@ -245,7 +248,7 @@ class CollabDataModule(TensorDataModule):
         else:
             scale = self.frame[self.rating].dropna()
             target = fit_ratings(training, self.rating, task, y_range, scale)
-        left_out = tuple(LeftOut(name=name, reason=_NOT_READ) for name in training if name not in self._used)
+        left_out = tuple(LeftOut(name=name, reason=_NOT_READ) for name in self.frame if name not in self._used)
         words = words_of(self._form)
         return Schema(target=target, categorical=(users, items), left_out=left_out, na_values=words)
 

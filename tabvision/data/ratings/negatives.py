@@ -46,16 +46,18 @@ class NegativeSampler:
         known = items > 0
         keys = users[known].astype(np.int64)  # changed in place from here on: of 100 million pairs each copy is 800 MB
         keys *= num_items
-        keys += items[known] - 1
+        keys += items[known]
+        keys -= 1
         keys.sort()
         is_first = np.ones(len(keys), dtype=bool)  # np.unique hashes, which takes ten times as long on millions
         np.not_equal(keys[1:], keys[:-1], out=is_first[1:])
         keys = keys if is_first.all() else keys[is_first]
         self._starts = np.searchsorted(keys, np.arange(num_users + 2) * num_items)
-        # a taken item's number minus its rank: how many untaken items precede it. Non-decreasing within a user
+        keys %= num_items
         keys -= np.arange(len(keys))
         keys += np.repeat(self._starts[:-1], np.diff(self._starts))
-        self._untaken_before = keys
+        # how many untaken items precede each taken one: its number minus its rank, which does not decrease within a user
+        self._untaken_before = keys.astype(np.int32)
 
     def num_full(self) -> int:
         """Return the number of users with every item taken."""
@@ -70,10 +72,17 @@ class NegativeSampler:
         key = np.random.SeedSequence((self.seed, epoch)).generate_state(1, np.uint64).astype(np.uint64)
         counter = rows.astype(np.uint64)[:, None] * np.uint64(times) + np.arange(times, dtype=np.uint64) + np.uint64(1)
         number = (random_bits(key, counter.astype(np.uint64, copy=False)) % choices).astype(np.int64)
-        before = (
-            np.searchsorted(self._untaken_before, users * self.num_items + number, side="right") - self._starts[users]
-        )
-        return number + np.where(is_full, 0, before) + 1
+        return number + np.where(is_full, 0, self._num_taken_before(users, number)) + 1
+
+    def _num_taken_before(self, users: NDArray[np.int64], number: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return how many taken items precede each user's untaken item of that number, by a binary search of all at once."""
+        first = self._starts[users]
+        low, high = first, self._starts[users + 1]
+        for _ in range(int((high - low).max(initial=0)).bit_length()):
+            middle = (low + high) // 2
+            is_before = (low < high) & (self._untaken_before.take(middle, mode="clip") <= number)
+            low, high = np.where(is_before, middle + 1, low), np.where(is_before, high, middle)
+        return low - first
 
 
 @final
