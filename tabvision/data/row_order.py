@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import bisect
-import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, final
@@ -72,15 +71,16 @@ class RowOrder(EpochOrder):
 class BlockOrder(EpochOrder):
     """The order of rows that are read from a disk: blocks of rows at random, and the rows of some blocks mixed.
 
-    An epoch takes the blocks in random order; each window of them is read and its rows are shuffled.
-    So a row meets rows from all over the table, and the disk reads a few long stretches. Like `RowOrder` it is a function of
-    seed and epoch only, and needs no more memory than a window.
+    An epoch reads the blocks of one window after the other, and shuffles their rows. Blocks that are neighbors go to
+    different windows, at random, so that each window has rows from all over the table, evenly, whatever the table is sorted
+    by, and the disk reads a few long stretches. Like `RowOrder` it is a function of seed and epoch only, and needs no more
+    memory than a window.
 
     Args:
         rows: (R,) integer row numbers, ascending.
         seed: Determines the order, together with the epoch.
         block: Rows in a block.
-        window: The most blocks whose rows are mixed; windows are of equal size, so that the last is not of a few blocks.
+        window: The most blocks whose rows are mixed; windows are of equal size, to within one block.
         chances: A function from row numbers to how often each is drawn, in proportion; None for each once an epoch. An epoch
             has R draws, as `RowOrder` has.
 
@@ -101,8 +101,7 @@ class BlockOrder(EpochOrder):
     ) -> None:
         self.rows, self.seed, self.block, self.chances = rows, seed, block, chances
         starts = torch.arange(0, len(rows), block)
-        num_windows = -(-len(starts) // window)
-        self._firsts = torch.arange(num_windows + 1) * len(starts) // max(1, num_windows)  # blocks before each window
+        self._num_windows = max(1, -(-len(starts) // window))
         self._sizes = (len(rows) - starts).clamp(max=block).double()
         if chances is not None:  # a block is drawn from as often as its rows
             each = [chances(rows[start : start + block].long()).double().sum() for start in starts.tolist()]
@@ -113,13 +112,19 @@ class BlockOrder(EpochOrder):
         """Return the order of that epoch, of which slices are computed as they are read."""
         key = seed_of(self.seed, epoch)
         generator = torch.Generator().manual_seed(key)
-        blocks = torch.randperm(len(self._sizes), generator=generator)
-        ends = self._sizes[blocks].cumsum(0)
+        windows = self._windows(generator)
+        sizes = [float(self._sizes[blocks].sum()) for blocks in windows]
+        ends = torch.tensor([0.0, *sizes], dtype=torch.float64).cumsum(0)
         start = 0.5 if self.chances is None else float(torch.rand(1, generator=generator, dtype=torch.float64))
-        bounds = torch.cat([torch.zeros(1, dtype=ends.dtype), ends])[self._firsts[:-1]] - start
-        bounds = bounds.ceil().long().clamp(min=0)
-        windows = [blocks[first:last] for first, last in itertools.pairwise(self._firsts.tolist())]
+        bounds = (ends[:-1] - start).ceil().long().clamp(min=0)
         return BlockOrder.Epoch(self, key, windows, [*bounds.tolist(), len(self.rows)])
+
+    def _windows(self, generator: torch.Generator) -> list[Tensor]:
+        """Return the blocks of each window: of neighbors, as many as there are windows, each goes to another, at random."""
+        num_blocks, number = len(self._sizes), self._num_windows
+        drawn = torch.rand(-(-num_blocks // number), number, generator=generator, dtype=torch.float64)
+        window_of = drawn.argsort(dim=1).flatten()[:num_blocks]
+        return list(window_of.argsort(stable=True).split(window_of.bincount(minlength=number).tolist()))
 
     class Epoch:
         """The order of one epoch; `order[start:stop]` returns row numbers.
