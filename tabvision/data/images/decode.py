@@ -8,9 +8,13 @@ from __future__ import annotations
 
 import functools
 import io
+import os
+import stat
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias, final
+from typing import Any, BinaryIO, NamedTuple, TypeAlias, final
 
 import cv2
 import numpy as np
@@ -225,8 +229,24 @@ def read_file(path: str | Path) -> bytes:
     Raises:
         UnreadableImageError: There is no such file, or it cannot be read.
     """
+    with open_file(path) as file:
+        return file.read()
+
+
+@contextmanager
+def open_file(path: str | Path) -> Iterator[BinaryIO]:
+    """Open a file to read its bytes.
+
+    Raises:
+        UnreadableImageError: There is no such file, it is a folder, a pipe or a device, or it cannot be read.
+    """
     try:
-        return Path(path).read_bytes()
+        if not stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116 - to open a pipe would wait for ever
+            raise UnreadableImageError.because("cannot be read: not a regular file")
+        with Path(path).open("rb") as file:
+            yield file
+    except UnreadableImageError:
+        raise
     except FileNotFoundError:
         raise UnreadableImageError.because("no such file") from None
     except (OSError, ValueError) as error:

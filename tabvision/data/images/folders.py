@@ -182,7 +182,7 @@ def _below(root: str, depth: int = 1) -> list[str]:
     if depth != 1:
         return [below for path in _below(root, depth - 1) for below in _below(path)] if depth else [root]
     with os.scandir(root) as entries:
-        return sorted(entry.path for entry in entries if entry.is_dir() and _is_visible(entry.name))
+        return sorted(entry.path for entry in entries if _is_folder(entry) and _is_visible(entry.name))
 
 
 def _walk(root: str, above: frozenset[tuple[int, int]] = frozenset()) -> Iterator[_Folder]:
@@ -197,9 +197,9 @@ def _walk(root: str, above: frozenset[tuple[int, int]] = frozenset()) -> Iterato
     names, folders, others = [], [], Counter[str]()
     with os.scandir(root) as entries:
         for entry in entries:
-            if entry.is_dir():
+            if _is_folder(entry):
                 folders += [entry.path] if _is_visible(entry.name) else []
-            elif is_image(entry.name) and (entry.is_file() or entry.is_symlink()):  # to open a pipe would wait for ever
+            elif is_image(entry.name) and _may_be_opened(entry):
                 names.append(entry.name)
             elif not entry.name.startswith("."):
                 others[Path(entry.name).suffix.lower() or "without a suffix"] += 1
@@ -208,6 +208,20 @@ def _walk(root: str, above: frozenset[tuple[int, int]] = frozenset()) -> Iterato
     del names  # up to a million, and the folders below may hold as many
     for path in sorted(folders):
         yield from _walk(path, above | {identity})
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    """Return whether it is a folder or a link to one; a link that leads nowhere, or in a circle, is none."""
+    if entry.is_symlink():
+        return os.path.isdir(entry.path)  # noqa: PTH112 - entry.is_dir() raises for a link in a circle
+    return entry.is_dir()
+
+
+def _may_be_opened(entry: os.DirEntry[str]) -> bool:
+    """Return whether opening it ends, as with a pipe it would not; a link that leads nowhere is told of later."""
+    if entry.is_symlink():
+        return os.path.isfile(entry.path) or not os.path.exists(entry.path)  # noqa: PTH110, PTH113 - as above
+    return entry.is_file()
 
 
 def _joined(folder: str, names: Sequence[str]) -> pa.LargeStringArray:

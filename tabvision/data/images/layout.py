@@ -8,7 +8,6 @@ from __future__ import annotations
 import io
 import logging
 import math
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,6 +21,7 @@ from tabvision.data.images.decode import (
     UnreadableImageError,
     check_pixels,
     known_formats,
+    open_file,
     orientation_of,
     read_file,
     reason_of,
@@ -78,11 +78,13 @@ def layout_of(source: ImageSource) -> BandLayout:
         height, width, channels = values.shape
         return BandLayout(height, width, channels, bits)
     try:
-        with io.BytesIO(source) if isinstance(source, bytes) else Path(source).open("rb") as file:
+        with io.BytesIO(source) if isinstance(source, bytes) else open_file(source) as file:
             start = file.read(32)
             file.seek(0)
             layout = _layout_of_tiff(file) if start.startswith(_TIFF) else None
             return layout or _layout_by_pil(file, start)
+    except UnreadableImageError:
+        raise
     except UnidentifiedImageError:
         raise UnreadableImageError.because("not an image in a known format") from None
     except Exception as error:  # the decoders and the system raise whatever their parsing runs into

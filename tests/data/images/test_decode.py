@@ -2,6 +2,7 @@
 
 import io
 import itertools
+import os
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from PIL import Image, ImageOps
 from tabvision.data.images import decode
 from tabvision.data.images.decode import StoredArray, StoredPil, UnreadableImageError, _StoredJpeg, open_image
 from tabvision.data.images.jpeg import is_whole, jpeg_header
+from tabvision.data.images.layout import layout_of
 from tests.made.images import encoded, pixels, read_image
 
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF")
@@ -155,8 +157,18 @@ def test_a_jpeg_with_something_after_its_end_is_read() -> None:
 def test_a_file_that_is_not_there_says_so(tmp_path: Path) -> None:
     with pytest.raises(UnreadableImageError, match="no such file"):
         read_image(tmp_path / "nowhere.jpg")
-    with pytest.raises(UnreadableImageError, match="cannot be read: Is a directory"):
-        read_image(tmp_path)
+
+
+def test_what_is_no_file_is_not_opened(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.jpg")
+    (tmp_path / "loop.jpg").symlink_to("loop.jpg")
+
+    for name in ("", "pipe.jpg"):
+        for read in (read_image, layout_of):
+            with pytest.raises(UnreadableImageError, match="cannot be read: not a regular file"):
+                read(tmp_path / name)
+    with pytest.raises(UnreadableImageError, match="cannot be read: Too many levels"):
+        read_image(tmp_path / "loop.jpg")
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])

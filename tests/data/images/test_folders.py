@@ -136,6 +136,18 @@ def test_a_link_in_a_circle_ends(tmp_path: Path) -> None:
     assert len(all_images(root).frame) == 2
 
 
+def test_a_link_that_leads_nowhere_is_listed_and_one_to_a_pipe_is_not(tmp_path: Path) -> None:
+    root = touch(tmp_path, "a/1.jpg", "b/2.jpg")
+    os.mkfifo(root / "pipe")
+    for name, target in {"circle.jpg": "circle.jpg", "gone.jpg": "nowhere", "pipe.jpg": "../pipe"}.items():
+        (root / "a" / name).symlink_to(target)
+    (root / "c").symlink_to("c")
+
+    names = [Path(file).name for file in class_folders(root).frame["image"]]
+
+    assert names == ["1.jpg", "circle.jpg", "gone.jpg", "2.jpg"]
+
+
 @pytest.mark.parametrize("parts", ["", "train/"])
 def test_a_link_from_a_class_up_to_the_top_brings_no_images_of_other_classes(tmp_path: Path, parts: str) -> None:
     root = touch(tmp_path, f"{parts}a/1.jpg", f"{parts}b/2.jpg")
