@@ -129,7 +129,8 @@ class BaseImageDataModule(PartsDataModule[ImageLoader]):
     def make_loader(self, part: PartName, order: Order) -> ImageLoader:
         batch_size = self.batch_size * (1 if part == "train" else _EVAL_BATCHES)
         settings: dict[str, Any] = {"batch_size": batch_size, "on_end": self._write_bad_files, **order}
-        return self._loader(lambda: self._reader(part), *self.parts[part], **settings)
+        classes = self.schema.classes if part == "train" else ()  # a small part may lack one
+        return self._loader(lambda: self._reader(part), *self.parts[part], classes=classes, **settings)
 
     def _loader(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Unpack, cast, final
 
 import numpy as np
@@ -17,7 +17,8 @@ from tabvision.data.images.files import PATH_COLUMN
 from tabvision.data.images.reader import BatchReader, Read
 from tabvision.data.images.stores import BadFiles, FileStore, views_of
 from tabvision.data.loaders import BatchLoader, Order
-from tabvision.errors import BadValueError, speaking
+from tabvision.errors import BadValueError, listed, speaking
+from tabvision.plain import Label
 from tabvision.tasks import Task
 
 ROW = "row"  # key of a batch: the number of each row among the tensors, for who asks for it
@@ -38,6 +39,7 @@ class ImageLoader(BatchLoader):
         batch_size: Rows per rank (or micro-batch) in one step, at least 1.
         on_end: Called when a pass ends or is interrupted.
         task: The kind of target; one that moves with its image is transformed into the network's view.
+        classes: The labels by their codes in `target`, each of which must have an image that can be read; empty for none.
         settings: As in `Order`; by default the rows in order, for one rank.
 
     Attributes:
@@ -60,9 +62,11 @@ class ImageLoader(BatchLoader):
         batch_size: int,
         on_end: Callable[[], None] | None = None,
         task: Task | None = None,
+        classes: Sequence[Label] = (),
         **settings: Unpack[Order],
     ) -> None:
         super().__init__(rows, batch_size, noun="image", **settings)
+        self.classes = classes
         self.make_reader, self.tensors, self.bad, self.on_end, self.task = make_reader, tensors, bad, on_end, task
         self.cached: Callable[[], Mapping[str, Tensor] | None] | None = None
         self.least = 2 if self.batch_sampler.sampler.shuffle else 0
@@ -111,6 +115,7 @@ class ImageLoader(BatchLoader):
 
     def _finished(self, reader: BatchReader, read: Read, epoch: int) -> Batch:
         """Return the batch of what was read."""
+        self._check_classes(reader, read)
         return self._batch_of(reader, self._filled(reader, read, epoch), epoch)
 
     def _record_errors(self, reader: BatchReader, read: Read) -> None:
@@ -122,6 +127,20 @@ class ImageLoader(BatchLoader):
         for name, reason in zip(names, read.errors.values(), strict=True):
             self.bad.add(name, reason)
         self.bad.check()
+
+    def _check_classes(self, reader: BatchReader, read: Read) -> None:
+        """Raise if no image of a class of which a row could not be read can be: the network would not learn that class."""
+        codes, store = self.tensors.get("target"), reader.store
+        if not (read.errors and self.classes and isinstance(store, FileStore)) or codes is None or codes.ndim != 1:
+            return
+        rows = self.batch_sampler.sampler.rows
+        for code in codes[list(read.errors)].unique():
+            same = rows[codes[rows] == code]
+            files = store.table.files(same.numpy()) if len(same) <= len(self.bad.reasons) else [""]
+            if all(file in self.bad.reasons for file in files):
+                found = listed([f"{file!r} ({self.bad.reasons[file]})" for file in files])
+                problem = f"no training image of the class {self.classes[int(code)]!r} can be read: {found}"
+                raise BadValueError(problem, "Replace them, or leave the class out")
 
     def _filled(self, reader: BatchReader, read: Read, epoch: int) -> Read:
         """Fill a batch with too few readable rows with the next readable ones of the part."""

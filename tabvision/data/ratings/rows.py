@@ -97,7 +97,8 @@ def complete_rows(frame: pd.DataFrame, columns: Sequence[str], missing: Missing)
     if missing == "error":
         problem = f"{count(int(rows.sum()), 'row')} of {len(frame):,} without {names}"
         problem += f", first row {row_name(frame, rows)}"
-        raise BadValueError(problem, f'Leave them out: missing="drop", or frame.dropna(subset={list(columns)!r})')
+        remedy = f'Leave them out: frame.dropna(subset={list(columns)!r}), or missing="drop" (--drop-missing-target)'
+        raise BadValueError(problem, remedy)
     if rows.all():
         raise BadValueError(f"every row is without {names}", "Name other columns")
     logger.info(f"{count(int(rows.sum()), 'row')} without {names} left out.")
@@ -185,7 +186,7 @@ def without_duplicates(
         first = ", ".join(repr(frame[name].iloc[rows[[again.argmax()]]].tolist()[0]) for name in pair)
         problem = f"{count(int(again.sum()), 'row')} repeat a pair of {pair[0]!r} and {pair[1]!r}, such as ({first})"
         problem = problem.replace("1 row repeat", "1 row repeats")
-        remedy = 'Keep the last of each, duplicates="last", or all, "keep", or average them: '
+        remedy = 'Keep the last of each, duplicates="last", or all, "keep" (--duplicates), or average them: '
         raise BadValueError(problem, remedy + f"frame.groupby({list(pair)!r}, as_index=False).mean()")
     logger.info(f"{count(int(again.sum()), 'row')} left out for a later one of the same user and item.")
     left: NDArray[np.int64] = rows[~again]

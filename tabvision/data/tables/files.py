@@ -16,10 +16,10 @@ from tabvision.data.tables.delimited import CSV_SUFFIXES
 from tabvision.data.tables.text_file import without_compression
 from tabvision.errors import BadValueError, MissingFileError, closest
 
-JSON_SUFFIXES = (".json", ".jsonl")
+JSON_SUFFIXES = (".json", ".jsonl", ".ndjson")
 PARQUET_SUFFIXES, FEATHER_SUFFIXES = (".parquet", ".pq"), (".feather", ".arrow")
 BINARY_SUFFIXES = (*PARQUET_SUFFIXES, *FEATHER_SUFFIXES, ".xlsx")
-_SHARD_SUFFIXES = (".csv", ".tsv", ".jsonl", *BINARY_SUFFIXES)
+_SHARD_SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", *BINARY_SUFFIXES)
 _PARTITION = re.compile(r"([^=]+)=(.*)")
 _ADDRESS = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+://")
 

@@ -77,9 +77,9 @@ def read_frame(
     Args:
         source: A frame (one of pandas is returned as it is, not copied; one of polars or others is read through
             `__arrow_c_stream__`), a dict of columns, a list of rows as dicts, or the
-            path of a file: .csv, .tsv, .txt, .dat, .data, .json, .jsonl (each also .gz, .bz2, .xz, .zip), .parquet, .pq,
-            .feather, .arrow, .xlsx; a pipe, read as its suffix says or else as .csv; or a folder, a glob such as
-            "data/*.csv" or a list of such files with equal columns.
+            path of a file: .csv, .tsv, .txt, .dat, .data, .json, .jsonl, .ndjson (each also .gz, .bz2, .xz, .zip),
+            .parquet, .pq, .feather, .arrow, .xlsx; a pipe, read as its suffix says or else as .csv; or a folder, a glob such
+            as "data/*.csv" or a list of such files with equal columns.
         known: Columns of a text file of which it is known whether they are text: the texts they may hold, or None.
         form: How a text file is written; see `TextFormat`.
 

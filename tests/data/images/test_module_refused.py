@@ -77,6 +77,19 @@ def test_paths_that_do_not_exist_are_a_sentence(photos: Path) -> None:
         make(frame, "kind", path="file", root=photos)
 
 
+def test_a_class_without_a_photo_that_can_be_read_is_a_sentence(photos: Path) -> None:
+    *most, last = sorted((photos / "bees").iterdir())
+    for file in most:
+        file.write_bytes(b"")
+    data = make(photos, split=None, bad_share=1)
+    loader = data.loader("train")
+    assert len(list(loader)) == len(loader)
+    last.write_bytes(b"")
+
+    with pytest.raises(BadValueError, match=r"no training image of the class 'bees' can be read: '.*' \(0 bytes\), "):
+        list(make(photos, split=None, bad_share=1).loader("train"))
+
+
 def test_a_table_needs_a_target_and_a_part_must_be_there(photos: Path) -> None:
     with pytest.raises(BadValueError, match="a table needs the name of its target"):
         make(frame_of(photos), path="file", root=photos)

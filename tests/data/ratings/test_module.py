@@ -254,7 +254,9 @@ def test_missing_ids_and_ratings_are_refused_or_left_out(capsys: pytest.CaptureF
     frame = made_ratings()
     frame.loc[2, "who"], frame.loc[5, "stars"] = np.nan, np.nan
 
-    with pytest.raises(BadValueError, match=rf"2 rows of {len(frame)} without 'who' or 'stars', first row 2"):
+    with pytest.raises(
+        BadValueError, match=rf"2 rows of {len(frame)} without 'who' or 'stars', first row 2.*--drop-missing-target"
+    ):
         ratings_data(frame)
     data = ratings_data(frame, missing="drop", verbose=True)
 

@@ -132,13 +132,13 @@ def test_numbers_as_text_in_json_stay_text(tmp_path: Path) -> None:
     assert read_frame(tmp_path / "a.json")["code"].tolist() == ["007"]
 
 
-@pytest.mark.parametrize("suffix", [".json", ".jsonl", ".json.gz", ".jsonl.bz2"])
+@pytest.mark.parametrize("suffix", [".json", ".jsonl", ".ndjson", ".json.gz", ".jsonl.bz2"])
 def test_json_is_read_compressed_in_any_encoding_and_with_any_line_ends(suffix: str, tmp_path: Path) -> None:
     packers: dict[str, Callable[[bytes], bytes]] = {".gz": gzip.compress, ".bz2": bz2.compress}
     packed = packers.get(Path(suffix).suffix, bytes)
     rows = ['{"a": "é\u2028x"}', '{"a": "y"}']
     for encoding, ending in (("utf-8-sig", "\n"), ("utf-16", "\r\n"), ("latin-1", "\r")):
-        text = ending.join(rows) if "jsonl" in suffix else f"[{', '.join(rows)}]"
+        text = ending.join(rows) if not suffix.startswith(".json") or "jsonl" in suffix else f"[{', '.join(rows)}]"
         text = text.replace("\u2028", " ") if encoding == "latin-1" else text
         (tmp_path / f"a{suffix}").write_bytes(packed(text.encode(encoding)))
 
