@@ -6,7 +6,7 @@ import dataclasses
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 import numpy as np
@@ -17,9 +17,8 @@ from tabvision.errors import BadTypeError, BadValueError, TabvisionError, accept
 LARGEST_EXACT = 2**53  # from here on float64 skips integers
 Kind = TypeVar("Kind")
 Label = str | int | float | bool  # a class, or a value of a category
-NumberFormat = Literal[
-    "strict", "lenient", "1,234", "1.234,5", "$", "€", "£", "¥", "%", "$,", "€,", "£,", "¥,", "%,", "h:m:s",
-]  # fmt: skip
+_WITH_UNIT = r"[^0-9\n]{0,20}1[.,]5[^0-9\n]{0,20}[23]?"  # a number with what stands before and after it, such as 1.5 kg
+NumberFormat = Annotated[str, msgspec.Meta(pattern=rf"^(strict|lenient|1,234|1\.234,5|[$€£¥%],?|h:m:s|{_WITH_UNIT})\Z")]
 
 
 def from_plain(data: object, kind: type[Kind], decode: Callable[[type, object], object] | None = None) -> Kind:

@@ -26,7 +26,7 @@ DatePart = Literal[
     "year", "month", "week", "day", "weekday", "day_of_year", "hour", "minute", "elapsed",
     "is_month_start", "is_month_end", "is_quarter_start", "is_quarter_end", "is_year_start", "is_year_end",
 ]  # fmt: skip
-DateFormat = Literal["iso", "d/m/Y", "m/d/Y", "Y/m/d", "d/m/y", "m/d/y", "y/m/d", "d month Y"]
+DateFormat = Literal["iso", "d/m/Y", "m/d/Y", "Y/m/d", "d/m/y", "m/d/y", "y/m/d", "d month Y", "Ymd"]
 Resize = Literal["crop", "squish", "pad"]
 _ANY_RANGE = (-30.0, 0.0, 30.0)  # in standard deviations
 
@@ -49,8 +49,9 @@ class Continuous:
         high: The largest training value, if recorded.
         atoms: Values that a large fraction of the training rows has, such as 0, if recorded.
         text: How text is read: "strict" and "lenient" are 1234.5, "1,234" may have separators of thousands, "1.234,5" has
-            a decimal comma, "h:m:s" is a duration or a time of day, in seconds, the others have that sign, before a comma
-            with a decimal comma. Text in another form is missing; if "strict", it is an error.
+            a decimal comma, "h:m:s" is a duration or a time of day, in seconds, "$", "€", "£", "¥" and "%" have that sign,
+            before a comma with a decimal comma; "1.5 kg" and "1,5 kg" have that unit, with a decimal point or comma. Text in
+            another form is missing; if "strict", it is an error.
     """
 
     name: str
@@ -124,8 +125,9 @@ class Date:
         first: The earliest training value as ISO text, if recorded.
         last: The latest training value as ISO text, if recorded.
         format: The format of dates in text, optionally with a time: "iso" is 2024-12-31 (or 2024-12, 2024Q4); "d month Y"
-            has the English name of the month, such as 31-Dec-24 or December 31, 2024; the others are orders of day, month and
-            year of four or two (y) digits, with slashes, points or hyphens between them.
+            has the English name of the month, such as 31-Dec-24 or December 31, 2024; "Ymd" is a whole number such as
+            20241231 or 202412; the others are orders of day, month and year of four or two (y) digits, with slashes, points
+            or hyphens between them.
         tz_aware: Whether all training values had a time zone (True) or none (False), if recorded.
     """
 

@@ -18,7 +18,7 @@ from tabvision.data.tables.cells import with_columns
 from tabvision.errors import BadTypeError, BadValueError, count, listed
 from tabvision.plain import Label, NumberFormat
 from tabvision.preprocess.columns import Text
-from tabvision.preprocess.parse import parse_number
+from tabvision.preprocess.parse import has_unit, parse_number
 from tabvision.preprocess.text_formats import NUMBER_LIKE, all_match, numbers_in
 from tabvision.schema import Target
 from tabvision.tasks import Task, labels
@@ -54,7 +54,7 @@ def infer_task(frame: pd.DataFrame, columns: Sequence[str], separator: str | Non
     few, hint = None, ""
     if is_one:
         raw = named.dropna()
-        named = _with_numbers(raw, columns, number_formats(raw, columns))
+        named = raw if _are_few_with_unit(raw) else _with_numbers(raw, columns, number_formats(raw, columns))
         values = named[columns[0]]
         few = _few_values(values)
         hint = _number_hint(values) or _labels_hint(values) if few is None or len(few) > 2 else ""
@@ -162,6 +162,17 @@ def _format_of(values: pd.Series) -> NumberFormat:
     numbers = numbers_in(_text_of(values)) if isinstance(values.dtype, pd.StringDtype) else None
     is_plain = numbers is None or numbers.form in ("lenient", "h:m:s") or any(map(str.strip, numbers.others))
     return "strict" if numbers is None or is_plain else numbers.form
+
+
+def _are_few_with_unit(frame: pd.DataFrame) -> bool:
+    """Return whether a target is text of few distinct values with a unit, which are classes.
+
+    Example:
+        >>> [_are_few_with_unit(pd.DataFrame({"y": it})) for it in (["36 months", "60 months"], ["$36", "$60"])]
+        [True, False]
+    """
+    values = frame.iloc[:, 0]
+    return values.nunique() <= MAX_INTEGER_CLASSES and has_unit(_format_of(values))
 
 
 def _text_of(values: pd.Series) -> Text:

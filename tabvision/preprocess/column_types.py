@@ -14,6 +14,7 @@ from tabvision.errors import BadTypeError, BadValueError, NoFeatureError, accept
 from tabvision.preprocess.categories import distinct_numbers
 from tabvision.preprocess.columns import Column, Levels, Numbers, Text, Timestamps, lack_digits
 from tabvision.preprocess.frame import Columns, Frame
+from tabvision.preprocess.parse import has_unit, parse_date
 from tabvision.preprocess.text_formats import (
     AS_CATEGORIES,
     TextNumbers,
@@ -38,6 +39,9 @@ _MAX_RANGE, _LONG = 1.1, 10**14  # a key has no more numbers than 1.1 times its 
 _IDENTIFIER_NOTE = (
     "left out as an identifier, since {rows} rows are alike. To use it all the same, name it in categorical= or "
     "continuous= (--categorical, --continuous)."
+)
+_DIGITS_NOTE = (
+    "whole numbers that read as dates, year first. To keep them numbers, name it in continuous= (--continuous)."
 )
 _ORDERS_NOTE = (
     "text that reads as dates in the order {orders}, and not used as such. To use the dates, say which: "
@@ -104,12 +108,12 @@ def infer_kinds(
     """Infer the kind of every column, and log a note on choices that may surprise.
 
     Floats and durations are continuous; text, truth values and pandas categories categorical; integers of at most 20
-    distinct values or beyond 2**53 categorical, others continuous; dates, and text that is a date of one format in every
-    row, dates. Text is continuous if it is numbers but for at most 1 % of the rows, or if all numbers have the same sign ($,
-    €, £, ¥, %) or separators of thousands, or are durations or times of day. Left out: constant columns, columns without a
-    value, and identifiers: text of which at least 98 % of the values differ, and integers that all differ and look like a
-    key (rising, without large gaps, or of 15 digits and more). What text writes, and whether integers look like a key, is
-    decided by all rows, if `Columns.take` took some.
+    distinct values or beyond 2**53 categorical, others continuous; dates, text that is a date of one format in every row,
+    and integers that all are dates such as 20241231, dates. Text is continuous if it is numbers but for at most 1 % of the
+    rows, or if all numbers have the same sign ($, €, £, ¥, %), unit (12 kg) or separators of thousands, or are durations or
+    times of day. Left out: constant columns, columns without a value, and identifiers: text of which at least 98 % of the
+    values differ, and integers that all differ and look like a key (rising, without large gaps, or of 15 digits and more).
+    What text writes, and whether integers look like a key, is decided by all rows, if `Columns.take` took some.
 
     Args:
         frame: The raw rows, or their `Columns`.
@@ -233,7 +237,8 @@ def _infer_column(
         orders = (
             _orders_of(text.without_blank(), day_first=day_first) if order is None and isinstance(text, Text) else ()
         )
-        date_form = order or _only_order(orders, name)
+        are_digits = isinstance(column, Numbers) and not column.all_missing()
+        date_form = order or ("Ymd" if are_digits else _only_order(orders, name))
         return _Inferred("dates", note=_zone_note(columns.timestamps(name, date_form)), form=date_form)
     if isinstance(column, Text):
         column = column.without_blank()
@@ -260,6 +265,8 @@ def _infer_values(columns: Columns, name: str) -> _Inferred:
         return _Inferred("dates", note=_zone_note(column))
     if not isinstance(column, Numbers) or column.kind == "boolean":
         return _Inferred("categorical")
+    if are_dates(columns.read_all(name)):
+        return _Inferred("dates", note=_DIGITS_NOTE, form="Ymd")
     if column.kind in ("float", "duration"):
         return _Inferred("continuous", form="h:m:s" if column.kind == "duration" else None)
     all_rows = columns.read_all(name)
@@ -282,13 +289,15 @@ def _orders_of(column: Text, *, day_first: bool) -> tuple[DateFormat, ...]:
 def _infer_text(column: Text, *, day_first: bool) -> _Inferred:
     text = column.without_blank()
     orders = _orders_of(text, day_first=day_first)
+    if orders == ("Ymd",) and num_distinct_text(text, at_most=MAX_INTEGER_CATEGORIES) <= MAX_INTEGER_CATEGORIES:
+        orders = ()  # of few whole numbers it may be chance
     if len(orders) == 1:
         return _Inferred("dates", note=note_on_dates(text, orders[0]), form=orders[0])
     numbers = None if orders else numbers_in(column)
     if numbers and (inferred := _infer_text_numbers(column.to_numbers("", numbers.form).values, numbers)):
         return inferred
     num_blank = text.values.null_count - column.values.null_count
-    inferred, note = _identifier(text), note_on_text(text, num_blank)
+    inferred, note = _identifier(text), note_on_text(text, num_blank, numbers.form if numbers else None)
     if inferred is None:
         inferred = _Inferred("categorical", note=note)
     elif AS_CATEGORIES in note:
@@ -301,7 +310,8 @@ def _infer_text(column: Text, *, day_first: bool) -> _Inferred:
 def _infer_text_numbers(values: NDArray[np.float64], found: TextNumbers) -> _Inferred | None:
     """Return what is inferred of text that writes numbers; None to keep whole numbers of few distinct values as text."""
     present = values[~np.isnan(values)]
-    if found.form in ("lenient", "h:m:s") and np.isfinite(present).all() and (present % 1 == 0).all():
+    may_be_names = found.form in ("lenient", "h:m:s") or has_unit(found.form)
+    if may_be_names and np.isfinite(present).all() and (present % 1 == 0).all():
         num_distinct = len(distinct_numbers(present))
         if num_distinct <= MAX_INTEGER_CATEGORIES:
             return None
@@ -322,6 +332,27 @@ def _identifier(column: Text) -> _Inferred | None:
         return None
     reason = f"identifier: {found:,} of {size:,} texts differ"
     return _Inferred(None, reason, note=_IDENTIFIER_NOTE.format(rows="hardly any"))
+
+
+def are_dates(column: Column) -> bool:
+    """Return whether whole numbers are dates such as 20241231, or months such as 202412, beyond chance.
+
+    Example:
+        >>> days = np.array([20_240_100 + day for day in range(1, 32)])
+        >>> [are_dates(Numbers(it, "integer")) for it in (days, days + 20, days[:5])]
+        [True, False, False]
+    """
+    if not isinstance(column, Numbers) or column.kind not in ("integer", "float"):
+        return False
+    values = column.values[~np.isnan(column.values)]
+    for tried in (sample_of(values), values):
+        distinct = np.unique(tried)
+        if len(distinct) <= MAX_INTEGER_CATEGORIES or not np.isfinite(distinct).all() or (distinct % 1).any():
+            return False
+        texts = [str(int(it)) for it in distinct]
+        if len(texts[0]) != len(texts[-1]) or any(parse_date(text, "Ymd") is None for text in texts):
+            return False
+    return True
 
 
 def _looks_like_key(values: NDArray[Any]) -> bool:

@@ -22,7 +22,7 @@ from typing_extensions import override
 
 from tabvision.errors import BadTypeError, BadValueError, asking, count
 from tabvision.plain import LARGEST_EXACT, shortest_decimals
-from tabvision.preprocess.parse import EPOCH, NO_DATE, is_blank, parse_dates, parse_number
+from tabvision.preprocess.parse import EPOCH, NO_DATE, is_blank, parse_date, parse_dates, parse_number
 from tabvision.schema import DateFormat, NumberFormat
 
 NumberKind = Literal["boolean", "integer", "float", "duration"]
@@ -169,10 +169,13 @@ class Numbers(Column):
 
     @override
     def to_timestamps(self, name: str, form: DateFormat = "iso") -> Timestamps:
-        if not self.all_missing():
-            remedy = f"Convert it first, such as pd.to_datetime(frame[{name!r}], unit='s')"
-            raise BadTypeError(f"column {name!r} must hold dates, got numbers such as {self.example()!r}", remedy)
-        return Timestamps(np.full(len(self.values), NO_DATE))
+        codes, distinct = self.distinct()
+        dates = [parse_date(str(int(it)), form) if form == "Ymd" and it % 1 == 0 else None for it in distinct]
+        if None in dates:
+            remedy = f"Convert it first, such as pd.to_datetime(frame[{name!r}], unit='s'), or write dates as 20241231"
+            wrong = distinct[dates.index(None)]
+            raise BadTypeError(f"column {name!r} must hold dates, got numbers such as {wrong!r}", remedy)
+        return Timestamps(_look_up(np.array(dates, dtype=np.int64), codes, NO_DATE))
 
     @override
     def to_labels(self) -> Numbers:

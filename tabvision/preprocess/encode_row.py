@@ -224,7 +224,8 @@ def _as_timestamp(value: Raw, form: DateFormat) -> int | None:
     kind = type(value)
     if kind in _MISSING or (kind is float and value != value):  # noqa: PLR0124 - NaN alone is not itself
         return None
-    timestamp = microseconds(value) if kind in _DATES else parse_date(value, form) if kind is str else None
+    text = str(value) if form == "Ymd" and kind in _INTEGERS else value if kind is str else None
+    timestamp = microseconds(value) if kind in _DATES else None if text is None else parse_date(text, form)
     if timestamp is None:
         raise _UncommonError
     return timestamp

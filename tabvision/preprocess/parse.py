@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from fractions import Fraction
-from functools import lru_cache
-from typing import Any, Literal, TypeAlias
+from functools import lru_cache, partial
+from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 import pandas as pd
@@ -30,7 +30,13 @@ _DATE_PATTERN = (  # Python's regular expressions and pyarrow's read it alike
     r"([T ]([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9](\.[0-9]{1,9})?)?(Z|[+-][0-9]{2}:?[0-9]{2})?)?"
 )
 _DATE = re.compile(_DATE_PATTERN)
-_MONTH = re.compile(r"(1[5-9][0-9]{2}|2[01][0-9]{2})(-(?P<month>0[1-9]|1[0-2])|-?Q(?P<quarter>[1-4]))")
+_MONTH = re.compile(  # 2024-12, 12/2024, 2024Q4, Q4 2024
+    r"(?P<year>1[5-9][0-9]{2}|2[01][0-9]{2})([-/](?P<month>0[1-9]|1[0-2])|[- ]?Q(?P<quarter>[1-4]))"
+    r"|((?P<Month>0[1-9]|1[0-2])[-/]|Q(?P<Quarter>[1-4])[- /]?)(?P<Year>1[5-9][0-9]{2}|2[01][0-9]{2})"
+)
+_DIGITS_OF_DATE = re.compile(  # 20241231, 202412
+    r"\s*(?P<y>(19|20)[0-9]{2})(?P<m>0[1-9]|1[0-2])(?P<d>0[1-9]|[12][0-9]|3[01])?\s*", re.ASCII
+)
 _ODD_ZONE = re.compile(r"(?P<time>.*:[0-9.]+) ?((UTC|GMT|Z)|(?P<hours>[+-][0-9]{2}):?(?P<minutes>[0-9]{2})?)")
 _TZ_AWARE = (
     r"^.*:[0-9.]+ ?(Z|UTC|GMT|[+-][0-9]{2}(:?[0-9]{2})?)\s*$"  # a time with its zone, of Python's and of pyarrow's
@@ -39,9 +45,9 @@ _ORDERED_DATE = re.compile(
     r"\s*(?P<a>[0-9]{1,4})(?P<separator>[./-])(?P<b>[0-9]{1,2})(?P=separator)(?P<c>[0-9]{1,4})"
     r"((T|,? +)(?P<hour>[0-9]{1,2}):(?P<minute>[0-9]{2})(:(?P<second>[0-9]{2})(\.[0-9]+)?)?( ?(?P<half>[AaPp])[Mm])?)?\s*"
 )
-_NAMED_DATE = re.compile(  # 31-Dec-24, 31 December 2024, December 31, 2024
+_NAMED_DATE = re.compile(  # 31-Dec-24, 31 December 2024, December 31, 2024, December 2024
     r"\s*((?P<d>[0-9]{1,2})(?P<dash>[ -])(?P<m>[A-Za-z]{3,9})\.?(?P=dash)(?P<y>[0-9]{4}|[0-9]{2})"
-    r"|(?P<M>[A-Za-z]{3,9})\.? (?P<D>[0-9]{1,2}),? (?P<Y>[0-9]{4}))(?P<rest>[T, ].*|\s*)"
+    r"|(?P<M>[A-Za-z]{3,9})\.?( (?P<D>[0-9]{1,2}),? |[ -])(?P<Y>[0-9]{4}))(?P<rest>[T, ].*|\s*)"
 )
 _MONTHS = (
     *("january", "february", "march", "april", "may", "june"),
@@ -53,15 +59,11 @@ _GROUPED = {  # 1,234.5 (1'234.5, 12,34,567) or 1234.5; with a decimal comma 1.2
     "": r"([1-9][0-9]{0,2}([,'\u2019\u00a0\u202f][0-9]{3})+|[1-9][0-9]?(,[0-9]{2})+,[0-9]{3}|[0-9]+)(\.[0-9]+)?",
     ",": r"([1-9][0-9]{0,2}([.'\u2019\s][0-9]{3})+|[0-9]+)(,[0-9]+)?",
 }
-_MARKED = {
-    "1,234": re.compile(rf"\s*[+-]?{_GROUPED['']}\s*"),
-    "1.234,5": re.compile(rf"\s*[+-]?{_GROUPED[',']}\s*"),
-    **{
-        sign + comma: re.compile(rf"\s*(([+-]?{mark}\s*|{mark}\s*[+-]){digits}|[+-]?{digits}\s*{mark})\s*")
-        for sign, mark in {sign: re.escape(sign) for sign in "$€£¥%"}.items()
-        for comma, digits in _GROUPED.items()
-    },
-}
+_UNIT_FORMAT = re.compile(r"(?P<before>[^0-9]*)1(?P<decimal>[.,])5(?P<after>.*)", re.DOTALL)
+_SHORTEST_PLURAL = 3  # letters of a unit whose plural is known, such as min and mins
+_CLOCK_TIME = re.compile(
+    r"\s*(?P<hour>0?[1-9]|1[0-2])(:(?P<minute>[0-5][0-9])(:(?P<second>[0-5][0-9]))?)? ?(?P<half>[AaPp])\.?[Mm]\.?\s*"
+)
 _DURATION = re.compile(
     r"\s*(?=[^\s])((?P<days>[+-]?[0-9]{1,9}) days?(,? |\s*$))?"
     r"((?P<sign>[+-]?)((?P<hours>[0-9]{1,6}):(?P<of_hour>[0-5][0-9])|(?P<minutes>[0-9]{1,6}))"
@@ -138,11 +140,13 @@ def parse_number(text: str, form: NumberFormat = "strict") -> float | None:
         (1000.5, 1000.0, None)
         >>> parse_number("1.000,50 €", "€,"), parse_number("1:23:45", "h:m:s"), parse_number("-1 days +23:59:00", "h:m:s")
         (1000.5, 5025.0, -60.0)
+        >>> parse_number("1,200 kg", "1.5 kg"), parse_number("12,5kg", "1,5 kg"), parse_number("5 lb", "1.5 kg")
+        (1200.0, 12.5, None)
     """
     text = text.replace("\u2212", "-")  # the minus of typography
     if _INTEGER.fullmatch(text):
         return int(text)
-    has_comma = form.endswith((",", ",5"))
+    has_comma = has_decimal_comma(form)
     if not has_comma and _NUMBER.fullmatch(text):
         return float(text)
     if form == "h:m:s":
@@ -151,15 +155,79 @@ def parse_number(text: str, form: NumberFormat = "strict") -> float | None:
         return None
     if text.strip().startswith("(") and text.strip().endswith(")"):  # how accountants write a minus
         text = f"-{text.strip()[1:-1]}"
-    if not _MARKED[form].fullmatch(text):
+    match = _marked(form).fullmatch(text)
+    if match is None:
         return None
+    number = next(digits for digits in match.group("a", "b") if digits is not None)
     if has_comma:
-        text = text.replace(".", "").replace(",", ".")
-    return float(re.sub(r"[^0-9.+-]", "", text))
+        number = number.replace(".", "").replace(",", ".")
+    sign = "-" if "-" in text[: text.index(number[0])] else ""
+    return float(sign + re.sub(r"[^0-9.]", "", number))
+
+
+@lru_cache(maxsize=1024)
+def has_decimal_comma(form: NumberFormat) -> bool:
+    """Return whether numbers of a format have a decimal comma.
+
+    Example:
+        >>> [has_decimal_comma(form) for form in ("1.234,5", "€,", "1,5 kg", "1,234", "€", "1.5 kg")]
+        [True, True, True, False, False, False]
+    """
+    unit = _UNIT_FORMAT.fullmatch(form)
+    return form.endswith((",", ",5")) if unit is None else unit["decimal"] == ","
+
+
+def has_unit(form: NumberFormat) -> bool:
+    """Return whether numbers of a format have a unit, or a currency other than the signs.
+
+    Example:
+        >>> [has_unit(form) for form in ("1.5 kg", "EUR 1,5", "€", "1.234,5")]
+        [True, True, False, False]
+    """
+    return _UNIT_FORMAT.fullmatch(form) is not None
+
+
+def mark_of(form: NumberFormat) -> tuple[str, str]:
+    """Return what a format has before and after its numbers, such as a unit; a sign such as $ may stand on either side.
+
+    Example:
+        >>> mark_of("1.5 kg"), mark_of("USD 1.5"), mark_of("€,"), mark_of("1,234")
+        (('', 'kg'), ('USD', ''), ('€', '€'), ('', ''))
+    """
+    if form in ("1,234", "1.234,5"):
+        return "", ""
+    unit = _UNIT_FORMAT.fullmatch(form)
+    return (form[:1], form[:1]) if unit is None else (unit["before"].strip(), unit["after"].strip())
+
+
+def without_plural(unit: str) -> str:
+    """Return a unit without the s of a plural.
+
+    Example:
+        >>> without_plural("years"), without_plural("s"), without_plural("cc")
+        ('year', 's', 'cc')
+    """
+    return unit.removesuffix("s") if len(unit) > _SHORTEST_PLURAL else unit
+
+
+@lru_cache(maxsize=1024)
+def _marked(form: NumberFormat) -> re.Pattern[str]:
+    """Return what matches text in a format: digits "a" after a mark or without one, or "b" before a mark."""
+    digits = _GROUPED["," if has_decimal_comma(form) else ""]
+    before, after = mark_of(form)
+    if not before and not after:
+        return re.compile(rf"\s*[+-]?(?P<a>{digits})(?P<b>(?!))?\s*")
+    first, last = re.escape(before), re.escape(without_plural(after)) + ("s?" if len(after) >= _SHORTEST_PLURAL else "")
+    leading = rf"([+-]?{first}\s*|{first}\s*[+-])(?P<a>{digits})" if before else "(?P<a>(?!))"
+    trailing = rf"[+-]?(?P<b>{digits})\s*{last}" if after else "(?P<b>(?!))"
+    return re.compile(rf"\s*({leading}|{trailing})\s*")
 
 
 def _parse_duration(text: str) -> float | None:
-    """Return the seconds of 1:23:45, 23:45 (minutes and seconds), 2 days 01:23:45 or P2DT1H23M45S, or None."""
+    """Return the seconds of 1:23:45, 23:45 (minutes and seconds), 1:05 PM, 2 days 01:23:45 or P2DT1H23M45S, or None."""
+    if time := _CLOCK_TIME.fullmatch(text):
+        hour, minute, second = (int(time[name] or 0) for name in ("hour", "minute", "second"))
+        return ((hour % 12 + (12 if time["half"] in "Pp" else 0)) * 60 + minute) * 60.0 + second  # 12 AM is midnight
     match = _ISO_DURATION.fullmatch(text) or _DURATION.fullmatch(text)
     if match is None:
         return None
@@ -178,15 +246,18 @@ def parse_date(text: str, form: DateFormat = "iso") -> int | None:
         (True, None)
         >>> parse_date("2.1.1970", "d/m/Y") == parse_date("1970-01-02") == parse_date("1/2/70 12:00 AM", "m/d/y")
         True
-        >>> parse_date("1970-01") == parse_date("1970Q1") == parse_date("1-JAN-70", "d month Y") == 0
+        >>> parse_date("1970-01") == parse_date("Q1 1970") == parse_date("1-JAN-70", "d month Y") == 0
+        True
+        >>> parse_date("19700101", "Ymd") == parse_date("197001", "Ymd") == parse_date("Jan 1970", "d month Y") == 0
         True
     """
     try:
-        found = None if form == "iso" else _parse_named(text) if form == "d month Y" else _parse_ordered(text, form)
+        found = _PARSERS[form](text)
         if found is not None:
             return found
-        if month := _MONTH.fullmatch(text):
-            return microseconds(date(int(month[1]), int(month["month"] or int(month["quarter"]) * 3 - 2), 1))
+        if match := _MONTH.fullmatch(text):
+            year, month, quarter = (match[name] or match[name.title()] for name in ("year", "month", "quarter"))
+            return microseconds(date(int(year), int(month or int(quarter) * 3 - 2), 1))
         if zone := _ODD_ZONE.fullmatch(text):
             text = f"{zone['time']}{zone['hours'] or '+00'}:{zone['minutes'] or '00'}"
         return microseconds(datetime.fromisoformat(text)) if _DATE.fullmatch(text) else None
@@ -201,7 +272,7 @@ def _parse_named(text: str) -> int | None:
         return None
     day, month, year = (match[name] or match[name.upper()] for name in "dmy")
     number = _MONTH_OF.get(month.lower())
-    return _parse_ordered(f"{day}/{number}/{year}{match['rest']}", "d/m/y" if len(year) == 2 else "d/m/Y")
+    return _parse_ordered(f"{day or 1}/{number}/{year}{match['rest']}", "d/m/y" if len(year) == 2 else "d/m/Y")
 
 
 def _parse_ordered(text: str, form: DateFormat) -> int | None:
@@ -225,6 +296,18 @@ def _parse_ordered(text: str, form: DateFormat) -> int | None:
             return None
         hour = hour % 12 + (12 if match["half"] in "pP" else 0)  # 12 AM is midnight
     return microseconds(datetime(year, int(parts["m"]), int(parts["d"]), hour, minute, second))
+
+
+def _parse_digits(text: str) -> int | None:
+    """Return the timestamp of a date written as a whole number, year first, or None; without a day the first of its month."""
+    match = _DIGITS_OF_DATE.fullmatch(text)
+    return None if match is None else microseconds(date(int(match["y"]), int(match["m"]), int(match["d"] or 1)))
+
+
+_PARSERS: dict[DateFormat, Callable[[str], int | None]] = {
+    form: partial(_parse_ordered, form=form) for form in get_args(DateFormat)
+}
+_PARSERS |= {"iso": lambda _: None, "d month Y": _parse_named, "Ymd": _parse_digits}
 
 
 def parse_dates(text: pa.Array, form: DateFormat = "iso") -> NDArray[np.int64]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar, cast, get_args
+from typing import Any, TypeVar, get_args
 
 import numpy as np
 import pyarrow as pa
@@ -14,7 +15,16 @@ from numpy.typing import NDArray
 
 from tabvision.errors import count, listed
 from tabvision.preprocess.columns import Text
-from tabvision.preprocess.parse import NO_DATE, parse_date, parse_dates, parse_number
+from tabvision.preprocess.parse import (
+    NO_DATE,
+    has_decimal_comma,
+    has_unit,
+    mark_of,
+    parse_date,
+    parse_dates,
+    parse_number,
+    without_plural,
+)
 from tabvision.schema import DateFormat, NumberFormat
 
 _Values = TypeVar("_Values", NDArray[Any], pa.ChunkedArray)
@@ -22,19 +32,26 @@ _Values = TypeVar("_Values", NDArray[Any], pa.ChunkedArray)
 _SAMPLE = 5_000  # rows examined first
 _MAX_OTHER, _MIN_NUMBERS = 0.01, 50  # the largest fraction of other text among numbers, and beside how many at least
 _SIGNS = "$€£¥%"
+_CURRENCIES = (
+    "USD|EUR|GBP|JPY|CHF|CAD|AUD|NZD|INR|CNY|RMB|SEK|NOK|DKK|PLN|CZK|HUF|RON|TRY|BRL|MXN|ARS|CLP|COP|ZAR|NGN|KES|EGP|AED|SAR"
+    "|ILS|KRW|SGD|HKD|TWD|THB|MYR|IDR|PHP|VND|PKR|BDT|RUB|UAH|US[$]|A[$]|C[$]|R[$]|S[$]|Rs[.]?|kr[.]?|₹|₩|₽|₺|₪|₫|₴|zł"
+)
+_WITH_UNIT = re.compile(  # 12 kg, 3.5km/l, 90 m2, 80 sq ft, 10+, or EUR 12
+    rf"\s*(?P<before>{_CURRENCIES})?\s*[+-]?[0-9][0-9.,'\u2019\u00a0\u202f]*\s*"
+    r"(?P<after>((sq|cu|fl)[.]? )?([^\W\d_]|[°+\"”″])[^\s\d,;:|]{0,14}[23]?)?\s*"
+)
 _ORDERS: tuple[DateFormat, ...] = tuple(order for order in get_args(DateFormat) if order != "iso")
 _LEADING_ZERO = re.compile(r"\s*[+-]?0[0-9].*")
 _SEPARATOR = re.compile(r"[0-9][,'\u2019\u00a0\u202f][0-9]")
 _COMMA_OF_DECIMALS = re.compile(r".*,([0-9]{1,2}|[0-9]{4,})(?![0-9,]).*")  # it cannot be between thousands
 _ODD_COMMA = re.compile(r".*[0-9],[0-9].*")  # in text that is no number with commas between thousands
-_DECIMAL_COMMA = re.compile(
-    r".*[0-9][.'\u2019\s][0-9]{3},[0-9].*"
-)  # after a separator of thousands: it can be nothing else
+# A comma after a separator of thousands, or before a zero and one more digit, can be nothing else.
+_DECIMAL_COMMA = re.compile(r".*[0-9][.'\u2019\s][0-9]{3},[0-9].*|[^,]*[0-9],0([0-9]|[0-9]{3,})")
 _NO_COMMA = re.compile(r"[^0-9]*[0-9]{4}.*")
-_CLOCK = re.compile(r".*[0-9]:[0-9]{2}.*|.*[0-9] days?\s*|P.*[0-9].*")
+_CLOCK = re.compile(r".*[0-9]:[0-9]{2}.*|.*[0-9] days?\s*|P.*[0-9].*|\s*[0-9]{1,2} ?[AaPp]\.?[Mm]\.?\s*")
 _POINTS_OF_THOUSANDS = re.compile(r"\s*[+-]?[1-9][0-9]{0,2}(\.[0-9]{3})+\s*")
 _BELOW_A_THOUSAND = re.compile(r"\s*[+-]?(0|[1-9][0-9]{0,2})\s*")
-_POINT_OF_THOUSANDS = re.compile(r".*\.[0-9]{3}[^0-9]*")
+_POINT_OF_THOUSANDS = re.compile(r"(?![^0-9]*0\.).*\.[0-9]{3}[^0-9]*")  # nothing is grouped after a zero
 # A number in any form, such as 1,5 or 1.234,50 €; and such a date.
 NUMBER_LIKE = r"\s*[$€£¥]?\s*[+-]?[0-9]+([., '][0-9]{3})*([.,][0-9]+)?\s*([%$€£¥]|\s[A-Za-zµ°/]{1,8}[²³]?)?\s*"
 _DATE_LIKE = (
@@ -80,7 +97,8 @@ class TextNumbers:
         """
         marks = {"lenient": "", "1,234": " with separators of thousands", "1.234,5": " such as 1.234 or 1.234,5"}
         marks |= {"h:m:s": " of seconds, as durations or times of day"}
-        with_sign = f" with {self.form[0]}{' and a decimal comma' if self.form.endswith(',') else ''}"
+        mark = next(filter(None, mark_of(self.form)), "")
+        with_sign = f" with {mark}{' and a decimal comma' if has_decimal_comma(self.form) else ''}"
         others = [f"{text!r} ({count(number, 'row')})" for text, number in self.others.items()]
         missing = f"; other text is missing: {listed(others)}" if others else ""
         return f"text that reads as numbers{marks.get(self.form, with_sign)}{missing}. {_KEEP_TEXT}"
@@ -142,7 +160,26 @@ def _candidates(texts: Sequence[str]) -> list[NumberFormat]:
 
     commas = ["1,234", "1.234,5"] if any(map(_SEPARATOR.search, texts)) else []
     signs = [sign + comma for sign in _SIGNS if most(re.compile(re.escape(sign)).search) for comma in ("", ",")]
-    return cast("list[NumberFormat]", ["lenient", *commas, *signs, *(["h:m:s"] if most(_CLOCK.fullmatch) else [])])
+    return ["lenient", *commas, *signs, *_units_in(texts), *(["h:m:s"] if most(_CLOCK.fullmatch) else [])]
+
+
+def _units_in(texts: Sequence[str]) -> list[NumberFormat]:
+    """Return the formats with the unit or currency that most texts have.
+
+    Example:
+        >>> _units_in(["12 kg", "7.5kg", "n/a"]), _units_in(["CHF 7,50"]), _units_in(["12 kg", "3 lb"])
+        (['1.5 kg'], ['CHF 1.5', 'CHF 1,5'], [])
+    """
+    marks: Counter[tuple[str, str]] = Counter()
+    for match in filter(None, map(_WITH_UNIT.fullmatch, texts)):
+        if match["before"] or match["after"]:
+            marks[match["before"] or "", without_plural((match["after"] or "").strip())] += 1
+    (before, after), number = marks.most_common(1)[0] if marks else (("", ""), 0)
+    if number <= len(texts) / 2:
+        return []
+    return [
+        f"{before} 1{decimal}5 {after}".strip() for decimal in (".," if any("," in text for text in texts) else ".")
+    ]
 
 
 def _may_be_codes(numbers: Sequence[str], *, beside_others: bool, are_few: bool) -> bool:
@@ -153,7 +190,7 @@ def _may_be_codes(numbers: Sequence[str], *, beside_others: bool, are_few: bool)
 
 
 def _has_two_readings(form: NumberFormat, numbers: Sequence[str], others: Sequence[str]) -> bool:
-    """Return whether some numbers lack the sign, or a comma or point in them may be meant otherwise.
+    """Return whether some numbers lack the sign or unit, or a comma or point in them may be meant otherwise.
 
     Example:
         >>> _has_two_readings("1,234", ["1,234", "1234"], []), _has_two_readings("€", ["€1.234", "€5"], [])
@@ -163,16 +200,20 @@ def _has_two_readings(form: NumberFormat, numbers: Sequence[str], others: Sequen
         return False
     if form == "1.234,5":  # 1,5 alone may be two numbers
         return not any(map(_DECIMAL_COMMA.fullmatch, numbers))
-    if form.endswith(","):
+    marks = [without_plural(mark) for mark in mark_of(form) if mark]
+    lacks_mark = any(all(mark not in text for mark in marks) for text in numbers)
+    if has_unit(form) and any(map(_LEADING_ZERO.fullmatch, numbers)):
+        return True
+    if has_decimal_comma(form):
         num_proofs = sum(map(bool, map(_COMMA_OF_DECIMALS.fullmatch, numbers)))
-        return num_proofs < len(numbers) / 2 or any(form[0] not in text for text in numbers)
+        return num_proofs < len(numbers) / 2 or lacks_mark
     if any(map(_ODD_COMMA.fullmatch, others)):
         return True
     if form == "1,234":
         return any(map(_NO_COMMA.fullmatch, numbers))
     points = [text for text in numbers if "." in text]
     is_point_of_thousands = form != "%" and bool(points) and all(map(_POINT_OF_THOUSANDS.fullmatch, points))
-    return is_point_of_thousands or any(form not in text for text in numbers)
+    return is_point_of_thousands or lacks_mark
 
 
 def dates_in(column: Text) -> tuple[DateFormat, ...]:
@@ -224,17 +265,20 @@ def all_match(column: Text, pattern: str) -> bool:
     return bool(pc.all(pc.match_substring_regex(labels, f"^({pattern})$")).as_py())
 
 
-def note_on_text(column: Text, num_blank: int) -> str:
+def note_on_text(column: Text, num_blank: int, form: NumberFormat | None = None) -> str:
     """Return the note on text that is used as categories; "" for none.
 
     Args:
         column: The column without white space.
         num_blank: The number of rows that had it.
+        form: How it writes numbers, if it does.
 
     Example:
         >>> note_on_text(Text(pa.array(["1", "2", "n/a"])), 0)[:42]
         "text that is mostly numbers, but not 'n/a'"
     """
+    if form is not None and has_unit(form):
+        return _NUMBERS_NOTE
     labels = pc.unique(sample_of(column.values)).drop_null().to_pylist()
     others = [label for label in labels if parse_number(label) is None]
     if len(others) < len(labels) / 2:

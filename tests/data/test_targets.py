@@ -146,6 +146,17 @@ def test_a_target_with_a_sign_or_commas_is_numbers_in_every_source() -> None:
     assert fit_target(frame, ["y"], Multiclass()).classes[0] == "$1,000.00"
 
 
+def test_text_with_a_unit_is_a_number_unless_few_values_differ() -> None:
+    weights = pd.DataFrame({"weight": [f"{n / 2} kg" for n in range(60)]})
+    terms = pd.DataFrame({"term": ["36 months", "60 months"] * 30})
+
+    task, _ = infer_task(weights, ["weight"])
+
+    assert isinstance(task, Regression)
+    assert encode_target(weights, fit_target(weights, ["weight"], task)).tolist() == [[n / 2] for n in range(60)]
+    assert isinstance(infer_task(terms, ["term"])[0], Binary)
+
+
 def test_labels_that_are_joined_get_a_hint_at_the_separator(subtests: pytest.Subtests) -> None:
     joined = {
         " ": ["cat", "dog", "cat dog", "dog fish", "cat fish"],

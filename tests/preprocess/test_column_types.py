@@ -188,7 +188,11 @@ def test_text_that_reads_as_numbers_or_dates_and_zones_get_a_note(caplog: pytest
         (["01.12.2024", "1.1.2025"], "reads as dates in the order d/m/Y or m/d/Y, and not used as such"),
         (["12/31/2024 10:00", "1/1/25"], "looks like dates"),
         (["31 Dec 2024", "01 Jän 2025"], ""),
-        (["105 kg", "7.5 kg"], "looks like numbers"),
+        (["105 kg", "7.5 lb"], "looks like numbers"),
+        (
+            ["36 months", "60 months"],
+            "text that reads as numbers, kept as categories. To use the numbers, name it in continuous=",
+        ),
         (["1", "2", "3.5", "unknown"], "mostly numbers, but not 'unknown', kept as categories"),
         (["1", "unknown", "never"], ""),
         (["cook", "nurse"], ""),
@@ -388,6 +392,7 @@ def made_prices(**others: str) -> list[str]:
             "1,234",
             "text that reads as numbers with separators of thousands. To keep",
         ),
+        (["105 kg", "7.5 kg"] * 9, "continuous", "1.5 kg", "text that reads as numbers with kg. To keep"),
         (
             ["31/12/2024", "1/2/2024"] * 9,
             "dates",
@@ -472,6 +477,22 @@ def test_a_named_number_may_have_a_sign_and_its_text_is_otherwise_strict() -> No
     assert infer(["5", "7"] * 30, continuous=["x"]).formats == {}
     with pytest.raises(BadValueError, match=r"must hold numbers, got text that does not read so: 1 value, first '\?'"):
         infer(made_prices(row7="?"), continuous=["x"])
+
+
+def test_whole_numbers_that_all_are_dates_are_dates(caplog: pytest.LogCaptureFixture) -> None:
+    days = [int(it) for it in pd.date_range("2023-12-01", periods=N).strftime("%Y%m%d")]
+    months = [int(it) for it in pd.date_range("2020-01-01", periods=N, freq="MS").strftime("%Y%m")]
+    caplog.set_level(logging.INFO, "tabvision")
+
+    assert infer(days).formats == infer(months).formats == infer([*map(str, days)]).formats == {"x": "Ymd"}
+    assert infer([None, *days]).formats == infer(days[:5] * 12, dates=["x"]).formats == {"x": "Ymd"}
+    assert "whole numbers that read as dates, year first. To keep them numbers, name it in continuous=" in caplog.text
+    assert kind_of(days[:20] * 3) == kind_of([str(it) for it in days[:20] * 3]) == "categorical"  # it may be chance
+    assert kind_of([20231301, *days]) == kind_of(days, continuous=["x"]) == "continuous"
+    with pytest.raises(
+        BadTypeError, match=r"'x' must hold dates, got numbers such as 7\. .*, or write dates as 20241231"
+    ):
+        infer([7, *days], dates=["x"])
 
 
 def test_integers_that_floats_cannot_hold_are_categories() -> None:

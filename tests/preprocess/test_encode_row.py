@@ -168,6 +168,9 @@ FORMATS: dict[str, Callable[[float, datetime.date], str]] = {
     "m/d/Y": lambda _, date: f"{date:%m/%d/%Y} 1:30 PM",
     "Y/m/d": lambda _, date: f"{date:%Y/%m/%d}",
     "d/m/y": lambda _, date: f"{date:%d-%m-%y}",
+    "1.5 kg": lambda number, _: f"{number:,.1f} kg",
+    "EUR 1,5": lambda number, _: f"EUR {number:.2f}".replace(".", ","),
+    "Ymd": lambda _, date: f"{date:%Y%m%d}",
     "d month Y": lambda _, date: f"{date.day % 28 + 1} {('Jan', 'Sept', 'May')[date.day % 3]} {date.year}",
 }
 WRITTEN = pd.DataFrame(
@@ -196,6 +199,10 @@ CELLS = st.sampled_from(
         "2024-02-29 10:00:00+00",
         "1:00:00",
         "7,5 €",
+        "7kg",
+        "EUR 7",
+        "20240229",
+        "202413",
         "\u0661",
     ]
 )
@@ -225,6 +232,19 @@ def test_a_file_is_encoded_as_its_rows() -> None:
 
     assert_array_equal(np.concatenate([row[0] for row in by_row]), continuous)
     assert_array_equal(np.concatenate([row[1] for row in by_row]), categorical)
+
+
+def test_dates_that_are_whole_numbers_are_encoded_as_their_text() -> None:
+    rows = [{**WRITTEN.iloc[3].to_dict(), "Ymd": day} for day in ("19351222", 19351222, 19351222.0, np.int32(19351222))]
+    rows += [{**rows[0], "Ymd": None}, {**rows[0], "Ymd": float("nan")}]
+
+    alone = [encode_rows(OF_TEXT, [row]) for row in rows]
+    frames = [to_arrays(OF_TEXT, pd.DataFrame([row])) for row in rows]
+
+    for first, last in ((0, 4), (4, 6)):
+        for continuous, categorical in (*alone[first:last], *frames[first:last]):
+            assert_array_equal(continuous, alone[first][0])
+            assert_array_equal(categorical, alone[first][1])
 
 
 def test_rows_may_mix_numbers_with_text_where_text_is_read_as_numbers() -> None:

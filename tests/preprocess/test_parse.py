@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from tabvision.preprocess.parse import as_float, microseconds, parse_date, parse_dates, parse_number, seconds
-from tabvision.schema import DateFormat, NumberFormat
+from tabvision.schema import DateFormat
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "+1.5", ".5", "5.", "1e3", " 7 ", "1E-3", "0012", "1e999"])
@@ -91,7 +91,7 @@ def test_durations_are_read_as_pandas_and_python_write_them(span: str) -> None:
 
 
 def test_text_that_writes_no_duration_is_not_guessed_at() -> None:
-    texts = ["", " ", "1:2", "1:60", "1:75:00", "days", "P", "PT", "1:23:45 h", "10:30 AM", "2024-01-01 10:30"]
+    texts = ["", " ", "1:2", "1:60", "1:75:00", "days", "P", "PT", "1:23:45 h", "13:30 AM", "0 PM", "2024-01-01 10:30"]
 
     assert [text for text in texts if parse_number(text, "h:m:s") is not None] == []
 
@@ -114,7 +114,7 @@ def test_very_long_text_takes_no_longer_than_its_length() -> None:
     texts = [unit * 20_000 for unit in ("1", "1,", "1.", "1:", "1 ", "1'", " ", ":", "1 days ", "31-", "(", "€", "0,0")]
     start = time.process_time()
     for text in [f"{text}{end}" for text in texts for end in ("", ":", "€", "x")]:
-        for number in get_args(NumberFormat):
+        for number in ("lenient", "1,234", "1.234,5", "$", "€,", "h:m:s", "1.5 kg", "EUR 1,5"):
             parse_number(text, number)
         for date in get_args(DateFormat):
             parse_date(text, date)
