@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 import pickle
+import traceback
 import warnings
 from abc import abstractmethod
 from collections.abc import Mapping
@@ -225,11 +226,11 @@ class SupervisedModule(pl.LightningModule, SchemaNetwork):
             check_undamaged(args[0] if args else settings.get("checkpoint_path"))
             try:
                 module = super().load_from_checkpoint(*args, **settings)
-            except (EOFError, KeyError, pickle.UnpicklingError, RuntimeError) as error:
-                if not isinstance(error, RuntimeError) or "PytorchStreamReader" in str(error):
+            except Exception as error:
+                if _tells_of_the_file(error, plain=settings.get("weights_only") is True):
                     problem = "the file is damaged, holds more than plain data, or is no checkpoint of a Trainer"
                     raise BadValueError(problem, "Copy it again, or pass another one") from error
-                if "loading state_dict" not in str(error):
+                if not isinstance(error, RuntimeError) or "loading state_dict" not in str(error):
                     raise
                 problem = f"the weights in the checkpoint do not fit the {cls.__name__} that these settings build"
                 raise BadValueError(problem, f"Leave out what changes the network. {cls.other_data}") from error
@@ -351,6 +352,15 @@ class SupervisedModule(pl.LightningModule, SchemaNetwork):
     def _log(self, values: Mapping[str, Tensor]) -> None:
         if not self.trainer.barebones:  # a barebones Trainer warns at every log
             self.log_dict(values, prog_bar=True, on_epoch=True, on_step=False, sync_dist=True, add_dataloader_idx=False)
+
+
+def _tells_of_the_file(error: Exception, *, plain: bool) -> bool:
+    """Return whether an error says that a file is no checkpoint: if it reads plain data, torch raises any class on other."""
+    if isinstance(error, EOFError | KeyError | pickle.UnpicklingError) or "PytorchStreamReader" in str(error):
+        return True
+    frames = traceback.walk_tb(error.__traceback__)
+    is_read = any(frame.f_code.co_filename == torch.serialization.__file__ for frame, _ in frames)
+    return plain and is_read and not isinstance(error, OSError | MemoryError)
 
 
 def _check_settings(kind: type[SupervisedModule], settings: Mapping[str, object]) -> None:

@@ -184,7 +184,9 @@ def test_an_optimizer_of_ones_own_may_be_passed_again(quick_trainer: MakeTrainer
     quick_trainer().fit(loaded, data)
 
 
-@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 cut off", b"{}", None])
+@pytest.mark.parametrize(
+    "content", [b"", b"PK\x03\x04 cut off", b"{}", b"root:x:0\n", b"R\n", b"age,paid\n1,no\n", None]
+)
 def test_a_file_that_is_no_whole_checkpoint_is_a_sentence(content: bytes | None, tmp_path: Path) -> None:
     file = io.BytesIO()
     torch.save({"weights": torch.zeros(2)}, file)
