@@ -12,13 +12,15 @@ import pandas as pd
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
-from torch import Tensor
+from pytorch_lightning.strategies import FSDPStrategy
+from torch import Tensor, distributed
 from typing_extensions import override
 
 from benchmarks.gpu_cases import INPUTS, NETS, Cases, Facts, Net, Site
 from benchmarks.gpu_speed import speed
 from tabvision.augment.warp import warp_batch
 from tabvision.callbacks import ExactResume, FineTune, FitTable, FrozenFeatures, OneCycle, Unfreeze
+from tabvision.errors import BadValueError
 from tabvision.inference import OnnxPredictor, Predictor, export
 
 GRAY_LEVELS = 3.0  # mean difference of an image augmented by the device from the threads' one: it is interpolated twice
@@ -143,7 +145,30 @@ def fine_tune(site: Site) -> Cases:
         **settings,
         "frozen body in bfloat16": partial(_fine_tuned, site, "32-true", frozen_bf16=True),
         "features computed once": partial(_fine_tuned, site, "32-true", FrozenFeatures(views=2)),
+        **({"sharded": partial(_sharded, site)} if site.device.type == "cuda" else {}),  # torch shards on no CPU
     }
+
+
+def _sharded(site: Site) -> Facts:
+    """Under FSDP stages are refused with a sentence, and every layer trains from the start."""
+    net = NETS["mlp"]
+    data = site.data(net, "regression")
+    try:
+        staged = site.trainer(1, FineTune(1), strategy=FSDPStrategy())
+        try:
+            staged.fit(site.module(net, data), data)
+        except BadValueError as error:
+            require("in stages under FSDPStrategy" in str(error), f"FineTune under FSDP ended with {str(error)!r}")
+        else:
+            require(False, "FineTune under FSDP was not refused")
+        trainer = site.trainer(1, OneCycle(), strategy=FSDPStrategy())
+        trainer.fit(site.module(net, data), data)
+    finally:
+        if distributed.is_initialized():
+            distributed.destroy_process_group()
+    loss = float(trainer.callback_metrics["train/loss"])
+    require(np.isfinite(loss), f"the training loss under FSDP is {loss}")
+    return {"loss": loss}
 
 
 def _fine_tuned(site: Site, precision: str, *callbacks: pl.Callback, **settings: Any) -> Facts:  # noqa: ANN401 - of the module

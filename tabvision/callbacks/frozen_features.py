@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import logging
+import mmap
 import pickle
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -24,7 +25,9 @@ from tabvision.callbacks.resume_state import of_all_ranks
 from tabvision.callbacks.unfreeze import Unfreeze
 from tabvision.checks import check_positive, check_whole
 from tabvision.data.images.base import BaseImageDataModule
+from tabvision.data.images.cache import stamp_of
 from tabvision.data.images.loader import ImageLoader
+from tabvision.data.loaders import MappedTensors
 from tabvision.data.splits.base import PartName
 from tabvision.data.tables.write import writing, written_whole
 from tabvision.errors import BadValueError, speaking
@@ -167,8 +170,12 @@ class FrozenFeatures(Callback):
             _logger.info(
                 "FrozenFeatures: images that cannot be read are to be found in each fit, so no features are kept on disk."
             )
-        elif trainer.is_global_zero:
-            self._write(found, file)
+        else:
+            if trainer.is_global_zero:
+                self._write(found, file)
+            trainer.strategy.barrier()
+            if trainer.strategy.reduce_boolean_decision(file.exists()):
+                return _read(file)  # one copy for all processes on a machine
         return found
 
     def _write(self, found: _Tensors, file: Path) -> None:
@@ -237,18 +244,19 @@ class FrozenFeatures(Callback):
             _logger.info(f"FrozenFeatures: {' and '.join(names)} blends images, so {rest}.")
 
 
-def _read(file: Path) -> _Tensors:
-    """Return features from a file.
+def _read(file: Path) -> MappedTensors:
+    """Return features that are mapped from a file, so that processes share them.
 
     Raises:
         BadValueError: It is damaged.
     """
     try:
-        found: _Tensors = torch.load(file, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        found: dict[str, Tensor] = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
+        with file.open("rb") as opened:
+            return MappedTensors(found, {str(file): mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ)})
+    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
         problem = f"the features in {str(file)!r} cannot be read ({type(error).__name__})"
         raise BadValueError("FrozenFeatures", problem, "Remove the file") from error
-    return found
 
 
 def _key(trainer: pl.Trainer, module: pl.LightningModule, part: PartName, view: int) -> str:
@@ -268,8 +276,7 @@ def _key(trainer: pl.Trainer, module: pl.LightningModule, part: PartName, view: 
         hashed.update(plain.flatten().view(torch.uint8).numpy())
     for file in data.tables[part].files(np.arange(len(data.tables[part].frame), dtype=np.int64)):
         with suppress(OSError):  # of an empty cell
-            facts = Path(file).stat()
-            hashed.update(f"{file} {facts.st_size} {facts.st_mtime_ns}".encode(errors="surrogateescape"))
+            hashed.update(stamp_of(file, with_sample=True))
     network = (repr(module), module.hparams.get("frozen_bf16"), getattr(getattr(module, "schema", None), "image", None))
     augment = (data.augment.to_dict(), data.cache is None, data.device_augment)
     images = (part, view, data.seed, data.size, data.image, *augment)

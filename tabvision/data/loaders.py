@@ -222,7 +222,7 @@ class MappedTensors(dict[str, Tensor]):
         for name, file in self._files.items():
             if (size := file.size()) < len(file):
                 problem = f"{name!r} was cut short to {size:,} of {count(len(file), 'byte')} while it was read"
-                raise BadValueError(problem, "Look for what writes into that folder, and start again: it is made anew")
+                raise BadValueError(problem, "Look for what writes into that folder, remove the file, and start again")
 
     def like(self, tensors: Mapping[str, Tensor]) -> MappedTensors:
         """Return other tensors, some of them from the same files."""
@@ -232,6 +232,12 @@ class MappedTensors(dict[str, Tensor]):
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the tensors alone, which are copied to another process."""
         return dict, (dict(self),)
+
+
+def check_mapped(tensors: Mapping[str, Tensor]) -> None:
+    """Raise if a file of `MappedTensors` has been cut short."""
+    if isinstance(tensors, MappedTensors):
+        tensors.check()
 
 
 def with_tensor(tensors: Mapping[str, Tensor], name: str, tensor: Tensor | None) -> dict[str, Tensor]:
@@ -276,21 +282,17 @@ class TensorLoader(BatchLoader):
         rows = torch.arange(len(next(iter(tensors.values())))) if rows is None else rows
         super().__init__(rows, batch_size, order, **settings)
         self.tensors = tensors
-        self._check()
+        check_mapped(tensors)
         starts = range(0, len(rows), _MOST_COMPARED)
         is_run = len(rows) > 0 and int(rows[-1] - rows[0]) == len(rows) - 1 and not settings.get("shuffle")
         self.is_whole = is_run and all(bool((rows[at : at + _MOST_COMPARED].diff() == 1).all()) for at in starts)
 
     def __iter__(self) -> Iterator[Batch]:
         plan = iter(self.batch_sampler)
-        self._check()
+        check_mapped(self.tensors)
         while (rows := next(plan, None)) is not None:  # which may be mapped as well
             yield self.batch_of(rows)
-            self._check()
-
-    def _check(self) -> None:
-        if isinstance(self.tensors, MappedTensors):
-            self.tensors.check()
+            check_mapped(self.tensors)
 
     def batch_of(self, rows: Tensor) -> Batch:
         """Return the batch with those row numbers, (B,) int64."""

@@ -124,7 +124,7 @@ class BlockOrder(EpochOrder):
         num_blocks, number = len(self._sizes), self._num_windows
         drawn = torch.rand(-(-num_blocks // number), number, generator=generator, dtype=torch.float64)
         window_of = drawn.argsort(dim=1).flatten()[:num_blocks]
-        return list(window_of.argsort(stable=True).split(window_of.bincount(minlength=number).tolist()))
+        return list(torch.split(window_of.argsort(stable=True), window_of.bincount(minlength=number).tolist()))
 
     class Epoch:
         """The order of one epoch; `order[start:stop]` returns row numbers.

@@ -2,6 +2,8 @@
 
 import copy
 import logging
+import os
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from tabvision.callbacks import ExactResume, FineTune, FrozenFeatures, MixUp, Pr
 from tabvision.data import ImageDataModule
 from tabvision.errors import BadValueError
 from tabvision.modules import VisionModule
+from tests.made.commands import Forked
 from tests.made.images import write_folder
 from tests.made.modules import different
 from tests.made.processes import both_ranks, on_two
@@ -294,6 +297,40 @@ def test_features_on_disk_are_read_by_the_next_fit_with_the_same_bits(photos: Pa
 
     with pytest.raises(BadValueError, match="is a file"):
         FrozenFeatures(folder=next(iter(files)))
+
+
+def test_features_on_disk_are_mapped_and_one_that_is_cut_short_meanwhile_is_a_sentence(
+    photos: Path, tmp_path: Path
+) -> None:
+    class Cut(pl.Callback):
+        @override
+        def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+            for file in tmp_path.iterdir() if trainer.current_epoch == 1 else ():
+                os.truncate(file, 0)
+
+    def fit() -> int:
+        with pytest.raises(BadValueError, match=r"pt' was cut short to 0 of [\d,]+ bytes while it was read"):
+            fitted(photos, [FrozenFeatures(folder=tmp_path), FineTune(2), Cut()], max_epochs=3)
+        return 0
+
+    status, _, told = Forked(fit).ended(120)
+    assert (status, told) == (0, "")
+
+
+def test_photos_of_the_same_size_and_time_are_told_apart(photos: Path, tmp_path: Path) -> None:
+    shutil.copytree(photos, own := tmp_path / "photos")
+    photo = sorted(own.rglob("*.*"))[0]
+
+    def fit() -> int:
+        fitted(own, [FrozenFeatures(folder=tmp_path / "kept"), FineTune(1)], max_epochs=2)
+        return len([*(tmp_path / "kept").iterdir()])
+
+    assert [fit(), fit()] == [2, 2]
+    facts, whole = photo.stat(), bytearray(photo.read_bytes())
+    whole[len(whole) // 2] ^= 1
+    photo.write_bytes(whole)
+    os.utime(photo, ns=(facts.st_atime_ns, facts.st_mtime_ns))
+    assert fit() > 2
 
 
 def test_a_folder_of_features_is_not_filled_beyond_its_limit(

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import override
 
+from tabvision import __version__
 from tabvision.data.images.decode import Pixels
 from tabvision.data.images.views import Presize
 from tabvision.data.memory import memory_limit
@@ -24,7 +25,7 @@ from tabvision.errors import BadTypeError, BadValueError, speaking
 
 _AUTO_BYTES = 2 * 2**30  # limit of "auto", unless a quarter of the machine's memory is less
 _PAGE = 4096
-_VERSION = 1  # of the file format; part of the folder's name
+_SAMPLED = 4096  # bytes in the middle of a file, by which a change is noticed
 # A row's entry in the files: stamp of its source (0 for an empty slot), checksum of its pixels, their size
 _ENTRY = np.dtype([("stamp", "<u8"), ("checksum", "<u4"), ("height", "<u4"), ("width", "<u4"), ("unused", "<u4")])
 
@@ -33,8 +34,8 @@ class ImageCache(ABC):
     """Pixels by row number."""
 
     @abstractmethod
-    def stamp(self, file: str) -> int:
-        """Return a number that changes when the file does; never 0."""
+    def stamp(self, row: int, file: str) -> int:
+        """Return a number that changes when the file of a row does; never 0."""
 
     @abstractmethod
     def get(self, row: int, stamp: int) -> Pixels | None:
@@ -62,7 +63,7 @@ class _MemoryCache(ImageCache):
         self._pixels: dict[int, Pixels] = {}
 
     @override
-    def stamp(self, file: str) -> int:
+    def stamp(self, row: int, file: str) -> int:
         return 1  # files are not expected to change while a process runs
 
     @override
@@ -103,9 +104,11 @@ class _FolderCache(ImageCache):
     def __init__(self, folder: str | Path, key: str, num_rows: int, slot_bytes: int, channels: int = 3) -> None:
         self.channels = channels
         self.slot_bytes = -(-slot_bytes // _PAGE) * _PAGE
-        self.folder = Path(folder).expanduser() / f"v{_VERSION}-{key}-{num_rows}-{self.slot_bytes}"
+        self.folder = Path(folder).expanduser() / f"v{__version__}-{key}-{num_rows}-{self.slot_bytes}"
         self.problem = ""
         self._checked: dict[int, int] = {}  # stamps of rows whose checksum this process has verified
+        self._plain = np.zeros(num_rows, np.uint64)  # hashes of each file's size and time, as this process last saw it
+        self._stamps = np.zeros(num_rows, np.uint64)  # what it was stamped then
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._pixels = _opened(self.folder / "pixels.bin", num_rows * self.slot_bytes)
@@ -119,10 +122,12 @@ class _FolderCache(ImageCache):
             weakref.finalize(self, file.close)
 
     @override
-    def stamp(self, file: str) -> int:
-        facts = os.stat(file)  # noqa: PTH116 - faster, for every image
-        text = f"{file}|{facts.st_size}|{facts.st_mtime_ns}"
-        return int.from_bytes(hashlib.blake2b(text.encode(errors="surrogateescape"), digest_size=8).digest()) or 1
+    def stamp(self, row: int, file: str) -> int:
+        plain = _hash(stamp_of(file))
+        if self._plain[row] != plain:  # the file is opened once in a process, and again when its size or time changes
+            self._stamps[row] = _hash(stamp_of(file, with_sample=True))
+            self._plain[row] = plain  # last: it says to other threads that the stamp is there
+        return int(self._stamps[row])
 
     @override
     def get(self, row: int, stamp: int) -> Pixels | None:
@@ -193,6 +198,25 @@ def make_cache(
         return _MemoryCache(quarter)
     expected = num_rows * presize.most_bytes * 3 // 4  # photos of 4:3 need two thirds of `most_bytes`
     return _MemoryCache(_AUTO_BYTES) if expected <= min(_AUTO_BYTES, quarter) else None
+
+
+def stamp_of(file: str, *, with_sample: bool = False) -> bytes:
+    """Return what changes when a file does: its path, size and time of change, and perhaps the bytes in its middle.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    facts, sample = os.stat(file), b""  # noqa: PTH116 - faster, for every image
+    if with_sample:
+        with open(file, "rb", buffering=0) as opened:  # noqa: PTH123 - likewise
+            opened.seek(max(0, facts.st_size - _SAMPLED) // 2)
+            sample = opened.read(_SAMPLED)
+    return f"{file}|{facts.st_size}|{facts.st_mtime_ns}|".encode(errors="surrogateescape") + sample
+
+
+def _hash(text: bytes) -> int:
+    """Return a hash of eight bytes; never 0."""
+    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest()) or 1
 
 
 def _opened(path: Path, num_bytes: int, *, filled: bool = False) -> FileIO:

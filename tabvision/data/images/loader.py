@@ -16,7 +16,7 @@ from tabvision.batch import Batch
 from tabvision.data.images.files import PATH_COLUMN
 from tabvision.data.images.reader import BatchReader, Read
 from tabvision.data.images.stores import BadFiles, FileStore, views_of
-from tabvision.data.loaders import BatchLoader, Order
+from tabvision.data.loaders import BatchLoader, Order, check_mapped
 from tabvision.errors import BadValueError, listed, speaking
 from tabvision.plain import Label
 from tabvision.tasks import Task
@@ -78,10 +78,12 @@ class ImageLoader(BatchLoader):
 
     def _cached_batches(self, cached: Mapping[str, Tensor]) -> Iterator[Batch]:
         self._reader = None
+        check_mapped(cached)
         order = self.batch_sampler.sampler.rows
         position = torch.full((int(order.max()) + 1 if len(order) else 0,), -1)
         position[cached[ROW]] = torch.arange(len(cached[ROW]))
         for rows in self.batch_sampler:
+            check_mapped(cached)  # again, since others may write to the file meanwhile
             found = position[rows][position[rows] >= 0]  # the others could not be read
             if len(found) < (least := min(self.least, len(rows))):
                 others = position[torch.from_numpy(self._rows_after(rows.numpy()))]

@@ -145,7 +145,7 @@ class FileStore(ImageStore):
         if self.presize is None or self.cache is None:
             return open_as(source, self.image)
         try:
-            stamp = self.cache.stamp(source)
+            stamp = self.cache.stamp(row, source)
         except OSError as error:
             raise UnreadableImageError.because(f"cannot be read: {error.strerror or error}") from error
         pixels = self.cache.get(row, stamp)

@@ -49,12 +49,17 @@ def test_what_was_put_is_there(cache: ImageCache) -> None:
 def test_a_changed_file_is_not_taken_for_the_old_one(tmp_path: Path) -> None:
     cache, file = folder_cache(tmp_path / "cache"), tmp_path / "a.jpg"
     file.write_bytes(b"one")
-    before = cache.stamp(str(file))
-    cache.put(0, before, pixels())
     os.utime(file, ns=(1, 1))
+    before = cache.stamp(0, str(file))
+    cache.put(0, before, pixels())
 
-    assert cache.stamp(str(file)) != before
-    assert cache.get(0, cache.stamp(str(file))) is None
+    assert cache.stamp(0, str(file)) == before
+    os.utime(file, ns=(2, 2))
+    assert cache.stamp(0, str(file)) != before
+    assert cache.get(0, cache.stamp(0, str(file))) is None
+    file.write_bytes(b"two")  # and size and time as they were
+    os.utime(file, ns=(1, 1))
+    assert folder_cache(tmp_path / "cache").stamp(0, str(file)) != before
     assert cache.get(0, before) is not None
 
 

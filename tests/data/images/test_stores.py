@@ -29,7 +29,7 @@ def test_the_second_look_comes_from_the_cache_and_is_the_same(tmp_path: Path, ki
     assert isinstance(again, StoredImage)
     assert first.size == (11, 14)
     assert np.array_equal(first.decode().pixels, again.decode().pixels)
-    assert cache.get(0, cache.stamp(str(tmp_path / "a.png"))) is not None
+    assert cache.get(0, cache.stamp(0, str(tmp_path / "a.png"))) is not None
 
 
 def test_a_file_that_has_gone_is_an_error_and_no_stop(tmp_path: Path) -> None:
