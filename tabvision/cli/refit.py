@@ -14,7 +14,6 @@ from tabvision.cli.jobs import Job, build, component
 from tabvision.cli.trainer import make_trainer, tidied
 from tabvision.data import ImageDataModule, TabularDataModule
 from tabvision.data.splits.base import PartName
-from tabvision.data.tables.write import written_whole
 from tabvision.errors import BadValueError, count, speaking
 from tabvision.lightning import callbacks_of, seed_everything
 from tabvision.modules import VisionModule
@@ -114,9 +113,7 @@ def refit_head(job: Job, folder: Path, fitted: pl.Trainer) -> Refit:
     """Fit the linear head of best.ckpt to all rows that are not for tests: of few photos a fifth more is worth its time."""
     data, best = job.datamodule, folder / "best.ckpt"
     module = VisionModule.load_from_checkpoint(best, map_location="cpu", weights_only=True)
-    found = refitted(module.to(fitted.strategy.root_device), data)
-    with written_whole(best) as partial:
-        found.save(partial, data)
+    refitted(module.to(fitted.strategy.root_device), data).save(best, data)
     num_rows = sum(len(data.parts[part].rows) for part in _LEARNED)
     print(
         f"Its head was then fitted to all {count(num_rows, 'image')}, those of validation too (--no-refit leaves it out); "

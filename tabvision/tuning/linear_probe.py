@@ -16,6 +16,7 @@ from torch.nn.utils import fuse_conv_bn_eval
 from tabvision import lightning as pl
 from tabvision.data import ImageDataModule
 from tabvision.data.splits.base import PartName
+from tabvision.data.tables.write import written_whole
 from tabvision.errors import BadTypeError, BadValueError, speaking
 from tabvision.metrics import values_of
 from tabvision.modules import VisionModule
@@ -49,7 +50,7 @@ class Probe:
     seconds: float
 
     def save(self, path: str | Path, data: ImageDataModule) -> None:
-        """Write a checkpoint for `Predictor`.
+        """Write a checkpoint for `Predictor`, whole or not at all.
 
         Args:
             path: The file.
@@ -59,7 +60,8 @@ class Probe:
         trainer = pl.Trainer(accelerator="cpu", devices=1, **settings)
         trainer.strategy.connect(self.module)
         self.module.trainer, trainer.datamodule = trainer, data  # type: ignore[attr-defined]  # set by Lightning's connector
-        trainer.save_checkpoint(path, weights_only=True)
+        with written_whole(Path(path)) as partial:
+            trainer.save_checkpoint(partial, weights_only=True)
 
 
 @speaking("probe")

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
+from tabvision import lightning as pl
 from tabvision.data import ImageDataModule
 from tabvision.errors import BadTypeError, BadValueError
 from tabvision.inference import Predictor
@@ -49,6 +50,22 @@ def test_a_probe_answers_from_its_checkpoint_as_it_was_measured(photos: Path, tm
     truth = np.array(data.schema.target.classes)[val.tensors["target"][val.rows].numpy()]
     assert (plain["label"].to_numpy() == truth).mean() == pytest.approx(found.metrics["val/accuracy"])
     assert found.metrics["val/accuracy"] > data.baseline()["val/accuracy"]
+
+
+def test_a_probe_is_saved_whole_or_not_at_all(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module, data = make(photos)
+    found, file = probe(module, data), tmp_path / "probe.ckpt"
+    file.write_text("older")
+
+    def stop(_trainer: object, path: Path, **_: object) -> None:
+        path.write_text("half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pl.Trainer, "save_checkpoint", stop)
+    with pytest.raises(KeyboardInterrupt):
+        found.save(file, data)
+
+    assert [each.read_text() for each in tmp_path.iterdir()] == ["older"]
 
 
 def test_a_refitted_head_is_the_probe_of_all_rows(photos: Path) -> None:
