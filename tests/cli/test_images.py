@@ -174,6 +174,16 @@ def test_a_photo_that_cannot_be_read_keeps_its_row(capsys: pytest.CaptureFixture
 
 
 @pytest.mark.usefixtures("told")
+def test_predict_takes_several_folders_and_photos_beside_them() -> None:
+    words = ["predict", "runs/photos/best.ckpt", "photos/cat", "photos/dog", "photos/cat/cat_000.jpg"]
+    assert main([*words, "nowhere.jpg", "--out", "all.csv"]) == 0
+
+    answers = pd.read_csv("all.csv")
+    assert answers["image"].str.split("/").str[1].tolist()[:30] == ["cat"] * 12 + ["dog"] * 18
+    assert answers["error"].isna().tolist() == [True] * 31 + [False]
+
+
+@pytest.mark.usefixtures("told")
 def test_what_the_model_answered_is_not_taken_for_the_target(capsys: pytest.CaptureFixture[str]) -> None:
     answers = pd.read_csv("runs/photos/predictions.csv")
     answers.assign(image=[str(Path(image).absolute()) for image in answers["image"]]).to_csv("answers.csv", index=False)
