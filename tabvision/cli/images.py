@@ -66,6 +66,7 @@ def image_job(arguments: argparse.Namespace) -> Job:
         model=component("tabvision.modules.VisionModule", **model),
         callbacks=callbacks,
         probe=best,
+        refit=arguments.refit,
     )
 
 

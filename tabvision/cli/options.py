@@ -102,9 +102,13 @@ _GROUPS: list[tuple[str | None, tuple[str, ...], list[_Option]]] = [  # title, k
         _Option("--prepared", "data.prepared", "FOLDER",
                 "encode the table once into that folder and train from there, as a table larger than memory needs (default: "
                 "if it would not fit, in the user's cache)"),
+    ]),
+    (_TABLE, ("table", "images"), [
         _Option("--refit", "", None,
                 "train best.ckpt anew on the validation rows as well, once they have measured the network (default: if they "
-                "are the latest)", {"action": argparse.BooleanOptionalAction}),
+                "are the latest; of photos, if a linear head is the best)", {"action": argparse.BooleanOptionalAction}),
+    ]),
+    (_TABLE, ("table",), [
         _Option("--intervals", "", "FRACTION", "for numbers: add intervals that hold that fraction of new rows, such as 0.9",
                 {"type": fraction}),
     ]),

@@ -175,6 +175,7 @@ def write_run_report(
     tested: Mapping[str, float],
     *,
     linear_share: float = 0.0,
+    learns_all: bool = False,
     **figures: Mapping[str, float],
 ) -> None:
     """Write report.html; say in a sentence why there is none if that fails, since the run is whole without it."""
@@ -183,7 +184,7 @@ def write_run_report(
     which = "of training, each answered by those parts of the network that did not learn from it"
     if "val" in job.datamodule.parts:
         which = "held out for validation" + ("" if job.monitor == "oof/loss" else chosen_by_validation(folder))
-        which += "; best.ckpt then learned from these rows, too" if job.refit else ""
+        which += "; best.ckpt then learned from these rows, too" if learns_all else ""
     if linear_share:
         which += f"; a linear model has a share of {linear_share:.0%} in every answer, but none in the losses by epoch"
     rows = f"{count(len(results), noun_of(results))} {which}"
@@ -211,8 +212,8 @@ def _training_counts(data: CollabDataModule, results: Results) -> list[pd.Series
     return [each.rename(f"how often {name} was seen in training") for each, name in zip(counts, names, strict=True)]
 
 
-def print_files(job: Job, folder: Path) -> None:
-    """Print the path and the purpose of each file."""
+def print_files(job: Job, folder: Path, *, learns_all: bool = False) -> None:
+    """Print the path and the purpose of each file; `learns_all` if a linear head learned from all rows in the end."""
     is_bag, title = job.num_folds > 1, job.measured_on
     is_sample = job.datamodule.sampled() is not job.datamodule
     rows = "the validation rows" if title == "validation" else "every row, by members that did not learn from it"
@@ -224,6 +225,7 @@ def print_files(job: Job, folder: Path) -> None:
     network = f"the network with the lowest {title} loss" if title else "the network after the last epoch"
     if (folder / PROBE).exists():  # which may have been chosen for another metric than the loss
         network = "the best of the network and two linear heads on the validation rows"
+        network += ", fitted to these, too" if learns_all else ""
     network = f"the {job.num_folds} networks" if is_bag else network
     if job.refit:
         network = "a network trained anew on training and validation rows, for as many epochs as were best"

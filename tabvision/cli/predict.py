@@ -16,6 +16,7 @@ from tabvision.cli.options import form_of
 from tabvision.cli.printing import format_number
 from tabvision.cli.rows import with_photos
 from tabvision.data.images.files import is_image
+from tabvision.data.images.folders import all_images
 from tabvision.data.prepared.table import does_not_fit
 from tabvision.data.tables.blocks import TableBlocks, named_file
 from tabvision.data.tables.files import files_of, is_glob
@@ -121,9 +122,19 @@ def _source_of(arguments: argparse.Namespace, *, has_images: bool) -> Any:  # no
     """Return the table or folder, or the paths of some images."""
     paths: list[str] = arguments.data
     if has_images:
-        paths[:] = [str(file) for each in paths for file in (files_of(each) if is_glob(each) else [each])]
+        paths[:] = [file for each in paths for file in _photos_of(each, is_alone=len(paths) == 1)]
     is_one = len(paths) == 1 and not (has_images and is_image(Path(paths[0]).name))
     return paths[0] if is_one else paths
+
+
+def _photos_of(path: str, *, is_alone: bool) -> list[str]:
+    """Return the photos that a pattern means, or a folder beside other photos; else the path as it is."""
+    if is_glob(path):
+        return [str(file) for file in files_of(path)]
+    if is_alone or not Path(path).expanduser().is_dir():
+        return [path]
+    table = all_images(path)
+    return table.files(np.arange(len(table.frame)))
 
 
 def _kept_columns(arguments: argparse.Namespace, predictor: Predictor, inputs: Inputs) -> pd.DataFrame:

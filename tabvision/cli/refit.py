@@ -1,4 +1,4 @@
-"""Train the network of a run anew on its validation rows as well, once it was measured on them."""
+"""Train the network of a run, or a linear head, anew on its validation rows as well, once it was measured on them."""
 
 from __future__ import annotations
 
@@ -12,11 +12,17 @@ from tabvision.callbacks import AverageAndStop
 from tabvision.cli.folder import TRAINED
 from tabvision.cli.jobs import Job, build, component
 from tabvision.cli.trainer import make_trainer, tidied
-from tabvision.data import TabularDataModule
+from tabvision.data import ImageDataModule, TabularDataModule
+from tabvision.data.splits.base import PartName
 from tabvision.errors import BadValueError, count, speaking
 from tabvision.lightning import callbacks_of, seed_everything
+from tabvision.modules import VisionModule
+from tabvision.tuning.linear_probe import refitted
 
 logger = logging.getLogger("tabvision")
+
+_LEARNED: tuple[PartName, ...] = ("train", "val")
+_MOST_ROWS = 10_000  # of which a head learns anew: of more, further rows are worth little, and their features take long
 
 
 @final
@@ -26,7 +32,7 @@ class Refit:
 
     Args:
         num_rows: Training and validation rows.
-        num_epochs: Epochs, as many as the network that was measured had needed.
+        num_epochs: Epochs, as many as the network that was measured had needed; 0 if its linear head alone was fitted anew.
     """
 
     num_rows: int
@@ -86,6 +92,34 @@ def refit(job: Job, folder: Path, fitted: pl.Trainer) -> Refit:
     trainer.strategy.barrier()
     trainer.save_checkpoint(best, weights_only=True)
     return found
+
+
+def refits_head(job: Job) -> bool:
+    """Return whether a linear head, if it is the best, is fitted to the validation rows as well, once it was measured.
+
+    Rows that the user names in a file, a folder or a column may be meant to measure other networks too, and are left out.
+    """
+    data = job.datamodule
+    if type(data) is not ImageDataModule or job.refit is False or "val" not in data.parts:
+        return False
+    split = job.recipe["data"]["init_args"].get("split")
+    is_named = isinstance(split, dict) and split["class_path"].endswith(("SourceSplit", "ColumnSplit"))
+    is_few = sum(len(data.parts[part].rows) for part in _LEARNED) <= _MOST_ROWS
+    return is_few and not is_named and data.tables["train"].part is None
+
+
+@speaking("tabvision train")
+def refit_head(job: Job, folder: Path, fitted: pl.Trainer) -> Refit:
+    """Fit the linear head of best.ckpt to all rows that are not for tests: of few photos a fifth more is worth its time."""
+    data, best = job.datamodule, folder / "best.ckpt"
+    module = VisionModule.load_from_checkpoint(best, map_location="cpu", weights_only=True)
+    refitted(module.to(fitted.strategy.root_device), data).save(best, data)
+    num_rows = sum(len(data.parts[part].rows) for part in _LEARNED)
+    print(
+        f"Its head was then fitted to all {count(num_rows, 'image')}, those of validation too (--no-refit leaves it out); "
+        "the metrics are of the head before."
+    )
+    return Refit(num_rows, num_epochs=0)
 
 
 def _without_patience(callback: dict[str, Any]) -> dict[str, Any]:

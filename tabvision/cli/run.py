@@ -42,7 +42,7 @@ from tabvision.cli.outputs import (
     write_run_report,
 )
 from tabvision.cli.printing import metrics_by_name
-from tabvision.cli.refit import Refit, refit, refits
+from tabvision.cli.refit import Refit, refit, refit_head, refits, refits_head
 from tabvision.cli.run_recipe import write_recipe
 from tabvision.cli.trainer import (
     continue_metrics_file,
@@ -77,16 +77,19 @@ class _Fitted:
         measured: Its metrics on these rows; none if no rows were held out.
         table: The targets beside the answers; likewise.
         results: The same to be interpreted; None also for pairs without ratings.
+        is_linear: Whether it is a linear head on a frozen body, which was better than the network.
     """
 
     trainer: pl.Trainer
     measured: Mapping[str, float] = field(default_factory=dict)
     table: pd.DataFrame | None = None
     results: Results | None = None
+    is_linear: bool = False
 
 
 def run_job(job: Job, folder: Path, *, report: bool = True, resume: bool = False) -> None:
     """Train, or go on with a run that was interrupted, and write every result into the folder, which is its alone."""
+    may_refit_head = refits_head(job)
     job, data = replace(job, refit=refits(job)), job.datamodule
     model: Any = job.module or build(job.recipe["model"], data.schema)
     start = _start_time(recipe_file(folder), resume=resume)
@@ -100,6 +103,7 @@ def run_job(job: Job, folder: Path, *, report: bool = True, resume: bool = False
                 (tested,) = fitted.trainer.validate(network, data.test_dataloader(), verbose=False)
             anew = refit(job, folder, fitted.trainer) if job.refit else None
         if fitted.trainer.is_global_zero:
+            fitted = replace(fitted, is_linear=fitted.is_linear and may_refit_head)
             _write_results(job, model, folder, fitted, tested, anew, start=start, report=report)
 
 
@@ -132,7 +136,10 @@ def _write_results(
         add_intervals(fitted.results, job.intervals, folder / "best.ckpt", *([folder / TRAINED] if job.refit else []))
     if report and fitted.results is not None:
         share = next((callback.linear_share for callback in callbacks_of(fitted.trainer, AverageAndStop)), 0.0)
-        write_run_report(job, folder, fitted.results, tested, linear_share=share, metrics=measured, baseline=naive)
+        settings: dict[str, Any] = {"linear_share": share, "learns_all": job.refit or fitted.is_linear}
+        write_run_report(job, folder, fitted.results, tested, metrics=measured, baseline=naive, **settings)
+    if fitted.is_linear:  # once the report shows the head that was measured
+        anew = refit_head(job, folder, fitted.trainer)
     if job.verifiable:  # once all files are final
         from tabvision.cli.chain import write_chain  # which imports this file
 
@@ -142,7 +149,7 @@ def _write_results(
     # last, since a run that has it is finished
     write_metrics(job, model, folder, seconds, metrics, lr=rate, refit=None if anew is None else asdict(anew))
     (folder / TRAINED).unlink(missing_ok=True)
-    print_files(job, folder)
+    print_files(job, folder, learns_all=fitted.is_linear)
 
 
 def _print_metrics(
@@ -196,12 +203,12 @@ def _fit(job: Job, model: SupervisedModule, folder: Path, held: ExitStack, *, re
             return _Fitted(trainer)
         shown = data.sampled()
         shown.trainer = trainer
-        measured, gathered = _evaluate_best(job, model, trainer, shown, folder)
+        measured, gathered, is_linear = _evaluate_best(job, model, trainer, shown, folder)
         with speaking(_WHO):
             table = held_out_table(shown, gathered)
     files = getattr(data, "files", None)  # of images
     results = None if is_without_ratings(data) else Results.of_gathered(data.schema, shown.frame, gathered, files=files)
-    return _Fitted(trainer, measured, table, results)
+    return _Fitted(trainer, measured, table, results, is_linear)
 
 
 def _begin_logging(logger: Any) -> None:  # noqa: ANN401 - of any package
@@ -235,8 +242,8 @@ def _evaluate_best(
     trainer: pl.Trainer,
     shown: Any,  # noqa: ANN401 - one of our datamodules
     folder: Path,
-) -> tuple[Mapping[str, float], Any]:
-    """Return the best network's metrics, and its answers to the rows shown; one with a linear head may take its place."""
+) -> tuple[Mapping[str, float], Any, bool]:
+    """Return the best network's metrics and answers to the rows shown, and whether one with a linear head is the best."""
     data, trained = job.datamodule, folder / TRAINED
     best = callbacks_of(trainer, ModelCheckpoint)[0].best_model_path
     if trainer.is_global_zero and trained.exists():  # the run was stopped after its answers
@@ -260,7 +267,7 @@ def _evaluate_best(
             with written_whole(Path(best)) as partial:
                 shutil.copyfile(folder / chosen, partial)
         (folder / REFIT).unlink(missing_ok=True)
-    return of_each[chosen], gathered
+    return of_each[chosen], gathered, chosen != best
 
 
 def _refit(kind: Any, trainer: pl.Trainer, data: Any, folder: Path) -> None:  # noqa: ANN401 - VisionModule, and its data

@@ -19,6 +19,7 @@ from tabvision.interpret import drift, duplicates, overlap
 from tabvision.interpret.duplicates import some_of
 
 _COPIES = 0.97  # similarity from which two photos are called almost the same
+_SAME = 0.999  # and the same
 _MAX_PHOTOS = 1_000  # of a part that are compared
 
 
@@ -46,17 +47,26 @@ def _oddities_of_photos(predictor: Predictor, data: ImageDataModule) -> dict[str
     if not hasattr(predictor.module, "body"):
         return details
     found = duplicates(predictor, data, threshold=_COPIES, max_photos=_MAX_PHOTOS)
+    unlike = found[(found["similarity"] >= _SAME) & (found["same_label"] == False)]  # noqa: E712 - None where it is not known
     parts = zip(found["first_part"], found["second_part"], strict=True)
     found = found[[set(pair) == {"train", "val"} for pair in parts]]
     compared = f"{len(by_part['train']):,} photos of training and {len(by_part['val']):,} of validation"
     notes = [f"No photo of validation is a copy of one of training ({compared} were compared)."]
     if len(found):
-        pairs = [
-            f"{Path(str(one)).name} and {Path(str(other)).name}" for one, other in found[["first", "second"]].values
-        ]
-        problem = f"{len(found):,} pairs of a training and a validation photo are almost the same ({compared})"
-        notes = [f"{problem}: {listed(pairs)}. The model may know them by heart, unless all photos are much alike."]
+        pairs = f"{count(len(found), 'pair')} of a training and a validation photo {'is' if len(found) == 1 else 'are'}"
+        problem = f"{pairs} almost the same ({compared})"
+        notes = [f"{problem}: {_listed(found)}. The model may know them by heart, unless all photos are much alike."]
+    if len(unlike):
+        problem = f"{count(len(unlike), 'pair')} of photos that are the same, with different labels"
+        notes.append(f"{problem}: {_listed(unlike)}. One label of each is wrong, unless both are right.")
     return details | {"oddities": notes}
+
+
+def _listed(pairs: pd.DataFrame) -> str:
+    """Return the names of the photos in pairs, each with its folder, which may be the label."""
+    names = ["/".join(Path(str(file)).parts[-2:]) for file in pairs["first"]]
+    others = ["/".join(Path(str(file)).parts[-2:]) for file in pairs["second"]]
+    return listed([f"{one} and {other}" for one, other in zip(names, others, strict=True)])
 
 
 def _appearance(data: ImageDataModule, part: PartName) -> pd.DataFrame:

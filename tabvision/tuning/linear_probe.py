@@ -16,6 +16,7 @@ from torch.nn.utils import fuse_conv_bn_eval
 from tabvision import lightning as pl
 from tabvision.data import ImageDataModule
 from tabvision.data.splits.base import PartName
+from tabvision.data.tables.write import written_whole
 from tabvision.errors import BadTypeError, BadValueError, speaking
 from tabvision.metrics import values_of
 from tabvision.modules import VisionModule
@@ -39,7 +40,8 @@ class Probe:
 
     Args:
         module: Copies of the body's weights, and a linear head: a module that predicts.
-        metrics: Metrics of the validation rows, as a Trainer logs them: `val/loss` and those of the task.
+        metrics: Metrics of the validation rows, as a Trainer logs them: `val/loss` and those of the task; none if the head
+            was fitted to these rows as well.
         seconds: How long the features and the head took.
     """
 
@@ -48,7 +50,7 @@ class Probe:
     seconds: float
 
     def save(self, path: str | Path, data: ImageDataModule) -> None:
-        """Write a checkpoint for `Predictor`.
+        """Write a checkpoint for `Predictor`, whole or not at all.
 
         Args:
             path: The file.
@@ -58,7 +60,8 @@ class Probe:
         trainer = pl.Trainer(accelerator="cpu", devices=1, **settings)
         trainer.strategy.connect(self.module)
         self.module.trainer, trainer.datamodule = trainer, data  # type: ignore[attr-defined]  # set by Lightning's connector
-        trainer.save_checkpoint(path, weights_only=True)
+        with written_whole(Path(path)) as partial:
+            trainer.save_checkpoint(partial, weights_only=True)
 
 
 @speaking("probe")
@@ -88,19 +91,39 @@ def probe(module: VisionModule, data: ImageDataModule) -> Probe:
     if len(train.target) <= _FOLDS or not len(val.target):
         problem = f"{len(train.target)} training and {len(val.target)} validation images can be read"
         raise BadValueError(problem, "Add images, or replace the damaged files")
-    mean, std = mean_and_std(train.features)
-    train, val = (rows._replace(features=(rows.features - mean) / std) for rows in (train, val))
-    heads = _fitted(train, module.task)
+    head = _linear_head(train, module.task)
+    heads = Heads(head["weight"].unsqueeze(0), head["bias"].unsqueeze(0))
     logits = heads.logits(val.features)[:, 0]
     found = {
         "loss": mean_loss(val, module.task, heads, torch.ones(len(val.target), 1)).item(),
         **values_of(module.task.metrics(), module.task.activate(logits), val.target),
     }
-    weight = heads.weight[0] / std
-    head = {"weight": weight, "bias": heads.bias[0] - weight @ mean}
     with same_random_state():
         metrics = {f"val/{name}": value for name, value in found.items()}
         return Probe(_with_head(module, head), metrics, time.perf_counter() - start)
+
+
+def refitted(module: VisionModule, data: ImageDataModule) -> Probe:
+    """Fit a linear head as `probe` does, to the training and the validation rows, so that none are left to measure it.
+
+    Args:
+        module: A module for images, on the device that computes the features.
+        data: The rows, with a validation split.
+    """
+    start = time.perf_counter()
+    quick, low = _with_fused_norms(module), _is_fast_in_bfloat16(module.device)
+    train, val = _rows_of(quick, data, "train", low=low), _rows_of(quick, data, "val", low=low)
+    head = _linear_head(Rows(*(torch.cat(each) for each in zip(train, val, strict=True))), module.task)
+    with same_random_state():
+        return Probe(_with_head(module, head), {}, time.perf_counter() - start)
+
+
+def _linear_head(rows: Rows, task: Task) -> dict[str, Tensor]:
+    """Return the weight and the bias of a linear head, fitted to standardized features."""
+    mean, std = mean_and_std(rows.features)
+    heads = _fitted(rows._replace(features=(rows.features - mean) / std), task)
+    weight = heads.weight[0] / std
+    return {"weight": weight, "bias": heads.bias[0] - weight @ mean}
 
 
 def _with_fused_norms(module: VisionModule) -> VisionModule:

@@ -4,7 +4,9 @@ import contextlib
 import io
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,6 +17,9 @@ import yaml
 
 from tabvision.cli import main
 from tabvision.cli.folder import chosen_by_validation
+from tabvision.cli.jobs import Job
+from tabvision.cli.refit import refits_head
+from tabvision.data import ImageDataModule
 from tests.made.images import tiff, write_classes, write_folder
 from tests.made.processes import on_two
 
@@ -169,6 +174,16 @@ def test_a_photo_that_cannot_be_read_keeps_its_row(capsys: pytest.CaptureFixture
 
 
 @pytest.mark.usefixtures("told")
+def test_predict_takes_several_folders_and_photos_beside_them() -> None:
+    words = ["predict", "runs/photos/best.ckpt", "photos/cat", "photos/dog", "photos/cat/cat_000.jpg"]
+    assert main([*words, "nowhere.jpg", "--out", "all.csv"]) == 0
+
+    answers = pd.read_csv("all.csv")
+    assert answers["image"].str.split("/").str[1].tolist()[:30] == ["cat"] * 12 + ["dog"] * 18
+    assert answers["error"].isna().tolist() == [True] * 31 + [False]
+
+
+@pytest.mark.usefixtures("told")
 def test_what_the_model_answered_is_not_taken_for_the_target(capsys: pytest.CaptureFixture[str]) -> None:
     answers = pd.read_csv("runs/photos/predictions.csv")
     answers.assign(image=[str(Path(image).absolute()) for image in answers["image"]]).to_csv("answers.csv", index=False)
@@ -297,18 +312,70 @@ def head_of(checkpoint: str) -> str:
 
 
 def test_a_run_that_ends_above_the_loss_of_its_probe_keeps_a_linear_head(capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["--weights", trained_weights(), "--out", "probed", "--lr", "1e-9"]
+    words = ["--weights", trained_weights(), "--out", "probed", "--lr", "1e-9", "--no-refit"]
     assert main(["train", "photos", *SMALL, *words]) == 0
 
     assert head_of("probed/best.ckpt") == "linear"
     assert not Path("probed/refit.ckpt").exists()
-    (measured,) = json.loads(Path("probed/metrics.json").read_text())["metrics"].values()
+    facts = json.loads(Path("probed/metrics.json").read_text())
+    (measured,) = facts["metrics"].values()
     out = capsys.readouterr().out
     assert f"a linear probe on frozen features: accuracy {measured['accuracy']['model']:.4g}," in out
     assert "best.ckpt        the best of the network and two linear heads on the validation rows;" in out
     assert main(["predict", "probed/best.ckpt", "photos/cat", "--out", "out.csv"]) == 0
     assert chosen_by_validation(Path("probed")).endswith(", and the best of network, linear probe and new head")
     assert chosen_by_validation(Path("plain")) == ", by which the epoch was chosen as well"
+    assert "refit" not in facts
+
+
+def weights_of(checkpoint: str) -> dict[str, torch.Tensor]:
+    """The weights in a checkpoint."""
+    weights: dict[str, torch.Tensor] = torch.load(checkpoint, weights_only=True)["state_dict"]
+    return weights
+
+
+def test_such_a_head_then_learns_from_the_validation_photos_too(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["train", "photos", *SMALL, "--weights", trained_weights(), "--lr", "1e-9", "--out"]
+    assert main([*words, "part", "--no-refit"]) == 0
+    assert "--no-refit" not in capsys.readouterr().out
+
+    assert main([*words, "probed"]) == 0
+
+    out = capsys.readouterr().out
+    assert (
+        "fitted to all 30 images, those of validation too (--no-refit leaves it out); the metrics are of the head"
+        in out
+    )
+    assert "two linear heads on the validation rows, fitted to these, too;" in out
+    facts, before = (json.loads(Path(run, "metrics.json").read_text()) for run in ("probed", "part"))
+    assert facts["refit"] == {"num_rows": 30, "num_epochs": 0}
+    assert facts["metrics"] == before["metrics"]
+    whole, part = (weights_of(f"{run}/best.ckpt") for run in ("probed", "part"))
+    changed = [name for name, value in part.items() if not torch.equal(value, whole[name])]
+    assert {name.partition(".")[0] for name in changed} == {"head"}
+    assert not Path("probed/trained.ckpt").exists()
+    assert main(["calibrate", "--run", "probed", "--out", "calibrated.ckpt"]) == 2
+    assert "was trained anew on the validation rows of the run" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("facts", "learns"),
+    [
+        ({}, True),
+        ({"split": [0.2, 0.1]}, True),
+        ({"split": {"class_path": "tabvision.data.GroupSplit"}}, True),
+        ({"split": {"class_path": "tabvision.data.SourceSplit"}}, False),
+        ({"split": {"class_path": "tabvision.data.ColumnSplit"}}, False),
+    ],
+)
+def test_photos_that_the_user_names_for_validation_teach_no_head(facts: dict[str, Any], learns: bool) -> None:
+    data = ImageDataModule("photos", size=32, verbose=False)
+    job = Job(recipe={"data": {"init_args": facts}}, datamodule=data)
+
+    assert refits_head(job) is learns
+    assert not refits_head(replace(job, refit=False))
+    data.tables = {name: replace(table, part=np.zeros(1, np.int8)) for name, table in data.tables.items()}
+    assert not refits_head(job)
 
 
 def stop(*_: object, **__: object) -> None:

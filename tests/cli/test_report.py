@@ -173,6 +173,7 @@ def test_the_report_of_a_run_says_what_is_odd_in_its_data() -> None:
 def test_the_report_of_a_run_on_photos_says_which_are_in_both_parts_and_how_their_looks_differ(tmp_path: Path) -> None:
     write_folder(tmp_path / "photos", {"train/a": 30, "train/b": 30, "valid/a": 12, "valid/b": 12})
     (tmp_path / "photos/valid/a/a_copy.jpg").write_bytes((tmp_path / "photos/train/a/a_000.jpg").read_bytes())
+    (tmp_path / "photos/train/b/wrong.jpg").write_bytes((tmp_path / "photos/train/a/a_001.jpg").read_bytes())
     for file in (tmp_path / "photos/valid/b").iterdir():
         Image.fromarray(np.array(Image.open(file)) // 4).save(file)
     photos = ["train", "photos", "--body", "test_resnet", "--weights", "none", "--size", "16", "--epochs", "1"]
@@ -180,8 +181,9 @@ def test_the_report_of_a_run_on_photos_says_which_are_in_both_parts_and_how_thei
     assert main([*photos, "--accelerator", "cpu"]) == 0
 
     said = html.unescape(text_of("runs/photos/report.html"))
-    assert "pairs of a training and a validation photo are almost the same (60 photos of training and" in said
-    assert "a_copy.jpg" in said
+    assert "pairs of a training and a validation photo are almost the same (61 photos of training and" in said
+    assert "a/a_copy.jpg" in said
+    assert "1 pair of photos that are the same, with different labels: a/a_001.jpg and b/wrong.jpg." in said
     assert "Columns that differ between these images and those of training" in said
     assert "brightness" in said
 

@@ -11,13 +11,14 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
+from tabvision import lightning as pl
 from tabvision.data import ImageDataModule
 from tabvision.errors import BadTypeError, BadValueError
 from tabvision.inference import Predictor
 from tabvision.modules import VisionModule
 from tabvision.nets.backbones import make_body
 from tabvision.tuning import probe
-from tabvision.tuning.linear_probe import fuse_batch_norms
+from tabvision.tuning.linear_probe import fuse_batch_norms, refitted
 from tests.made.images import frame_of, write_folder
 
 
@@ -49,6 +50,35 @@ def test_a_probe_answers_from_its_checkpoint_as_it_was_measured(photos: Path, tm
     truth = np.array(data.schema.target.classes)[val.tensors["target"][val.rows].numpy()]
     assert (plain["label"].to_numpy() == truth).mean() == pytest.approx(found.metrics["val/accuracy"])
     assert found.metrics["val/accuracy"] > data.baseline()["val/accuracy"]
+
+
+def test_a_probe_is_saved_whole_or_not_at_all(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module, data = make(photos)
+    found, file = probe(module, data), tmp_path / "probe.ckpt"
+    file.write_text("older")
+
+    def stop(_trainer: object, path: Path, **_: object) -> None:
+        path.write_text("half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pl.Trainer, "save_checkpoint", stop)
+    with pytest.raises(KeyboardInterrupt):
+        found.save(file, data)
+
+    assert [each.read_text() for each in tmp_path.iterdir()] == ["older"]
+
+
+def test_a_refitted_head_is_the_probe_of_all_rows(photos: Path) -> None:
+    module, data = make(photos)
+    parts = {"train": torch.cat([data.parts[part].rows for part in ("train", "val")]), "val": data.parts["val"].rows}
+
+    found = refitted(module, data)
+    data.parts = {part: data.parts["train"]._replace(rows=rows) for part, rows in parts.items()}  # type: ignore[misc]
+    expected = probe(module, data)
+
+    assert not found.metrics
+    for name, value in expected.module.head.state_dict().items():
+        torch.testing.assert_close(found.module.head.state_dict()[name], value, rtol=1e-3, atol=1e-4)
 
 
 def test_several_labels_and_numbers_are_probed_too(photos: Path) -> None:
