@@ -46,12 +46,14 @@ def measure(folder: Path, rows: int) -> dict[str, Any]:
     """Runs every part, those that are compared one after the other."""
     small, large = folder / "small", folder / "large"
     found: dict[str, Any] = {"rows": rows, "imports": run("imports", folder, 0)}
-    for where, number in ((small, rows // SMALL), (large, rows)):
+    sizes = {small: rows // SMALL, large: rows}
+    for where, number in sizes.items():
         where.mkdir()
         run("make", where, number)
         found[f"prepare_{where.name}"] = run("prepare", where, number)
     found["arrow"] = run("arrow", large, rows)
     found["again"] = run("again", large, rows)
+    found |= {f"predict_{where.name}": run("predict", where, number) for where, number in sizes.items()}
     for _ in range(ROUNDS):  # in turns
         for part, where, number in (
             ("memory", small, rows // SMALL),
@@ -222,6 +224,29 @@ def fit(data: Any, steps: int) -> list[float]:  # noqa: ANN401
     return clock.times
 
 
+def predict(folder: Path, rows: int) -> dict[str, Any]:
+    """Rows a second of answering all rows of the table into a shard, and the most memory of the process's own meanwhile."""
+    import pytorch_lightning as pl
+
+    from benchmarks.quiet import quiet_trainer
+    from benchmarks.scaling_stages import mib_of
+    from tabvision.inference import PredictionWriter
+    from tabvision.modules import TabularModule
+
+    class Memory(pl.Callback):
+        own_mib = 0.0
+
+        def on_predict_batch_end(self, *_: object) -> None:
+            self.own_mib = max(self.own_mib, mib_of("RssAnon"))
+
+    data, memory = data_of(folder, prepared=folder / "prepared", predict=folder / "*.parquet"), Memory()
+    trainer = quiet_trainer(1, PredictionWriter(folder / "shards"), memory, enable_progress_bar=False)
+    start = time.perf_counter()
+    trainer.predict(TabularModule(data.schema), datamodule=data, return_predictions=False)
+    seconds = time.perf_counter() - start
+    return {"rows_per_second": rows / seconds, "own_mib": memory.own_mib, **facts()}
+
+
 def hold(folder: Path, rows: int) -> dict[str, Any]:  # noqa: ARG001
     """Reads all rows of the prepared table once, and holds it until a line comes."""
     data = data_of(folder, prepared=folder / "prepared")
@@ -259,7 +284,7 @@ def facts() -> dict[str, float]:
 
 
 PARTS: dict[str, Callable[[Path, int], dict[str, Any]]] = {
-    each.__name__: each for each in (make, arrow, prepare, again, memory, train, cold, hold, idle, imports)
+    each.__name__: each for each in (make, arrow, prepare, again, predict, memory, train, cold, hold, idle, imports)
 }
 
 
@@ -294,6 +319,14 @@ def to_markdown(result: Mapping[str, Any]) -> str:
                 ("train", f"train on {rows // SMALL:,} prepared rows, in the page cache"),
                 ("cold", f"train on {rows:,} prepared rows, not in the page cache"),
             )
+        ),
+        *(
+            (
+                f"answer {number:,} rows into Parquet, rows/s; most memory of the process's own",
+                f"{speed(part)}; {result[part]['own_mib']:,.0f} MiB",
+            )
+            for part, number in (("predict_small", rows // SMALL), ("predict_large", rows))
+            if part in result  # measured since
         ),
         (
             "second run to the end of a fit of one step, imports aside, seconds of processor time",

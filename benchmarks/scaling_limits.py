@@ -104,8 +104,8 @@ def limits(result: Mapping[str, Any]) -> str:
         ),
         (
             "the order of an epoch",
-            f"{ROWS:.0e} / 1,024 blocks x 24 bytes",
-            f"{ROWS / 1024 * 24 / 1e6:.0f} MB a rank, and 13 for the window",
+            f"{ROWS:.0e} / 1,024 blocks x 40 bytes",
+            f"{ROWS / 1024 * 40 / 1e6:.0f} MB a rank, and 13 for the window",
         ),
         ("gradients all-reduced a step, the default network", "4 bytes a weight", f"{sent / 1e6:.2f} MB"),
         (

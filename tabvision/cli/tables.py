@@ -6,6 +6,7 @@ import argparse
 import logging
 
 import numpy as np
+import torch
 
 from tabvision.cli.jobs import LAST, Job, build, component, lr_setting, make_job, source_settings
 from tabvision.cli.options import DEFAULT_VALIDATION
@@ -34,7 +35,7 @@ def table_job(arguments: argparse.Namespace) -> Job:
     is_fixed = is_fast or bool(arguments.epochs)
     split = split_setting(arguments, None if is_bag else DEFAULT_VALIDATION if is_fixed else "auto")
     settings = {**source_settings(arguments, "table"), "split": split}
-    if "prepared" not in settings and does_not_fit(arguments.data):
+    if "prepared" not in settings and does_not_fit(arguments.data, _num_ranks(arguments)):
         settings["prepared"] = str(default_folder(arguments.data))  # for whoever repeats the recipe
         note = "The table would not fit in memory; it is prepared (--prepared FOLDER says where)."
         logging.getLogger("tabvision").info(note)
@@ -74,6 +75,13 @@ def table_job(arguments: argparse.Namespace) -> Job:
 
 
 @speaking("tabvision train")
+def _num_ranks(arguments: argparse.Namespace) -> int:
+    """Return about how many processes will train, each of which holds a table in memory."""
+    if arguments.devices.isdecimal():
+        return int(arguments.devices)
+    return 1 if arguments.accelerator == "cpu" else max(1, torch.cuda.device_count())  # auto, -1 or several named
+
+
 def _check_preset(arguments: argparse.Namespace) -> None:
     """Raise if an option contradicts the preset."""
     if arguments.preset == "fast" and arguments.epochs:

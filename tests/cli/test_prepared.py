@@ -7,6 +7,8 @@ import pandas as pd
 import pytest
 
 from tabvision.cli import main
+from tabvision.cli.parser import build_parser
+from tabvision.cli.tables import table_job
 from tabvision.data.memory import memory_limit
 from tabvision.data.prepared import table
 from tabvision.data.tables import blocks
@@ -43,6 +45,22 @@ def test_a_table_that_would_not_fit_is_prepared_trained_and_answered_by_the_same
     source = people(500).iloc[held_out["row"]]
     assert np.array_equal(held_out["paid"].to_numpy(), source["paid"].to_numpy())
     assert Path("runs/people/report.html").exists()
+
+
+@pytest.mark.parametrize(("words", "is_prepared"), [([], False), (["--devices", "2"], True)])
+def test_every_process_that_will_train_needs_memory_for_the_table(
+    words: list[str], is_prepared: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    people(500).to_parquet(source := tmp_path / "people.parquet")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(
+        table, "memory_limit", lambda: 8 * blocks.table_bytes([source])
+    )  # one takes five times its size
+
+    train = build_parser().parse_args(["train", str(source), "--target", "paid", "--accelerator", "cpu", *words])
+    job = table_job(train)
+
+    assert ("prepared" in job.recipe["data"]["init_args"]) == is_prepared
 
 
 def test_preset_best_trains_on_a_prepared_table_and_answers_every_row_out_of_fold(

@@ -142,19 +142,22 @@ def prepare(folder: Path, settings: TableSettings) -> PreparedTable:
         return _opened(folder, manifest)
 
 
-def does_not_fit(source: Any) -> bool:  # noqa: ANN401 - any source
+def does_not_fit(source: Any, ranks: int = 1) -> bool:  # noqa: ANN401 - any source
     """Return whether the files of a table would take more than the machine's memory: five times the size of their rows.
 
-    The size is that of Parquet files without compression, of other files as they are stored; processes that a launcher has
-    started on this machine share the memory. What others use of it does not count, so that all ranks, and later runs, find
-    the same.
+    The size is that of Parquet files without compression, of other files as they are stored. What others use of the memory
+    does not count, so that all ranks, and later runs, find the same.
+
+    Args:
+        source: The source of a table.
+        ranks: How many processes of this machine will hold the table; at least those that a launcher says it has started.
     """
     if not isinstance(source, str | Path) and not is_paths(source):
         return False
     files = files_of(source)
     if not all(file.is_file() for file in files):
         return False
-    ranks = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    ranks = max(ranks, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
     return table_bytes(files) * _LARGER_IN_MEMORY * ranks > memory_limit()
 
 
