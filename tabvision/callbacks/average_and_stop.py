@@ -319,7 +319,8 @@ class AverageAndStop(Owner):
             (loss,) = _held_out_losses(trainer, pl_module, trainer.datamodule.fold_loader())  # type: ignore[attr-defined]
         finally:
             self._swap()
-        pl_module.log("oof/loss", loss, prog_bar=True)
+        if not trainer.barebones:  # it warns at every log
+            pl_module.log("oof/loss", loss, prog_bar=True, sync_dist=True)
         return float(loss)
 
 

@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 
 from tabvision import lightning as pl
 from tabvision.errors import BadTypeError, BadValueError, count, listed
-from tabvision.nets.layer_groups import LayerGroup
+from tabvision.nets.layer_groups import LayerGroup, to_group
 
 Groups = Callable[[Any], Sequence[nn.Module | Iterable[nn.Module | nn.Parameter]]]
 """A function from a module to its layer groups, input side first, head last: modules, parameters, or lists of these."""
@@ -41,7 +41,7 @@ def layer_groups_of(module: pl.LightningModule, groups: Groups | None) -> list[L
     remedy = "Let it return the module's parts, input side first, head last, every parameter once"
     if not isinstance(parts, Iterable):
         raise BadTypeError(f"layer groups must be a list, got {type(parts).__name__}", remedy)
-    found = [_as_group(part, number) for number, part in enumerate(parts)]
+    found = [to_group(part, number) for number, part in enumerate(parts)]
     if not found or any(len(group) == 0 for group in found):
         raise BadValueError("each layer group must have parameters, and there must be at least one group", remedy)
     seen = [id(parameter) for group in found for parameter in group]
@@ -145,19 +145,3 @@ def _divide(optimizer: Optimizer, groups: Sequence[LayerGroup]) -> None:
         if names.count(name) > 1:
             divided[position]["name"] = f"{name}/{names[:position].count(name)}"
     optimizer.param_groups[:] = divided
-
-
-def _as_group(part: object, number: int) -> LayerGroup:
-    if isinstance(part, LayerGroup):
-        return part
-    is_list = isinstance(part, Iterable) and not isinstance(part, nn.Module | nn.Parameter | str)
-    elements: list[Any] = list(part) if is_list else [part]  # type: ignore[call-overload]  # it is iterable
-    wrong = [index for index, element in enumerate(elements) if not isinstance(element, nn.Module | nn.Parameter)]
-    if wrong or not elements:
-        got = type(part).__name__ + (
-            f" with {type(elements[wrong[0]]).__name__} at index {wrong[0]}" if is_list and wrong else ""
-        )
-        problem = f"layer group {number} must be a module or a list of modules and parameters, got {got}"
-        raise BadTypeError(problem, "Return parts such as [net.body, [net.norm, net.head]]")
-    modules = [nn.ParameterList([each]) if isinstance(each, nn.Parameter) else each for each in elements]
-    return LayerGroup(f"group_{number}", tuple(modules))

@@ -16,6 +16,7 @@ from tabvision.lightning import (
     Callback,
     LearningRateFinder,
     StochasticWeightAveraging,
+    WeightAveraging,
     callbacks_of,
     check_trainer,
 )
@@ -48,6 +49,15 @@ _RIVALS: tuple[tuple[type[Callback], frozenset[Quantity], str, str], ...] = (
         _RATES,
         "gives every param group one rate, which is ignored here",
         "Find it with tabvision.tuning.FindLR()",
+    ),
+    *(
+        (
+            kind,
+            frozenset[Quantity]({"which weights are kept"}),
+            "averages the weights too, and keeps its own average",
+            "Leave it out",
+        )
+        for kind in (StochasticWeightAveraging, WeightAveraging)
     ),
 )
 

@@ -84,6 +84,10 @@ class PartsDataModule(pl.LightningDataModule, ABC, Generic[AnyLoader]):
         check_trainer(trainer)  # here, since nothing of it is called before Lightning fails over its class
         self._trainer = trainer
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a copy or pickle holds: all but the Trainer, as of a LightningModule."""
+        return {**self.__dict__, "_trainer": None}
+
     def summary(self) -> str:
         """Return the use of every column, and the number of rows in each split."""
         sizes = ", ".join(f"{name} {len(part.rows):,}" for name, part in self.parts.items())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -174,7 +175,7 @@ class FusedDataModule(FoldedRows, BaseImageDataModule):
             trainer, (tensors, rows) = self.trainer, self.parts["train"]
             ranks = {} if trainer is None else {"rank": trainer.global_rank, "world_size": trainer.world_size}
             self._fold_loader = self._loader(
-                lambda: self._reader("train", plain=True),
+                functools.partial(self._reader, "train", plain=True),
                 self.with_folds(tensors),
                 rows,
                 batch_size=self.batch_size,

@@ -141,7 +141,8 @@ class SchemaNetwork(nn.Module, ABC):
     @classmethod
     def not_held(cls, setting: str) -> BadValueError:
         """Return the error that asks for an object of the user's own, which no checkpoint holds."""
-        problem = f"it was trained with {cls.own_settings[setting]} of your own, which no checkpoint holds"
+        what = cls.own_settings.get(setting, f"{setting}=")
+        problem = f"it was trained with {what} of your own, which no checkpoint holds"
         predictor = "" if setting == "optimizer" else f", Predictor(path, {setting}=...)"
         return BadValueError(problem, f"Pass it again: load_from_checkpoint(path, {setting}=...){predictor}")
 

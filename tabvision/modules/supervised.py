@@ -8,11 +8,13 @@ import pickle
 import traceback
 import warnings
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from types import FrameType
 from typing import Any, Self
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 from torchmetrics import MetricCollection
 from typing_extensions import override
@@ -25,7 +27,7 @@ from tabvision.lightning import MixedPrecision, warn_of_both
 from tabvision.metrics import RunningMean
 from tabvision.modules.network import CHECKPOINT_FORMAT, CHECKPOINT_KEY, OWN, SchemaNetwork
 from tabvision.modules.optimizers import Decay, OptimizerFactory, make_optimizer, param_groups
-from tabvision.nets.layer_groups import check_groups
+from tabvision.nets.layer_groups import check_groups, to_group
 from tabvision.nets.layers import broadcast_buffers, restore_pretrained_norms
 from tabvision.nets.weights import check_undamaged
 from tabvision.plain import to_plain, without_tuples
@@ -41,7 +43,8 @@ class SupervisedModule(pl.LightningModule, SchemaNetwork):
     """Train, validate, test and predict with any network that has a task.
 
     A concrete module implements `forward` and `layer_groups`. All settings are saved as plain data, so
-    `load_from_checkpoint(path, weights_only=True)` and `Predictor(path)` need nothing else.
+    `load_from_checkpoint(path, weights_only=True)` and `Predictor(path)` need nothing else; a setting of a subclass that is
+    a network or a function is the user's own, and is passed again there.
 
     Logged once per epoch: `train/loss`, `val/loss`, `test/loss` and the task's metrics, such as `val/accuracy`; of several
     loaders each, under Lightning's names: `val/loss/dataloader_idx_0`. The progress bar also shows `train/loss_step`, taken
@@ -80,20 +83,66 @@ class SupervisedModule(pl.LightningModule, SchemaNetwork):
         warn_of_both(type(self).__name__)
         own: dict[str, Any] = {"lr": lr, "weight_decay": weight_decay, "decay": decay, "momentum": momentum}
         self._set_up(schema, optimizer=optimizer, **own)
-        self.save_hyperparameters(ignore=["schema", "optimizer", "saved"])
+        with _without_advice():
+            super().save_hyperparameters(ignore=["schema", "optimizer", "saved"])
+        # a command line saves what its class takes, and a subclass may take fewer settings
+        own |= {"decay_norms": decay_norms, **self.hparams, **(saved or {})}
         with speaking(type(self).__name__):
-            # a command line saves what its class takes, and a subclass may take fewer settings
-            own |= {"decay_norms": decay_norms, **self.hparams, **(saved or {})}
-            plain = {name: to_plain(value) for name, value in own.items()}
-        self.hparams.update(plain)
-        self._hparams_initial = without_tuples(plain)  # what loggers write; plain YAML has no tuples
-        self.hparams["optimizer"] = optimizer if isinstance(optimizer, str) else OWN
-        self.hparams["schema"] = self.schema.to_dict()  # set last: loggers list the settings but not every vocabulary
+            plain = {name: self._plain_setting(name, value) for name, value in own.items()}
+        self._set_settings(plain, optimizer if isinstance(optimizer, str) else OWN)
         self._optimizer = optimizer
         self._loss: dict[str | int, RunningMean] = {"train": RunningMean()}  # and of each loader in an evaluation
-        self._metrics: list[MetricCollection] = []  # of each loader in an evaluation
+        self._train_loss: Tensor | None = None  # of an epoch whose last batch is done
         self.val_metrics = self.task.metrics()
         self.test_metrics = self.task.metrics()
+        self._begin_evaluation(self.val_metrics, 1)
+
+    @override
+    def save_hyperparameters(
+        self,
+        *args: Any,
+        ignore: Sequence[str] | str | None = None,
+        frame: FrameType | None = None,
+        logger: bool = True,
+    ) -> None:
+        """Save settings that a subclass adds, as for any LightningModule; those of its `__init__` already are.
+
+        Args:
+            args: As for any LightningModule.
+            ignore: Settings of a subclass not to save; those of tabvision's classes are needed to build the network.
+            frame: As for any LightningModule.
+            logger: As for any LightningModule.
+        """
+        current = inspect.currentframe()
+        names = {ignore} if isinstance(ignore, str) else {*(ignore or ())}
+        ours = (kind for kind in type(self).__mro__ if kind.__module__.startswith("tabvision."))
+        needed = {"schema", "optimizer"}.union(*(inspect.signature(kind).parameters for kind in ours))
+        before = {name: value for name, value in self.hparams.items() if name not in names - needed}
+        with _without_advice():
+            super().save_hyperparameters(
+                *args, ignore=ignore, frame=frame or (current and current.f_back), logger=logger
+            )
+        with speaking(type(self).__name__):
+            added = {name: to_plain(value) for name, value in self.hparams.items() if name not in before}
+        optimizer = before.pop("optimizer")
+        before.pop("schema")
+        self._set_settings({**before, **added}, optimizer)
+
+    def _set_settings(self, plain: Mapping[str, object], optimizer: str) -> None:
+        """Set the settings that a checkpoint holds, and those that loggers list."""
+        self.hparams.clear()
+        # the schema comes last: loggers list the settings but not every vocabulary
+        self.hparams.update({**plain, "optimizer": optimizer, "schema": self.schema.to_dict()})
+        self._hparams_initial = without_tuples(plain)  # what loggers write; plain YAML has no tuples
+
+    def _plain_setting(self, name: str, value: object) -> object:
+        """Return a setting as plain data, or that it is the user's own."""
+        if name not in self.own_settings:
+            if isinstance(value, str) and value == OWN:
+                raise self.not_held(name)
+            if isinstance(value, nn.Module) or callable(value):
+                return OWN
+        return to_plain(value)
 
     @override
     def __setattr__(self, name: str, value: Any) -> None:
@@ -119,7 +168,7 @@ class SupervisedModule(pl.LightningModule, SchemaNetwork):
         settings = self.hparams
         if self._optimizer == OWN:
             raise self.not_held("optimizer")
-        layers = self.layer_groups()
+        layers = [to_group(part, number) for number, part in enumerate(self.layer_groups())]
         check_groups(layers, self)
         lr, weight_decay, decay_norms = settings["lr"], settings["weight_decay"], settings["decay_norms"]
         groups = param_groups(layers, lr=lr, weight_decay=weight_decay, decay_norms=decay_norms)
@@ -143,7 +192,8 @@ class SupervisedModule(pl.LightningModule, SchemaNetwork):
     @override
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         loss = self._mean_loss(batch, self.member_logits(batch), "train")
-        every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]  # 0: never, as in a barebones Trainer
+        # 0: never, as in a barebones Trainer, and without one
+        every: int = getattr(self._trainer, "log_every_n_steps", 0)
         if every and batch_idx % every == 0:  # logging every step would take a fifth of a small network's step
             self.log("train/loss_step", loss.detach(), prog_bar=True, logger=False, on_step=True, on_epoch=False)
         return loss
@@ -151,11 +201,17 @@ class SupervisedModule(pl.LightningModule, SchemaNetwork):
     @override
     def on_train_epoch_start(self) -> None:
         self._loss["train"].reset()
+        self._train_loss = None
+
+    @override
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        if self.trainer.is_last_batch:  # callbacks read the loss in their on_train_epoch_end, which comes before ours
+            self._train_loss = self._log_loss("train/loss", "train")
 
     @override
     def on_train_epoch_end(self) -> None:
         broadcast_buffers(self)
-        loss = self._log_loss("train/loss", "train")
+        loss = self._log_loss("train/loss", "train") if self._train_loss is None else self._train_loss
         if not loss.isfinite() and self._loss["train"].totals()[1] > 0:  # else there was no batch
             problem = f"the training loss is {loss.item()} in epoch {self.current_epoch}"
             warnings.warn(f"{type(self).__name__}: {problem}. Lower lr.", stacklevel=1)
@@ -169,6 +225,10 @@ class SupervisedModule(pl.LightningModule, SchemaNetwork):
         self._begin_evaluation(self.val_metrics, len(self.trainer.num_val_batches))
 
     @override
+    def on_validation_batch_end(self, outputs: Any, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
+        self._log_when_done("val", batch_idx)
+
+    @override
     def on_validation_epoch_end(self) -> None:
         self._log_evaluation("val")
 
@@ -179,6 +239,10 @@ class SupervisedModule(pl.LightningModule, SchemaNetwork):
     @override
     def on_test_epoch_start(self) -> None:
         self._begin_evaluation(self.test_metrics, len(self.trainer.num_test_batches))
+
+    @override
+    def on_test_batch_end(self, outputs: Any, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
+        self._log_when_done("test", batch_idx)
 
     @override
     def on_test_epoch_end(self) -> None:
@@ -326,6 +390,7 @@ class SupervisedModule(pl.LightningModule, SchemaNetwork):
         metrics.reset()
         self._metrics = [metrics, *(metrics.clone() for _ in range(1, num_loaders))]
         self._loss |= {dataloader_idx: RunningMean() for dataloader_idx in range(num_loaders)}
+        self._is_logged = False
 
     def _evaluate(self, batch: Batch, dataloader_idx: int) -> None:
         logits = at_least_float32(self.answer_logits(batch))
@@ -337,7 +402,20 @@ class SupervisedModule(pl.LightningModule, SchemaNetwork):
     def _update_metrics(self, dataloader_idx: int, predictions: Tensor, target: Tensor) -> None:
         self._metrics[dataloader_idx].update(predictions, target)
 
+    def _log_when_done(self, stage: str, batch_idx: int) -> None:
+        """Log after the last batch: callbacks read the metrics in their hook of the epoch's end, which comes before ours.
+
+        Of several loaders, what is logged after a batch would be the last one's alone.
+        """
+        trainer: Any = self.trainer
+        sizes = trainer.num_sanity_val_batches if trainer.sanity_checking else getattr(trainer, f"num_{stage}_batches")
+        if sizes == [batch_idx + 1]:
+            self._log_evaluation(stage)
+
     def _log_evaluation(self, stage: str) -> None:
+        if self._is_logged:
+            return
+        self._is_logged = True
         for dataloader_idx, metrics in enumerate(self._metrics):
             loader = f"/dataloader_idx_{dataloader_idx}" if len(self._metrics) > 1 else ""
             self._log_loss(f"{stage}/loss{loader}", dataloader_idx)
@@ -351,7 +429,16 @@ class SupervisedModule(pl.LightningModule, SchemaNetwork):
 
     def _log(self, values: Mapping[str, Tensor]) -> None:
         if not self.trainer.barebones:  # a barebones Trainer warns at every log
-            self.log_dict(values, prog_bar=True, on_epoch=True, on_step=False, sync_dist=True, add_dataloader_idx=False)
+            settings: dict[str, Any] = {"on_epoch": True, "on_step": False, "sync_dist": True, "batch_size": 1}
+            self.log_dict(values, prog_bar=True, add_dataloader_idx=False, **settings)
+
+
+@contextmanager
+def _without_advice() -> Iterator[None]:
+    """Keep back Lightning's advice to ignore settings that are networks, of which only the name is saved."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Attribute .* is an instance of `nn.Module`")
+        yield
 
 
 def _tells_of_the_file(error: Exception, *, plain: bool) -> bool:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import final
+from typing import Any, final
 
 from torch import nn
 
-from tabvision.errors import BadValueError, count, listed
+from tabvision.errors import BadTypeError, BadValueError, count, listed
 
 _WHOLE_NET_FRACTION = 0.8  # a part with a larger fraction of the layers is divided; ResNet-152's third stage has 0.7
 
@@ -64,6 +64,31 @@ def num_new(groups: Sequence[LayerGroup]) -> int:
     """
     old = [number for number, group in enumerate(groups[:-1], start=1) if not group.is_new]
     return len(groups) - max(old, default=0)
+
+
+def to_group(part: object, number: int) -> LayerGroup:
+    """Return a part of a network as a layer group: a module, a parameter, or a list of these.
+
+    Raises:
+        BadTypeError: It is anything else, or an empty list.
+
+    Example:
+        >>> to_group(nn.Linear(2, 1), 0).name, len(to_group([nn.Linear(2, 1), nn.Parameter()], 1))
+        ('group_0', 3)
+    """
+    if isinstance(part, LayerGroup):
+        return part
+    is_list = isinstance(part, Iterable) and not isinstance(part, nn.Module | nn.Parameter | str)
+    elements: list[Any] = list(part) if is_list else [part]  # type: ignore[call-overload]  # it is iterable
+    wrong = [index for index, element in enumerate(elements) if not isinstance(element, nn.Module | nn.Parameter)]
+    if wrong or not elements:
+        got = type(part).__name__ + (
+            f" with {type(elements[wrong[0]]).__name__} at index {wrong[0]}" if is_list and wrong else ""
+        )
+        problem = f"layer group {number} must be a module or a list of modules and parameters, got {got}"
+        raise BadTypeError(problem, "Return parts such as [net.body, [net.norm, net.head]]")
+    modules = [nn.ParameterList([each]) if isinstance(each, nn.Parameter) else each for each in elements]
+    return LayerGroup(f"group_{number}", tuple(modules))
 
 
 def check_groups(groups: Sequence[LayerGroup], module: nn.Module) -> None:

@@ -425,3 +425,12 @@ def test_a_score_that_leaps_is_a_warning(caplog: pytest.LogCaptureFixture) -> No
     trainer.fit(module, made_data())
 
     assert "the loss of held-out rows leapt from 0.14 to 69 in epoch 3" in caplog.text
+
+
+def test_a_barebones_trainer_is_not_logged_to() -> None:
+    """It would warn at every log, and warnings are errors here."""
+    data, fit = made_data(), FitTable()
+
+    pl.Trainer(barebones=True, accelerator="cpu", max_epochs=1, callbacks=[fit]).fit(TabularModule(data.schema), data)
+
+    assert fit.best_epoch == 0

@@ -9,13 +9,22 @@ import torch
 from pytorch_lightning.callbacks import (
     BackboneFinetuning,
     BaseFinetuning,
+    EMAWeightAveraging,
     LearningRateFinder,
     StochasticWeightAveraging,
 )
 from torch import nn
 from typing_extensions import override
 
-from tabvision.callbacks import CosineRestarts, DiscriminativeLR, FineTune, FlatCosine, OneCycle, Unfreeze
+from tabvision.callbacks import (
+    AverageAndStop,
+    CosineRestarts,
+    DiscriminativeLR,
+    FineTune,
+    FlatCosine,
+    OneCycle,
+    Unfreeze,
+)
 from tabvision.errors import BadValueError
 from tests.made.modules import UserModule, make_loader, make_module, three_groups
 from tests.made.trainers import MakeTrainer
@@ -104,6 +113,7 @@ LAYER_OWNERS: dict[str, Callable[[], pl.Callback]] = {
     "FineTune": lambda: FineTune(groups=three_groups),
     "Unfreeze": lambda: Unfreeze(groups=three_groups),
 }
+WEIGHT_OWNERS: dict[str, Callable[[], pl.Callback]] = {"AverageAndStop": AverageAndStop}
 RIVALS: list[tuple[dict[str, Callable[[], pl.Callback]], Callable[[], pl.Callback], str]] = [
     (
         RATE_OWNERS,
@@ -120,6 +130,12 @@ RIVALS: list[tuple[dict[str, Callable[[], pl.Callback]], Callable[[], pl.Callbac
         BackboneFinetuning,
         r"BackboneFinetuning adds the backbone to the optimizer in mid-fit.* thaw layers with Unfreeze\(\)",
     ),
+    (
+        WEIGHT_OWNERS,
+        lambda: StochasticWeightAveraging(swa_lrs=1e-3),
+        "StochasticWeightAveraging averages the weights too, and keeps its own average. Leave it out",
+    ),
+    (WEIGHT_OWNERS, EMAWeightAveraging, "EMAWeightAveraging averages the weights too.* Leave it out"),
     (LAYER_OWNERS, Milestones, r"Milestones freezes and thaws layers too.* thaw layers with Unfreeze\(\)"),
 ]
 

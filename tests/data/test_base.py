@@ -1,5 +1,6 @@
 """What tables and the bases of all datamodules promise: batches by contract, rows by number, parts with weights."""
 
+import pickle
 import warnings
 from typing import Any
 
@@ -11,7 +12,7 @@ from torch import Tensor
 from tabvision.data import base
 from tabvision.data.base import DataPart, TensorDataModule
 from tabvision.modules import TabularModule
-from tests.made.pairs import TARGETS, make_frame, tabular_data
+from tests.made.pairs import EACH, TARGETS, Pair, make_frame, tabular_data
 from tests.made.trainers import MakeTrainer
 
 DTYPES = {
@@ -199,3 +200,15 @@ def test_a_datamodule_prints_what_it_holds(target: str) -> None:
 
     assert str(data) == f"{data.schema}\n" + str(data).splitlines()[-1]
     assert str(data).splitlines()[-1].startswith("rows: train ")
+
+
+@pytest.mark.parametrize("pair", EACH, ids=str)
+def test_datamodules_and_loaders_can_be_pickled_after_a_fit(pair: Pair, quick_trainer: MakeTrainer) -> None:
+    data: Any = pair.data()
+    trainer = quick_trainer(limit_train_batches=1, limit_val_batches=1)
+    trainer.fit(pair.module(data.schema), data)
+
+    loader, copied = pickle.loads(pickle.dumps((data.val_dataloader(), data)))
+
+    assert (data.trainer, copied.trainer) == (trainer, None)
+    assert torch.equal(next(iter(loader))["index"], next(iter(copied.val_dataloader()))["index"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -130,7 +131,7 @@ class BaseImageDataModule(PartsDataModule[ImageLoader]):
         batch_size = self.batch_size * (1 if part == "train" else _EVAL_BATCHES)
         settings: dict[str, Any] = {"batch_size": batch_size, "on_end": self._write_bad_files, **order}
         classes = self.schema.classes if part == "train" else ()  # a small part may lack one
-        return self._loader(lambda: self._reader(part), *self.parts[part], classes=classes, **settings)
+        return self._loader(functools.partial(self._reader, part), *self.parts[part], classes=classes, **settings)
 
     def _loader(
         self,
@@ -156,7 +157,7 @@ class BaseImageDataModule(PartsDataModule[ImageLoader]):
         tensors, all_rows = self.part(part)
         numbered = {**tensors, ROW: torch.arange(int(all_rows.max()) + 1 if len(all_rows) else 0)}
         loader = self._loader(
-            lambda: self._reader(part, plain=epoch is None),
+            functools.partial(self._reader, part, plain=epoch is None),
             numbered,
             all_rows if rows is None else rows,
             batch_size=batch_size or self.batch_size * _EVAL_BATCHES,
