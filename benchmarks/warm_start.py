@@ -9,8 +9,8 @@ rows held out:
 - flights: months 1 to 8, then 9 and 10, which are new categories; AUC
 - ratings: MovieLens by time, the first four fifths, then the rest with its new users and films; RMSE
 - digits: classes 0 to 7, then all ten, held out among all rows; accuracy of a fine-tuned body of photos
-- fashion: eight classes of Fashion-MNIST, then all ten; other 2,000 training images for each seed, the first 4,000 test
-  images held out; accuracy of that body
+- fashion: eight classes of Fashion-MNIST, then all ten; other 20,000 training images for each seed, three epochs, the test
+  images held out; accuracy of that body. `--clothes 2000 8` has so many images and epochs, where photos are few
 
 "Gain" is what the grown network gained over the old one, as a fraction of what the new one gained.
 """
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from tabvision.schema import Schema
 
 FRACTION = 0.2  # of the steps, and of the new rows that are held out
-NUM_CLOTHES, NUM_CLOTHES_HELD_OUT = 2_000, 4_000  # images of Fashion-MNIST
+CLOTHES = (20_000, 3)  # training images of Fashion-MNIST, and epochs of a new network
 
 
 class Task(NamedTuple):
@@ -73,10 +73,11 @@ def main(words: Sequence[str] | None = None) -> None:
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(options.processes, context) as pool:
         runs = {
-            name: [pool.submit(run, name, seed, options.fashion) for seed in range(options.seeds)] for name in chosen
+            name: [pool.submit(run, name, seed, options.fashion, options.clothes) for seed in range(options.seeds)]
+            for name in chosen
         }
         tasks = {name: [each.result() for each in these] for name, these in runs.items()}
-    result = {**run_facts(threads=1), "tasks": tasks}
+    result = {**run_facts(threads=1), "clothes": options.clothes if "fashion" in chosen else None, "tasks": tasks}
     tell(result, to_markdown(result), options.out)
 
 
@@ -85,6 +86,7 @@ def parse(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--processes", type=int, default=1, help="runs at the same time, each in one thread")
     parser.add_argument("--fashion", type=Path, help="the folder of Fashion-MNIST's idx files; without it no such task")
+    parser.add_argument("--clothes", type=int, nargs=2, default=CLOTHES, metavar=("IMAGES", "EPOCHS"))
     parser.add_argument("--tasks", nargs="+", choices=NAMES, help="all unless named")
     options = parser.parse_args(words)
     if "fashion" in (options.tasks or ()) and options.fashion is None:
@@ -92,13 +94,13 @@ def parse(words: Sequence[str] | None) -> argparse.Namespace:
     return options
 
 
-def run(name: str, seed: int, source: Path | None) -> dict[str, Any]:
+def run(name: str, seed: int, source: Path | None, clothes: tuple[int, int]) -> dict[str, Any]:
     """Measure a task in one thread."""
     import torch
 
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
-        make = functools.partial(fashion, source=source) if source and name == "fashion" else TASKS[name]
+        make = functools.partial(fashion, source=source, clothes=clothes) if name == "fashion" else TASKS[name]
         return {"seed": seed, **measure(make(seed, Path(folder)), seed)}
 
 
@@ -219,33 +221,34 @@ def digits(seed: int, folder: Path) -> Task:
     files = sorted(root.rglob("*.png"))
     frame = pd.DataFrame({"file": map(str, files), "label": [f"d{file.parent.name}" for file in files]})
     held_out = frame.sample(frac=FRACTION, random_state=seed)
-    return _photos(frame.drop(held_out.index), held_out, ["d8", "d9"])
+    return _photos(frame.drop(held_out.index), held_out, ["d8", "d9"], epochs=8)
 
 
-def fashion(seed: int, folder: Path, source: Path) -> Task:
+def fashion(seed: int, folder: Path, source: Path, clothes: tuple[int, int]) -> Task:
     """New classes of gray photos: other training images for each seed, and the same test images."""
     from datamodules.fashion_mnist import NAMES
 
-    rows = _clothes(source, "train", range(seed * NUM_CLOTHES, (seed + 1) * NUM_CLOTHES), folder)
-    held_out = _clothes(source, "test", range(NUM_CLOTHES_HELD_OUT), folder)
-    return _photos(rows, held_out, NAMES[8:])
+    number, epochs = clothes
+    rows = _clothes(source, "train", slice(seed * number, (seed + 1) * number), folder)
+    held_out = _clothes(source, "test", slice(None), folder)
+    return _photos(rows, held_out, NAMES[8:], epochs)
 
 
-def _clothes(source: Path, part: str, numbers: range, folder: Path) -> pd.DataFrame:
+def _clothes(source: Path, part: str, numbers: slice, folder: Path) -> pd.DataFrame:
     """Images of a part of Fashion-MNIST as PNG files, with their labels."""
     import pandas as pd
     from PIL import Image
 
     from datamodules.fashion_mnist import FILES, NAMES, read_idx
 
-    images, labels = (read_idx(source / name)[numbers.start : numbers.stop] for name in FILES[part])
-    files = [folder / f"{part}{number:05}.png" for number in numbers]
+    images, labels = (read_idx(source / name)[numbers] for name in FILES[part])
+    files = [folder / f"{part}{number:05}.png" for number in range(len(images))]
     for image, file in zip(images, files, strict=True):
         Image.fromarray(image).save(file)
     return pd.DataFrame({"file": map(str, files), "label": [NAMES[label] for label in labels]})
 
 
-def _photos(rows: pd.DataFrame, held_out: pd.DataFrame, new: Sequence[str]) -> Task:
+def _photos(rows: pd.DataFrame, held_out: pd.DataFrame, new: Sequence[str], epochs: int) -> Task:
     """Photos whose classes `new` come later; no class is more frequent in what the grown network trains on."""
     from tabvision.data import ImageDataModule
     from tabvision.modules import VisionModule
@@ -262,7 +265,7 @@ def _photos(rows: pd.DataFrame, held_out: pd.DataFrame, new: Sequence[str]) -> T
         return float((predictor.predict(rows["file"].tolist())["label"].to_numpy() == rows["label"].to_numpy()).mean())
 
     is_new = rows["label"].isin(new)
-    return Task(rows[~is_new], rows[is_new], held_out, data, module, accuracy, epochs=8, old_for_new=4)
+    return Task(rows[~is_new], rows[is_new], held_out, data, module, accuracy, epochs, old_for_new=4)
 
 
 TASKS: dict[str, Callable[[int, Path], Task]] = {"flights": flights, "ratings": ratings, "digits": digits}
