@@ -39,14 +39,16 @@ def stack_linear(net: PackedNet, tensors: Mapping[str, Tensor], task: Task) -> f
     continuous, categorical, fold = tensors["continuous"], tensors["categorical"], tensors["fold"].cpu()
     inputs = net.embeddings(continuous, categorical)
     is_small = len(fold) > 1 and inputs.numel() <= _MOST_INPUTS
-    if not isinstance(net.direct, PackedLinear) or not is_small or not inputs.isfinite().all():
+    can_add = isinstance(net.head, PackedLinear) and isinstance(net.direct, PackedLinear)
+    if not can_add or not is_small or not inputs.isfinite().all():
         return 1.0
     own, inputs = net(continuous, categorical).float().cpu(), inputs.float().cpu()
     basis = _basis(net, continuous, inputs)
     features = torch.bmm(inputs.transpose(0, 1), basis).transpose(0, 1)
     mean, std = mean_and_std(features)
     weight = tensors["weight"].float().cpu() if "weight" in tensors else torch.ones(len(fold))
-    rows = Rows((features - mean) / std, tensors["target"].float().cpu(), weight)
+    target = tensors["target"].cpu()
+    rows = Rows((features - mean) / std, target.float() if target.is_floating_point() else target, weight)
     heads, _ = fitted_heads(rows, task, fold, inputs.shape[1])
     numbers = torch.arange(len(fold))
     own, linear = own[numbers, fold], heads.logits(rows.features)[numbers, fold]
@@ -56,8 +58,7 @@ def stack_linear(net: PackedNet, tensors: Mapping[str, Tensor], task: Task) -> f
     is_gain = gain.sum() > gain.std() * len(gain) ** 0.5  # not of losses that are not numbers
     if not is_gain:
         return 1.0
-    for layer in (net.head, net.direct):
-        scale_outputs(layer, share)
+    scale_outputs([net.head, net.direct], share)
     scaled = heads.weight / std.unsqueeze(1)
     plain = Heads(torch.bmm(scaled, basis.mT), heads.bias - (scaled * mean.unsqueeze(1)).sum(2))
     net.direct.weight.add_(plain.weight.mT.to(continuous.device), alpha=1 - share)
