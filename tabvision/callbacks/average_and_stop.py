@@ -69,7 +69,7 @@ class AverageAndStop(Owner):
     After each step the average moves toward the weights by (window + 1) / (step + window), at most all the way: it spans
     about the last tenth of all steps so far. BatchNorm's statistics are averaged too. Validation sees the average, and
     checkpoints hold it, with the weights that train beside it. After the fit the module has the average of the best epoch;
-    where it is scored by folds, it is then averaged with a linear model, by the share that is best on these, and where it
+    where it is scored by folds, it is then averaged with a linear model, by the share that these choose, and where it
     predicts classes, its logits are divided by the temperature that is best on the held-out rows.
 
     The score is the loss on held-out rows. If the module is a packed network whose members have inputs of their own, each
