@@ -69,8 +69,8 @@ class AverageAndStop(Owner):
     After each step the average moves toward the weights by (window + 1) / (step + window), at most all the way: it spans
     about the last tenth of all steps so far. BatchNorm's statistics are averaged too. Validation sees the average, and
     checkpoints hold it, with the weights that train beside it. After the fit the module has the average of the best epoch;
-    where it predicts classes, its logits are then divided by the temperature that is best on the held-out rows, and where it
-    predicts numbers and is scored by folds, it is averaged with a linear model, by the share that is best on these.
+    where it is scored by folds, it is then averaged with a linear model, by the share that these choose, and where it
+    predicts classes, its logits are divided by the temperature that is best on the held-out rows.
 
     The score is the loss on held-out rows. If the module is a packed network whose members have inputs of their own, each
     training row is held out from one member (a fold), and the score is that member's loss, logged as `oof/loss`: every row
@@ -271,9 +271,9 @@ class AverageAndStop(Owner):
             live.copy_(kept)
 
     def _stack_linear(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Average a network for numbers with a linear model, by the share that answers the folds best (stacking)."""
+        """Average a network with a linear model, by the share that answers the folds best (stacking)."""
         module: Any = pl_module
-        if not self.has_folds or not hasattr(module, "stack_linear") or module.task.is_classes:
+        if not self.has_folds or not hasattr(module, "stack_linear"):
             return
         data: Any = trainer.datamodule  # type: ignore[attr-defined]  # checked in setup
         batch = data.fold_loader().batch_of(data.parts["train"].rows)

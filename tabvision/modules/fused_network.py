@@ -178,7 +178,7 @@ class FusedNetwork(ImageNetwork):
     @torch.no_grad()
     def scale_logits(self, factor: float) -> None:
         """Multiply all logits by a number, in the last layer."""
-        scale_outputs(self.net.head, factor)
+        scale_outputs([self.net.head], factor)
 
 
 @final

@@ -12,8 +12,8 @@ from tabvision.modules.tabular_network import TabularNetwork
 class TabularModule(TabularNetwork, SupervisedModule):
     """Several small networks packed in one, whose answers are averaged; or fastai's network of embeddings and layers.
 
-    By default the network is a `PackedNet`: 4 members, or below 20,000 rows 8 with inputs of their own and, for numbers, a
-    linear layer from these to the answer. Its rate is meant for `FitTable`, or as the peak of a `OneCycle`. A setting of
+    By default the network is a `PackedNet`: 4 members, or below 20,000 rows 8 with inputs of their own and a linear
+    layer from these to the answer. Its rate is meant for `FitTable`, or as the peak of a `OneCycle`. A setting of
     fastai's network alone, such as `widths`, chooses that network, an `EmbeddingMLP`.
 
     Args:
@@ -22,8 +22,7 @@ class TabularModule(TabularNetwork, SupervisedModule):
             (B, k, num_outputs) for k members; a function from the schema to one; or None to choose by the other settings.
         members: Number of members, only for "packed".
         member_widths: Outputs of each hidden layer of a member, only for "packed".
-        own_inputs: Whether each member has embeddings and encodings of its own, and for numbers the linear layer; only for
-            "packed".
+        own_inputs: Whether each member has embeddings and encodings of its own, and the linear layer; only for "packed".
         widths: Outputs of each hidden layer; empty for a linear model. This and the next seven are only for "mlp".
         embedding_widths: Embedding width of some columns by name; the rest get `min(600, round(1.6 * n**0.56))`.
         embedding_dropout: Fraction of embedding outputs dropped in training, in [0, 1).

@@ -196,8 +196,7 @@ class TabularNetwork(SchemaNetwork):
     def scale_logits(self, factor: float) -> None:
         """Multiply all logits by a number, in the last layer; a network of your own stays as it is."""
         if self.hparams["net"] != OWN:
-            for layer in self.layer_groups()[-1].modules:
-                scale_outputs(layer, factor)
+            scale_outputs(self.layer_groups()[-1].modules, factor)
 
     def stack_linear(self, tensors: Mapping[str, Tensor]) -> float:
         """Average each member with a linear model of the rows outside its fold, by the share that answers the folds best.
@@ -256,7 +255,7 @@ def packed_net(schema: Schema, settings: Mapping[str, Any], joined: int = 0) -> 
         nominal=[at for at, column in enumerate(schema.categorical) if column.part == "value"],
         embedding_widths=grown_widths(schema),
         joined=joined,
-        direct=settings["own_inputs"] and not joined and not schema.task.is_classes,
+        direct=settings["own_inputs"] and not joined,
         **{name: settings[name] for name in ("members", "own_inputs", "dropout", "unknown_share")},
     )
     frequencies = schema.target.frequencies

@@ -29,7 +29,8 @@ class GrownOutputs(nn.Module):
         join: From the outputs of both to logits: `task.join_new`.
 
     Shape:
-        - input: (..., inputs) float
+        - rows: (..., inputs) float
+        - beside: (..., known) float, what a layer beside `known` adds to it, if there is one
         - returns: (..., known + new) float
 
     Example:
@@ -49,8 +50,8 @@ class GrownOutputs(nn.Module):
             nn.init.zeros_(parameter)
 
     @override
-    def forward(self, rows: Tensor) -> Tensor:
-        return self.join(self.known(rows), self.new(rows)) * self.scale
+    def forward(self, rows: Tensor, *beside: Tensor) -> Tensor:
+        return self.join(self.known(rows, *beside), self.new(rows)) * self.scale
 
 
 def with_growth(layer: nn.Module, grown: Sequence[int], join: Join) -> nn.Module:
@@ -69,9 +70,10 @@ def with_growth(layer: nn.Module, grown: Sequence[int], join: Join) -> nn.Module
 
 
 @torch.no_grad()
-def scale_outputs(layer: nn.Module, factor: float) -> None:
-    """Multiply the outputs of the last layer of a network by a number."""
-    for tensor in [layer.scale] if isinstance(layer, GrownOutputs) else layer.parameters():
+def scale_outputs(layers: Sequence[nn.Module], factor: float) -> None:
+    """Multiply the outputs of the last layers of networks by a number; a grown one has that beside it as a part."""
+    grown = [layer.scale for layer in layers if isinstance(layer, GrownOutputs)]
+    for tensor in grown or [parameter for layer in layers for parameter in layer.parameters()]:
         tensor.mul_(factor)
 
 

@@ -121,8 +121,9 @@ class PackedNet(nn.Module):
     @override
     def forward(self, continuous: Tensor, categorical: Tensor) -> Tensor:
         inputs = self.embeddings(continuous, categorical)
-        logits: Tensor = self.head(self.layers(inputs))
-        return logits if self.direct is None else logits + self.direct(inputs)
+        beside = () if self.direct is None else (self.direct(inputs),)
+        logits: Tensor = self.head(self.layers(inputs), *beside)
+        return logits
 
     def hidden(self, continuous: Tensor, categorical: Tensor) -> Tensor:
         """Return the inputs of the last hidden layer, (B, 1 or k, width), without those that join them."""
@@ -262,7 +263,10 @@ class _Inputs(nn.Module):
 
 @final
 class PackedLinear(nn.Module):
-    """A linear layer for each member. (B, k, in) -> (B, k, out); (B, 1, in) is the same input for every member."""
+    """A linear layer for each member. (B, k, in) -> (B, k, out); (B, 1, in) is the same input for every member.
+
+    What a layer beside it has found for the same outputs, (B, k, out), is added to them.
+    """
 
     def __init__(self, members: int, size: int, width: int) -> None:
         super().__init__()
@@ -271,16 +275,18 @@ class PackedLinear(nn.Module):
         self.bias = nn.Parameter(torch.zeros(members, 1, width))
 
     @override
-    def forward(self, rows: Tensor) -> Tensor:
+    def forward(self, rows: Tensor, beside: Tensor | None = None) -> Tensor:
         if rows.shape[1] == 1:  # one wide matrix
             wide = torch.addmm(self.bias.flatten(), rows.squeeze(1), self.weight.transpose(0, 1).flatten(1))
-            return wide.unflatten(1, (self.members, self.bias.shape[2]))  # type: ignore[no-any-return, no-untyped-call]
-        return torch.baddbmm(self.bias, rows.transpose(0, 1), self.weight).transpose(0, 1)
+            outputs: Tensor = wide.unflatten(1, (self.members, self.bias.shape[2]))  # type: ignore[no-untyped-call]
+        else:
+            outputs = torch.baddbmm(self.bias, rows.transpose(0, 1), self.weight).transpose(0, 1)
+        return outputs if beside is None else outputs + beside
 
 
 def _without_direct(net: nn.Module, state: dict[str, Any], prefix: str, *_: object) -> None:
     """Give a checkpoint from before there was a direct layer one that changes no answer, at zero."""
-    if isinstance(net.direct, nn.Module) and f"{prefix}head.weight" in state:
+    if isinstance(net.direct, nn.Module) and any(name.startswith(f"{prefix}head.") for name in state):
         for name, value in net.direct.state_dict(prefix=f"{prefix}direct.").items():
             state.setdefault(name, torch.zeros_like(value))
 

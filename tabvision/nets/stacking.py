@@ -23,8 +23,9 @@ def stack_linear(net: PackedNet, tensors: Mapping[str, Tensor], task: Task) -> f
     """Average each member with a linear model of the rows outside its fold, by the share that answers the folds best.
 
     Few rows teach a linear model sooner than a network, and where the target is nearly a sum it stays the better one. It
-    becomes part of the `direct` layer. A network without that layer, or with very many inputs, stays as it is, and so does
-    one whose loss on the folds would fall by less than a standard error.
+    becomes part of the `direct` layer. Of classes it gets half of that share: there a network gains much by the mean of its
+    members, which no fold shows. A network without that layer, or with very many inputs or new classes, stays as it is, and
+    so does one whose loss on the folds would fall by less than a standard error.
 
     Args:
         net: The network, in evaluation mode, whose members have inputs of their own.
@@ -39,14 +40,16 @@ def stack_linear(net: PackedNet, tensors: Mapping[str, Tensor], task: Task) -> f
     continuous, categorical, fold = tensors["continuous"], tensors["categorical"], tensors["fold"].cpu()
     inputs = net.embeddings(continuous, categorical)
     is_small = len(fold) > 1 and inputs.numel() <= _MOST_INPUTS
-    if not isinstance(net.direct, PackedLinear) or not is_small or not inputs.isfinite().all():
+    has_grown = not isinstance(net.head, PackedLinear)
+    if not isinstance(net.direct, PackedLinear) or has_grown or not is_small or not inputs.isfinite().all():
         return 1.0
     own, inputs = net(continuous, categorical).float().cpu(), inputs.float().cpu()
     basis = _basis(net, continuous, inputs)
     features = torch.bmm(inputs.transpose(0, 1), basis).transpose(0, 1)
     mean, std = mean_and_std(features)
     weight = tensors["weight"].float().cpu() if "weight" in tensors else torch.ones(len(fold))
-    rows = Rows((features - mean) / std, tensors["target"].float().cpu(), weight)
+    target = tensors["target"].cpu()
+    rows = Rows((features - mean) / std, target.float() if target.is_floating_point() else target, weight)
     heads, _ = fitted_heads(rows, task, fold, inputs.shape[1])
     numbers = torch.arange(len(fold))
     own, linear = own[numbers, fold], heads.logits(rows.features)[numbers, fold]
@@ -56,8 +59,9 @@ def stack_linear(net: PackedNet, tensors: Mapping[str, Tensor], task: Task) -> f
     is_gain = gain.sum() > gain.std() * len(gain) ** 0.5  # not of losses that are not numbers
     if not is_gain:
         return 1.0
-    for layer in (net.head, net.direct):
-        scale_outputs(layer, share)
+    if task.is_classes:  # the folds' single members lose far more than the mean of all will, the linear model hardly
+        share = (1 + share) / 2
+    scale_outputs([net.head, net.direct], share)
     scaled = heads.weight / std.unsqueeze(1)
     plain = Heads(torch.bmm(scaled, basis.mT), heads.bias - (scaled * mean.unsqueeze(1)).sum(2))
     net.direct.weight.add_(plain.weight.mT.to(continuous.device), alpha=1 - share)

@@ -95,6 +95,19 @@ def test_new_columns_change_no_answer_and_new_classes_leave_the_ratios_of_the_ot
     assert np.allclose(probabilities(again, old, "abxy") / 0.999, found, atol=1e-5, rtol=0)
 
 
+def test_the_logits_of_a_network_are_scaled_once_also_where_it_has_grown() -> None:
+    data = quiet(rows(60, seed=1), "kind")
+    known = TabularModule(data.schema)
+    torch.nn.init.normal_(known.get_parameter("net.direct.weight"))
+    for module in (known, known.grow(quiet(rows(60, seed=3, labels="abx"), "kind").schema)):
+        batch = next(iter(data.train_dataloader()))
+        with torch.no_grad():
+            before = module.eval().member_logits(batch)
+            module.scale_logits(0.5)
+
+            assert torch.allclose(module.member_logits(batch), 0.5 * before, atol=1e-6)
+
+
 @pytest.mark.slow
 def test_a_grown_network_answers_as_onnx(tmp_path: Path) -> None:
     frame = rows(60, seed=5, letters="kn", labels="abc", more=True)

@@ -3,6 +3,7 @@
 import copy
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -13,7 +14,7 @@ from tabvision.data import TabularDataModule
 from tabvision.modules import TabularModule
 from tabvision.nets.packed import PackedNet
 from tabvision.nets.stacking import stack_linear
-from tabvision.tasks import Regression
+from tabvision.tasks import Binary, Multiclass, Regression, Task
 from tests.made.trainers import quiet_trainer
 
 ROWS, MEMBERS = 160, 4
@@ -109,6 +110,21 @@ def test_columns_of_one_kind_several_numbers_and_weights(kind: str) -> None:
     task = Regression(mean=(0.0,) * num_outputs, spread=(1.0,) * num_outputs)
 
     assert stack_linear(net, rows, task) < 0.5
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("num_classes", [2, 3])
+def test_classes_that_a_sum_tells_apart_are_answered_by_the_linear_model(num_classes: int) -> None:
+    task: Task = Binary() if num_classes == 2 else Multiclass(num_classes)
+    rows, bins = made_rows(effect=1.0), [[-3.0, -1.0, 0.0, 1.0, 3.0]] * 2
+    codes = torch.bucketize(rows["target"][:, 0], torch.linspace(-1, 1, num_classes + 1)[1:-1])
+    settings: dict[str, Any] = {"members": MEMBERS, "widths": [8], "own_inputs": True, "direct": True}
+    net = PackedNet([4], bins, task.num_outputs, **settings).eval()
+
+    assert 0.5 <= stack_linear(net, rows | {"target": codes}, task) < 0.6
+
+    logits = net(rows["continuous"], rows["categorical"])[torch.arange(ROWS), rows["fold"]]
+    assert float(task.loss(logits, codes).mean()) < 0.5 * float(np.log(num_classes))
 
 
 @pytest.mark.parametrize("damage", ["one row", "not a number"])
