@@ -105,7 +105,9 @@ class Embeddings(nn.Module):
             self.tables.append(nn.Parameter(table))
             self.register_buffer(f"_columns{number}", torch.tensor(columns), persistent=False)
             self.register_buffer(f"_starts{number}", torch.tensor(starts[:-1]), persistent=False)
-        self._in_order = [*itertools.chain(*self._columns)] == [*range(len(widths))]
+        by_table = [*itertools.chain(*self._columns)]
+        self._in_order = by_table == [*range(len(widths))]
+        self._places = sorted(range(len(widths)), key=by_table.__getitem__)  # of each column among those of all tables
         self.register_load_state_dict_pre_hook(_join_old_tables)  # type: ignore[no-untyped-call]  # torch has no types here
 
     @property
@@ -136,20 +138,16 @@ class Embeddings(nn.Module):
             self._check_codes(categorical)
         if self.training and self.unknown_share:
             categorical = categorical * keep_mask(categorical, self.unknown_share)
-        found = [self._look_up(categorical, number) for number in range(len(self.tables))]
+        found = [self._look_up(categorical, number, table) for number, table in enumerate(self.tables)]
         if self.members > 1:
-            each = [
-                rows.view(*rows.shape[:2], self.members, rows.shape[2] // self.members).transpose(1, 2).flatten(2)
-                for rows in found
-            ]
+            each = [rows.view(*rows.shape[:-1], self.members, rows.shape[-1] // self.members) for rows in found]
+            each = [rows.transpose(1, 2).flatten(2) if rows.ndim > 3 else rows for rows in each]
             embedded = torch.cat(each, dim=2)
         elif self._in_order:
             embedded = torch.cat([rows.flatten(1) for rows in found], dim=1)
         else:
-            columns = zip(
-                itertools.chain(*self._columns), itertools.chain(*(rows.unbind(1) for rows in found)), strict=True
-            )
-            embedded = torch.cat([rows for _, rows in sorted(columns, key=lambda column: column[0])], dim=1)
+            columns = [*itertools.chain(*(rows.unbind(1) if rows.ndim > 2 else [rows] for rows in found))]
+            embedded = torch.cat([columns[place] for place in self._places], dim=1)
         dropped: Tensor = self.dropout(embedded)
         return dropped
 
@@ -159,13 +157,15 @@ class Embeddings(nn.Module):
             limits, highest = (self._cardinalities - 1).tolist(), categorical.amax(0).tolist()
             raise IndexError(f"category codes out of range: they end at {limits}, got up to {highest}")
 
-    def _look_up(self, categorical: Tensor, number: int) -> Tensor:
-        """Return the rows of one table, (B, its columns, members * width)."""
-        table, columns = self.tables[number], getattr(self, f"_columns{number}")
-        codes: Tensor = categorical.index_select(1, columns) + getattr(self, f"_starts{number}")
+    def _look_up(self, categorical: Tensor, number: int, table: Tensor) -> Tensor:
+        """Return the rows of one table, (B, its columns, members * width), or (B, members * width) if it has one column."""
+        if len(columns := self._columns[number]) == 1:
+            codes = categorical[:, columns[0]]
+        else:
+            codes = categorical.index_select(1, getattr(self, f"_columns{number}")) + getattr(self, f"_starts{number}")
         if codes.device.type == "cpu":  # the same lookup, whose backward pass takes half the time
-            rows: Tensor = table.index_select(0, codes.flatten()).view(*codes.shape, table.shape[1])
-            return rows
+            rows = table.index_select(0, codes.flatten())
+            return rows if codes.ndim == 1 else rows.view(*codes.shape, table.shape[1])
         return functional.embedding(codes, table)
 
 

@@ -136,7 +136,7 @@ class ImageLoader(BatchLoader):
         if not (read.errors and self.classes and isinstance(store, FileStore)) or codes is None or codes.ndim != 1:
             return
         rows = self.batch_sampler.sampler.rows
-        for code in codes[list(read.errors)].unique():
+        for code in set(codes[list(read.errors)].tolist()):
             same = rows[codes[rows] == code]
             files = store.table.files(same.numpy()) if len(same) <= len(self.bad.reasons) else [""]
             if all(file in self.bad.reasons for file in files):
