@@ -24,7 +24,7 @@ from tabvision.data import Split, TabularDataModule
 from tabvision.data.tables.cells import with_columns
 from tabvision.data.tables.read import check_names, frame_of_arrow
 from tabvision.data.tables.sizes import most_epochs, table_batch_size
-from tabvision.errors import BadValueError, count, speaking
+from tabvision.errors import BadTypeError, BadValueError, count, speaking
 from tabvision.inference import Predictor
 from tabvision.lightning import Callback
 from tabvision.logs import notes_at, quiet_lightning
@@ -35,7 +35,7 @@ from tabvision.tasks import Task, task_named
 
 try:
     from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
-    from sklearn.utils import check_array, check_random_state
+    from sklearn.utils import check_array, check_consistent_length, check_random_state
     from sklearn.utils.multiclass import check_classification_targets
     from sklearn.utils.validation import _check_sample_weight, check_is_fitted, column_or_1d, validate_data
 except ImportError as error:
@@ -106,6 +106,7 @@ class _TabularEstimator(BaseEstimator, ABC):  # type: ignore[misc]  # scikit-lea
         frame = self._frame(X, y)
         if len(frame) < 2:
             raise BadValueError(f"X must have at least 2 rows, got {count(len(frame), 'sample')}", "Pass more rows")
+        check_consistent_length(frame, y)
         weights = None if sample_weight is None else _check_sample_weight(sample_weight, frame)
         targets, task = self._targets(y, frame)
         frame, weight = with_columns(frame, targets), _free("weight", [*frame, *targets])
@@ -243,6 +244,9 @@ class TabularClassifier(ClassifierMixin, _TabularEstimator):  # type: ignore[mis
     def _targets(self, y: Any, frame: pd.DataFrame) -> tuple[dict[str, NDArray[Any]], Task]:
         values = y.to_numpy() if isinstance(y, pd.Series) else y  # whole numbers of Int64 stay exact
         y_ = column_or_1d(values, warn=True)
+        if y_.dtype == object and (missing := pd.isna(y_)).any():
+            problem = f"y must hold a class in every row, but {count(int(missing.sum()), 'row')} of {len(y_):,} lack it"
+            raise BadValueError(problem, "Leave out the rows whose class is not known")
         check_classification_targets(y_)
         check_array(y_, ensure_2d=False, dtype=None, input_name="y")
         self.classes_ = np.unique(y_)
@@ -290,6 +294,11 @@ class TabularRegressor(RegressorMixin, _TabularEstimator):  # type: ignore[misc]
 
     @override
     def _targets(self, y: Any, frame: pd.DataFrame) -> tuple[dict[str, NDArray[Any]], Task]:
+        if (kind := np.asarray(y).dtype).kind in "mM":
+            problem = f"y must hold numbers, got {kind}"
+            raise BadTypeError(
+                problem, "Make them numbers in a unit of your choice, such as y / np.timedelta64(1, 'D')"
+            )
         y_ = check_array(y, ensure_2d=False, dtype=np.float64, input_name="y")
         if y_.ndim == 1 or y_.shape[1] == 1:
             targets = {_free(getattr(y, "name", None), [*frame]): column_or_1d(y_, warn=True)}

@@ -25,7 +25,7 @@ import tabvision
 from tabvision.callbacks import FitTable
 from tabvision.data import TabularDataModule
 from tabvision.data.tables.sizes import most_epochs, table_batch_size
-from tabvision.errors import BadValueError, TabvisionError
+from tabvision.errors import BadTypeError, BadValueError, TabvisionError
 from tabvision.inference import Predictor
 from tabvision.lightning import Trainer
 from tabvision.modules import TabularModule
@@ -240,6 +240,23 @@ def test_one_class_is_refused_and_so_is_predicting_before_the_fit(homes: Any) ->
         tiny(TabularClassifier).fit(X, ["one"] * len(X))
     with pytest.raises(NotFittedError):
         tiny(TabularClassifier).predict(X)
+
+
+def test_a_y_that_lacks_rows_or_holds_dates_is_refused(homes: Any) -> None:
+    frame = homes[0].head(12)
+    days = pd.Series(pd.date_range("2024-01-01", periods=12))
+
+    with pytest.raises(
+        BadValueError, match=r"TabularClassifier: y must hold a class in every row, but 3 rows of 12 lack it"
+    ):
+        TabularClassifier().fit(frame, pd.Series(["a", "b", "c", None] * 3))
+    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+        TabularClassifier().fit(frame, ["a", "b"])
+    for y in (days, days - days[0]):
+        with pytest.raises(
+            BadTypeError, match=r"TabularRegressor: y must hold numbers, got .+\. Make them numbers in a unit"
+        ):
+            TabularRegressor().fit(frame, y)
 
 
 def test_without_scikit_learn_a_sentence_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:

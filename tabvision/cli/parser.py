@@ -116,7 +116,7 @@ def _add_answering(commands: _Commands) -> None:
     recommend.add_argument("--include-seen", action="store_true", help="also items that the user has already rated")
     least = "leave out items with fewer ratings (default 0 with --user, 10 with --similar-to)"
     recommend.add_argument("--min-pairs", metavar="N", type=int, help=least)
-    recommend.add_argument("--out", metavar="FILE", help="also write them to a file: .csv, .parquet or .feather")
+    recommend.add_argument("--out", metavar="FILE", help="also write them to a file: .csv, .parquet, .feather or .xlsx")
     _add_overwrite(recommend)
 
 
@@ -215,7 +215,7 @@ def _add_others(commands: _Commands) -> None:
 
     demo = commands.add_parser("demo", help="train on real data that a package ships, in under three minutes")
     questions = "; ".join(f"{kind}: {question}" for kind, question in QUESTIONS.items())
-    demo.add_argument("kind", nargs="?", choices=QUESTIONS, default="tabular", help=questions)
+    demo.add_argument("kind", nargs="?", choices=QUESTIONS, default="tabular", help=f"{questions} (default: tabular)")
     demo.add_argument("--out", metavar="DIR", help="new folder for everything written (default runs/demo-KIND)")
     demo.add_argument("--rows", metavar="N", type=whole, help="flights or orders to take (default: all)")
 

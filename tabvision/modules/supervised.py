@@ -185,6 +185,7 @@ class SupervisedModule(pl.LightningModule, SchemaNetwork):
 
     @override
     def on_fit_start(self) -> None:
+        self._train_loss = None  # of an earlier fit; one that resumes at the end of an epoch does not start that epoch
         if not torch.cuda.is_available():
             # Lightning sets it to 1, and torch then looks for the GPU driver in every optimizer step: 0.2 ms each
             os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "0"

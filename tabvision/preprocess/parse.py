@@ -336,13 +336,16 @@ def is_tz_aware(values: pd.Series | Sequence[object]) -> NDArray[np.bool_]:
     Example:
         >>> is_tz_aware(["2024-12-31 10:00", "2024-12-31T10:00Z", None])
         array([False,  True, False])
+        >>> is_tz_aware(pd.Series([date(2024, 12, 31)], dtype=pd.ArrowDtype(pa.date32())))
+        array([False])
     """
     if isinstance(values, pd.Series):
         if isinstance(values.dtype, pd.StringDtype):
             found = pc.match_substring_regex(pa.array(values, pa.large_string(), from_pandas=True), _TZ_AWARE)
             return np.asarray(pc.fill_null(found, False).to_numpy(zero_copy_only=False))
         if values.dtype.kind == "M":
-            return np.full(len(values), getattr(values.dt, "tz", None) is not None)
+            kind = getattr(values.dtype, "pyarrow_dtype", values.dtype)  # of Arrow's dates `values.dt.tz` raises
+            return np.full(len(values), getattr(kind, "tz", None) is not None)
         values = values.tolist()
     return np.array(
         [
