@@ -174,6 +174,8 @@ class _Service:
         answers = found.to_dict("records")
         if found.attrs.get("unseen") or found.attrs.get("outside"):
             _add_unseen(inputs, answers)
+        if found.attrs.get("absent"):
+            _add_unreadable(rows, inputs, answers)
         for answer in answers:
             if not isinstance(answer.get("error", ""), str):
                 del answer["error"]  # of a row that has an answer
@@ -232,6 +234,14 @@ def _add_unseen(inputs: Inputs, answers: list[Answer]) -> None:
         for column, rows in found.items():
             for row in rows.tolist():
                 answers[row].setdefault(key, []).append(column)
+
+
+def _add_unreadable(rows: list[Any], inputs: Inputs, answers: list[Answer]) -> None:
+    """Add to the answers to rows whose images were sent, but cannot be read, the columns of these images."""
+    for column, numbers in ({} if inputs.images is None else inputs.images.absent).items():
+        for row in numbers:
+            if rows[row][column] is not None:
+                answers[row].setdefault("unreadable", []).append(column)
 
 
 def _declared_length(request: Request, limits: Limits) -> int:

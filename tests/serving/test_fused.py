@@ -49,6 +49,15 @@ def test_a_row_is_answered_with_and_without_its_images(client: httpx.Client, pre
     assert [pytest.approx(answer) for answer in none.json()] == [alone, alone]
 
 
+def test_a_photo_that_is_damaged_after_its_header_is_named(client: httpx.Client) -> None:
+    photo = encoded(pixels(), "PNG")
+
+    answer = answered(client, ROW, file=photo[: len(photo) // 2], back=photo).json()
+
+    assert answer.pop("unreadable") == ["file"]
+    assert answer == pytest.approx(answered(client, ROW, back=photo).json())
+
+
 def test_no_path_in_a_request_is_opened(client: httpx.Client, tmp_path: Path) -> None:
     (tmp_path / "secret.png").write_bytes(encoded(pixels(), "PNG"))
     row = {**ROW, "file": str(tmp_path / "secret.png")}
