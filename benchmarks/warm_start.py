@@ -100,7 +100,9 @@ def run(name: str, seed: int, source: Path | None, clothes: tuple[int, int]) -> 
 
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
-        make = functools.partial(fashion, source=source, clothes=clothes) if name == "fashion" else TASKS[name]
+        make = (
+            functools.partial(fashion, source=source, clothes=clothes) if source and name == "fashion" else TASKS[name]
+        )
         return {"seed": seed, **measure(make(seed, Path(folder)), seed)}
 
 
