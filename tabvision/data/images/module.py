@@ -96,7 +96,7 @@ class ImageDataModule(BaseImageDataModule):
             smaller images, a little softer than the files; evaluation gets exactly the same pixels.
         device_augment: Whether the device augments whole batches, rather than these threads; "auto" on a GPU.
         bad_share: The largest fraction of files in [0, 1] that may be unreadable; unless it is 0, a few always may: one in
-            ten, at most 3.
+            ten, at most 3. A class needs a training image that can be read in any case.
         schema: Facts to use instead of fitting new ones: `module.schema` of a trained module.
         encoding: Encoding of a text file that is not UTF-8, such as "latin-1".
         na_values: The words in a CSV file that mean a missing value, as an empty cell always does; None for NA, nan, NULL and
