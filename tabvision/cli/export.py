@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 
+from tabvision.errors import speaking
 from tabvision.inference import export
 
 
+@speaking("tabvision export")
 def run(arguments: argparse.Namespace) -> None:
     """Write the file once its answers agree with the checkpoint's."""
     done = export(arguments.checkpoint, arguments.out, overwrite=arguments.overwrite)

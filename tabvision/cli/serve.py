@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 
+from tabvision.errors import speaking
 from tabvision.serving import Limits, serve
 
 
+@speaking("tabvision serve")
 def run(arguments: argparse.Namespace) -> None:
     """Serve until interrupted."""
     limits = Limits(max_rows=arguments.max_rows, max_bytes=arguments.max_megabytes << 20)
