@@ -108,6 +108,16 @@ def test_the_logits_of_a_network_are_scaled_once_also_where_it_has_grown() -> No
             assert torch.allclose(module.member_logits(batch), 0.5 * before, atol=1e-6)
 
 
+def test_a_grown_network_from_before_there_was_a_direct_layer_loads_with_one_at_zero() -> None:
+    known = TabularModule(quiet(rows(60, seed=1), "kind").schema)
+    grown = known.grow(quiet(rows(60, seed=3, labels="abx"), "kind").schema)
+    torch.nn.init.normal_(grown.get_parameter("net.direct.weight"))
+
+    grown.load_state_dict({name: each for name, each in grown.state_dict().items() if ".direct." not in name})
+
+    assert not grown.get_parameter("net.direct.weight").any()
+
+
 @pytest.mark.slow
 def test_a_grown_network_answers_as_onnx(tmp_path: Path) -> None:
     frame = rows(60, seed=5, letters="kn", labels="abc", more=True)
