@@ -74,7 +74,6 @@ def table_job(arguments: argparse.Namespace) -> Job:
     )
 
 
-@speaking("tabvision train")
 def _num_ranks(arguments: argparse.Namespace) -> int:
     """Return about how many processes will train, each of which holds a table in memory."""
     if arguments.devices.isdecimal():
@@ -82,6 +81,7 @@ def _num_ranks(arguments: argparse.Namespace) -> int:
     return 1 if arguments.accelerator == "cpu" else max(1, torch.cuda.device_count())  # auto, -1 or several named
 
 
+@speaking("tabvision train")
 def _check_preset(arguments: argparse.Namespace) -> None:
     """Raise if an option contradicts the preset."""
     if arguments.preset == "fast" and arguments.epochs:
