@@ -68,7 +68,7 @@ def make_photos(folder: Path, rows: int) -> None:
         if row % FOLDER == 0:
             inner.mkdir(parents=True)
         if row % LINKS == 0:
-            Image.new("RGB", (32, 32)).save(first := folder.with_name(f"{row}.png"))
+            Image.new("RGB", (32, 32)).save(first := folder.with_name(f"{folder.name}-{row}.png"))
         os.link(first, inner / f"photo-{row:08}.png")
 
 
