@@ -20,7 +20,7 @@ def scandir(folder):
     if not name.startswith("class_"):
         return real(folder)
     files = (f"{name}_{number:06d}.jpg" for number in range(100_000))
-    facts = {"is_dir": bool, "is_file": lambda: True}
+    facts = {"is_dir": bool, "is_symlink": bool, "is_file": lambda: True}
     return contextlib.nullcontext(SimpleNamespace(name=file, path=f"{folder}/{file}", **facts) for file in files)
 
 os.scandir = scandir
