@@ -1,5 +1,6 @@
 """README.md and the guides are executed: their Python and shell blocks, in order, in a folder that looks like a checkout."""
 
+import json
 import os
 import re
 import shlex
@@ -80,9 +81,10 @@ ELSEWHERE = (
     "benchmarks/",
     "models/",
 )  # a test, or a tool, of their own
+FIRST_HOUR = "docs/first-hour.md"
 MAKE_THEIR_DATA = [
     "README.md",
-    "docs/first-hour.md",
+    FIRST_HOUR,
     "docs/interpret.md",
     "docs/large-tables.md",
     "docs/photo-and-table.md",
@@ -103,6 +105,22 @@ def test_a_document_runs_as_it_stands(name: str, tmp_path: Path, monkeypatch: py
 
     assert blocks
     run_blocks(blocks, name)
+    if name == FIRST_HOUR:
+        assert told_metrics(name) == pytest.approx(written_metrics(Path("runs/churn/metrics.json")), abs=0.004)
+
+
+def told_metrics(name: str) -> list[float]:
+    """The numbers of the tables of metrics that a document says were printed."""
+    rows = re.findall(
+        r"^(?:accuracy|auroc|f1|loss) +([\d.]+) +([\d.]+)$", (ROOT / name).read_text(encoding="utf-8"), re.M
+    )
+    return [float(number) for row in rows for number in row]
+
+
+def written_metrics(path: Path) -> list[float]:
+    """The same numbers as the command wrote them; processors round the last digits of a training differently."""
+    parts = json.loads(path.read_text(encoding="utf-8"))["metrics"].values()
+    return [metric[key] for part in parts for metric in part.values() for key in ("model", "naive")]
 
 
 def test_each_document_with_blocks_is_executed_here_or_by_a_test_of_its_own() -> None:

@@ -275,9 +275,12 @@ def check_options(arguments: argparse.Namespace, kind: str) -> None:
     for kinds, option in others:
         if _given(arguments, option) is not None:
             wanted = " or ".join(_KINDS[name] for name in kinds if name != "fused")
-            problem = f"{option.flag} is for {wanted}, and {short_name(arguments.data)} is taken as {_KINDS[kind]}"
-            named = "name the column of images with --image COL" if kind == "table" and "images" in kinds else ""
-            remedy = f"Leave {option.flag} out, or {named or 'see tabvision train --help'}"
+            flag = option.flag.replace("--", "--no-", 1) if _given(arguments, option) is False else option.flag
+            alone = " alone" if kind == "fused" and "images" in kinds else ""
+            problem = f"{flag} is for {wanted}{alone}, and {short_name(arguments.data)} is taken as {_KINDS[kind]}"
+            ways = {"table": "name the column of images with --image COL", "fused": "the other columns by --image-only"}
+            way = ways.get(kind, "") if "images" in kinds else ""
+            remedy = f"Leave {flag} out, or {way or 'see tabvision train --help'}"
             raise BadValueError(problem, remedy)
     if kind in ("table", "fused") and not arguments.target:
         raise BadValueError("a table needs --target, the column to predict", "Add --target COL")

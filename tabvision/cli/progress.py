@@ -53,6 +53,11 @@ class _Bar(TQDMProgressBar):
         return bar
 
     @override
+    def on_train_epoch_start(self, trainer: pl.Trainer, *arguments: Any) -> None:
+        super().on_train_epoch_start(trainer, *arguments)
+        self.train_progress_bar.set_description(f"Epoch {trainer.current_epoch + 1}")  # as the line below it will say
+
+    @override
     def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
         metrics = super().get_metrics(trainer, pl_module)
         return {name.removesuffix("_step"): value for name, value in metrics.items() if name.endswith("_step")}

@@ -278,6 +278,10 @@ def test_unusable_words_end_in_one_line_that_names_the_help(
             ["--image", "job", "--image-only", "--dates", "age"],
             "--dates is for a table, and people.csv is taken as images",
         ),
+        (
+            ["--target", "paid", "--image", "job", "--no-probe"],
+            "--no-probe is for images alone, and people.csv is taken as a table with images. Leave --no-probe out, or the",
+        ),
     ],
 )
 def test_an_option_of_another_kind_of_data_is_refused(
