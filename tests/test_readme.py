@@ -118,7 +118,7 @@ def told_metrics(name: str) -> list[float]:
 
 
 def written_metrics(path: Path) -> list[float]:
-    """The same numbers as the command wrote them; a training that rounds differently on another processor may stop an epoch sooner."""
+    """The same numbers as the command wrote them; another processor may stop the training an epoch sooner."""
     parts = json.loads(path.read_text(encoding="utf-8"))["metrics"].values()
     return [metric[key] for part in parts for metric in part.values() for key in ("model", "naive")]
 
