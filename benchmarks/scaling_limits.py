@@ -141,7 +141,7 @@ def limits(result: Mapping[str, Any]) -> str:
         (
             f"{PAIRS:,} pairs of which negatives are drawn",
             f"{PAIRS:.0e} x {pairs:.0f} bytes",
-            f"{PAIRS * pairs / 1e9:.1f} GB at most, {PAIRS * 8 / 1e9:.1f} GB kept",
+            f"{PAIRS * pairs / 1e9:.1f} GB at most, {PAIRS * 4 / 1e9:.1f} GB kept",
         ),
         (f"{PHOTOS:,} photos listed", f"{PHOTOS:.0e} x {photos:.0f} bytes", f"{PHOTOS * photos / 1e6:.0f} MB"),
     ]
