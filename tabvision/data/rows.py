@@ -99,7 +99,7 @@ def stated_task(task: Task | str | None, schema: Schema | None) -> Task | None:
     """
     if schema is not None:
         return schema.task
-    return task if task is None or isinstance(task, Task) else task_named(task)
+    return None if task is None else task_named(task)
 
 
 def rows_with_target(frame: pd.DataFrame, columns: Sequence[str], policy: str, task: Task | None = None) -> Rows:

@@ -30,12 +30,18 @@ _given: ContextVar[_Given | None] = ContextVar("own_task", default=None)
 
 @speaking("Task")
 def task_named(name: object) -> Task:
-    """Return a new task by name: binary, multiclass, multilabel, regression or points.
+    """Return a new task by name: binary, multiclass, multilabel, regression or points; a task is returned as it is.
+
+    Raises:
+        UnknownNameError: No task has that name.
 
     Example:
-        >>> task_named("binary")
-        Binary(threshold=0.5, label_smoothing=0.0, class_weights=None, focal_gamma=0.0)
+        >>> task = task_named("binary")
+        >>> task, task_named(task) is task
+        (Binary(threshold=0.5, label_smoothing=0.0, class_weights=None, focal_gamma=0.0), True)
     """
+    if isinstance(name, Task):
+        return name
     for kind in KINDS:
         if kind.name == name:
             return kind()

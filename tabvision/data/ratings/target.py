@@ -76,7 +76,7 @@ def _rating_task(frame: pd.DataFrame, rating: str, task: Task | str | None) -> T
         is_number = labels.are_numbers(values, bools=False)
         chosen = task_named("regression") if is_number else infer_task(frame, [rating])[0]
     else:
-        chosen = task if isinstance(task, Task) else task_named(task)
+        chosen = task_named(task)
     if chosen.ranks_items:
         return chosen
     problem = f"ratings must be numbers, or yes and no, got {chosen.name} in column {rating!r}"
