@@ -26,7 +26,7 @@ _NOT_OPENED = {
     **dict.fromkeys((errno.EIO, errno.ESTALE, errno.ETIMEDOUT), "Check the disk or the network that it is on"),
     **dict.fromkeys((errno.EMFILE, errno.ENFILE), "Allow more open files: ulimit -n 4096"),
 }
-_BROKEN_PIPE = 141  # the shell's status for a program whose output nobody reads on
+_INTERRUPTED, _BROKEN_PIPE = 130, 141  # the shell's status after Ctrl-C, and for a program whose output nobody reads on
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -47,37 +47,32 @@ def main(argv: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")
     try:
         return _exit_status(words)
-    finally:
-        _discard_unwritten_output()
-
-
-def _discard_unwritten_output() -> None:
-    """Empty the streams that take no output, as Python writes to them again at exit; see its documentation of SIGPIPE."""
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            print(end="", flush=True, file=stream)  # nothing where the stream is closed
-        except OSError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    finally:  # empty the streams that take no output, as Python writes to them at exit; see its documentation of SIGPIPE
+        for stream in (sys.stdout, sys.stderr):
+            try:
+                print(end="", flush=True, file=stream)  # nothing where the stream is closed
+            except OSError:
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _exit_status(words: list[str]) -> int:
     """Run one command and return its exit status, after one sentence if the input is wrong."""
+    status = USAGE_ERROR
     try:
         return _run(words)
-    except TabvisionError as error:
-        _print_error(str(error))
-        return USAGE_ERROR
     except BrokenPipeError:
         return _BROKEN_PIPE
+    except TabvisionError as error:
+        sentence = str(error)  # which may start with the command already
     except OSError as error:
-        _print_error(str(_file_error(error)))
-        return USAGE_ERROR
+        sentence = str(_file_error(error))
     except (MemoryError, RuntimeError) as error:
-        _print_error(str(_memory_error(error)))
-        return USAGE_ERROR
+        sentence = str(_memory_error(error))
     except KeyboardInterrupt as stop:
-        _print_error(f"stopped; {stop}" if str(stop) else "stopped")
-        return 130  # the shell's status for an interrupt
+        sentence, status = f"stopped; {stop}" if str(stop) else "stopped", _INTERRUPTED
+    with suppress(OSError):  # standard error may be full as well
+        print(sentence if sentence.startswith("tabvision ") else f"tabvision: {sentence}", file=sys.stderr)
+    return status
 
 
 def _memory_error(error: MemoryError | RuntimeError) -> TabvisionError:
@@ -94,12 +89,6 @@ def _memory_error(error: MemoryError | RuntimeError) -> TabvisionError:
         raise error
     remedy = "Pass a smaller --batch-size or --size; rows that exceed the memory train with --prepared FOLDER"
     return BadValueError(f"the memory does not suffice{f': {reason}' if reason else ''}", remedy)
-
-
-def _print_error(sentence: str) -> None:
-    """Print a sentence, which may start with the command already, on standard error, unless that is full as well."""
-    with suppress(OSError):
-        print(sentence if sentence.startswith("tabvision ") else f"tabvision: {sentence}", file=sys.stderr)
 
 
 def _run(words: list[str]) -> int:

@@ -27,10 +27,20 @@ _FORM = ("encoding", "na_values", "sep", "names")  # how a text file of the reci
 @speaking("tabvision calibrate")
 def run(arguments: argparse.Namespace) -> None:
     """Write the calibrated checkpoint and print what changed."""
-    checkpoint, rows = _checkpoint_and_rows(arguments)
-    predictor = Predictor(checkpoint)
+    given = [each for each in (arguments.checkpoint, arguments.data) if each is not None]
+    if len(given) != (0 if arguments.run else 2):
+        names = " ".join([*given, *(["--run", arguments.run] if arguments.run else [])])
+        problem = f"a checkpoint and rows are needed, or a run, got {names or 'neither'}"
+        raise BadValueError(problem, "Pass CKPT DATA, or --run DIR alone")
+    if arguments.run:
+        folder = Path(arguments.run).expanduser()
+        rows: Any = _rows_of(folder)
+        predictor = Predictor(folder / "best.ckpt")
+    else:
+        predictor = Predictor(arguments.checkpoint)
+        rows = with_photos(arguments, predictor.schema, arguments.data)
     fitted = predictor.calibrate(
-        rows if arguments.run else with_photos(arguments, predictor.schema, rows),
+        rows,
         out=arguments.out,
         per_label=arguments.per_label,
         metric=arguments.metric,
@@ -45,19 +55,6 @@ def run(arguments: argparse.Namespace) -> None:
             print(f"  {name}: {', '.join(f'{value:.6g}' for value in numbers)}")
     for name, before in fitted.before.items():
         print(f"  {name}: {before:.4f} before, {fitted.after[name]:.4f} after")
-
-
-def _checkpoint_and_rows(arguments: argparse.Namespace) -> tuple[str | Path, Any]:
-    """Return the checkpoint to calibrate, and the rows to do it on."""
-    given = [each for each in (arguments.checkpoint, arguments.data) if each is not None]
-    if len(given) != (0 if arguments.run else 2):
-        names = " ".join([*given, *(["--run", arguments.run] if arguments.run else [])])
-        problem = f"a checkpoint and rows are needed, or a run, got {names or 'neither'}"
-        raise BadValueError(problem, "Pass CKPT DATA, or --run DIR alone")
-    if not arguments.run:
-        return arguments.checkpoint, arguments.data
-    folder = Path(arguments.run).expanduser()
-    return folder / "best.ckpt", _rows_of(folder)
 
 
 def _rows_of(run: Path) -> pd.DataFrame:

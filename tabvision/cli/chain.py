@@ -44,7 +44,11 @@ class Stretch(NamedTuple):
 
 def write_chain(folder: Path, recipe: Mapping[str, Any], datamodule: object, device: torch.device) -> str:
     """Write the chain of a finished run, and return the hash of its last line."""
-    files = [folder / "recipe.yaml", *_data_files(recipe, datamodule)]
+    named = [text for name, text in texts_in([recipe["data"], recipe["model"]]) if name in _SOURCES]
+    paths = [Path(file).expanduser() for text in named for file in (files_of(text) if is_glob(text) else [text])]
+    photos = [Path(file) for file in getattr(datamodule, "files", ()) if file]
+    read = [file for path in paths for file in (path.rglob("*") if path.is_dir() else [path])]
+    files = [folder / "recipe.yaml", *sorted({file for file in (*read, *photos) if file.is_file()})]
     steps = [0] * len(files)
     for step, file in checkpoints_of(folder):
         files.append(file)
@@ -114,15 +118,6 @@ def facts_of(device: torch.device) -> dict[str, str]:
     }
     where = {"system": platform.system(), "processor": processor, "device": chip}
     return {**versions, "tabvision": __version__, **where, "threads": str(torch.get_num_threads())}
-
-
-def _data_files(recipe: Mapping[str, Any], datamodule: Any) -> list[Path]:  # noqa: ANN401 - one of ours
-    """Return the files that a recipe reads: tables, photos and weights."""
-    named = [text for name, text in texts_in([recipe["data"], recipe["model"]]) if name in _SOURCES]
-    paths = [Path(file).expanduser() for text in named for file in (files_of(text) if is_glob(text) else [text])]
-    photos = [Path(file) for file in getattr(datamodule, "files", ()) if file]
-    found = [file for path in paths for file in (path.rglob("*") if path.is_dir() else [path])]
-    return sorted({file for file in (*found, *photos) if file.is_file()})
 
 
 def checkpoints_of(folder: Path) -> list[tuple[int, Path]]:

@@ -34,14 +34,15 @@ def _table_of(found: pd.DataFrame) -> str:
     columns = [name for name in found if found[name].notna().any() and any(found[name] != "")]
     rows = [[f"{name} " if best.get(name) else name for name in columns]]  # as wide as with a star
     for _, row in found.iterrows():
-        cells = [_cell(name, row[name]) for name in columns]
-        marks = ["*" if row["run"] in best.get(name, ()) else " " if best.get(name) else "" for name in columns]
-        rows.append([cell + mark for cell, mark in zip(cells, marks, strict=True)])
+        cells = []
+        for name in columns:
+            value: object = row[name]
+            if isinstance(value, float):
+                text = f"{value:g}" if name == "seconds" else format_number(value)
+            else:
+                text = "" if value is None else str(value)
+            mark = "*" if row["run"] in best.get(name, ()) else " " if best.get(name) else ""
+            cells.append(text + mark)
+        rows.append(cells)
     legend = "\n* the best of these runs" if best else ""
     return format_table(rows) + legend
-
-
-def _cell(column: str, value: object) -> str:
-    if isinstance(value, float):
-        return f"{value:g}" if column == "seconds" else format_number(value)
-    return "" if value is None else str(value)

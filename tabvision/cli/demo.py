@@ -13,8 +13,6 @@ from tabvision.errors import BadValueError
 if TYPE_CHECKING:
     import pandas as pd
 
-    from tabvision.modules import CollabModule
-
 _MAPPED = 1_000  # items on the map, those with most ratings
 _SHOWN = 8  # items in a list
 QUESTIONS = {
@@ -64,37 +62,30 @@ def _write_data(kind: str, folder: Path, num_rows: int | None) -> list[str]:
 
 
 def _show_films(folder: Path) -> None:
-    """Print the best and worst items of a run by bias, and draw `factors.png` and `biases.png` beside its checkpoint."""
+    """Print the best and worst items of a run by bias, and draw factors and biases beside its checkpoint."""
+    from tabvision.data.tables.write import written_whole
     from tabvision.inference.checkpoint import open_checkpoint
-    from tabvision.interpret import item_bias
+    from tabvision.interpret import item_bias, item_factors, pca
 
     module: Any = open_checkpoint(folder / "best.ckpt").module
-    biases = item_bias(module)
+    biases, name = item_bias(module), module.item.name
     print(f"\nGood whatever your taste, by bias:\n{_bias_table(biases.head(_SHOWN))}")
     print(f"\nAnd not:\n{_bias_table(biases.tail(_SHOWN).iloc[::-1])}\n")
     try:
-        _draw_items(module, folder)
+        from tabvision.plots import bias_bars, embedding_map
     except ModuleNotFoundError:
         print("No plots: matplotlib is not installed. Install it: pip install 'tabvision[plots]'")
+    else:
+        tastes = pca(item_factors(module).nlargest(_MAPPED, "num_pairs"))
+        figures = {
+            "factors.png": embedding_map(tastes, title=f"{name}s: tastes that the factors found"),
+            "biases.png": bias_bars(biases, 15, title=f"{name}s: good or bad whatever one's taste"),
+        }
+        for file, figure in figures.items():
+            with written_whole(folder / file) as partial:
+                figure.savefig(partial, dpi=120)
+            print(folder / file)
     print(f"What someone should see next: tabvision recommend {folder / 'best.ckpt'} --user 1 -k {_SHOWN}")
-
-
-def _draw_items(module: CollabModule, folder: Path) -> None:
-    """Draw a map of the items' factors in two dimensions, and the highest and lowest biases."""
-    from tabvision.data.tables.write import written_whole
-    from tabvision.interpret import item_bias, item_factors, pca
-    from tabvision.plots import bias_bars, embedding_map
-
-    frequent = item_factors(module).nlargest(_MAPPED, "num_pairs")
-    name = module.item.name
-    figures = {
-        "factors.png": embedding_map(pca(frequent), title=f"{name}s: tastes that the factors found"),
-        "biases.png": bias_bars(item_bias(module), 15, title=f"{name}s: good or bad whatever one's taste"),
-    }
-    for file, figure in figures.items():
-        with written_whole(folder / file) as partial:
-            figure.savefig(partial, dpi=120)
-        print(folder / file)
 
 
 def _bias_table(frame: pd.DataFrame) -> str:

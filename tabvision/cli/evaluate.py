@@ -6,8 +6,6 @@ import argparse
 import json
 from pathlib import Path
 
-import pandas as pd
-
 from tabvision.cli.options import form_of
 from tabvision.cli.printing import format_number, format_table, json_number, short_name
 from tabvision.cli.rows import with_photos
@@ -32,18 +30,14 @@ def run(arguments: argparse.Namespace) -> None:
     print(format_table([[f"{count(len(results), noun_of(results))} of {short_name(data)}", *found.columns[1:]], *rows]))
     print(f"low, high: {found.attrs['note']}")
     if arguments.out:
-        _write(found, Path(arguments.out).expanduser())
+        path = Path(arguments.out).expanduser()
+        if path.suffix.lower() == ".json":
+            by_metric = {
+                str(name): {str(column): json_number(value) for column, value in values.items()}
+                for name, values in found.set_index("metric").iterrows()
+            }
+            with written_whole(path) as partial:
+                partial.write_text(json.dumps(by_metric, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        else:
+            write_frame(found, path, overwrite=True)
         print(f"The metrics: {arguments.out}")
-
-
-def _write(found: pd.DataFrame, path: Path) -> None:
-    """Write what `interpret.evaluate` found: as a table, or by metric as JSON, with None for what is not known."""
-    if path.suffix.lower() != ".json":
-        write_frame(found, path, overwrite=True)
-        return
-    by_metric = {
-        str(name): {str(column): json_number(value) for column, value in values.items()}
-        for name, values in found.set_index("metric").iterrows()
-    }
-    with written_whole(path) as partial:
-        partial.write_text(json.dumps(by_metric, indent=1, allow_nan=False) + "\n", encoding="utf-8")

@@ -85,7 +85,10 @@ def _best_body(arguments: argparse.Namespace, data: ImageDataModule, settings: M
         raise BadValueError(problem, "Leave --validation none out, or name one body and no --probe")
     if len(bodies) > 1 and arguments.probe is False:
         raise BadValueError("--no-probe leaves out what compares several bodies", "Name one body, or leave it out")
-    if not is_wanted and (arguments.probe is False or not _has_probe(arguments, data, settings)):
+    is_pretrained = settings.get("weights", "default") is not None and vars(arguments)["from"] is None
+    num_rows = len(data.parts["train"].rows)
+    is_usual = is_pretrained and not arguments.verifiable and "val" in data.parts and num_rows in _PROBED
+    if not is_wanted and (arguments.probe is False or not is_usual):
         return None
     if is_worker() and len(bodies) == 1:  # every process has to know the best of several
         return None
@@ -104,13 +107,6 @@ def _best_body(arguments: argparse.Namespace, data: ImageDataModule, settings: M
         beside = f"naive {data.baseline()[name]:.4g}; {best.seconds:.1f} s"
         print(f"a linear probe on frozen features{of}: {name.removeprefix('val/')} {value:.4g}, {beside}")
     return best
-
-
-def _has_probe(arguments: argparse.Namespace, data: ImageDataModule, settings: Mapping[str, Any]) -> bool:
-    """Return whether a run has a probe by default: it begins with a pretrained body, and its recipe need not repeat it."""
-    is_pretrained = settings.get("weights", "default") is not None and vars(arguments)["from"] is None
-    num_rows = len(data.parts["train"].rows)
-    return is_pretrained and not arguments.verifiable and "val" in data.parts and num_rows in _PROBED
 
 
 def _ranking(bodies: Sequence[str], found: Sequence[Probe]) -> str:

@@ -15,6 +15,7 @@ from tabvision.cli.options import settings_of
 from tabvision.data.tables.files import name_of
 from tabvision.errors import BadValueError, speaking
 from tabvision.lightning import tree
+from tabvision.tasks.registry import task_named
 
 if TYPE_CHECKING:
     from tabvision.modules import SupervisedModule
@@ -140,23 +141,17 @@ def _saving(arguments: argparse.Namespace, monitor: str) -> list[dict[str, Any]]
     return [*(component(model_checkpoint(), **each) for each in saved), component(EXACT_RESUME, **steps)]
 
 
-def source_settings(arguments: argparse.Namespace, kind: str) -> dict[str, Any]:
-    """Return the settings of a datamodule as in a recipe; a single target is a string instead of a list."""
-    settings = {"source": arguments.data, **settings_of(arguments, kind, "data"), **shared_settings(arguments)}
-    if len(settings.get("target", ())) == 1:
-        (settings["target"],) = settings["target"]
-    return settings
-
-
 @speaking("tabvision train")
-def shared_settings(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Return the settings of options that all datamodules take: a test file, the task and its settings, silence.
+def source_settings(arguments: argparse.Namespace, kind: str) -> dict[str, Any]:
+    """Return the settings of a datamodule as in a recipe; a single target is a string instead of a list.
 
     Raises:
         BadValueError: `--class-weights` without `--task`.
         UnknownNameError: The task has no such setting.
     """
-    settings: dict[str, Any] = {}
+    settings = {"source": arguments.data, **settings_of(arguments, kind, "data")}
+    if len(settings.get("target", ())) == 1:
+        (settings["target"],) = settings["target"]
     if isinstance(arguments.test, str):
         settings["test"] = arguments.test
     if arguments.quiet:
@@ -170,9 +165,6 @@ def shared_settings(arguments: argparse.Namespace) -> dict[str, Any]:
         of_task["class_weights"] = arguments.class_weights
     if task:
         settings["task"] = component(f"tabvision.tasks.{task.capitalize()}", **of_task) if of_task else task
-    if of_task:
-        from tabvision.tasks.registry import task_named
-
         kinds: Any = fields(task_named(task))  # type: ignore[arg-type]  # all are dataclasses
         known = [each.name for each in kinds if each.name not in _OF_DATA]
         for name in of_task:

@@ -99,7 +99,13 @@ class _SchemaCLI(LightningCLI):
             )
             raise BadValueError(_WHO, problem, "Leave weights_only out; checkpoints are read as plain data")
         if self._called in ("validate", "test") and not settings.get("ckpt_path"):
-            settings["ckpt_path"] = _best_beside(settings.get("config") or ())
+            recipes = settings.get("config") or ()
+            found = [best for recipe in recipes if (best := Path(str(recipe)).with_name("best.ckpt")).is_file()]
+            if not found:
+                problem = "there is no best.ckpt beside the recipe, and the network of a recipe alone is untrained"
+                raise MissingFileError(_WHO, problem, "Pass --ckpt_path with the checkpoint to measure")
+            settings["ckpt_path"] = str(found[-1])
+            print(f"{found[-1]} is measured")
         path = str(settings.get("ckpt_path") or "")
         if path and not _CHECKPOINT_WORDS.fullmatch(path) and not Path(path).exists():
             raise MissingFileError(_WHO, f"no checkpoint at {path!r}", "Check --ckpt_path")
@@ -180,16 +186,6 @@ def _name_of(recipes: Sequence[Any]) -> str:
     """
     path = Path(str(recipes[-1])) if recipes else Path("recipe")
     return (path.resolve().parent.name if path.name == "recipe.yaml" else path.stem) or "recipe"
-
-
-def _best_beside(recipes: Sequence[Any]) -> str:
-    """Return the best checkpoint of the run that a recipe is of, which is in the recipe's folder."""
-    found = [best for recipe in recipes if (best := Path(str(recipe)).with_name("best.ckpt")).is_file()]
-    if not found:
-        problem = "there is no best.ckpt beside the recipe, and the network of a recipe alone is untrained"
-        raise MissingFileError(_WHO, problem, "Pass --ckpt_path with the checkpoint to measure")
-    print(f"{found[-1]} is measured")
-    return str(found[-1])
 
 
 def make_cli(arguments: ArgsType, *, run: bool, safe: bool = False) -> _SchemaCLI:

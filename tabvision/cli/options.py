@@ -54,6 +54,15 @@ class _Option(NamedTuple):
     help: str
     details: Mapping[str, Any] = {}
 
+    def add_to(self, parser: Any) -> None:  # noqa: ANN401 - a parser or a group of it
+        """Add the option to a parser."""
+        metavar = {} if self.metavar is None else {"metavar": self.metavar}
+        parser.add_argument(self.flag, help=self.help, **metavar, **self.details)
+
+    def value_in(self, arguments: argparse.Namespace) -> Any:  # noqa: ANN401 - as the option's type
+        """Return what a command was given for the option."""
+        return getattr(arguments, self.flag.removeprefix("--").replace("-", "_"))
+
 
 _FORM = [  # how a text file is written: also of commands that predict
     _Option("--encoding", "data.encoding", "NAME", 'encoding of a text file that is not UTF-8, such as "latin-1"'),
@@ -221,12 +230,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     for title, _, options in _GROUPS:
         if title not in groups:
             groups[title] = parser.add_argument_group(title)
-        _add(groups[title], options)
+        for option in options:
+            option.add_to(groups[title])
 
 
 def add_form_options(parser: argparse.ArgumentParser) -> None:
     """Add the options for how a text file is written, and where its photos are, to the parser of another command."""
-    _add(parser, [*_FORM, *_PATHS])
+    for option in (*_FORM, *_PATHS):
+        option.add_to(parser)
 
 
 def form_of(arguments: argparse.Namespace) -> TextFormat:
@@ -239,12 +250,6 @@ def form_of(arguments: argparse.Namespace) -> TextFormat:
         {'na_values': [], 'names': []}
     """
     return cast("TextFormat", _settings(arguments, _FORM, "data"))
-
-
-def _add(parser: Any, options: Iterable[_Option]) -> None:  # noqa: ANN401 - a parser or a group of it
-    for option in options:
-        metavar: dict[str, Any] = {} if option.metavar is None else {"metavar": option.metavar}
-        parser.add_argument(option.flag, help=option.help, **metavar, **option.details)
 
 
 def settings_of(arguments: argparse.Namespace, kind: str, part: str) -> dict[str, Any]:
@@ -263,7 +268,7 @@ def _settings(arguments: argparse.Namespace, options: Iterable[_Option], part: s
     found = {}
     for option in options:
         of_part, _, name = option.setting.partition(".")
-        if of_part == part and (value := _given(arguments, option)) is not None:
+        if of_part == part and (value := option.value_in(arguments)) is not None:
             found[name] = value
     return found
 
@@ -273,9 +278,9 @@ def check_options(arguments: argparse.Namespace, kind: str) -> None:
     """Raise if an option is given that this kind of data does not take, or if a table has no target."""
     others = [(kinds, option) for _, kinds, options in _GROUPS if kind not in kinds for option in options]
     for kinds, option in others:
-        if _given(arguments, option) is not None:
+        if (value := option.value_in(arguments)) is not None:
             wanted = " or ".join(_KINDS[name] for name in kinds if name != "fused")
-            flag = option.flag.replace("--", "--no-", 1) if _given(arguments, option) is False else option.flag
+            flag = option.flag.replace("--", "--no-", 1) if value is False else option.flag
             alone = " alone" if kind == "fused" and "images" in kinds else ""
             problem = f"{flag} is for {wanted}{alone}, and {short_name(arguments.data)} is taken as {_KINDS[kind]}"
             ways = {"table": "name the column of images with --image COL", "fused": "the other columns by --image-only"}
@@ -300,9 +305,5 @@ def given_flags(arguments: argparse.Namespace) -> list[str]:
         option.flag
         for _, _, options in _GROUPS
         for option in options
-        if _given(arguments, option) != option.details.get("default", defaults.get(str(option.details.get("action"))))
+        if option.value_in(arguments) != option.details.get("default", defaults.get(str(option.details.get("action"))))
     ]
-
-
-def _given(arguments: argparse.Namespace, option: _Option) -> Any:  # noqa: ANN401 - as the option's type
-    return getattr(arguments, option.flag.removeprefix("--").replace("-", "_"))

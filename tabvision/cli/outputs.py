@@ -81,10 +81,18 @@ def add_extra_metrics(
 ) -> tuple[dict[str, float], dict[str, float]]:
     """Return the metrics of the held-out rows, with those that only some kinds of data have, and those of a naive answer."""
     data = job.datamodule
-    naive = naive_metrics(data, "val" if "val" in data.parts else "train")
+    measured, naive = {**measured}, {**naive_metrics(data, "val" if "val" in data.parts else "train")}
     if is_without_ratings(data):
-        ranked, popular = _ranking_metrics(model, data)
-        measured, naive = {**measured, **ranked}, {**naive, **popular}
+        from tabvision.interpret import ranking_metrics
+
+        module: Any = model  # a CollabModule
+        try:
+            ranked: Mapping[str, float] = ranking_metrics(module, data, _RANKED, max_users=_RANKED_USERS)
+        except BadValueError as error:  # no user and item of training may be in validation
+            print(error)
+            ranked = {}
+        for name in (f"recall@{_RANKED}", f"ndcg@{_RANKED}") if ranked else ():
+            measured[f"val/{name}"], naive[f"val/{name}"] = ranked[name], ranked[f"{name}_popular"]
     if "val/mae" in measured and results is not None and len(data.schema.target.columns) > 1:
         names = [f"val/mae of {name}" for name in data.schema.target.columns]
         mean = data.schema.task.constant(data.targets_of("train").numpy())
@@ -92,26 +100,14 @@ def add_extra_metrics(
             dict(zip(names, abs(results.target - answer).mean(axis=0).tolist(), strict=True))
             for answer in (results.predictions, mean)
         )
-        measured, naive = {**measured, **each}, {**naive, **each_naive}
-    return {**measured}, naive
+        measured |= each
+        naive |= each_naive
+    return measured, naive
 
 
 def is_without_ratings(data: DataModule) -> bool:
     """Return whether the rows are pairs without a rating, of which none is answered wrong."""
     return isinstance(data, CollabDataModule) and data.rating is None
-
-
-def _ranking_metrics(module: Any, data: Any) -> tuple[dict[str, float], dict[str, float]]:  # noqa: ANN401
-    """Return recall and ndcg of the items that users took, and the same of a ranking by popularity."""
-    from tabvision.interpret import ranking_metrics
-
-    try:
-        found = ranking_metrics(module, data, _RANKED, max_users=_RANKED_USERS)
-    except BadValueError as error:  # no user and item of training may be in validation
-        print(error)
-        return {}, {}
-    names = (f"recall@{_RANKED}", f"ndcg@{_RANKED}")
-    return {f"val/{name}": found[name] for name in names}, {f"val/{name}": found[f"{name}_popular"] for name in names}
 
 
 def naive_metrics(data: DataModule, part: PartName) -> dict[str, float]:

@@ -21,6 +21,9 @@ LIGHTNING_COMMANDS = {
     "test": "evaluate a recipe on its test rows",
 }
 _Commands: TypeAlias = "argparse._SubParsersAction[Any]"  # noqa: SLF001 - what `add_subparsers` returns
+_CHECKPOINT = "a .ckpt file, such as best.ckpt"
+_DEVICE = "cpu, cuda, mps or auto (default)"
+_OVERWRITE = "replace FILE if it is there"
 _LABELED = "a table with the target, in one file or several, or a folder of class folders, not used in training"
 
 
@@ -49,7 +52,13 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"tabvision {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command", required=True)
-    _add_training(commands)
+    train = commands.add_parser("train", help="train on a table, photos or ratings, with good defaults")
+    files = "a CSV, Parquet, Feather or Excel file, or several: files, 'data/*.csv' or a folder; or a folder of photos, one "
+    train.add_argument("data", metavar="DATA", nargs="*", help=f"{files}folder per class")
+    resume = "go on with the interrupted run in DIR, as its recipe says, or with other --devices"
+    train.add_argument("--resume", metavar="DIR", help=resume)
+    add_options(train)
+    train.set_defaults(refuse=train.error)
     _add_answering(commands)
     _add_measuring(commands)
     _add_calibrate(commands)
@@ -61,29 +70,11 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_training(commands: _Commands) -> None:
-    train = commands.add_parser("train", help="train on a table, photos or ratings, with good defaults")
-    train.add_argument(
-        "data",
-        metavar="DATA",
-        nargs="*",
-        help="a CSV, Parquet, Feather or Excel file, or several: files, 'data/*.csv' or a folder; or a folder of photos, one "
-        "folder per class",
-    )
-    train.add_argument(
-        "--resume",
-        metavar="DIR",
-        help="go on with the interrupted run in DIR, as its recipe says, or with other --devices",
-    )
-    add_options(train)
-    train.set_defaults(refuse=train.error)
-
-
 def _add_answering(commands: _Commands) -> None:
     predict = commands.add_parser(
         "predict", help="predict for the rows of a file, or for photos, with a checkpoint alone"
     )
-    _add_checkpoint(predict)
+    predict.add_argument("checkpoint", metavar="CKPT", help=_CHECKPOINT)
     predict.add_argument(
         "data",
         metavar="DATA",
@@ -102,13 +93,13 @@ def _add_answering(commands: _Commands) -> None:
     tta = "predict each photo N more times, augmented as in training"
     predict.add_argument("--tta", metavar="N", type=whole, help=tta)
     add_form_options(predict)
-    _add_device(predict)
-    _add_overwrite(predict)
+    predict.add_argument("--device", default="auto", help=_DEVICE)
+    predict.add_argument("--overwrite", action="store_true", help=_OVERWRITE)
 
     recommend = commands.add_parser(
         "recommend", help="recommend items to a user, or find similar ones, with a checkpoint alone"
     )
-    _add_checkpoint(recommend, "a .ckpt file that was trained on ratings")
+    recommend.add_argument("checkpoint", metavar="CKPT", help="a .ckpt file that was trained on ratings")
     which = recommend.add_mutually_exclusive_group(required=True)
     which.add_argument("--user", metavar="ID", help="items for this user")
     which.add_argument("--similar-to", metavar="ID", help="items like this item")
@@ -117,7 +108,7 @@ def _add_answering(commands: _Commands) -> None:
     least = "leave out items with fewer ratings (default 0 with --user, 10 with --similar-to)"
     recommend.add_argument("--min-pairs", metavar="N", type=int, help=least)
     recommend.add_argument("--out", metavar="FILE", help="also write them to a file: .csv, .parquet, .feather or .xlsx")
-    _add_overwrite(recommend)
+    recommend.add_argument("--overwrite", action="store_true", help=_OVERWRITE)
 
 
 def _add_measuring(commands: _Commands) -> None:
@@ -126,19 +117,19 @@ def _add_measuring(commands: _Commands) -> None:
         "report", help="write a page: how well a model answers, what it relies on, and where it is wrong"
     )
     for parser in (evaluate, report):
-        _add_checkpoint(parser)
+        parser.add_argument("checkpoint", metavar="CKPT", help=_CHECKPOINT)
         parser.add_argument("data", metavar="DATA", nargs="+", help=_LABELED)
     evaluate.add_argument("--out", metavar="FILE", help="the metrics: .json or a table such as .csv")
     report.add_argument("--out", metavar="FILE", required=True, help="the page: .html")
     for parser in (evaluate, report):
         add_form_options(parser)
-        _add_device(parser)
-        _add_overwrite(parser)
+        parser.add_argument("--device", default="auto", help=_DEVICE)
+        parser.add_argument("--overwrite", action="store_true", help=_OVERWRITE)
 
     compare = commands.add_parser("compare", help="set the metrics of several runs beside each other")
     compare.add_argument("runs", metavar="RUN", nargs="+", help="folders that tabvision train wrote, such as runs/*")
     compare.add_argument("--out", metavar="FILE", help="a page with their histories in one figure: .html")
-    _add_overwrite(compare)
+    compare.add_argument("--overwrite", action="store_true", help=_OVERWRITE)
 
     verify = commands.add_parser("verify", help="replay a run: whether its checkpoints are what recipe and data give")
     verify.add_argument("folder", metavar="RUN", help="the folder of a run of tabvision train --verifiable")
@@ -151,7 +142,7 @@ def _add_calibrate(commands: _Commands) -> None:
     calibrate = commands.add_parser(
         "calibrate", help="fit temperature, thresholds or intervals on rows not used in training"
     )
-    _add_checkpoint(calibrate, nargs="?")
+    calibrate.add_argument("checkpoint", metavar="CKPT", nargs="?", help=_CHECKPOINT)
     rows = "a table with the target, or a folder of class folders, not used in training"
     calibrate.add_argument("data", metavar="DATA", nargs="?", help=rows)
     run = "in place of both: the best.ckpt of a run, and its rows of --calibration, else test, else validation rows"
@@ -163,21 +154,21 @@ def _add_calibrate(commands: _Commands) -> None:
     coverage = "coverage of intervals around numbers (default: 0.9)"
     calibrate.add_argument("--coverage", type=fraction, default=0.9, help=coverage)
     add_form_options(calibrate)
-    _add_overwrite(calibrate)
+    calibrate.add_argument("--overwrite", action="store_true", help=_OVERWRITE)
 
 
 def _add_deploying(commands: _Commands) -> None:
     export = commands.add_parser("export", help="write a checkpoint as an ONNX or .pt2 file")
-    _add_checkpoint(export)
+    export.add_argument("checkpoint", metavar="CKPT", help=_CHECKPOINT)
     file = "model.onnx, or model.pt2 for torch.export's format"
     export.add_argument("--out", metavar="FILE", required=True, help=file)
-    _add_overwrite(export)
+    export.add_argument("--overwrite", action="store_true", help=_OVERWRITE)
 
     serve = commands.add_parser("serve", help="answer JSON rows or uploaded images over HTTP")
-    _add_checkpoint(serve, "a .ckpt file, or an .onnx file from tabvision export")
+    serve.add_argument("checkpoint", metavar="CKPT", help="a .ckpt file, or an .onnx file from tabvision export")
     serve.add_argument("--host", default="127.0.0.1", help="the address to listen on (default: this machine alone)")
     serve.add_argument("--port", type=int, default=8000, help="0 chooses a free one (default: 8000)")
-    _add_device(serve)
+    serve.add_argument("--device", default="auto", help=_DEVICE)
     serve.add_argument("--max-rows", type=whole, default=1_000, help="rows or images in a request (default: 1000)")
     serve.add_argument("--max-megabytes", type=whole, default=16, help="size of a request (default: 16)")
     uncertainty = "how far the network's members differ, in each answer"
@@ -198,37 +189,23 @@ def _add_others(commands: _Commands) -> None:
     get = actions.add_parser("get", help="copy a recipe, and the datamodule that it names into datamodules/ beside it")
     get.add_argument("name", metavar="NAME", help="as tabvision recipes list prints it")
     get.add_argument("--out", metavar="FILE", help="the recipe's file (default NAME.yaml)")
-    _add_overwrite(get, "replace files that are there")
+    get.add_argument("--overwrite", action="store_true", help="replace files that are there")
 
     lr_find = commands.add_parser("lr-find", help="suggest a learning rate for a recipe, without training it")
     lr_find.add_argument("--config", metavar="FILE", required=True, help="the recipe, such as recipe.yaml")
     lr_find.add_argument("--safe", action="store_true", help="build only the parts of a list, as for fit --safe")
     lr_find.add_argument("--plot", metavar="FILE", help="draw the curve: .png, .svg or .pdf")
-    _add_overwrite(lr_find, "replace the plot if it is there")
+    lr_find.add_argument("--overwrite", action="store_true", help="replace the plot if it is there")
 
     check = commands.add_parser("check-images", help="find the images of a folder that cannot be read, or not in full")
     check.add_argument("folder", metavar="DIR", help="a folder; its subfolders are searched as well")
     check.add_argument("--out", metavar="FILE", help="where to list them with the reason, such as bad_files.csv")
     check.add_argument("--channels", type=whole, default=3, metavar="N", help="channels to train on (default 3, RGB)")
     check.add_argument("--workers", type=int, metavar="N", help="threads (default: one per core)")
-    _add_overwrite(check)
+    check.add_argument("--overwrite", action="store_true", help=_OVERWRITE)
 
     demo = commands.add_parser("demo", help="train on real data that a package ships, in under three minutes")
     questions = "; ".join(f"{kind}: {question}" for kind, question in QUESTIONS.items())
     demo.add_argument("kind", nargs="?", choices=QUESTIONS, default="tabular", help=f"{questions} (default: tabular)")
     demo.add_argument("--out", metavar="DIR", help="new folder for everything written (default runs/demo-KIND)")
     demo.add_argument("--rows", metavar="N", type=whole, help="flights or orders to take (default: all)")
-
-
-def _add_checkpoint(
-    parser: argparse.ArgumentParser, text: str = "a .ckpt file, such as best.ckpt", nargs: str | None = None
-) -> None:
-    parser.add_argument("checkpoint", metavar="CKPT", nargs=nargs, help=text)
-
-
-def _add_device(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--device", default="auto", help="cpu, cuda, mps or auto (default)")
-
-
-def _add_overwrite(parser: argparse.ArgumentParser, text: str = "replace FILE if it is there") -> None:
-    parser.add_argument("--overwrite", action="store_true", help=text)

@@ -54,7 +54,11 @@ def run(arguments: argparse.Namespace) -> int:
 def _read(arguments: argparse.Namespace, predictor: Predictor) -> Inputs | TableBlocks:
     """Return the inputs of the network, or blocks of a table that does not fit in memory; other columns to keep are text."""
     schema, form = predictor.schema, form_of(arguments)
-    source = _source_of(arguments, has_images=schema.is_of_images)
+    paths: list[str] = arguments.data
+    if schema.is_of_images:
+        paths[:] = [file for each in paths for file in _photos_of(each, is_alone=len(paths) == 1)]
+    is_one = len(paths) == 1 and not (schema.is_of_images and is_image(Path(paths[0]).name))
+    source: Any = paths[0] if is_one else paths
     kept_text = {*(arguments.keep or ())}.difference(schema.inputs)
     read_table: Any = functools.partial(
         read_frame, **text_format(schema, **form), known={**schema.known_columns, **dict.fromkeys(kept_text, ())}
@@ -116,15 +120,6 @@ def _answer_in_blocks(arguments: argparse.Namespace, predictor: Predictor, block
     for sentence in _notes(predictor, Inputs(num_rows, **whole), pd.DataFrame(), []):
         print(sentence)
     return 0
-
-
-def _source_of(arguments: argparse.Namespace, *, has_images: bool) -> Any:  # noqa: ANN401 - a path, or several
-    """Return the table or folder, or the paths of some images."""
-    paths: list[str] = arguments.data
-    if has_images:
-        paths[:] = [file for each in paths for file in _photos_of(each, is_alone=len(paths) == 1)]
-    is_one = len(paths) == 1 and not (has_images and is_image(Path(paths[0]).name))
-    return paths[0] if is_one else paths
 
 
 def _photos_of(path: str, *, is_alone: bool) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from tabvision.cli.jobs import Job, build, component, default_batch_size, lr_setting, make_job, shared_settings
+from tabvision.cli.jobs import Job, build, component, default_batch_size, lr_setting, make_job, source_settings
 from tabvision.cli.options import settings_of
 from tabvision.cli.splits import ratings_split_setting
 from tabvision.errors import BadValueError, speaking
@@ -54,10 +54,9 @@ def _data_settings(arguments: argparse.Namespace) -> dict[str, Any]:
         raise BadValueError(problem, "Name one column, or none where each row means yes")
     if targets[0] is not None and arguments.negatives is not None:
         raise BadValueError("--negatives is for rows without ratings", "Leave --negatives out, or --target")
-    given = settings_of(arguments, "ratings", "data")
-    settings = {"source": arguments.data, "duplicates": "few", **given, **shared_settings(arguments)}
+    settings = {"source": arguments.data, "duplicates": "few", **source_settings(arguments, "ratings")}
     settings["split"] = ratings_split_setting(arguments)
-    renamed = {"rating": settings.pop("target", [None])[0], "missing": settings.pop("missing_target", None)}
+    renamed = {"rating": settings.pop("target", None), "missing": settings.pop("missing_target", None)}
     if "y_range" in settings:
         settings["y_range"] = tuple(settings["y_range"])
     return settings | {name: value for name, value in renamed.items() if value is not None}

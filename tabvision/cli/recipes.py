@@ -10,14 +10,16 @@ from tabvision.checks import check_choice
 from tabvision.errors import speaking
 
 _PACKAGE = Path(__file__).parents[1]
+# the folder of models/ and datamodules/: in the package where it is installed, and else the checkout
+_ROOT = _PACKAGE / "recipes" if (_PACKAGE / "recipes").is_dir() else _PACKAGE.parent
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Print the names and questions of the recipes, or copy one."""
+    recipes = {file.parent.name: file for file in sorted(_ROOT.glob("models/*/recipe.yaml"))}
     if arguments.action == "get":
-        _get(arguments)
+        _get(arguments, recipes)
         return
-    recipes = _recipes()
     width = max(map(len, recipes))
     for name, file in recipes.items():
         question = re.match(r"# (.*?[.?])\s", file.read_text(encoding="utf-8"))
@@ -25,7 +27,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 @speaking("tabvision recipes")
-def _get(arguments: argparse.Namespace) -> None:
+def _get(arguments: argparse.Namespace, recipes: dict[str, Path]) -> None:
     """Copy the recipe and the plug-ins that it needs."""
     from tabvision.data.tables.write import (  # pandas, which a list does not need
         check_destination,
@@ -33,7 +35,6 @@ def _get(arguments: argparse.Namespace) -> None:
         written_whole,
     )
 
-    recipes = _recipes()
     check_choice("recipe", arguments.name, recipes)
     out = Path(arguments.out or f"{arguments.name}.yaml").expanduser()
     sources = {out: recipes[arguments.name]}
@@ -54,20 +55,10 @@ def _get(arguments: argparse.Namespace) -> None:
     print(f"Train it: {folder}tabvision fit --config {out.name}")
 
 
-def _root() -> Path:
-    """Return the folder of models/ and datamodules/: in the package where it is installed, and else the checkout."""
-    installed = _PACKAGE / "recipes"
-    return installed if installed.is_dir() else _PACKAGE.parent
-
-
-def _recipes() -> dict[str, Path]:
-    """Return the file of each recipe, by name."""
-    return {file.parent.name: file for file in sorted(_root().glob("models/*/recipe.yaml"))}
-
-
 def _plug_ins(recipe: Path) -> list[Path]:
     """Return the files of datamodules/ that a recipe needs."""
-    folder, waiting, found = _root() / "datamodules", [recipe], [_root() / "datamodules" / "__init__.py"]
+    folder = _ROOT / "datamodules"
+    waiting, found = [recipe], [folder / "__init__.py"]
     while waiting:
         named = re.findall(r"\bdatamodules\.(\w+)", waiting.pop().read_text(encoding="utf-8"))
         files = dict.fromkeys(folder / f"{name}.py" for name in named)

@@ -22,6 +22,7 @@ from tabvision.tuning.linear_probe import refitted
 logger = logging.getLogger("tabvision")
 
 _LEARNED: tuple[PartName, ...] = ("train", "val")
+_STOPPING = ("tabvision.callbacks.FitTable", "tabvision.callbacks.AverageAndStop")
 _MOST_ROWS = 10_000  # of which a head learns anew: of more, further rows are worth little, and their features take long
 
 
@@ -78,7 +79,12 @@ def refit(job: Job, folder: Path, fitted: pl.Trainer) -> Refit:
         f"Training anew for {count(num_epochs, 'epoch')} on {count(found.num_rows, 'row')}, those of validation too, for "
         "best.ckpt (--no-refit leaves it out); the metrics are of the network before."
     )
-    callbacks = [_without_patience(each) for each in trainer_of["callbacks"]]
+    callbacks = [
+        component(each["class_path"], **{**each.get("init_args", {}), "patience": None})
+        if each["class_path"] in _STOPPING  # at the loss of held-out rows, of which there are none
+        else each
+        for each in trainer_of["callbacks"]
+    ]
     recipe = {**job.recipe, "trainer": {**trainer_of, "max_epochs": num_epochs, "callbacks": callbacks}}
     trainer = make_trainer(replace(job, recipe=recipe), folder, logger=False, enable_checkpointing=False)
     seed_everything(job.recipe["seed_everything"], verbose=False)
@@ -120,10 +126,3 @@ def refit_head(job: Job, folder: Path, fitted: pl.Trainer) -> Refit:
         "the metrics are of the head before."
     )
     return Refit(num_rows, num_epochs=0)
-
-
-def _without_patience(callback: dict[str, Any]) -> dict[str, Any]:
-    """Return a callback of a recipe that stops at no held-out rows, of which there are none."""
-    name, settings = callback["class_path"], callback.get("init_args", {})
-    stops = name in ("tabvision.callbacks.FitTable", "tabvision.callbacks.AverageAndStop")
-    return component(name, **{**settings, "patience": None}) if stops else callback

@@ -84,26 +84,15 @@ def report_on(
     **details: Any,  # noqa: ANN401 - as for `write_report`
 ) -> None:
     """Write the page, with the importance of the columns, what is known of the network, and what the training rows tell."""
-    module = predictor.module
+    module, schema, ranked = predictor.module, predictor.schema, None
+    if schema.continuous or schema.categorical:  # on as many rows as take some seconds
+        most = min(_MAX_ROWS, max(_MIN_ROWS, _MOST_ANSWERS // (_REPEATS * len(schema.inputs))))
+        ranked = importance(predictor, results.frame, repeats=_REPEATS, max_rows=most, fold=results.fold)
     network = {
         "network": f"{type(module).__name__}, {sum(it.numel() for it in module.parameters()):,} parameters",
         "versions": f"tabvision {__version__}, torch {torch.__version__}, Python {platform.python_version()}",
         "written": f"{datetime.datetime.now().astimezone():%Y-%m-%d %H:%M}",
     }
-    details |= {
-        "model": predictor,
-        "importance": _column_importance(predictor, results),
-        "facts": {**(facts or {}), **network},
-    }
+    details |= {"model": predictor, "importance": ranked, "facts": {**(facts or {}), **network}}
     details |= oddities(predictor, results, data)
     write_report(out, results, checkpoint=Path(checkpoint).name, **details)
-
-
-def _column_importance(predictor: Predictor, results: Results) -> pd.DataFrame | None:
-    """Return the importance of the columns on as many rows as take some seconds; None if the network reads no columns."""
-    schema = predictor.schema
-    if not schema.continuous and not schema.categorical:
-        return None
-    rows = _MOST_ANSWERS // (_REPEATS * len(schema.inputs))
-    most = min(_MAX_ROWS, max(_MIN_ROWS, rows))
-    return importance(predictor, results.frame, repeats=_REPEATS, max_rows=most, fold=results.fold)

@@ -193,7 +193,12 @@ def _fit(job: Job, model: SupervisedModule, folder: Path, held: ExitStack, *, re
         if resume and trainer.is_global_zero:
             continue_metrics_file(trainer, folder)
         if not resume:
-            _prepare_folder(job, folder)
+            clear(folder)
+        if not resume and not is_worker():
+            with speaking(_WHO):
+                write_recipe(folder / ("recipe.yaml" if job.module is None else RESUME_FILE), job.recipe, data)
+            if job.probe is not None:
+                job.probe.save(folder / PROBE, data)
         for logger in loggers[1:]:
             _begin_logging(logger)
         trainer.fit(model, data, ckpt_path=last if resume else None, weights_only=True if resume else None)
@@ -225,17 +230,6 @@ def _begin_logging(logger: Any) -> None:  # noqa: ANN401 - of any package
         raise BadValueError(_WHO, problem, "Do what it asks for, or leave --logger out") from error
 
 
-def _prepare_folder(job: Job, folder: Path) -> None:
-    """Clear the folder, and write the recipe of the run and the probe that came before it."""
-    clear(folder)
-    if is_worker():
-        return
-    with speaking(_WHO):
-        write_recipe(folder / ("recipe.yaml" if job.module is None else RESUME_FILE), job.recipe, job.datamodule)
-    if job.probe is not None:
-        job.probe.save(folder / PROBE, job.datamodule)
-
-
 def _evaluate_best(
     job: Job,
     model: SupervisedModule,
@@ -254,7 +248,10 @@ def _evaluate_best(
     (measured,) = trainer.validate(model, validation, ckpt_path=best, weights_only=True, verbose=False)
     networks, of_each = {best: model}, {best: measured}
     if (folder / PROBE).exists():  # also of a run that was resumed, and on every rank
-        _refit(type(model), trainer, data, folder)
+        if trainer.is_global_zero:  # the network after the last epoch with a linear head, fitted as the probe's was
+            module: Any = type(model).load_from_checkpoint(folder / "last.ckpt", map_location="cpu", weights_only=True)
+            probe(module.to(trainer.strategy.root_device), data).save(folder / REFIT, data)
+        trainer.strategy.barrier()
         for name in _LINEAR:
             network = type(model).load_from_checkpoint(folder / name, map_location="cpu", weights_only=True)
             networks[name], (of_each[name],) = network, trainer.validate(network, validation, verbose=False)
@@ -268,14 +265,6 @@ def _evaluate_best(
                 shutil.copyfile(folder / chosen, partial)
         (folder / REFIT).unlink(missing_ok=True)
     return of_each[chosen], gathered, chosen != best
-
-
-def _refit(kind: Any, trainer: pl.Trainer, data: Any, folder: Path) -> None:  # noqa: ANN401 - VisionModule, and its data
-    """Write the network after the last epoch with a linear head, fitted as the probe's was."""
-    if trainer.is_global_zero:
-        module = kind.load_from_checkpoint(folder / "last.ckpt", map_location="cpu", weights_only=True)
-        probe(module.to(trainer.strategy.root_device), data).save(folder / REFIT, data)
-    trainer.strategy.barrier()
 
 
 def best_network(of_each: Mapping[str, Mapping[str, float]], metric: str) -> str:

@@ -38,13 +38,20 @@ def _named_split(arguments: argparse.Namespace, test: float | None) -> dict[str,
     given = arguments.validation
     way, _, column = arguments.split.partition(":")
     column = column or (arguments.timestamp or "" if way in ("time", "last") else "")
+    day_first = {"day_first": True} if arguments.day_first and column else {}
     if way in ("time", "group", "column") and not column:
         remedy = "--timestamp COL" if arguments.user else f"--split {way}:COL"
         remedy += ", or --split last if the rows are in order of time" if way == "time" else ""
         raise BadValueError(f"--split {way} needs to know the column", f"Pass {remedy}")
     if way == "column" or (way == "last" and arguments.user):
-        _check_alone(arguments, test)
-        user = {"user": arguments.user, "timestamp": column or None, **_day_first(arguments, column)}
+        for name, value in {"--test": test, "--validation": given}.items():
+            if value is not None:
+                problem = f"--split {arguments.split} says which rows are held out, so there is no {name} {value}"
+                remedy = "Leave one of the two out" + (
+                    ", or pass a file with the test rows" if name == "--test" else ""
+                )
+                raise BadValueError(problem, remedy)
+        user = {"user": arguments.user, "timestamp": column or None, **day_first}
         class_name, settings = ("ColumnSplit", {"column": column}) if way == "column" else ("LeaveLastOut", user)
         return component(f"tabvision.data.{class_name}", **settings)
     if given == NO_ROWS and test is None:
@@ -53,7 +60,7 @@ def _named_split(arguments: argparse.Namespace, test: float | None) -> dict[str,
     fractions = {"share": 0 if isinstance(given, str) else given or DEFAULT_VALIDATION}
     fractions |= {"test_share": test} if test else {}
     if way in ("time", "last"):
-        fractions |= {"column": column or None, **_day_first(arguments, column)}
+        fractions |= {"column": column or None, **day_first}
     named = {"column": column} if way == "group" else {}
     name = {"last": "Time"}.get(way, way.capitalize())
     return component(f"tabvision.data.{name}Split", **named, **fractions)
@@ -73,16 +80,3 @@ def ratings_split_setting(arguments: argparse.Namespace) -> Any:  # noqa: ANN401
         if arguments.validation is None and not isinstance(arguments.test, float):
             return arguments.split
     return split_setting(arguments, DEFAULT_VALIDATION)
-
-
-def _check_alone(arguments: argparse.Namespace, test: float | None) -> None:
-    """Raise if another option says as well which rows of DATA are held out."""
-    for name, value in {"--test": test, "--validation": arguments.validation}.items():
-        if value is not None:
-            problem = f"--split {arguments.split} says which rows are held out, so there is no {name} {value}"
-            remedy = "Leave one of the two out" + (", or pass a file with the test rows" if name == "--test" else "")
-            raise BadValueError(problem, remedy)
-
-
-def _day_first(arguments: argparse.Namespace, column: str) -> dict[str, bool]:
-    return {"day_first": True} if arguments.day_first and column else {}

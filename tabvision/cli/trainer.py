@@ -47,7 +47,7 @@ def reworded_trainer_errors(speaker: str, *, only: type[Exception] = Exception) 
 
 @contextmanager
 def tidied(trainer: pl.Trainer, remedy: str = "") -> Iterator[None]:
-    """Join the rows of `metrics.csv` when the block ends, and name the best network if Ctrl-C ends it.
+    """Join the rows of an epoch in `metrics.csv` when the block ends, and name the best network if Ctrl-C ends it.
 
     Args:
         trainer: The Trainer that fits in the block.
@@ -69,7 +69,10 @@ def tidied(trainer: pl.Trainer, remedy: str = "") -> Iterator[None]:
         ) from stop
     finally:
         for logger in loggers if trainer.is_global_zero else ():
-            _join_rows(Path(logger.log_dir) / "metrics.csv")
+            file = Path(logger.log_dir) / "metrics.csv"
+            rows = pd.read_csv(file, dtype="str") if file.exists() else pd.DataFrame()
+            if {"epoch", "step"} <= {*rows}:  # Lightning writes those of training below those of validation
+                _write_rows(rows.groupby(["epoch", "step"], sort=False, dropna=False, as_index=False).first(), file)
 
 
 def best_networks(trainer: pl.Trainer) -> list[str]:
@@ -77,16 +80,6 @@ def best_networks(trainer: pl.Trainer) -> list[str]:
     callbacks = [callback for callback in trainer.checkpoint_callbacks if getattr(callback, "filename", None) != "last"]
     paths = [getattr(callback, "best_model_path", "") for callback in callbacks]
     return [os.path.relpath(path) if Path(path).is_relative_to(Path.cwd()) else path for path in paths if path]
-
-
-def _join_rows(file: Path) -> None:
-    """Join the rows of an epoch: Lightning writes its training metrics into a row of their own, after those of validation."""
-    if not file.exists():
-        return
-    rows = pd.read_csv(file, dtype="str")
-    if {"epoch", "step"} <= {*rows}:
-        joined = rows.groupby(["epoch", "step"], sort=False, dropna=False, as_index=False).first()
-        _write_rows(joined, file)
 
 
 def guard_checkpoints(trainer: pl.Trainer) -> None:

@@ -28,6 +28,7 @@ from tabvision.lightning import ModelCheckpoint, callbacks_of, seed_everything
 from tabvision.logs import notes_at, quiet_lightning
 
 _WHO = "tabvision verify"
+_SAVING = ("ModelCheckpoint", "_KeepUntil")  # the state keys of callbacks that save checkpoints begin so
 _TOLERANCE = 0.05  # on another machine: of how far the weights moved in the stretch, as rounding differs there
 _RESUMED = (
     "epoch",
@@ -70,7 +71,11 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.safe:
             check_writes_here(recipe["trainer"], recipe["data"])
     print(f"Every file is that of the chain, whose hash is {head}")
-    other = _differing_facts(recipe, trained_on)
+    with quiet_lightning(), reworded_trainer_errors("recipe"):  # for the device that the recipe takes here
+        where = {"accelerator": recipe["trainer"].get("accelerator", "auto"), "devices": 1}
+        trainer = pl.Trainer(**where, logger=False, enable_checkpointing=False, enable_model_summary=False)
+    facts = facts_of(trainer.strategy.root_device)
+    other = [name for name, value in facts.items() if trained_on.get(name) != value]
     near = f"within {_TOLERANCE:g} of how far the weights moved, as it is another {', '.join(other)}"
     print(f"Compared {near if other else 'to the bit'}.")
     drawn = draw(len(stretches), arguments.share, random.SystemRandom())
@@ -100,14 +105,6 @@ def _summary(num_stretches: int, num_drawn: int, num_found: int) -> str:
     chances = [f"of {size} with {chance_to_find(size, num_stretches, num_drawn):.3g}" for size in sizes]
     chances[0] = chances[0].replace("with", "with probability")
     return f"{said} Of so many a replay finds a forgery {', '.join(chances)}; --share 1 finds any."
-
-
-def _differing_facts(recipe: Mapping[str, Any], trained_on: Mapping[str, str]) -> list[str]:
-    """Return in which facts this machine, with the device that the recipe takes here, is another than that of the fit."""
-    with quiet_lightning(), reworded_trainer_errors("recipe"):
-        where = {"accelerator": recipe["trainer"].get("accelerator", "auto"), "devices": 1}
-        trainer = pl.Trainer(**where, logger=False, enable_checkpointing=False, enable_model_summary=False)
-    return [name for name, value in facts_of(trainer.strategy.root_device).items() if trained_on.get(name) != value]
 
 
 def _replay(recipe: Mapping[str, Any], stretch: Stretch, *, exact: bool) -> str:
@@ -147,7 +144,7 @@ def _fit(recipe: Mapping[str, Any], stretch: Stretch, folder: Path) -> tuple[pl.
         state = state_after_epoch(stretch.start)
         before = state["state_dict"]
         # the callbacks that save write into a folder of their own here
-        state["callbacks"] = {key: value for key, value in state["callbacks"].items() if not _saves(key)}
+        state["callbacks"] = {key: value for key, value in state["callbacks"].items() if not key.startswith(_SAVING)}
         torch.save(state, start := folder / "start.ckpt")
     with reworded_trainer_errors("recipe"):
         trainer = pl.Trainer(**settings)
@@ -190,18 +187,14 @@ def _kept_differs(
     if any(each.best_epoch >= 0 for each in callbacks_of(trainer, AverageAndStop)):
         kept = {name: value.cpu() for name, value in trainer.lightning_module.state_dict().items()}
     else:
-        kept, before = read_state(_best_of(recipe, folder))["state_dict"], None
+        files, monitor = [file for _, file in checkpoints_of(folder)], monitor_of(recipe)
+        chosen = files[-1]  # where no rows are held out
+        if monitor != LAST:
+            metrics = [state_after_epoch(each)["callbacks"]["ExactResume"]["ranks"][0]["metrics"] for each in files]
+            losses = [float(each.get(monitor, math.inf)) for each in metrics]
+            chosen = files[losses.index(min(losses))]
+        kept, before = read_state(chosen)["state_dict"], None
     return _difference(folder / "best.ckpt", best["state_dict"], kept, before)
-
-
-def _best_of(recipe: Mapping[str, Any], folder: Path) -> Path:
-    """Return the checkpoint with the lowest monitored loss; the last one where no rows are held out."""
-    monitor = monitor_of(recipe)
-    files = [file for _, file in checkpoints_of(folder)]
-    if monitor == LAST:
-        return files[-1]
-    metrics = [state_after_epoch(file)["callbacks"]["ExactResume"]["ranks"][0]["metrics"] for file in files]
-    return min(zip(files, metrics, strict=True), key=lambda pair: float(pair[1].get(monitor, math.inf)))[0]
 
 
 def _difference(
@@ -267,11 +260,6 @@ def _values(state: object, name: str = "") -> Iterator[tuple[str, object]]:
 def _resumed(state: Mapping[str, Any]) -> dict[str, Any]:
     """Return what of a checkpoint decides how a fit goes on, without the paths and scores of the callbacks that save."""
     found = {name: state[name] for name in _RESUMED if name in state}
-    callbacks = {key: value for key, value in found["callbacks"].items() if not _saves(key)}
+    callbacks = {key: value for key, value in found["callbacks"].items() if not key.startswith(_SAVING)}
     callbacks["ExactResume"] = {**callbacks["ExactResume"], "checkpoints": {}}
     return {**found, "callbacks": callbacks}
-
-
-def _saves(state_key: str) -> bool:
-    """Return whether a callback with that key saves checkpoints."""
-    return state_key.startswith((ModelCheckpoint.__name__, _KeepUntil.__name__))
