@@ -61,6 +61,7 @@ def write_comparison(
 
 
 def _frame_of(runs: Sequence[Run], notes: Iterable[str]) -> pd.DataFrame:
+    """Return what `compare_runs` returns of these runs, with the best of each metric whose better values are known."""
     names = dict.fromkeys(name for run in runs for name in run.metrics)
     ordered = sorted(names, key=lambda name: (name.startswith("test "), name))
     columns: dict[str, list[Any]] = {fact: [run.facts[fact] for run in runs] for fact in _FACTS}
@@ -68,31 +69,23 @@ def _frame_of(runs: Sequence[Run], notes: Iterable[str]) -> pd.DataFrame:
     frame = pd.DataFrame(columns, dtype=object)
     for name in ordered:
         frame[name] = frame[name].astype("float64")
-    best = {name: _best(frame, name) for name in ordered if len(runs) > 1}
-    frame.attrs["best"] = {name: found for name, found in best.items() if found}
-    frame.attrs["notes"] = [*notes, *_comparability_notes(runs)]
-    return frame
-
-
-def _best(frame: pd.DataFrame, metric: str) -> list[str]:
-    """Return the names of the runs with the best value of a metric; none if it is not known which value is better."""
-    values, higher = frame[metric].dropna(), is_higher_better(metric)
-    if higher is None or len(values) < 2:
-        return []
-    top = values.max() if higher else values.min()
-    return [str(frame.loc[row, "run"]) for row in values.index[values == top]]
-
-
-def _comparability_notes(runs: Sequence[Run]) -> list[str]:
-    """Return a sentence if the runs were not measured on the same rows, as far as they say so."""
-    differing = [name.partition(".")[2] or "seed" for name in _differences(runs) if name in _UNLIKE]
+    frame.attrs["best"] = {}
+    for name in ordered:
+        values, higher = frame[name].dropna(), is_higher_better(name)
+        if higher is not None and len(values) > 1:
+            best = values.index[values == (values.max() if higher else values.min())]
+            frame.attrs["best"][name] = [str(frame.loc[row, "run"]) for row in best]
+    frame.attrs["notes"] = [*notes]
+    unlike = [name.partition(".")[2] or "seed" for name in _differences(runs) if name in _UNLIKE]
     if len({run.facts["measured on"] for run in runs}) > 1:
-        differing.append("what the metrics were measured on")
-    if not differing:
-        return []
-    names = listed([*dict.fromkeys(differing)])
-    remedy = "small differences say nothing. tabvision evaluate measures each on the same rows."
-    return [f"The runs were not measured on the same rows, since they differ in {names}: {remedy}"]
+        unlike.append("what the metrics were measured on")
+    if unlike:
+        problem = (
+            f"The runs were not measured on the same rows, since they differ in {listed([*dict.fromkeys(unlike)])}"
+        )
+        remedy = "small differences say nothing. tabvision evaluate measures each on the same rows."
+        frame.attrs["notes"].append(f"{problem}: {remedy}")
+    return frame
 
 
 def _differences(runs: Sequence[Run]) -> list[str]:
@@ -113,6 +106,13 @@ def _summary(runs: Sequence[Run], frame: pd.DataFrame, title: str) -> dict[str, 
         for row, name in enumerate(frame["run"])
         if name in names
     ]
+    rows, best = frame.set_index("run"), frame.attrs["best"]
+    said = [
+        f"{listed(names)} {'has' if len(names) == 1 else 'have'} the {'highest' if is_higher_better(metric) else 'lowest'} "
+        f"{metric} ({rounded(float(rows.loc[names[0], metric]))})"
+        for metric, names in best.items()
+    ]
+    num_runs = count(len(frame), "run")
     target = next((run.target for run in runs if run.target), ())
     sections = [
         section_of("How well they answer", *frame.attrs["notes"], parts=[table]),
@@ -121,19 +121,9 @@ def _summary(runs: Sequence[Run], frame: pd.DataFrame, title: str) -> dict[str, 
     ]
     return {
         "title": title or f"Runs that predict {listed(target)}" if target else title or "Runs",
-        "answer": _answer(frame),
+        "answer": f"Of {num_runs}, {'; '.join(said)}." if said else f"{num_runs}.",
         "sections": [section for section in sections if section["texts"] or section["parts"]],
     }
-
-
-def _answer(frame: pd.DataFrame) -> str:
-    rows, best = frame.set_index("run"), frame.attrs["best"]
-    said = [
-        f"{listed(names)} {'has' if len(names) == 1 else 'have'} the {'highest' if is_higher_better(metric) else 'lowest'} "
-        f"{metric} ({rounded(float(rows.loc[names[0], metric]))})"
-        for metric, names in best.items()
-    ]
-    return f"Of {count(len(frame), 'run')}, {'; '.join(said)}." if said else f"{count(len(frame), 'run')}."
 
 
 def _history_section(runs: Sequence[Run]) -> Section:

@@ -17,15 +17,25 @@ _MAX_NAMED = 3  # numbers to predict that one sentence names
 
 def headline(results: Results, baseline: Mapping[str, float]) -> str:
     """Return how well a model answers beside a naive answer, in one sentence."""
-    naive = _naive_error(results)
+    naive, target = _naive_error(results), results.schema.target
     if not results.schema.task.is_classes:
-        if len(results.schema.target.columns) == 1:
+        if len(target.columns) == 1:
             naive = baseline.get("val/mae", naive)  # of the training rows' mean, as in the table below
         sentence = _answer_of_numbers(results, naive)
     elif results.is_one_class:
-        sentence = _answer_of_classes(results)
+        right = of_100(float(np.mean(results.decoded == results.target)))
+        counts = np.bincount(results.target, minlength=len(target.classes))
+        usual, frequency = str(target.classes[int(counts.argmax())]), of_100(float(counts.max() / counts.sum()))
+        sentence = (
+            f"Names the right class of {target.columns[0]} in {right} of 100 {noun_of(results)}s; always answering {usual!r} "
+            f"is right in {frequency} of 100."
+        )
     else:
-        sentence = _answer_of_labels(results)
+        right = of_100(float(np.mean(results.decoded == (results.target > 0.5))))
+        sentence = (
+            f"Gets {right} of 100 labels right; always giving the more frequent answer of each label gets {of_100(1 - naive)}"
+            " of 100 right."
+        )
     is_no_better = float(np.nanmean(errors_of(results))) >= naive
     return f"{sentence} The model is no better than that." if is_no_better else sentence
 
@@ -42,23 +52,6 @@ def _answer_of_numbers(results: Results, naive_error: float) -> str:
     within = " and ".join(f"{name} within {rounded(value)}{unit}" for name, value in zip(names, off, strict=True))
     guess = " and ".join(f"{rounded(value)}{unit}" for value in naive)
     return f"Predicts {within} on average; a guess of the mean is off by {guess}."
-
-
-def _answer_of_classes(results: Results) -> str:
-    (name,), classes = results.schema.target.columns, results.schema.target.classes
-    right, counts = np.mean(results.decoded == results.target), np.bincount(results.target, minlength=len(classes))
-    usual, frequency = classes[int(counts.argmax())], counts.max() / counts.sum()
-    right_of, usual_of = of_100(float(right)), of_100(float(frequency))
-    said = f"Names the right class of {name} in {right_of} of 100 {noun_of(results)}s"
-    return f"{said}; always answering {str(usual)!r} is right in {usual_of} of 100."
-
-
-def _answer_of_labels(results: Results) -> str:
-    right, naive = np.mean(results.decoded == (results.target > 0.5)), 1 - _naive_error(results)
-    return (
-        f"Gets {of_100(float(right))} of 100 labels right; always giving the more frequent answer of each label gets "
-        f"{of_100(naive)} of 100 right."
-    )
 
 
 def _naive_error(results: Results) -> float:

@@ -36,7 +36,14 @@ def mistakes_section(
     parts = _confusions(results) if results.is_one_class else [] if task.is_classes else _residuals(results)
     image = results.schema.image
     if set(results.frame) - {*results.schema.target.columns, image and image.name}:
-        parts.append(_slices(results))
+        found = worst_slices(results)
+        if found.empty:
+            text = "No slice of a column, of at least 10 rows, is answered worse than the rest by more than chance explains."
+            parts.append(part_of("", None, text=text))
+        else:
+            text = "These slices are answered worse than the rest, by more than chance explains."
+            caption = "Slices whose error is above that of all rows, with 95 % intervals"
+            parts.append(part_of(caption, found, "slices", text=text))
     parts += [part_of(f"Errors by {values.name}", errors_by(results, values)) for values in slice_by]
     parts += photo_parts(results, model)
     parts.append(part_of("The rows with the greatest loss", _few_columns(top_losses(results), results, importance)))
@@ -45,17 +52,6 @@ def mistakes_section(
         doubtful = doubtful.rename(columns={"label": "suggested label"})
         parts.append(part_of("Labels to check", _few_columns(doubtful, results, importance), text=text))
     return section_of("Where it is wrong", parts=parts)
-
-
-def _slices(results: Results) -> dict[str, Any]:
-    found = worst_slices(results)
-    if found.empty:
-        text = (
-            "No slice of a column, of at least 10 rows, is answered worse than the rest by more than chance explains."
-        )
-        return part_of("", None, text=text)
-    text = "These slices are answered worse than the rest, by more than chance explains."
-    return part_of("Slices whose error is above that of all rows, with 95 % intervals", found, "slices", text=text)
 
 
 def _confusions(results: Results) -> list[dict[str, Any]]:

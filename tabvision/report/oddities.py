@@ -29,14 +29,28 @@ def oddities(predictor: Predictor, results: Results, data: object) -> dict[str, 
         return _oddities_of_photos(predictor, data)
     if predictor.schema.is_of_images:
         return {}
+    inputs, num_rows = predictor.read(results.frame), count(len(results), "row")
+    unseen, far = "that training lacks", "far beyond those of training, whose answers are guesses"
+    notes = [
+        f"Some of {num_rows} have a value {what}: {listed([f'{name!r} in {num:,}' for name, num in counts.items()])}."
+        for counts, what in ((inputs.unseen, unseen), (inputs.outside, far))
+        if counts
+    ]
     if not isinstance(data, TabularDataModule):
-        return {"oddities": _unlike_training(predictor, results)}
+        return {"oddities": notes}
     training = data.part("train")
-    notes = [*leakage_notes(data.schema, training), *_unlike_training(predictor, results)]
+    notes = [*leakage_notes(data.schema, training), *notes]
     if "val" not in data.parts:
         return {"oddities": notes}
     rows = data.frame.iloc[training.tensors["index"][training.rows].numpy()]
-    notes += _rows_twice(rows, results)
+    found = overlap(rows, results.frame, schema=results.schema)
+    if len(found):
+        where = listed([str(row) for row in results.frame.index[found["row"]]])
+        same = found["same_target"].sum()
+        notes.append(
+            f"{len(found):,} of {num_rows} are among the training rows as well, in all columns that the model reads, {same:,}"
+            f" of them with the same target: rows {where}. The model may know them by heart."
+        )
     return {"oddities": notes, "drift": drift(rows, results.frame, schema=data.schema)}
 
 
@@ -79,28 +93,3 @@ def _appearance(data: ImageDataModule, part: PartName) -> pd.DataFrame:
         values["colorfulness"] = (images.amax(dim=1) - images.amin(dim=1)).mean(dim=(1, 2))
         found.append(pd.DataFrame({name: value.numpy() for name, value in values.items()}))
     return pd.concat(found, ignore_index=True)
-
-
-def _unlike_training(predictor: Predictor, results: Results) -> list[str]:
-    """Return a sentence on the categories that training lacks, and one on the numbers and dates beyond its own."""
-    inputs, rows = predictor.read(results.frame), count(len(results), "row")
-    unseen, far = "that training lacks", "far beyond those of training, whose answers are guesses"
-    return [
-        f"Some of {rows} have a value {what}: {listed([f'{name!r} in {num:,}' for name, num in counts.items()])}."
-        for counts, what in ((inputs.unseen, unseen), (inputs.outside, far))
-        if counts
-    ]
-
-
-def _rows_twice(training: pd.DataFrame, results: Results) -> list[str]:
-    """Return a sentence on the rows that occur among those of training as well, if there are any."""
-    found = overlap(training, results.frame, schema=results.schema)
-    if found.empty:
-        return []
-    where = listed([str(row) for row in results.frame.index[found["row"]]])
-    twice, same = f"{len(found):,} of {count(len(results), 'row')}", found["same_target"].sum()
-    sentence = (
-        f"{twice} are among the training rows as well, in all columns that the model reads, {same:,} of them with the same "
-        f"target: rows {where}. The model may know them by heart."
-    )
-    return [sentence]

@@ -77,7 +77,8 @@ def summarize(results: Results, **details: Unpack[ReportDetails]) -> dict[str, A
     """
     if not len(results):
         raise BadValueError("the results have no rows, so there is nothing to say", "Pass rows with their target")
-    importance = details.get("importance")
+    importance, told = details.get("importance"), details.get("facts", {})
+    facts = pd.DataFrame({"what": list(told), "value": [str(value) for value in told.values()]})
     sections = [
         _metrics_section(
             results, details.get("metrics", {}), details.get("baseline", {}), details.get("measured_on", "")
@@ -89,7 +90,7 @@ def summarize(results: Results, **details: Unpack[ReportDetails]) -> dict[str, A
         _history_section(details.get("history")),
         _usage_section(results, details.get("checkpoint", "best.ckpt")),
         _limits_section(results),
-        _facts_section(details.get("facts", {})),
+        section_of("How it was made", parts=[part_of("Network, versions and time", facts)] if len(facts) else []),
     ]
     return {
         "title": details.get("title") or f"A model of {listed(list(results.schema.target.columns))}",
@@ -106,7 +107,10 @@ def _metrics_section(
     if results.schema.task.moves_with_image:  # a fit measures in the network's frame, and a reader in pixels
         in_pixels = evaluate(results, repeats=_RESAMPLES).set_index("metric")
         metrics, baseline = in_pixels["model"].to_dict(), in_pixels["naive"].to_dict()
-    names, widths = sorted(set(metrics) | set(baseline)), _half_widths(results)
+    names, widths = sorted(set(metrics) | set(baseline)), dict[str, float]()
+    if len(results) >= _MIN_MEASURED:
+        found = evaluate(results, repeats=_RESAMPLES).set_index("metric").drop("loss")
+        widths = {str(name): float(width) for name, width in ((found["high"] - found["low"]) / 2).dropna().items()}
     shown = [name.removeprefix("val/") for name in names]
     is_known = not widths.keys().isdisjoint(shown)
     table = pd.DataFrame(
@@ -125,14 +129,6 @@ def _metrics_section(
     return section_of("How well it answers", text, parts=[part] if names else [])
 
 
-def _half_widths(results: Results) -> dict[str, float]:
-    """Return half of the 95 % interval of each of the task's metrics; none for very few rows."""
-    if len(results) < _MIN_MEASURED:
-        return {}
-    found = evaluate(results, repeats=_RESAMPLES).set_index("metric").drop("loss")
-    return {str(name): float(width) for name, width in ((found["high"] - found["low"]) / 2).dropna().items()}
-
-
 def _importance_section(importance: pd.DataFrame | None) -> Section:
     title = "What it relies on"
     if importance is None or importance.empty:
@@ -149,7 +145,7 @@ def _importance_section(importance: pd.DataFrame | None) -> Section:
 
 
 def _calibration_section(results: Results) -> Section:
-    calibration, parts = results.calibration, list[dict[str, Any]]()
+    calibration = results.calibration
     if not results.schema.task.is_classes:
         if not calibration.half_widths:
             return section_of("Whether its intervals hold")
@@ -166,17 +162,14 @@ def _calibration_section(results: Results) -> Section:
         f"On average, how sure the model says it is and how often it is right differ by {rounded(100 * error)} of 100. "
         f"{is_sure if error <= _SURE_ENOUGH else is_wrong}"
     )
-    parts.append(part_of("How often answers of each confidence are right", found, "reliability"))
+    parts = [part_of("How often answers of each confidence are right", found, "reliability")]
     if not results.is_one_class or len(results.schema.target.classes) == 2:
-        parts.append(_thresholds(threshold_curves(results)))
+        curves = threshold_curves(results)
+        best = curves.loc[curves.groupby("label", sort=False)["f1"].idxmax()].head(_MAX_LABELS)
+        drawn = curves[curves["label"].isin(list(curves["label"].unique())[:6])]
+        caption = "Precision and recall over the threshold; the threshold with the best F1 of each label"
+        parts.append(part_of(caption, best, "threshold_curves", drawn))
     return section_of("Whether its probabilities hold", text, parts=parts)
-
-
-def _thresholds(curves: pd.DataFrame) -> dict[str, Any]:
-    best = curves.loc[curves.groupby("label", sort=False)["f1"].idxmax()].head(_MAX_LABELS)
-    few = list(curves["label"].unique())[:6]
-    caption = "Precision and recall over the threshold; the threshold with the best F1 of each label"
-    return part_of(caption, best, "threshold_curves", curves[curves["label"].isin(few)])
 
 
 def _data_section(results: Results, oddities: Sequence[str], drift: pd.DataFrame | None) -> Section:
@@ -233,8 +226,3 @@ def _limits_section(results: Results) -> Section:
         texts.append("A category that was not among its training rows is unknown to it, and counts as such.")
     texts.append("The errors above are those of rows like these. Where new rows differ, measure again.")
     return section_of("What it does not know", *texts)
-
-
-def _facts_section(facts: Mapping[str, object]) -> Section:
-    frame = pd.DataFrame({"what": list(facts), "value": [str(value) for value in facts.values()]})
-    return section_of("How it was made", parts=[part_of("Network, versions and time", frame)] if len(frame) else [])

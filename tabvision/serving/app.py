@@ -141,7 +141,8 @@ class _Service:
             raise RequestError(WRONG_KIND, self._expected_body(kind))
         if (encoding := request.headers.get("content-encoding", "identity").lower()) != "identity":
             raise RequestError(WRONG_KIND, f"The body must be sent as it is, got Content-Encoding {encoding!r}.")
-        with self.bytes.reserve(_declared_length(request, self.limits)):
+        declared, most = request.headers.get("content-length", ""), self.limits.max_bytes
+        with self.bytes.reserve(min(int(declared), most) if declared.isdigit() else most):
             body = await _read_body(request, self.limits)
             if not takes_images:
                 rows, is_one = rows_of_json(body, self.model.schema, self.limits)
@@ -242,12 +243,6 @@ def _add_unreadable(rows: list[Any], inputs: Inputs, answers: list[Answer]) -> N
         for row in numbers:
             if rows[row][column] is not None:
                 answers[row].setdefault("unreadable", []).append(column)
-
-
-def _declared_length(request: Request, limits: Limits) -> int:
-    """Return the bytes that the body may have: as many as it declares, else as many as one may have."""
-    declared = request.headers.get("content-length", "")
-    return min(int(declared), limits.max_bytes) if declared.isdigit() else limits.max_bytes
 
 
 async def _read_body(request: Request, limits: Limits) -> bytes:

@@ -8,7 +8,7 @@ from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 
-from tabvision.plain import LARGEST_EXACT, Label
+from tabvision.plain import LARGEST_EXACT
 from tabvision.preprocess.encode import Source, sources_of
 from tabvision.schema import Schema
 
@@ -64,12 +64,10 @@ def _field(source: Source) -> dict[str, Any]:
         return {"name": source.name, "kind": "text", "hint": "2024-01-31 09:30" if has_time else "2024-01-31"}
     vocabulary = source.categorical[0][1].vocabulary
     if len(vocabulary) <= _MAX_OPTIONS:
-        options = [(json.dumps(_for_script(label)), str(label)) for label in vocabulary]
+        options = []
+        for label in vocabulary:  # JavaScript would round a large integer, and text of it is read exactly
+            is_rounded = isinstance(label, int) and abs(label) >= LARGEST_EXACT
+            options.append((json.dumps(str(label) if is_rounded else label), str(label)))
         return {"name": source.name, "kind": "json", "options": options}
     kind = "text" if isinstance(vocabulary[0], str) else "number"
     return {"name": source.name, "kind": kind, "suggested": list(map(str, vocabulary[:_MAX_SUGGESTED]))}
-
-
-def _for_script(label: Label) -> Label:
-    """Return a label as JavaScript keeps it: an integer that it would round as text, which is read exactly."""
-    return str(label) if isinstance(label, int) and abs(label) >= LARGEST_EXACT else label

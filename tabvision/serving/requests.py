@@ -69,10 +69,19 @@ def rows_of_json(body: bytes, schema: Schema, limits: Limits) -> tuple[list[dict
 
 def check_images(images: Sequence[bytes], limits: Limits, image: Image | None = None) -> int:
     """Return the number of pixels, without decoding; raise if there are too many, too many images, or an invalid one."""
+    from tabvision.data.images.bands import open_as
+    from tabvision.data.images.decode import UnreadableImageError
+
     _check_count(len(images), "image", limits)
     total = 0
     for number, data in enumerate(images, start=1):
-        height, width = _size_of(number, data, image)
+        if data.startswith(_JPEG) and not _is_cheap_to_decode(data):
+            sentence = f"Image {number} is a JPEG of more scans or segments than a camera writes. Save it again."
+            raise RequestError(WRONG_VALUES, sentence)
+        try:
+            height, width = open_as(data, image).size
+        except UnreadableImageError as error:
+            raise RequestError(WRONG_VALUES, f"Image {number}: {error.reason}.") from error
         size = f"{width:,} x {height:,} pixels"
         if height * width > limits.max_pixels:
             sentence = f"Image {number} has {size}, more than the limit of {limits.max_pixels:,}. Scale it down."
@@ -82,20 +91,6 @@ def check_images(images: Sequence[bytes], limits: Limits, image: Image | None = 
             sentence = f"With image {number} of {size} there are more than {limits.max_total_pixels:,} pixels in all."
             raise RequestError(TOO_LARGE, f"{sentence} Send the images in several requests.")
     return total
-
-
-def _size_of(number: int, data: bytes, image: Image | None) -> tuple[int, int]:
-    """Return the height and width of an image; raise if it is not safe to decode."""
-    from tabvision.data.images.bands import open_as
-    from tabvision.data.images.decode import UnreadableImageError
-
-    if data.startswith(_JPEG) and not _is_cheap_to_decode(data):
-        sentence = f"Image {number} is a JPEG of more scans or segments than a camera writes. Save it again."
-        raise RequestError(WRONG_VALUES, sentence)
-    try:
-        return open_as(data, image).size
-    except UnreadableImageError as error:
-        raise RequestError(WRONG_VALUES, f"Image {number}: {error.reason}.") from error
 
 
 def _is_cheap_to_decode(data: bytes) -> bool:

@@ -47,7 +47,14 @@ def serve(
         MissingFileError: No such file.
         BadValueError: The file cannot be served, or the server cannot listen on the address.
     """
-    _check_installed()
+    with speaking("serve"):
+        try:
+            import python_multipart  # noqa: F401 - reads uploads
+            import starlette  # noqa: F401
+            import uvicorn  # noqa: F401
+        except ImportError as error:
+            problem = f"serving needs {error.name}, which is not installed"
+            raise BadValueError(problem, "Install it: pip install 'tabvision[serve]'") from error
     listening = listen(host, port)
     try:
         model = load(path, device) if isinstance(path, str | Path) else path
@@ -122,17 +129,6 @@ def listen(host: str, port: int) -> socket.socket:
         problem = f"cannot listen on port {port} of {host} ({error.strerror})"
         raise BadValueError(problem, "Stop the program that listens there, or pass another port: --port 0") from error
     return listening
-
-
-@speaking("serve")
-def _check_installed() -> None:
-    try:
-        import python_multipart  # noqa: F401 - reads uploads
-        import starlette  # noqa: F401
-        import uvicorn  # noqa: F401
-    except ImportError as error:
-        problem = f"serving needs {error.name}, which is not installed"
-        raise BadValueError(problem, "Install it: pip install 'tabvision[serve]'") from error
 
 
 @contextmanager
