@@ -43,20 +43,18 @@ def push(run: str | Path, repo: str, *, private: bool = False, license: str | No
         api.create_repo(repo, private=private or None, exist_ok=True)
         operations = [CommitOperationAdd(name, content) for name, content in files.items()]
         api.create_commit(repo, operations, commit_message=f"Upload with tabvision {__version__}")
-    except errors.HfHubHTTPError as error:
-        status = getattr(error.response, "status_code", None)
-        if status not in (401, 403):
-            raise _refused(repo, error) from error
-        problem = f"the hub lets nobody write to {repo} without a token of its owner"
-        raise BadValueError(problem, "Log in: hf auth login, or set HF_TOKEN to a token that may write") from error
     except Exception as error:  # no network, no token, a repository's name that is none
-        raise _refused(repo, error) from error
+        if isinstance(error, errors.HfHubHTTPError) and getattr(error.response, "status_code", None) in (401, 403):
+            problem = f"the hub lets nobody write to {repo} without a token of its owner"
+            remedy = "Log in: hf auth login, or set HF_TOKEN to a token that may write"
+        else:
+            reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+            problem, remedy = (
+                f"{repo} could not be uploaded ({reason:.300})",
+                "Check the name, the network and your token",
+            )
+        raise BadValueError(problem, remedy) from error
     return f"hf://{repo}"
-
-
-def _refused(repo: str, error: Exception) -> BadValueError:
-    reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
-    return BadValueError(f"{repo} could not be uploaded ({reason:.300})", "Check the name, the network and your token")
 
 
 @speaking("push")

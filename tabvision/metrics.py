@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, TypeAlias, cast, final
+from typing import Any, Literal, TypeAlias, cast, final
 
 import numpy as np
 import torch
@@ -45,18 +45,18 @@ def multiclass_metrics(num_classes: int) -> MetricCollection:
 
 def multilabel_metrics(num_classes: int, threshold: float) -> MetricCollection:
     """Return accuracy over all rows and labels, and f1 averaged over the labels that occur, of predictions (B, C)."""
-    scores = {"accuracy": _multilabel_accuracy, "f1": _multilabel_f1}
-    return _collection(**{name: _LabelScore(num_classes, threshold, score) for name, score in scores.items()})
+    return _collection(
+        accuracy=_LabelScore("accuracy", num_classes, threshold), f1=_LabelScore("f1", num_classes, threshold)
+    )
 
 
 def regression_metrics(num_targets: int) -> MetricCollection:
     """Return mae, r2 and rmse of predictions (B, T), each averaged over the targets."""
-    scores = {"mae": _mean_absolute_error, "r2": _r2, "rmse": _root_mean_squared_error}
-    metrics = {
-        name: (_RowScore if name == "r2" else _RowError)(_unchanged, partial(_mean_over_targets, num_targets, score))
-        for name, score in scores.items()
-    }
-    return _collection(**metrics)
+    return _collection(
+        mae=_RowError(_unchanged, partial(_regression_score, "mae", num_targets)),
+        r2=_RowScore(_unchanged, partial(_regression_score, "r2", num_targets)),
+        rmse=_RowError(_unchanged, partial(_regression_score, "rmse", num_targets)),
+    )
 
 
 def values_of(metrics: MetricCollection, predictions: Tensor, target: Tensor) -> dict[str, float]:
@@ -179,27 +179,18 @@ def _multiclass_f1(predicted: Rows, wanted: Rows, *, num_classes: int) -> float:
     return _mean_f1(*(np.bincount(codes.astype(np.int64), minlength=num_classes) for codes in rows))
 
 
-def _mean_over_targets(num_targets: int, score: Callable[..., NDArray[Any]], predicted: Rows, wanted: Rows) -> float:
-    """Return the mean over the targets of what `score` computes from (N, T) predictions and targets."""
-    columns = (values.reshape(-1, num_targets).astype(np.float64) for values in (predicted, wanted))
-    return float(np.mean(score(*columns)))
-
-
-def _mean_absolute_error(predicted: NDArray[np.float64], wanted: NDArray[np.float64]) -> NDArray[Any]:
-    return np.asarray(np.abs(predicted - wanted).mean(axis=0))
-
-
-def _root_mean_squared_error(predicted: NDArray[np.float64], wanted: NDArray[np.float64]) -> NDArray[Any]:
-    return np.asarray(np.sqrt(np.square(predicted - wanted).mean(axis=0)))
-
-
-def _r2(predicted: NDArray[np.float64], wanted: NDArray[np.float64]) -> NDArray[Any]:
-    """Return the explained fraction of each target's variance; NaN if the target does not vary."""
-    residual = np.square(wanted - predicted).sum(axis=0)
-    total = np.square(wanted - wanted.mean(axis=0)).sum(axis=0)
+def _regression_score(name: Literal["mae", "r2", "rmse"], num_targets: int, predicted: Rows, wanted: Rows) -> float:
+    """Return the mean over the targets of a metric of each; r2 of a target that does not vary is NaN."""
+    truth = wanted.reshape(-1, num_targets).astype(np.float64)
+    errors = truth - predicted.reshape(-1, num_targets).astype(np.float64)
+    if name == "mae":
+        return float(np.abs(errors).mean(axis=0).mean())
+    if name == "rmse":
+        return float(np.sqrt(np.square(errors).mean(axis=0)).mean())
+    residual, total = np.square(errors).sum(axis=0), np.square(truth - truth.mean(axis=0)).sum(axis=0)
     # digits beyond the twelfth are noise; + 0.0 removes the sign of a negative zero
     explained = np.round(1 - residual / np.where(total > 0, total, 1), 12) + 0.0
-    return np.where(total > 0, explained, np.nan)
+    return float(np.where(total > 0, explained, np.nan).mean())
 
 
 def _mean_distance(predicted: Rows, wanted: Rows) -> float:
@@ -211,7 +202,13 @@ def _mean_distance(predicted: Rows, wanted: Rows) -> float:
 
 @final
 class _LabelScore(Metric):
-    """Count the correct, predicted and true rows of each label, and compute a score from the counts at the end."""
+    """Count the correct, predicted and true rows of each label, and compute a score from the counts at the end.
+
+    Args:
+        name: "accuracy" of all pairs of a row and a label, or "f1", the mean over the labels that are predicted or true.
+        num_classes: The number of labels.
+        threshold: The probability above which a label is predicted.
+    """
 
     is_differentiable = False
     higher_is_better = True
@@ -221,11 +218,11 @@ class _LabelScore(Metric):
     positive: Tensor
     num_rows: Tensor
 
-    def __init__(self, num_classes: int, threshold: float, score: Callable[..., Tensor]) -> None:
+    def __init__(self, name: Literal["accuracy", "f1"], num_classes: int, threshold: float) -> None:
         super().__init__()
-        self.threshold, self._score = threshold, score
-        for name in ("hits", "predicted", "positive"):
-            self.add_state(name, default=torch.zeros(num_classes, dtype=torch.int64), dist_reduce_fx="sum")
+        self._score_name, self.threshold = name, threshold
+        for state in ("hits", "predicted", "positive"):
+            self.add_state(state, default=torch.zeros(num_classes, dtype=torch.int64), dist_reduce_fx="sum")
         self.add_state("num_rows", default=torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
 
     @override
@@ -239,18 +236,11 @@ class _LabelScore(Metric):
 
     @override
     def compute(self) -> Tensor:
-        return self._score(self.hits, self.predicted, self.positive, self.num_rows)
-
-
-def _multilabel_accuracy(hits: Tensor, predicted: Tensor, positive: Tensor, num_rows: Tensor) -> Tensor:
-    """Return the fraction of all (row, label) pairs predicted correctly; NaN without rows."""
-    return 1 - (predicted + positive - 2 * hits).sum().float() / (num_rows * len(hits))
-
-
-def _multilabel_f1(hits: Tensor, predicted: Tensor, positive: Tensor, num_rows: Tensor) -> Tensor:  # noqa: ARG001
-    """Return the mean f1 of the labels that are predicted or true in some row."""
-    value = _mean_f1(*(counts.cpu().numpy() for counts in (hits, predicted, positive)))
-    return torch.tensor(value, dtype=torch.float32, device=hits.device)
+        if self._score_name == "accuracy":  # not a number without rows
+            wrong = (self.predicted + self.positive - 2 * self.hits).sum().float()
+            return 1 - wrong / (self.num_rows * len(self.hits))
+        value = _mean_f1(*(counts.cpu().numpy() for counts in (self.hits, self.predicted, self.positive)))
+        return torch.tensor(value, dtype=torch.float32, device=self.hits.device)
 
 
 def _binary_auroc(scores: NDArray[Any], wanted: NDArray[Any]) -> float:

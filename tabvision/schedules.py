@@ -144,7 +144,11 @@ def spread_rates(
     """
     if isinstance(rates, str):
         rates = _parse_rates(rates)
-    groups = _listed_groups(sizes)
+    groups = ""  # the end of a sentence about rates
+    if sizes:
+        first, *rest = sizes.items()
+        named = [f"{first[0]} ({count(first[1], 'parameter')})", *(f"{name} ({size:,})" for name, size in rest)]
+        groups = f"; the layer groups, input side first: {listed(named)}"
     if isinstance(rates, list):
         found = [_checked_rate(rate, groups) for rate in rates]
         if len(found) != num_groups:
@@ -231,15 +235,6 @@ def _checked_rate(rate: object, groups: str = "") -> float:
     if not 0 < rate < math.inf:
         raise BadValueError(f"a learning rate must be above zero, got {rate!r}{groups}", "Pass a number such as 1e-3")
     return float(rate)
-
-
-def _listed_groups(sizes: Mapping[str, int] | None) -> str:
-    """Return the layer groups with their sizes, as the end of an error message about rates."""
-    if not sizes:
-        return ""
-    first, *rest = sizes.items()
-    named = [f"{first[0]} ({count(first[1], 'parameter')})", *(f"{name} ({size:,})" for name, size in rest)]
-    return f"; the layer groups, input side first: {listed(named)}"
 
 
 @accepting_who

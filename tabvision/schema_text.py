@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from tabvision.errors import count, cut
 
 if TYPE_CHECKING:
-    from tabvision.schema import Categorical, Continuous, Date, Label, Schema
+    from tabvision.schema import Categorical, Continuous, Label, Schema
 
 _MAX_COLUMNS = 40
 _MAX_NAME, _MAX_WIDTH = 32, 80  # characters of a column's name and of a line
@@ -50,32 +50,26 @@ def _some_uses(schema: Schema) -> list[tuple[str, str, str]]:
 
 def _uses(schema: Schema) -> dict[str, list[tuple[str, str]]]:
     """Return name and facts of the raw columns by their use."""
-    dates = {date.name for date in schema.dates}
+    target, task = schema.target, schema.task
+    if task.is_classes:
+        number = count(len(schema.classes), "class").replace("classs", "classes")
+        predicted = f"{task.name}, {number}: {some_labels(schema.classes, 6)}"
+    else:
+        predicted = ", ".join(filter(None, [task.name, count(len(target.columns), "number"), task.settings_text]))
+    columns: tuple[Continuous | Categorical, ...] = (*schema.continuous, *schema.categorical)
+    dates = {}
+    for date in schema.dates:
+        parts = [str(column.part) for column in columns if column.source == date.name]
+        written = "" if date.format == "iso" else f"text read as {date.format}, "
+        dates[date.name] = f"{written}{count(len(parts), 'part')}: {', '.join(parts)}"
     return {
-        "target": [(", ".join(schema.target.columns), _target_facts(schema))],
-        "date": [(date.name, _date_facts(schema, date)) for date in schema.dates],
+        "target": [(", ".join(target.columns), predicted)],
+        "date": list(dates.items()),
         "categorical": [(it.name, it.describe()) for it in schema.categorical if it.source not in dates],
         "continuous": [(it.name, it.describe()) for it in schema.continuous if it.source not in dates],
         "image": [] if schema.image is None else [(name, schema.image.describe()) for name in schema.image.columns],
         "left out": [(it.name, it.reason) for it in schema.left_out],
     }
-
-
-def _target_facts(schema: Schema) -> str:
-    task = schema.task
-    if task.is_classes:
-        number = count(len(schema.classes), "class").replace("classs", "classes")
-        return f"{task.name}, {number}: {some_labels(schema.classes, 6)}"
-    said = [task.name, count(len(schema.target.columns), "number"), task.settings_text]
-    return ", ".join(filter(None, said))
-
-
-def _date_facts(schema: Schema, date: Date) -> str:
-    """Return the parts that are made of a date, and how text is read if it is not ISO."""
-    columns: tuple[Continuous | Categorical, ...] = (*schema.continuous, *schema.categorical)
-    parts = [str(column.part) for column in columns if column.source == date.name]
-    written = "" if date.format == "iso" else f"text read as {date.format}, "
-    return f"{written}{count(len(parts), 'part')}: {', '.join(parts)}"
 
 
 def some_labels(labels: Sequence[Label], most: int) -> str:

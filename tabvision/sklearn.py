@@ -145,7 +145,11 @@ class _TabularEstimator(BaseEstimator, ABC):  # type: ignore[misc]  # scikit-lea
         trainer = pl.Trainer(**{**settings, **quiet, **(self.trainer or {})})
         trainer.fit(module, data)
         self.n_iter_ = trainer.current_epoch
-        self.checkpoint_ = _checkpoint_of(trainer)
+        with tempfile.TemporaryDirectory() as folder:
+            path = trainer.strategy.broadcast(f"{folder}/fit.ckpt")  # all ranks read that of the first
+            trainer.save_checkpoint(path, weights_only=True)
+            self.checkpoint_ = Path(path).read_bytes()
+            trainer.strategy.barrier()
         self.predictor_ = Predictor(self.checkpoint_, device=trainer.strategy.root_device.type)
 
     def _frame(self, X: Any, y: Any = "no_validation") -> pd.DataFrame:  # noqa: ANN401
@@ -324,13 +328,3 @@ def _free(name: object, taken: Sequence[str]) -> str:
     while found in taken:
         found += "_"
     return found
-
-
-def _checkpoint_of(trainer: pl.Trainer) -> bytes:
-    """Return the checkpoint of a finished fit, the same on all ranks."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = trainer.strategy.broadcast(f"{folder}/fit.ckpt")
-        trainer.save_checkpoint(path, weights_only=True)
-        content = Path(path).read_bytes()
-        trainer.strategy.barrier()
-    return content
