@@ -29,39 +29,30 @@ def run(arguments: argparse.Namespace) -> int:
     """Decode every image and list those that are damaged; return 1 if there are any, as a check does."""
     if arguments.out:
         check_destination(arguments.out, overwrite=arguments.overwrite)
-    num, bad, notes = _checked(arguments.folder, arguments.workers, arguments.channels)
+    workers, table, channels = check_workers(arguments.workers), all_images(arguments.folder), arguments.channels
+    files = table.files(np.arange(len(table.frame)))
+    reasons: list[str | None] = []
+    with single_threaded_cv2(), ThreadPoolExecutor(max(1, workers)) as threads:
+        for start in range(0, len(files), _FILES_AT_ONCE):
+            some = files[start : start + _FILES_AT_ONCE]
+            reasons += threads.map(functools.partial(_reason, channels=channels), some)
+        found = [*zip(files, reasons, strict=True)]
+        readable = [file for file, reason in found if reason is None]
+        notes = notes_on_ignored(readable, Image(size=(1, 1), channels=channels), threads.map)
+    unreadable = [(file, reason) for file, reason in found if reason is not None]
+    bad = pd.DataFrame(unreadable, columns=["image", "reason"], dtype="str")
     if arguments.out:  # before anything is printed, where the reader may close the pipe
         write_frame(bad, arguments.out, overwrite=arguments.overwrite)
     for file, reason in bad.head(_SHOWN).itertuples(index=False):
         print(shown(f"{file}: {reason}"))
     if len(bad) > _SHOWN:
         print(f"… and {count(len(bad) - _SHOWN, 'more file')}")
-    print(f"{count(num, 'image')} decoded, {len(bad):,} of them cannot be read.")
+    print(f"{count(len(files), 'image')} decoded, {len(bad):,} of them cannot be read.")
     for note in notes:
         print(note)
     if arguments.out:
         print(f"Listed in {arguments.out}")
     return int(len(bad) > 0)
-
-
-def _checked(folder: str, num_workers: int | None, channels: int) -> tuple[int, pd.DataFrame, list[str]]:
-    """Decode every image below a folder in threads.
-
-    Returns:
-        Their number; `image` and `reason` of those that cannot be read; notes on what is lost of the others.
-    """
-    workers = check_workers(num_workers)
-    table = all_images(folder)
-    bad: list[tuple[str, str]] = []
-    with single_threaded_cv2(), ThreadPoolExecutor(max(1, workers)) as threads:
-        for start in range(0, len(table.frame), _FILES_AT_ONCE):
-            files = table.files(np.arange(start, min(start + _FILES_AT_ONCE, len(table.frame))))
-            reasons = threads.map(functools.partial(_reason, channels=channels), files)
-            bad += [(file, reason) for file, reason in zip(files, reasons, strict=True) if reason is not None]
-        unread = {file for file, _ in bad}
-        readable = [file for file in table.files(np.arange(len(table.frame))) if file not in unread]
-        notes = notes_on_ignored(readable, Image(size=(1, 1), channels=channels), threads.map)
-    return len(table.frame), pd.DataFrame(bad, columns=["image", "reason"], dtype="str"), notes
 
 
 def _reason(file: str, channels: int = 3) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -125,8 +125,9 @@ class _SchemaCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         trainer = self._settings.trainer
         if not isinstance(trainer, str) and trainer.logger in (None, True):  # else Lightning writes into lightning_logs
-            folder = trainer.default_root_dir or "runs"
-            kwargs["logger"] = CSVLogger(folder, name=_name_of(self._settings.get("config") or ()))
+            recipe = Path(str((self._settings.get("config") or ["recipe"])[-1]))  # or a name of its own for none
+            name = recipe.resolve().parent.name if recipe.name == "recipe.yaml" else recipe.stem
+            kwargs["logger"] = CSVLogger(trainer.default_root_dir or "runs", name=name or "recipe")
         with reworded_trainer_errors(_WHO):
             made = super().instantiate_trainer(**kwargs)
         guard_checkpoints(made)
@@ -175,17 +176,6 @@ class _SchemaCLI(LightningCLI):
             print(f"{Path(folder) / 'metrics.csv'} has the metrics")
 
     after_test = after_validate
-
-
-def _name_of(recipes: Sequence[Any]) -> str:
-    """Return the name of a run without a logger: that of its recipe, or of the folder of a recipe.yaml.
-
-    Example:
-        >>> _name_of(["models/flights/recipe.yaml"]), _name_of(["small.yaml"]), _name_of([])
-        ('flights', 'small', 'recipe')
-    """
-    path = Path(str(recipes[-1])) if recipes else Path("recipe")
-    return (path.resolve().parent.name if path.name == "recipe.yaml" else path.stem) or "recipe"
 
 
 def make_cli(arguments: ArgsType, *, run: bool, safe: bool = False) -> _SchemaCLI:

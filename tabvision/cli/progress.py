@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from typing_extensions import override
@@ -84,8 +84,11 @@ class _HistoryLines(Callback):
     def _print(self, trainer: pl.Trainer) -> None:
         if self._waiting is None or not trainer.is_global_zero:
             return
-        line = _history_line(
-            self._waiting + 1, {name: float(value) for name, value in trainer.callback_metrics.items()}
+        metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        shown = [name for name in metrics if "/" in name and not name.endswith("_step") and not name.startswith("lr")]
+        shown.sort(key=lambda name: (not name.startswith("train/"), not name.endswith("/loss"), name))
+        line = "  ".join(
+            [f"epoch {self._waiting + 1:>3}", *(f"{name} {format_number(metrics[name])}" for name in shown)]
         )
         self._waiting = None
         bar = trainer.progress_bar_callback
@@ -93,15 +96,3 @@ class _HistoryLines(Callback):
             bar.print(line)
         else:
             print(line, flush=True)
-
-
-def _history_line(epoch: int, metrics: Mapping[str, float]) -> str:
-    """Return the metrics of an epoch as text, the training loss first.
-
-    Example:
-        >>> _history_line(3, {"val/f1": 0.5, "train/loss": 0.25, "val/loss": 0.75, "train/loss_step": 9.0})
-        'epoch   3  train/loss 0.2500  val/loss 0.7500  val/f1 0.5000'
-    """
-    shown = [name for name in metrics if "/" in name and not name.endswith("_step") and not name.startswith("lr")]
-    shown.sort(key=lambda name: (not name.startswith("train/"), not name.endswith("/loss"), name))
-    return "  ".join([f"epoch {epoch:>3}", *(f"{name} {format_number(metrics[name])}" for name in shown)])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import functools
+import importlib
 import logging
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,13 @@ from tabvision.logs import notes_at
 
 if TYPE_CHECKING:
     from tabvision.cli.jobs import Job
+
+_JOBS = {  # by the kind of data the module and the function that returns the run
+    "table": ("tables", "table_job"),
+    "images": ("images", "image_job"),
+    "fused": ("images", "fused_job"),
+    "ratings": ("ratings", "ratings_job"),
+}
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -50,7 +58,9 @@ def _train(arguments: argparse.Namespace) -> None:
         find_folder()
     seed_everything(arguments.seed, workers=True, verbose=False)
     with notes_at(verbose=not arguments.quiet):
-        job = _job_of(arguments, kind)  # what is wrong in the data is said before what is in the way of the results
+        module, name = _JOBS[kind]
+        job: Job = getattr(importlib.import_module(f"tabvision.cli.{module}"), name)(arguments)
+        # what is wrong in the data is said before what is in the way of the results
         if (checkpoint := given["from"]) is not None:
             from tabvision.cli.resume import warm_started
 
@@ -77,22 +87,3 @@ def _check_verifiable(arguments: argparse.Namespace) -> None:
     if arguments.verifiable and (found := [flag for flag, value in others.items() if value]):
         problem = f"--verifiable is for a fit that its recipe repeats to the bit, which {found[0]} rules out"
         raise BadValueError("tabvision train", problem, "Leave one of the two out")
-
-
-def _job_of(arguments: argparse.Namespace, kind: str) -> Job:
-    """Return the run for that kind of data."""
-    if kind == "images":
-        from tabvision.cli.images import image_job
-
-        return image_job(arguments)
-    if kind == "fused":
-        from tabvision.cli.images import fused_job
-
-        return fused_job(arguments)
-    if kind == "ratings":
-        from tabvision.cli.ratings import ratings_job
-
-        return ratings_job(arguments)
-    from tabvision.cli.tables import table_job
-
-    return table_job(arguments)

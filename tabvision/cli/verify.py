@@ -218,7 +218,8 @@ def _difference(
     one, other = (
         {it: list(state[it].shape) if it in moving else state[it] for it in state} for state in (saved, replayed)
     )
-    if name := _first_difference(one, other):
+    ours, theirs = dict(_values(one)), dict(_values(other))
+    if name := next((name for name in {**ours, **theirs} if ours.get(name) != theirs.get(name)), ""):
         return f"{name} of {file.name} is not what the replay gives"
     statistics = {name for name in moving if name.endswith(("running_mean", "running_var"))}  # of a size of their own
     for names in (moving - statistics, statistics):
@@ -232,21 +233,13 @@ def _difference(
     return ""
 
 
-def _first_difference(one: object, other: object) -> str:
-    """Return the name of the first value in which two nested states differ in a bit; "" if there is none.
+def _values(state: object, name: str = "") -> Iterator[tuple[str, object]]:
+    """Yield the values in a nested state by their names, in a form that is equal only if no bit differs.
 
     Example:
-        >>> _first_difference({"a": [1.0, torch.ones(2)]}, {"a": [1.0, torch.tensor([1.0, 2.0])]})
-        'a/1'
-        >>> _first_difference({"a": float("nan")}, {"a": float("nan")})
-        ''
+        >>> dict(_values({"a": [1.0, float("nan")]})), list(_values({"a": torch.ones(2)}))[0][0]
+        ({'a/0': '1.0', 'a/1': 'nan'}, 'a')
     """
-    ours, theirs = dict(_values(one)), dict(_values(other))
-    return next((name for name in {**ours, **theirs} if ours.get(name) != theirs.get(name)), "")
-
-
-def _values(state: object, name: str = "") -> Iterator[tuple[str, object]]:
-    """Yield the values in a nested state by their names, in a form that can be compared."""
     if isinstance(state, Tensor):
         plain = state.detach().cpu().contiguous()
         yield name, (plain.dtype, plain.shape, plain.flatten().view(torch.uint8).numpy().tobytes())

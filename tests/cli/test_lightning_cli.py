@@ -148,6 +148,11 @@ def test_a_recipe_without_a_logger_writes_into_a_folder_of_its_name_and_says_so(
     assert not re.search(r"[\r\x1b]", told.out + told.err)
     assert not Path("lightning_logs").exists()
 
+    Path("flights").mkdir()
+    Path("small.yaml").rename("flights/recipe.yaml")
+    assert main(["fit", "--config", "flights/recipe.yaml"]) == 0
+    assert "runs/flights/version_0/metrics.csv has the metrics" in capsys.readouterr().out
+
 
 def test_the_checkpoint_of_a_recipe_is_loaded_as_any_other() -> None:
     assert main(["fit", "--config", RECIPE, "--trainer.enable_checkpointing=true"]) == 0

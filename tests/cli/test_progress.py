@@ -38,6 +38,9 @@ def test_each_epoch_leaves_a_line(
     told = capsys.readouterr()
     lines = re.findall(r"epoch +(\d+)  train/loss [\d.]+  val/loss [\d.]+", told.out)
     assert lines == ["1", "2", "3"]
+    names = ["train/loss", "val/loss", *sorted(name for name in trainer.callback_metrics if name.startswith("val/"))]
+    for line in re.findall(r"epoch +\d+  .*", told.out):  # without steps and rates, which are logged as well
+        assert re.findall(r"  (\S+) [\d.]+", line) == [*dict.fromkeys(names)]
     bars = re.findall(r"Epoch \d:[^\r\n]*", told.out + told.err)
     drawn = {bar.partition(":")[0] for bar in bars if "train/loss" in bar and "100%" in bar}
     assert drawn == ({f"Epoch {line}" for line in lines} if is_terminal else set())  # one numbering
