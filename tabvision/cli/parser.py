@@ -61,7 +61,6 @@ def build_parser() -> argparse.ArgumentParser:
     train.set_defaults(refuse=train.error)
     _add_answering(commands)
     _add_measuring(commands)
-    _add_calibrate(commands)
     _add_deploying(commands)
     _add_others(commands)
     for name, text in LIGHTNING_COMMANDS.items():
@@ -138,7 +137,7 @@ def _add_measuring(commands: _Commands) -> None:
     verify.add_argument("--safe", action="store_true", help="write only below the working folder, as for fit --safe")
 
 
-def _add_calibrate(commands: _Commands) -> None:
+def _add_deploying(commands: _Commands) -> None:
     calibrate = commands.add_parser(
         "calibrate", help="fit temperature, thresholds or intervals on rows not used in training"
     )
@@ -156,8 +155,6 @@ def _add_calibrate(commands: _Commands) -> None:
     add_form_options(calibrate)
     calibrate.add_argument("--overwrite", action="store_true", help=_OVERWRITE)
 
-
-def _add_deploying(commands: _Commands) -> None:
     export = commands.add_parser("export", help="write a checkpoint as an ONNX or .pt2 file")
     export.add_argument("checkpoint", metavar="CKPT", help=_CHECKPOINT)
     file = "model.onnx, or model.pt2 for torch.export's format"
@@ -174,6 +171,8 @@ def _add_deploying(commands: _Commands) -> None:
     uncertainty = "how far the network's members differ, in each answer"
     serve.add_argument("--uncertainty", action="store_true", help=uncertainty)
 
+
+def _add_others(commands: _Commands) -> None:
     push = commands.add_parser("push", help="share a run on the Hugging Face hub, with a model card")
     push.add_argument("folder", metavar="RUN", help="a folder that tabvision train wrote, such as runs/people")
     push.add_argument("repo", metavar="USER/MODEL", help="the repository, which is created if it is not there")
@@ -181,8 +180,6 @@ def _add_deploying(commands: _Commands) -> None:
     push.add_argument("--license", metavar="NAME", help="the license of the network, such as apache-2.0")
     push.add_argument("--dry-run", action="store_true", help="print the card and the files, and upload nothing")
 
-
-def _add_others(commands: _Commands) -> None:
     recipes = commands.add_parser("recipes", help="list the recipes with measured results, or copy one here")
     actions = recipes.add_subparsers(title="actions", metavar="ACTION", dest="action", required=True)
     actions.add_parser("list", help="print the names of the recipes and their questions")
