@@ -33,7 +33,9 @@ def uniforms(seed: int, epoch: int, index: NDArray[np.int64], num: int) -> NDArr
         >>> bool((uniforms(0, 3, rows, 2)[1] == uniforms(0, 3, rows[1:], 2)).all())
         True
     """
-    key = random_bits(random_bits(_word(seed), _word(0)), _word(epoch))
+    # each word is an array, since numpy warns if a scalar overflows
+    first, zero, second = np.array([[seed % 2**64], [0], [epoch % 2**64]], dtype=np.uint64)
+    key = random_bits(random_bits(first, zero), second)
     rows = random_bits(key, np.asarray(index, dtype=np.int64).view(np.uint64))
     words = random_bits(rows[:, None], np.arange(1, num + 1, dtype=np.uint64))
     words >>= np.uint64(11)
@@ -50,11 +52,6 @@ def seed_of(*numbers: int) -> int:
         True
     """
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0])
-
-
-def _word(number: int) -> NDArray[np.uint64]:
-    """Return a whole number as an array of one unsigned word, since numpy warns if a scalar overflows."""
-    return np.array([number % 2**64], dtype=np.uint64)
 
 
 def random_bits(key: NDArray[np.uint64], counter: NDArray[np.uint64]) -> NDArray[np.uint64]:

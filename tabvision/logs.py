@@ -72,15 +72,15 @@ class _Printer(logging.Handler):
     @override
     def emit(self, record: logging.LogRecord) -> None:
         others = [*_logger.handlers, *(logging.getLogger().handlers if _logger.propagate else ())]
-        if not any(_shows(handler) for handler in others if handler is not self):
+        is_shown = any(  # to the user, rather than written to a file or a buffer, as pytest's
+            not isinstance(handler, logging.NullHandler | logging.FileHandler)
+            and not isinstance(getattr(handler, "stream", None), io.StringIO)
+            for handler in others
+            if handler is not self
+        )
+        if not is_shown:
             encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
             print(self.format(record).encode(encoding, "backslashreplace").decode(encoding), flush=True)
-
-
-def _shows(handler: logging.Handler) -> bool:
-    """Return whether a handler shows messages to the user, rather than writing to a file or a buffer (as pytest's)."""
-    is_file = isinstance(handler, logging.NullHandler | logging.FileHandler)
-    return not is_file and not isinstance(getattr(handler, "stream", None), io.StringIO)
 
 
 def _passes(record: logging.LogRecord) -> bool:

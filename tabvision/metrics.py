@@ -133,7 +133,11 @@ class _RowScore(Metric):
     @final
     @override
     def compute(self) -> Tensor:
-        predicted, wanted = _joined(self.predicted), _joined(self.wanted)
+        columns = []
+        for steps in (self.predicted, self.wanted):  # one tensor already after an exchange between processes
+            rows = steps if isinstance(steps, Tensor) else torch.cat(steps) if steps else torch.empty(0)
+            columns.append(cast("Rows", rows.cpu().numpy()))
+        predicted, wanted = columns
         value = self._score(predicted, wanted) if len(wanted) else float("nan")
         return torch.tensor(value, dtype=torch.float32, device=self.device)
 
@@ -273,12 +277,6 @@ def _mean_f1(hits: NDArray[Any], predicted: NDArray[Any], positive: NDArray[Any]
     """
     occurs = predicted + positive > 0
     return float((2 * hits[occurs] / (predicted + positive)[occurs]).mean()) if occurs.any() else float("nan")
-
-
-def _joined(steps: list[Tensor] | Tensor) -> NDArray[np.float32]:
-    """Join the rows of all steps, which are one tensor already after an exchange between processes."""
-    rows = steps if isinstance(steps, Tensor) else torch.cat(steps) if steps else torch.empty(0)
-    return cast("NDArray[np.float32]", rows.cpu().numpy())
 
 
 def _argmax(values: Tensor) -> Tensor:

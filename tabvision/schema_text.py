@@ -17,7 +17,7 @@ _MAX_NAME, _MAX_WIDTH = 32, 80  # characters of a column's name and of a line
 
 def as_text(schema: Schema) -> str:
     """Return a short table with a line for each raw column; if there are many, each kind is cut."""
-    shown = [[_on_one_line(cell) for cell in row] for row in _some_uses(schema)]
+    shown = _some_uses(schema)
     width = min(_MAX_NAME, max(len(name) for name, _, _ in shown))
     lines = [f"{cut(name, width):<{width}}  {kind:<11}  {facts}" for name, kind, facts in shown]
     return "\n".join(cut(line, _MAX_WIDTH).rstrip() for line in lines)
@@ -25,7 +25,7 @@ def as_text(schema: Schema) -> str:
 
 def as_html(schema: Schema) -> str:
     """Return the same as a table for a notebook."""
-    rows = [[html.escape(cut(_on_one_line(cell), _MAX_WIDTH)) for cell in row] for row in _some_uses(schema)]
+    rows = [[html.escape(cut(cell, _MAX_WIDTH)) for cell in row] for row in _some_uses(schema)]
     body = "\n".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows)
     return f"<table>\n<tr><th>column</th><th>use</th><th>facts</th></tr>\n{body}\n</table>"
 
@@ -35,8 +35,8 @@ def column_uses(schema: Schema) -> list[tuple[str, str, str]]:
     return [(name, kind, facts) for kind, rows in _uses(schema).items() for name, facts in rows]
 
 
-def _some_uses(schema: Schema) -> list[tuple[str, str, str]]:
-    """Return the name, use and facts of each raw column to print."""
+def _some_uses(schema: Schema) -> list[list[str]]:
+    """Return the name, use and facts of each raw column to print, without line breaks and the like."""
     uses = _uses(schema)
     is_long = sum(map(len, uses.values())) > _MAX_COLUMNS
     most = _MAX_COLUMNS // 4 if is_long else _MAX_COLUMNS
@@ -45,7 +45,7 @@ def _some_uses(schema: Schema) -> list[tuple[str, str, str]]:
         shown += [(name, kind, facts) for name, facts in rows[:most]]
         if len(rows) > most:
             shown.append(("…", kind, f"and {count(len(rows) - most, 'more column')}"))
-    return shown
+    return [["".join(it if it.isprintable() else repr(it)[1:-1] for it in cell) for cell in row] for row in shown]
 
 
 def _uses(schema: Schema) -> dict[str, list[tuple[str, str]]]:
@@ -76,7 +76,3 @@ def some_labels(labels: Sequence[Label], most: int) -> str:
     """Return the first labels, those with outer spaces or commas in quotes."""
     shown = [repr(it) if isinstance(it, str) and (it != it.strip() or "," in it) else str(it) for it in labels[:most]]
     return ", ".join(shown) + (", …" if len(labels) > most else "")
-
-
-def _on_one_line(text: str) -> str:
-    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)

@@ -125,33 +125,29 @@ def naive_metrics(data: DataModule, part: PartName) -> dict[str, float]:
     return {**found, "val/loss": float(torch.cat(losses) @ weights / weights.sum())}
 
 
-def metrics_table(measured: Mapping[str, float], baseline: Mapping[str, float], title: str = "validation") -> str:
-    """Return a table of the validation metrics beside those of a naive prediction, which ignores the input.
+def print_metrics(
+    measured: Mapping[str, float], naive: Mapping[str, float], title: str
+) -> dict[str, dict[str, float | None]]:
+    """Print the metrics beside those of a naive prediction, and which of them are worse; return them by name.
 
     Example:
-        >>> print(metrics_table({"val/loss": 0.5, "val/accuracy": 0.9}, {"val/accuracy": 0.6}))
+        >>> found = print_metrics({"val/loss": 0.5, "val/mae": 2.0}, {"val/mae": 1.0}, "validation")
         validation   model   naive
-        accuracy    0.9000  0.6000
         loss        0.5000
+        mae         2.0000  1.0000
+        Worse than the naive prediction, which ignores the input: mae.
     """
-    found = metrics_by_name(measured, baseline)
+    found = metrics_by_name(measured, naive)
     rows = [(name, format_number(each["model"]), format_number(each["naive"])) for name, each in found.items()]
-    return format_table([(title, "model", "naive"), *rows])
-
-
-def worse_than_naive(measured: Mapping[str, float], baseline: Mapping[str, float]) -> str:
-    """Return a sentence that names the metrics in which the model is worse than a naive prediction; "" if there are none.
-
-    Example:
-        >>> worse_than_naive({"val/mae": 2.0, "val/r2": 0.1}, {"val/mae": 1.0, "val/r2": 0.0})
-        'Worse than the naive prediction, which ignores the input: mae.'
-    """
+    print(format_table([(title, "model", "naive"), *rows]))
     worse = [
         name.removeprefix("val/")
-        for name in sorted({*baseline} & {*measured})
-        if (-1 if is_higher_better(name.removeprefix("val/")) is False else 1) * (measured[name] - baseline[name]) < 0
+        for name in sorted({*naive} & {*measured})
+        if (-1 if is_higher_better(name.removeprefix("val/")) is False else 1) * (measured[name] - naive[name]) < 0
     ]
-    return f"Worse than the naive prediction, which ignores the input: {', '.join(worse)}." if worse else ""
+    if worse:
+        print(f"Worse than the naive prediction, which ignores the input: {', '.join(worse)}.")
+    return found
 
 
 def add_intervals(results: Results, coverage: float, *checkpoints: Path) -> None:

@@ -15,6 +15,7 @@ import pandas as pd
 
 from tabvision import lightning as pl
 from tabvision.callbacks.average_and_stop import AverageAndStop, save_kept_weights
+from tabvision.cli.chain import write_chain
 from tabvision.cli.folder import (
     OUT_OF_FOLD,
     PROBE,
@@ -33,15 +34,13 @@ from tabvision.cli.outputs import (
     add_intervals,
     held_out_table,
     is_without_ratings,
-    metrics_table,
     naive_metrics,
     print_files,
+    print_metrics,
     with_row_numbers,
-    worse_than_naive,
     write_metrics,
     write_run_report,
 )
-from tabvision.cli.printing import metrics_by_name
 from tabvision.cli.refit import Refit, refit, refit_head, refits, refits_head
 from tabvision.cli.run_recipe import write_recipe
 from tabvision.cli.trainer import (
@@ -126,10 +125,10 @@ def _write_results(
         with speaking(_WHO):
             write_frame(with_row_numbers(fitted.table, data), folder / "predictions.csv", overwrite=True)
         measured, naive = add_extra_metrics(job, model, fitted.measured, fitted.results)
-        metrics[title] = _print_metrics(measured, naive, title)
+        metrics[title] = print_metrics(measured, naive, title)
     if tested:
         title = f"test, {len(data.parts['test'].rows):,} rows"
-        metrics["test"] = _print_metrics(tested, naive_metrics(data, "test"), title)
+        metrics["test"] = print_metrics(tested, naive_metrics(data, "test"), title)
     rate = next((callback.rate for callback in callbacks_of(fitted.trainer, FindLR)), None)
     seconds = max(0.0, time.time() - start)  # a clock may be set back
     if job.intervals is not None and fitted.results is not None:
@@ -141,8 +140,6 @@ def _write_results(
     if fitted.is_linear:  # once the report shows the head that was measured
         anew = refit_head(job, folder, fitted.trainer)
     if job.verifiable:  # once all files are final
-        from tabvision.cli.chain import write_chain  # which imports this file
-
         with speaking(_WHO):
             head = write_chain(folder, job.recipe, data, fitted.trainer.strategy.root_device)
         print(f"The hash of the chain, to keep elsewhere: {head}")
@@ -150,16 +147,6 @@ def _write_results(
     write_metrics(job, model, folder, seconds, metrics, lr=rate, refit=None if anew is None else asdict(anew))
     (folder / TRAINED).unlink(missing_ok=True)
     print_files(job, folder, learns_all=fitted.is_linear)
-
-
-def _print_metrics(
-    measured: Mapping[str, float], naive: Mapping[str, float], title: str
-) -> dict[str, dict[str, float | None]]:
-    """Print the metrics beside those of a naive answer, and return them by name."""
-    print(metrics_table(measured, naive, title))
-    if sentence := worse_than_naive(measured, naive):
-        print(sentence)
-    return metrics_by_name(measured, naive)
 
 
 def _start_time(recipe: Path, *, resume: bool) -> float:
@@ -177,7 +164,7 @@ def _start_time(recipe: Path, *, resume: bool) -> float:
     return start
 
 
-def _fit(job: Job, model: SupervisedModule, folder: Path, held: ExitStack, *, resume: bool = False) -> _Fitted:
+def _fit(job: Job, model: SupervisedModule, folder: Path, held: ExitStack, *, resume: bool) -> _Fitted:
     """Fit a network, and answer the rows that were held out; `held` holds the folder from then on."""
     data, last = job.datamodule, folder / "last.ckpt"
     loggers = [CSVLogger(folder, name="", version=""), *_extra_loggers(job, folder)]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from tabvision.cli.options import check_options
 from tabvision.cli.printing import format_table, short_name
+from tabvision.errors import BadValueError
 from tabvision.logs import notes_at
 
 if TYPE_CHECKING:
@@ -76,8 +77,6 @@ def _check_verifiable(arguments: argparse.Namespace) -> None:
     Raises:
         BadValueError: It begins with a trained network, is several fits, ends by the clock, or may keep a probe.
     """
-    from tabvision.errors import BadValueError
-
     others = {
         "--from": vars(arguments)["from"],
         "--preset best": arguments.preset == "best",

@@ -16,7 +16,7 @@ import yaml
 
 from tabvision.cli import main
 from tabvision.cli.folder import free_folder
-from tabvision.cli.outputs import held_out_table, metrics_table, worse_than_naive
+from tabvision.cli.outputs import held_out_table, print_metrics
 from tabvision.data import TabularDataModule
 from tabvision.data.tables.sizes import fast_epochs
 from tabvision.inference import Predictor
@@ -40,13 +40,14 @@ def test_a_run_has_a_folder_of_its_own_whatever_the_data_is_called(
     assert free_folder(None, data, overwrite=False) == Path("runs") / name
 
 
-def test_large_and_small_measures_stand_in_columns_of_their_own() -> None:
-    table = metrics_table(
+def test_large_and_small_measures_stand_in_columns_of_their_own(capsys: pytest.CaptureFixture[str]) -> None:
+    print_metrics(
         {"val/mae": 119.1782, "val/rmse": 2.5e-31, "val/mse": 3e9, "val/r2": -0.1},
         {"val/mae": 119.4708, "val/rmse": 2e-31, "val/mse": 3e9, "val/r2": 0.0},
+        "validation",
     )
 
-    assert table.splitlines() == [
+    assert capsys.readouterr().out.splitlines()[:5] == [
         "validation     model     naive",
         "mae         119.1782  119.4708",
         "mse            3e+09     3e+09",
@@ -55,8 +56,11 @@ def test_large_and_small_measures_stand_in_columns_of_their_own() -> None:
     ]
 
 
-def test_what_cannot_be_measured_is_left_empty() -> None:
-    assert metrics_table({"val/auroc": float("nan")}, {"val/auroc": 0.5}).splitlines()[1].split() == ["auroc", "0.5000"]
+def test_what_cannot_be_measured_is_left_empty(capsys: pytest.CaptureFixture[str]) -> None:
+    found = print_metrics({"val/auroc": float("nan")}, {"val/auroc": 0.5}, "validation")
+
+    assert found == {"auroc": {"model": None, "naive": 0.5}}
+    assert [line.split() for line in capsys.readouterr().out.splitlines()[1:]] == [["auroc", "0.5000"]]
 
 
 @pytest.mark.parametrize(
@@ -119,11 +123,12 @@ def test_several_targets_have_a_row_each_beside_their_mean(capsys: pytest.Captur
     )
 
 
-def test_a_larger_distance_is_worse_and_a_larger_accuracy_is_not() -> None:
-    assert worse_than_naive({"val/distance": 2.0}, {"val/distance": 1.0}).endswith(": distance.")
-    assert (
-        worse_than_naive({"val/distance": 1.0, "val/accuracy": 0.9}, {"val/distance": 2.0, "val/accuracy": 0.5}) == ""
-    )
+def test_a_larger_distance_is_worse_and_a_larger_accuracy_is_not(capsys: pytest.CaptureFixture[str]) -> None:
+    print_metrics({"val/distance": 2.0}, {"val/distance": 1.0}, "validation")
+    assert capsys.readouterr().out.endswith(": distance.\n")
+
+    print_metrics({"val/distance": 1.0, "val/accuracy": 0.9}, {"val/distance": 2.0, "val/accuracy": 0.5}, "validation")
+    assert "Worse" not in capsys.readouterr().out
 
 
 BEST = ["train", "people.csv", "--target", "paid", "--accelerator", "cpu", "--preset", "best"]
