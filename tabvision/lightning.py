@@ -104,21 +104,16 @@ def tree() -> str:
     if wanted and wanted not in {*_TREES, "lightning"}:
         raise UnknownNameError(f"Lightning for {SETTING}", wanted, _TREES)
     candidates = [name for name in _TREES if not wanted or name.startswith(wanted)]
-    found = imported[0] if len(imported) == 1 else next(filter(_is_installed, candidates), None)
-    if found is None:
-        problem = f"{' or '.join(candidates)} is needed, and is not installed"
-        raise MissingPackageError(problem, "Install it: pip install 'tabvision[pl]' or 'tabvision[lightning]'")
-    return found
-
-
-def _is_installed(name: str) -> bool:
-    try:
-        importlib.import_module(name)
-    except ImportError as error:
-        if error.name not in {None, name, name.partition(".")[0]}:
-            raise  # a package that it needs is missing
-        return False
-    return True
+    for name in imported if len(imported) == 1 else candidates:
+        try:
+            importlib.import_module(name)
+        except ImportError as error:
+            if error.name not in {None, name, name.partition(".")[0]}:
+                raise  # a package that it needs is missing
+        else:
+            return name
+    problem = f"{' or '.join(candidates)} is needed, and is not installed"
+    raise MissingPackageError(problem, "Install it: pip install 'tabvision[pl]' or 'tabvision[lightning]'")
 
 
 def _other() -> ModuleType | None:

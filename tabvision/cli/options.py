@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import functools
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from tabvision.cli.arguments import (
@@ -249,7 +249,8 @@ def form_of(arguments: argparse.Namespace) -> TextFormat:
         >>> form_of(parser.parse_args(["--na", "", "--no-header"]))
         {'na_values': [], 'names': []}
     """
-    return cast("TextFormat", _settings(arguments, _FORM, "data"))
+    given = {it.setting.removeprefix("data."): it.value_in(arguments) for it in _FORM}
+    return cast("TextFormat", {name: value for name, value in given.items() if value is not None})
 
 
 def settings_of(arguments: argparse.Namespace, kind: str, part: str) -> dict[str, Any]:
@@ -261,16 +262,9 @@ def settings_of(arguments: argparse.Namespace, kind: str, part: str) -> dict[str
         >>> settings_of(parser.parse_args(["--factors", "8", "--user", "name"]), "ratings", "model")
         {'factors': 8}
     """
-    return _settings(arguments, [it for _, kinds, options in _GROUPS if kind in kinds for it in options], part)
-
-
-def _settings(arguments: argparse.Namespace, options: Iterable[_Option], part: str) -> dict[str, Any]:
-    found = {}
-    for option in options:
-        of_part, _, name = option.setting.partition(".")
-        if of_part == part and (value := option.value_in(arguments)) is not None:
-            found[name] = value
-    return found
+    options = [it for _, kinds, some in _GROUPS if kind in kinds for it in some if it.setting.startswith(f"{part}.")]
+    given = {it.setting.removeprefix(f"{part}."): it.value_in(arguments) for it in options}
+    return {name: value for name, value in given.items() if value is not None}
 
 
 @speaking("tabvision train")
