@@ -236,13 +236,13 @@ def _evaluate_best(
     networks, of_each = {best: model}, {best: measured}
     if (folder / PROBE).exists():  # also of a run that was resumed, and on every rank
         if trainer.is_global_zero:  # the network after the last epoch with a linear head, fitted as the probe's was
-            module: Any = type(model).load_from_checkpoint(folder / "last.ckpt", map_location="cpu", weights_only=True)
-            probe(module.to(trainer.strategy.root_device), data).save(folder / REFIT, data)
+            network: Any = type(model).load_from_checkpoint(folder / "last.ckpt", map_location="cpu", weights_only=True)
+            probe(network.to(trainer.strategy.root_device), data).save(folder / REFIT, data)
         trainer.strategy.barrier()
         for name in _LINEAR:
             network = type(model).load_from_checkpoint(folder / name, map_location="cpu", weights_only=True)
             networks[name], (of_each[name],) = network, trainer.validate(network, validation, verbose=False)
-    chosen = best_network(of_each, str(next(iter(model.task.metrics()))))
+    chosen = _best_network(of_each, str(next(iter(model.task.metrics()))))
     gathered = gather(trainer.predict(networks[chosen], held_out, weights_only=True))
     if trainer.is_global_zero:
         if chosen != best:
@@ -254,14 +254,14 @@ def _evaluate_best(
     return of_each[chosen], gathered, chosen != best
 
 
-def best_network(of_each: Mapping[str, Mapping[str, float]], metric: str) -> str:
+def _best_network(of_each: Mapping[str, Mapping[str, float]], metric: str) -> str:
     """Return the name of the network with the lowest loss, of those that are not worse than the probe in a metric as well.
 
     Example:
         >>> probe = {"val/loss": 0.5, "val/accuracy": 0.8}
-        >>> best_network({"a": {"val/loss": 0.4, "val/accuracy": 0.7}, PROBE: probe}, "accuracy")
+        >>> _best_network({"a": {"val/loss": 0.4, "val/accuracy": 0.7}, PROBE: probe}, "accuracy")
         'probe.ckpt'
-        >>> best_network({"a": {"val/loss": 0.4, "val/accuracy": 0.8}, PROBE: probe}, "accuracy")
+        >>> _best_network({"a": {"val/loss": 0.4, "val/accuracy": 0.8}, PROBE: probe}, "accuracy")
         'a'
     """
     if PROBE not in of_each:
