@@ -249,8 +249,8 @@ def form_of(arguments: argparse.Namespace) -> TextFormat:
         >>> form_of(parser.parse_args(["--na", "", "--no-header"]))
         {'na_values': [], 'names': []}
     """
-    given = {it.setting.removeprefix("data."): it.value_in(arguments) for it in _FORM}
-    return cast("TextFormat", {name: value for name, value in given.items() if value is not None})
+    given = [(it.setting.removeprefix("data."), it.value_in(arguments)) for it in _FORM]
+    return cast("TextFormat", {name: value for name, value in given if value is not None})
 
 
 def settings_of(arguments: argparse.Namespace, kind: str, part: str) -> dict[str, Any]:
@@ -263,8 +263,8 @@ def settings_of(arguments: argparse.Namespace, kind: str, part: str) -> dict[str
         {'factors': 8}
     """
     options = [it for _, kinds, some in _GROUPS if kind in kinds for it in some if it.setting.startswith(f"{part}.")]
-    given = {it.setting.removeprefix(f"{part}."): it.value_in(arguments) for it in options}
-    return {name: value for name, value in given.items() if value is not None}
+    given = [(it.setting.removeprefix(f"{part}."), it.value_in(arguments)) for it in options]  # some share a setting
+    return {name: value for name, value in given if value is not None}
 
 
 @speaking("tabvision train")
