@@ -17,14 +17,13 @@ _MAX_NAMED = 3  # numbers to predict that one sentence names
 
 def headline(results: Results, baseline: Mapping[str, float]) -> str:
     """Return how well a model answers beside a naive answer, in one sentence."""
-    naive, target = _naive_error(results), results.schema.target
+    target = results.schema.target
     if not results.schema.task.is_classes:
-        if len(target.columns) == 1:
-            naive = baseline.get("val/mae", naive)  # of the training rows' mean, as in the table below
-        sentence = _answer_of_numbers(results, naive)
+        sentence, naive = _answer_of_numbers(results, baseline)
     elif results.is_one_class:
         right = of_100(float(np.mean(results.decoded == results.target)))
         counts = np.bincount(results.target, minlength=len(target.classes))
+        naive = float(1 - counts.max() / counts.sum())
         usual, frequency = str(target.classes[int(counts.argmax())]), of_100(float(counts.max() / counts.sum()))
         sentence = (
             f"Names the right class of {target.columns[0]} in {right} of 100 {noun_of(results)}s; always answering {usual!r} "
@@ -32,6 +31,8 @@ def headline(results: Results, baseline: Mapping[str, float]) -> str:
         )
     else:
         right = of_100(float(np.mean(results.decoded == (results.target > 0.5))))
+        frequencies = results.target.mean(axis=0)
+        naive = float(np.minimum(frequencies, 1 - frequencies).mean())
         sentence = (
             f"Gets {right} of 100 labels right; always giving the more frequent answer of each label gets {of_100(1 - naive)}"
             " of 100 right."
@@ -40,30 +41,24 @@ def headline(results: Results, baseline: Mapping[str, float]) -> str:
     return f"{sentence} The model is no better than that." if is_no_better else sentence
 
 
-def _answer_of_numbers(results: Results, naive_error: float) -> str:
+def _answer_of_numbers(results: Results, baseline: Mapping[str, float]) -> tuple[str, float]:
+    """Return the sentence, and the mean error of the naive answer: the mean of each number."""
     target, names = results.target.astype(np.float64), results.schema.target.columns
     off = _mean(np.abs(results.decoded.astype(np.float64) - target))
-    naive = [naive_error] if len(names) == 1 else _mean(np.abs(target - _mean(target)))
+    naive = _mean(np.abs(target - _mean(target)))
+    naive_error = float(np.nanmean(naive))
+    if len(names) == 1:
+        naive_error = baseline.get("val/mae", naive_error)  # of the training rows' mean, as in the table below
+        naive = np.array([naive_error])
     unit = " pixels" if results.schema.task.moves_with_image else ""
     if len(names) > _MAX_NAMED:
-        within, guess = rounded(float(np.nanmean(off))), rounded(float(np.nanmean(naive)))
+        within, guess = rounded(float(np.nanmean(off))), rounded(naive_error)
         what = f"the {len(names) // 2} points" if unit else f"each of {len(names)} numbers"
-        return f"Predicts {what} within {within}{unit} on average; a guess of the mean is off by {guess}{unit}."
+        sentence = f"Predicts {what} within {within}{unit} on average; a guess of the mean is off by {guess}{unit}."
+        return sentence, naive_error
     within = " and ".join(f"{name} within {rounded(value)}{unit}" for name, value in zip(names, off, strict=True))
     guess = " and ".join(f"{rounded(value)}{unit}" for value in naive)
-    return f"Predicts {within} on average; a guess of the mean is off by {guess}."
-
-
-def _naive_error(results: Results) -> float:
-    """Return the error of the best answer that is the same for all of these rows."""
-    target = results.target
-    if results.is_one_class:
-        return float(1 - np.bincount(target).max() / len(target))
-    if results.schema.task.is_classes:
-        frequencies = target.mean(axis=0)
-        return float(np.minimum(frequencies, 1 - frequencies).mean())
-    values = target.astype(np.float64)
-    return float(np.nanmean(_mean(np.abs(values - _mean(values)))))
+    return f"Predicts {within} on average; a guess of the mean is off by {guess}.", naive_error
 
 
 def _mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
