@@ -17,12 +17,12 @@ from tabvision.tasks.registry import KINDS
 
 
 def kind_of_data(arguments: argparse.Namespace) -> str:
-    """Return the kind of DATA, inferred from its path and from the options.
+    """Return the kind of DATA, inferred from its path and from the options; `arguments.read` is what it read of it.
 
     Raises:
         MissingFileError: There is no such file or folder, which would be taken as a table.
     """
-    data = arguments.data
+    data, arguments.read = arguments.data, {}
     with speaking("tabvision train"):
         if isinstance(data, str) and is_glob(data):
             found = [str(file) for file in files_of(data)]
@@ -76,6 +76,6 @@ def _learns_from_columns(arguments: argparse.Namespace) -> bool:
     with speaking("tabvision train"), notes_at(verbose=not arguments.quiet):
         frame = read_frame(arguments.data, known=known, **form_of(arguments))
     frame.attrs["folder"] = str(folder_of(arguments.data))
-    arguments.frame = frame
+    arguments.read = {"source": frame}  # for the datamodule: a table is not read twice, as a pipe cannot be
     others = {*arguments.image, *(arguments.target or ()), arguments.weight, arguments.sampler}
     return bool({*frame.columns} - others)

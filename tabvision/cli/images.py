@@ -12,7 +12,7 @@ import torch
 from tabvision.cli.folder import is_worker
 from tabvision.cli.jobs import (
     Job,
-    build_datamodule,
+    build,
     component,
     default_batch_size,
     lr_setting,
@@ -53,7 +53,7 @@ def image_job(arguments: argparse.Namespace) -> Job:
     callbacks = _fine_tuning(arguments, epochs, min(_FREEZE_EPOCHS, (epochs + 1) // 2))
     if arguments.mixup:
         callbacks.append(component("tabvision.callbacks.MixUp", alpha=arguments.mixup))
-    data = build_datamodule(arguments, component("tabvision.data.ImageDataModule", **settings))
+    data = build(component("tabvision.data.ImageDataModule", **settings), **arguments.read)
     best = _best_body(arguments, data, model)
     if best is not None:
         model["body"] = best.module.hparams["body"]
@@ -87,6 +87,7 @@ def _best_body(arguments: argparse.Namespace, data: ImageDataModule, settings: M
         raise BadValueError("--no-probe leaves out what compares several bodies", "Name one body, or leave it out")
     is_pretrained = settings.get("weights", "default") is not None and vars(arguments)["from"] is None
     num_rows = len(data.parts["train"].rows)
+    # by default that of a pretrained body, if the recipe need not repeat the run to the bit
     is_usual = is_pretrained and not arguments.verifiable and "val" in data.parts and num_rows in _PROBED
     if not is_wanted and (arguments.probe is False or not is_usual):
         return None
@@ -189,7 +190,7 @@ def fused_job(arguments: argparse.Namespace) -> Job:
     if not is_fixed:
         settings["split"] = split_setting(arguments, "auto")
     try:
-        data = build_datamodule(arguments, component("tabvision.data.FusedDataModule", **settings))
+        data = build(component("tabvision.data.FusedDataModule", **settings), **arguments.read)
     except NoFeatureError:
         print(f"Besides {', '.join(arguments.image)} no column can be used: the network learns from images alone.")
         return image_job(arguments)

@@ -172,12 +172,6 @@ def source_settings(arguments: argparse.Namespace, kind: str) -> dict[str, Any]:
     return settings
 
 
-def build_datamodule(arguments: argparse.Namespace, data: Mapping[str, Any]) -> Any:  # noqa: ANN401 - one of our datamodules
-    """Return the datamodule; a table that was read to learn its columns is not read again, as a pipe cannot be."""
-    frame = getattr(arguments, "frame", None)
-    return build(data, **({} if frame is None else {"source": frame}))
-
-
 def make_job(
     arguments: argparse.Namespace,
     datamodule: Any,  # noqa: ANN401 - one of ours

@@ -71,7 +71,7 @@ def held_out_table(data: DataModule, gathered: Mapping[str, Any]) -> pd.DataFram
 
 
 def with_row_numbers(table: pd.DataFrame, data: DataModule) -> pd.DataFrame:
-    """Return a table with the number of each row in the source, where it has that in a sample of a prepared table."""
+    """Return a table whose row numbers are those of the source, also if its rows are a sample of a prepared table."""
     sampled = data.sampled()
     return table if sampled is data else table.assign(row=sampled.frame.index[table["row"]])
 
@@ -106,7 +106,7 @@ def add_extra_metrics(
 
 
 def is_without_ratings(data: DataModule) -> bool:
-    """Return whether the rows are pairs without a rating, of which none is answered wrong."""
+    """Return whether the rows are pairs without a rating: none of them has a wrong answer that a report could show."""
     return isinstance(data, CollabDataModule) and data.rating is None
 
 

@@ -231,7 +231,7 @@ def _evaluate_best(
         trained.replace(best)
     trainer.strategy.barrier()
     held_out = shown.loader("val") if "val" in shown.parts else shown.fold_loader()
-    validation = data.val_dataloader() if "val" in data.parts else held_out  # without ratings with negatives
+    validation = data.val_dataloader() if "val" in data.parts else held_out  # with negatives, if there are no ratings
     (measured,) = trainer.validate(model, validation, ckpt_path=best, weights_only=True, verbose=False)
     networks, of_each = {best: model}, {best: measured}
     if (folder / PROBE).exists():  # also of a run that was resumed, and on every rank
