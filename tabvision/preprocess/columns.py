@@ -22,7 +22,16 @@ from typing_extensions import override
 
 from tabvision.errors import BadTypeError, BadValueError, asking, count
 from tabvision.plain import LARGEST_EXACT, shortest_decimals
-from tabvision.preprocess.parse import EPOCH, NO_DATE, is_blank, parse_date, parse_dates, parse_number
+from tabvision.preprocess.parse import (
+    EPOCH,
+    NO_DATE,
+    UNIX_UNITS,
+    is_blank,
+    parse_date,
+    parse_dates,
+    parse_number,
+    unix_timestamps,
+)
 from tabvision.schema import DateFormat, NumberFormat
 
 NumberKind = Literal["boolean", "integer", "float", "duration"]
@@ -170,12 +179,18 @@ class Numbers(Column):
     @override
     def to_timestamps(self, name: str, form: DateFormat = "iso") -> Timestamps:
         codes, distinct = self.distinct()
-        dates = [parse_date(str(int(it)), form) if form == "Ymd" and it % 1 == 0 else None for it in distinct]
-        if None in dates:
-            remedy = f"Convert it first, such as pd.to_datetime(frame[{name!r}], unit='s'), or write dates as 20241231"
-            wrong = distinct[dates.index(None)]
-            raise BadTypeError(f"column {name!r} must hold dates, got numbers such as {wrong!r}", remedy)
-        return Timestamps(_look_up(np.array(dates, dtype=np.int64), codes, NO_DATE))
+        if form in UNIX_UNITS:
+            dates = unix_timestamps(np.array(distinct, dtype=np.float64), form)
+        else:
+            found = [parse_date(str(int(it)), form) if form == "Ymd" and it % 1 == 0 else None for it in distinct]
+            dates = np.array([NO_DATE if it is None else it for it in found], dtype=np.int64)
+        if (is_wrong := dates == NO_DATE).any():
+            problem = f"column {name!r} must hold dates, got numbers such as {distinct[is_wrong.argmax()]!r}"
+            remedy = (
+                f"Of Unix time say the unit when fitting, {asking('dates', f'{name}=s')}, or write dates as 20241231"
+            )
+            raise BadTypeError(problem, remedy)
+        return Timestamps(_look_up(dates, codes, NO_DATE))
 
     @override
     def to_labels(self) -> Numbers:
@@ -251,7 +266,7 @@ class Timestamps(Column):
 
 def _order_of(texts: Text) -> DateFormat | None:
     """Return an order of day, month and year in which all texts are dates."""
-    orders = (order for order in get_args(DateFormat) if order != "iso")
+    orders = (order for order in get_args(DateFormat) if order != "iso" and order not in UNIX_UNITS)
     return next((order for order in orders if (parse_dates(texts.values, order) != NO_DATE).all()), None)
 
 
