@@ -68,7 +68,13 @@ def explain(
     to, values = _one_row(predictor, row)
     num_pairs = (samples + 1) // 2
     others = read_rows(predictor, background, None if predictor.schema.image is None else num_pairs, rng)
-    starts, orders = _sampled(others.num_rows, len(values), num_pairs, rng)
+    num_rows = others.num_rows
+    if num_rows <= num_pairs:
+        starts = np.tile(np.arange(num_rows), -(-num_pairs // num_rows))  # the background row of each sample
+    else:
+        starts = rng.permutation(num_rows)[:num_pairs]
+    orders = rng.permuted(np.tile(np.arange(len(values)), (len(starts), 1)), axis=1)  # of its columns
+    starts, orders = np.tile(starts, 2), np.concatenate([orders, orders[:, ::-1]])
     answer = predictor.answers if unit == "answer" else lambda arrays: predictor.logits(arrays).cpu().numpy()
     paths = _along_paths(predictor, to, others, starts, orders, answer)
     changes = np.zeros((*orders.shape, paths.shape[2]))  # (samples, columns, answers)
@@ -95,22 +101,6 @@ def _one_row(predictor: Predictor, row: Row) -> tuple[Inputs, dict[str, object]]
     if isinstance(source, pd.DataFrame):
         return inputs, {name: source[name].iloc[0] for name in names}
     return inputs, {name: source[name] for name in names}
-
-
-def _sampled(
-    num_rows: int, num_columns: int, num_pairs: int, rng: np.random.Generator
-) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Return the background row of each sample, and the order of its columns; the second half reverses the first.
-
-    Shape:
-        - returns: (S,) and (S, num_columns)
-    """
-    if num_rows <= num_pairs:
-        starts = np.tile(np.arange(num_rows), -(-num_pairs // num_rows))
-    else:
-        starts = rng.permutation(num_rows)[:num_pairs]
-    orders = rng.permuted(np.tile(np.arange(num_columns), (len(starts), 1)), axis=1)
-    return np.tile(starts, 2), np.concatenate([orders, orders[:, ::-1]])
 
 
 def _along_paths(

@@ -28,7 +28,7 @@ from tabvision.interpret.rows import (
     with_column,
 )
 from tabvision.metrics import RunningMean
-from tabvision.modules import SupervisedModule, TabularModule
+from tabvision.modules import TabularModule
 from tabvision.nets.column_sums import ColumnSums
 from tabvision.nets.packed import PackedLinear, PackedNet
 
@@ -111,7 +111,10 @@ def _measure(
     baseline = _Scores(predictor, metric, 1)
     scores = [_Scores(predictor, metric, len(orders)) for _ in columns]
     values = [column_values(inputs.arrays, column) for column in columns]
-    nets = _packed_nets(predictor.module)
+    # networks whose columns can be exchanged one at a time; none if the module has others
+    all_nets = predictor.module.nets if isinstance(predictor.module, TabularModule) else ()
+    nets = [net for net in all_nets if isinstance(net, PackedNet) and isinstance(net.head, PackedLinear)]
+    nets = nets if len(nets) == len(all_nets) else []
     on_gpu = predictor.device.type != "cpu" and inputs.images is None
     batch_size = _ROWS_ON_GPU if on_gpu else _ROWS_OF_PACKED if nets else None
     with torch.inference_mode():
@@ -123,13 +126,6 @@ def _measure(
             for number, of_column in enumerate(scores):
                 of_column.update(exchange(number, orders[:, rows]), truth)
     return np.array([of_column.values() for of_column in scores]), float(*baseline.values()), baseline.higher_is_better
-
-
-def _packed_nets(module: SupervisedModule) -> tuple[PackedNet, ...]:
-    """Return the networks of a module whose columns can be exchanged one at a time; none if it has others."""
-    nets = module.nets if isinstance(module, TabularModule) else ()
-    packed = tuple(net for net in nets if isinstance(net, PackedNet) and isinstance(net.head, PackedLinear))
-    return packed if len(packed) == len(nets) else ()
 
 
 def _exchange_of(
