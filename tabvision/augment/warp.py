@@ -173,27 +173,18 @@ def _sampled(values: Tensor, matrices: Matrices, block: tuple[int, int], size: t
     import torch
     from torch.nn import functional
 
-    down, across = block
     if block != (1, 1):
         values = functional.avg_pool2d(values, block)
-        matrices = rescaled(matrices, (1 / down, 1 / across))
+        matrices = rescaled(matrices, (1 / block[0], 1 / block[1]))
     in_frame = from_output((values.shape[-2], values.shape[-1])) @ matrices
-    grid = _grid(torch.from_numpy(in_frame).to(values.device, torch.float32), size)
-    return functional.grid_sample(values, grid, "bilinear", "reflection", align_corners=False)
-
-
-def _grid(matrices: Tensor, size: tuple[int, int]) -> Tensor:
-    """Return the point of each output pixel in the unit frame, (B, H, W, 2).
-
-    The terms of each column and of each row are computed first, and only then broadcast over all pixels.
-    """
-    import torch
-
+    to_frame = torch.from_numpy(in_frame).to(values.device, torch.float32)
     height, width = size
-    x = torch.arange(width, device=matrices.device, dtype=matrices.dtype)
-    y = torch.arange(height, device=matrices.device, dtype=matrices.dtype)
-    across = matrices[:, :, 0, None] * x
-    down = matrices[:, :, 1, None] * y + matrices[:, :, 2, None]
+    x = torch.arange(width, device=to_frame.device, dtype=to_frame.dtype)
+    y = torch.arange(height, device=to_frame.device, dtype=to_frame.dtype)
+    # the terms of each column and of each row are computed first, and only then broadcast over all pixels
+    across = to_frame[:, :, 0, None] * x
+    down = to_frame[:, :, 1, None] * y + to_frame[:, :, 2, None]
     points = across[:, :, None, :] + down[:, :, :, None]
-    grid = matrices.new_empty(len(matrices), height, width, 2)  # in the order that sampling reads
-    return torch.div(points[:, :2].permute(0, 2, 3, 1), points[:, 2, :, :, None], out=grid)
+    grid = to_frame.new_empty(len(to_frame), height, width, 2)  # in the order that sampling reads
+    torch.div(points[:, :2].permute(0, 2, 3, 1), points[:, 2, :, :, None], out=grid)
+    return functional.grid_sample(values, grid, "bilinear", "reflection", align_corners=False)

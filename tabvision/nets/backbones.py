@@ -230,7 +230,13 @@ def _timm_pretrained(name: str, config: Any) -> nn.Module:  # noqa: ANN401 - as 
     if config is None or not config.has_weights:
         problem = f"timm has no weights for {name}"
         raise BadValueError(problem, "Pass weights=None for random ones, or a file of your own")
-    url, cached = _url_and_cached_file(config)
+    url, cached = config.url, None
+    if config.hf_hub_id:
+        from huggingface_hub import hf_hub_url, try_to_load_from_cache
+
+        file = config.hf_hub_filename or "model.safetensors"
+        url, cached = hf_hub_url(config.hf_hub_id, file), try_to_load_from_cache(config.hf_hub_id, file)
+        cached = cached if isinstance(cached, str) else None  # the file, if it was downloaded before
     settings = {"pretrained_cfg_overlay": {"file": cached}} if cached else {}
     try:
         if not cached:  # raise at once without a network; the hub itself retries for most of a minute
@@ -260,14 +266,3 @@ def _with_tag(name: _Name, weights: str) -> str:
     if tag not in tags:
         raise UnknownNameError(f"set of weights for {name.net}", tag, ["default", *tags])
     return f"{name.net}.{tag}"
-
-
-def _url_and_cached_file(config: Any) -> tuple[str, str | None]:  # noqa: ANN401 - as above
-    """Return the URL of a set of weights, and its file if it was downloaded before."""
-    from huggingface_hub import hf_hub_url, try_to_load_from_cache
-
-    if not config.hf_hub_id:
-        return config.url, None
-    file = config.hf_hub_filename or "model.safetensors"
-    cached = try_to_load_from_cache(config.hf_hub_id, file)
-    return hf_hub_url(config.hf_hub_id, file), cached if isinstance(cached, str) else None

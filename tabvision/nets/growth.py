@@ -62,7 +62,8 @@ def with_growth(layer: nn.Module, grown: Sequence[int], join: Join) -> nn.Module
         grown: The number of classes that each growth has added; empty to return the layer.
         join: As for `GrownOutputs`.
     """
-    num_inputs, members = _num_inputs(layer), layer.members if isinstance(layer, PackedLinear) else 0
+    num_inputs = layer.get_parameter("weight").shape[1]
+    members = layer.members if isinstance(layer, PackedLinear) else 0
     for number in grown:
         new = PackedLinear(members, num_inputs, number) if members else nn.Linear(num_inputs, number)
         layer = GrownOutputs(layer, new, join)
@@ -129,7 +130,9 @@ def copy_table_net(known: PackedNet | EmbeddingMLP, new: PackedNet | EmbeddingML
     old_spans = [*numbers, *categories]
     new_spans = [*grown_numbers[: len(numbers)], *grown_categories[: len(categories)]]
     first, grown_first = _first_layer(known), _first_layer(new)
-    num_joined = 0 if first is known.head else _num_inputs(first) - known.embeddings.width  # the images of a row
+    num_joined = 0  # the images of a row
+    if first is not known.head:
+        num_joined = first.get_parameter("weight").shape[1] - known.embeddings.width
     ends = [range(net.embeddings.width, net.embeddings.width + num_joined) for net in (known, new)]
     rows = ([*itertools.chain(*old_spans, ends[0])], [*itertools.chain(*new_spans, ends[1])])
     copy_outputs(known.head, new.head, has_more=has_more, rows=rows if first is known.head else None)
@@ -145,10 +148,6 @@ def _first_layer(net: PackedNet | EmbeddingMLP) -> nn.Module:
     if not len(net.layers):
         return net.head
     return cast("nn.Module", net.layers[0].linear) if isinstance(net, PackedNet) else net.layers[0]
-
-
-def _num_inputs(layer: nn.Module) -> int:
-    return layer.get_parameter("weight").shape[1]
 
 
 @torch.no_grad()

@@ -115,24 +115,22 @@ def restore_pretrained_norms(module: nn.Module, checkpoint: Mapping[str, Any]) -
 
 
 def norms_with_statistics(module: nn.Module) -> frozenset[str]:
-    """Return the names of the BatchNorms that have statistics."""
-    norms = [(name, part) for name, part in module.named_modules() if isinstance(part, _BatchNorm)]
-    return frozenset(plain_name(name) for name, norm in norms if not _is_fresh(norm))
-
-
-def _is_fresh(norm: nn.Module) -> bool:
-    """Return whether a BatchNorm has no statistics: none are tracked, or they still have their initial values.
+    """Return the names of the BatchNorms that have statistics, other than their initial values.
 
     Example:
-        >>> norm = nn.BatchNorm1d(2)
-        >>> _ = norm(torch.rand(4, 2))
-        >>> _is_fresh(nn.BatchNorm1d(2)), _is_fresh(norm)
-        (True, False)
+        >>> net = nn.ModuleDict({"new": nn.BatchNorm1d(2), "trained": nn.BatchNorm1d(2)})
+        >>> _ = net["trained"](torch.rand(4, 2))
+        >>> norms_with_statistics(net)
+        frozenset({'trained'})
     """
-    mean, variance = getattr(norm, "running_mean", None), getattr(norm, "running_var", None)
-    if not isinstance(mean, torch.Tensor) or not isinstance(variance, torch.Tensor):
-        return True
-    return bool((mean == 0).all() and (variance == 1).all())
+    found = set()
+    for name, part in module.named_modules():
+        mean, variance = getattr(part, "running_mean", None), getattr(part, "running_var", None)
+        if isinstance(part, _BatchNorm) and isinstance(mean, Tensor) and isinstance(variance, Tensor):
+            is_initial = bool((mean == 0).all() and (variance == 1).all())
+            if not is_initial:
+                found.add(plain_name(name))
+    return frozenset(found)
 
 
 def width_of(net: nn.Module, shape: Sequence[int], what: str) -> int:
