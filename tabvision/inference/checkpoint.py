@@ -83,7 +83,13 @@ def open_checkpoint(
         return _copied(source, module_class, own)
     checkpoint, name = read_checkpoint(source), origin_name(source)
     facts = checkpoint[CHECKPOINT_KEY]
-    kind = _own_class(facts.get("module"), name) if module_class is None else module_class
+    kind: object = module_class
+    if kind is None:
+        named = facts.get("module")
+        if named not in modules.__all__ or named == "SupervisedModule":
+            problem = f"{name} holds a {named}, which is not a module of tabvision"
+            raise BadValueError(problem, f"Pass its class: Predictor(path, module_class={named})")
+        kind = getattr(modules, f"{named.removesuffix('Module')}Network")
     if not (isinstance(kind, type) and issubclass(kind, SchemaNetwork)):
         problem = f"module_class must be a subclass of SupervisedModule, got {kind!r}"
         raise BadTypeError(problem, "Pass the class that was trained")
@@ -230,11 +236,3 @@ def _module_name(kind: type) -> str:
     """Return the name of the module of a network."""
     is_ours = kind.__module__.startswith(modules.__name__)
     return f"{kind.__name__.removesuffix('Network')}Module" if is_ours else kind.__name__
-
-
-def _own_class(kind: object, name: str) -> type[SchemaNetwork]:
-    if kind not in modules.__all__ or kind == "SupervisedModule":
-        problem = f"{name} holds a {kind}, which is not a module of tabvision"
-        raise BadValueError(problem, f"Pass its class: Predictor(path, module_class={kind})")
-    found: type[SchemaNetwork] = getattr(modules, f"{str(kind).removesuffix('Module')}Network")
-    return found

@@ -59,7 +59,13 @@ class InputReader:
         self._has_columns = bool(schema.continuous or schema.categorical)
         words = MISSING_WORDS if schema.na_values is None else schema.na_values
         known = schema.known_columns
-        self._ranges = _ranges(schema)
+        # the ends of what is near the training rows: their range and a tenth of it beyond, of few rows more than a tenth; a
+        # column that was constant, or has no bins in an older checkpoint, has no ends
+        ends = np.array([(it.bins[0], it.bins[-1]) if it.bins else (-np.inf, np.inf) for it in schema.continuous])
+        low, high = ends.reshape(-1, 2).T.astype(np.float32)
+        fraction = np.float32(_BEYOND + _BEYOND_FEW / max(1, schema.target.num_rows or 1_000))
+        beyond = np.where(np.isfinite(low), (high - low) * fraction, 0)
+        self._ranges = np.stack([low - beyond, high + beyond])  # (2, C) standardized
         self._missing = {name: frozenset(words).difference(known[name] or ()) for name in schema.inputs}
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -137,18 +143,6 @@ def _note_on_shares(schema: Schema, columns: Columns) -> None:
                 f"{number.source!r} held percents such as 12% in training, and all its numbers lie between -1 and 1: 0.5 is "
                 "taken as 0.5 %. If they are shares, multiply them by 100."
             )
-
-
-def _ranges(schema: Schema) -> NDArray[np.float32]:
-    """Return the ends of what is near the training rows, (2, C) standardized: their range and a tenth of it beyond.
-
-    Of few rows it is more than a tenth. A column that was constant, or has no bins in an older checkpoint, has no ends.
-    """
-    ends = np.array([(it.bins[0], it.bins[-1]) if it.bins else (-np.inf, np.inf) for it in schema.continuous])
-    low, high = ends.reshape(-1, 2).T.astype(np.float32)
-    fraction = np.float32(_BEYOND + _BEYOND_FEW / max(1, schema.target.num_rows or 1_000))
-    beyond = np.where(np.isfinite(low), (high - low) * fraction, 0)
-    return np.stack([low - beyond, high + beyond])
 
 
 def _outside_rows(

@@ -60,7 +60,16 @@ def drift(
     """
     frames = _frames(reference, new, schema)
     one, other = (Columns(frame) for frame in frames)
-    known = {it.name: it for it in (_common_columns(one, other) if schema is None else sources_of(schema))}
+    known = {} if schema is None else {source.name: source for source in sources_of(schema)}
+    common = [str(name) for name in one.frame if name in other.frame] if schema is None else []
+    for name in common:
+        column = one.read(name)
+        if isinstance(column, Numbers) and column.kind != "boolean":
+            known[name] = RawColumn(name, "number", (), (), "strict")
+        elif isinstance(column, Timestamps):
+            known[name] = RawColumn(name, "date", (), (), "iso")
+        else:
+            known[name] = RawColumn(name, "category", (), ())
     names = list(known) if columns is None else list(columns)
     for frame in frames:
         check_present(names, frame.columns, "Name columns that both tables have")
@@ -128,20 +137,6 @@ def overlap(
 def _frames(first: Source, second: Source, schema: Schema | None) -> list[pd.DataFrame]:
     known = None if schema is None else schema.known_columns
     return [read_frame(source, **text_format(schema), known=known) for source in (first, second)]
-
-
-def _common_columns(reference: Columns, new: Columns) -> list[RawColumn]:
-    """Return the columns that both tables have, and how each is read."""
-    found = []
-    for name in (str(name) for name in reference.frame if name in new.frame):
-        column = reference.read(name)
-        if isinstance(column, Numbers) and column.kind != "boolean":
-            found.append(RawColumn(name, "number", (), (), "strict"))
-        elif isinstance(column, Timestamps):
-            found.append(RawColumn(name, "date", (), (), "iso"))
-        else:
-            found.append(RawColumn(name, "category", (), ()))
-    return found
 
 
 def _compare_column(source: RawColumn, reference_columns: Columns, new_columns: Columns) -> tuple[Any, ...]:

@@ -91,7 +91,15 @@ def importance(
     columns = list(raw_columns(predictor).values())
     rng = np.random.default_rng(seed)
     inputs = read_rows(predictor, source, max_rows, rng, fold)
-    orders = _orders(permutations, inputs.num_rows, repeats, rng)
+    num_rows = inputs.num_rows
+    if permutations is None:
+        orders = np.stack([rng.permutation(num_rows) for _ in range(repeats)])
+    else:
+        orders = np.asarray(permutations)
+        is_whole = orders.dtype.kind in "iu" and orders.ndim == 2 and orders.shape[1] == num_rows and len(orders)
+        if not is_whole or (np.sort(orders) != np.arange(num_rows)).any():
+            problem = f"permutations must be orders of the {num_rows:,} rows, got an array of shape {orders.shape}"
+            raise BadValueError(problem, f"Pass such as [rng.permutation({num_rows}) for _ in range(5)]")
     values, unshuffled, is_gain = _measure(predictor, inputs, columns, orders, metric)
     worse = (values - unshuffled) * (-1 if is_gain else 1)
     frame = pd.DataFrame(
@@ -191,18 +199,6 @@ class _Packed:
         categorical = values.get("categorical", np.empty((num_rows, 0), np.int64))
         device = self._predictor.device
         return torch.from_numpy(continuous).to(device), torch.from_numpy(categorical).to(device, torch.int64)
-
-
-def _orders(given: ArrayLike | None, num_rows: int, repeats: int, rng: np.random.Generator) -> NDArray[np.intp]:
-    """Return the row orders, (repeats, rows); raise if those given are no permutations of the rows."""
-    if given is None:
-        return np.stack([rng.permutation(num_rows) for _ in range(repeats)])
-    orders = np.asarray(given)
-    is_whole = orders.dtype.kind in "iu" and orders.ndim == 2 and orders.shape[1] == num_rows and len(orders)
-    if not is_whole or (np.sort(orders) != np.arange(num_rows)).any():
-        problem = f"permutations must be orders of the {num_rows:,} rows, got an array of shape {orders.shape}"
-        raise BadValueError(problem, f"Pass such as [rng.permutation({num_rows}) for _ in range(5)]")
-    return orders
 
 
 @final

@@ -127,9 +127,13 @@ class OneClass(Classes):
 
     @override
     def stratify_codes(self, frame: pd.DataFrame, columns: Sequence[str]) -> NDArray[np.int64] | None:
-        from tabvision.tasks import labels
+        import pandas as pd
 
-        return labels.codes_of_values(frame[columns[0]]) if len(columns) == 1 else None
+        if len(columns) != 1:
+            return None
+        values = frame[columns[0]]
+        codes, _ = pd.factorize(values.astype("str") if values.dtype == object else values)
+        return np.asarray(codes, dtype=np.int64)
 
     @override
     def labels(self, codes: NDArray[Any], target: Target) -> NDArray[Any]:

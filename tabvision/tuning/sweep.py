@@ -113,10 +113,6 @@ def lr_find(
         finally:
             if isinstance(data, pl.LightningDataModule):
                 data.trainer = owner
-    return _read(sweep)
-
-
-def _read(sweep: _Sweep) -> LRFinding:
     if not sweep.losses:
         problem = f"training_step must return a loss, and returned none in {sweep.batches:,} batches"
         raise BadValueError(problem, "Return the loss, under manual optimization too")
