@@ -31,7 +31,7 @@ from tabvision.preprocess import Columns
 from tabvision.preprocess.encode import Source, sources_of
 
 Kind = Literal["pdp", "ale"]
-_SPREAD = (0.1, 0.9)  # quantiles of the answers to single rows
+_BAND = (0.1, 0.9)  # quantiles of the answers to single rows
 _FACTS = ("answer", "mean", "low", "high")
 
 
@@ -107,7 +107,7 @@ def _partial_dependence(
                 moved = with_column(moved, column, column_values(take(inputs, [row]), column))
             answers.append(predictor.answers(moved))
     stacked = np.array([np.concatenate(answers) for answers in found], np.float64)  # (points, rows, answers)
-    low, high = np.quantile(stacked, _SPREAD, axis=1)
+    low, high = np.quantile(stacked, _BAND, axis=1)
     rows = {column: [point[index] for point in points] for index, column in enumerate(columns)}
     return _tidy(predictor, frame, rows, {"mean": stacked.mean(axis=1), "low": low, "high": high})
 

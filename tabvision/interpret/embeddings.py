@@ -146,15 +146,11 @@ def _labels_frame(column: Categorical) -> pd.DataFrame:
     return pd.DataFrame({column.source: labels, **({_TITLE: list(column.titles)} if column.titles else {})})
 
 
-def pair_counts(module: CollabModule, index: int) -> NDArray[np.int64]:
-    """Return in how many pairs of the data each user (index 0) or item (index 1) is, in the order of the vocabulary."""
-    cardinality = module.schema.categorical[index].cardinality
-    return np.bincount(module.seen[index].numpy(), minlength=cardinality)[1:]
-
-
 def counted_labels(module: CollabModule, index: int) -> pd.DataFrame:
-    """Return the labels of users or items, and in how many pairs of the data each is."""
-    return _labels_frame(module.schema.categorical[index]).assign(**{NUM_PAIRS: pair_counts(module, index)})
+    """Return the labels of users (index 0) or items (index 1), and in how many pairs of the data each is."""
+    column = module.schema.categorical[index]
+    counts = np.bincount(module.seen[index].numpy(), minlength=column.cardinality)[1:]
+    return _labels_frame(column).assign(**{NUM_PAIRS: counts})
 
 
 def factor_rows(module: SupervisedModule, index: int) -> NDArray[np.float32]:

@@ -107,7 +107,9 @@ class Embeddings(nn.Module):
             self.register_buffer(f"_starts{number}", torch.tensor(starts[:-1]), persistent=False)
         by_table = [*itertools.chain(*self._columns)]
         self._in_order = by_table == [*range(len(widths))]
-        self._places = sorted(range(len(widths)), key=by_table.__getitem__)  # of each column among those of all tables
+        self._positions = sorted(
+            range(len(widths)), key=by_table.__getitem__
+        )  # of each column among those of all tables
         self.register_load_state_dict_pre_hook(_join_old_tables)  # type: ignore[no-untyped-call]  # torch has no types here
 
     @property
@@ -147,7 +149,7 @@ class Embeddings(nn.Module):
             embedded = torch.cat([rows.flatten(1) for rows in found], dim=1)
         else:
             columns = [*itertools.chain(*(rows.unbind(1) if rows.ndim > 2 else [rows] for rows in found))]
-            embedded = torch.cat([columns[place] for place in self._places], dim=1)
+            embedded = torch.cat([columns[position] for position in self._positions], dim=1)
         dropped: Tensor = self.dropout(embedded)
         return dropped
 
