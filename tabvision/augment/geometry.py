@@ -70,8 +70,12 @@ def training_matrices(
     # around a fixed point inside the image, as fastai's `zoom_mat`
     scales = (1 / _strengths(draws[:, 9:11], share, 1, settings.zoom, 1))[:, None].repeat(2, axis=1)
     zoomed = sheared @ _scale_and_shift(scales, (1 - scales) * (2 * draws[:, 11:13] - 1))
-    frame = _perspective(settings, draws[:, 13:17]) @ zoomed @ _crop(settings, draws[:, 17:])
-    return region @ frame @ from_output(size)
+    # the inverse of the map that moves the corners: the solution of the eight equations of fastai's `Warp`
+    x = _strengths(draws[:, 13:15], share, -settings.warp, settings.warp, 0)
+    y = _strengths(draws[:, 15:17], share, -settings.warp, settings.warp, 0)
+    moved = np.array([[1 - y * y, -x * y, x], [-x * y, 1 - x * x, y], [x, y, np.ones_like(x)]])
+    perspective = np.linalg.inv(moved.transpose(2, 0, 1))
+    return region @ (perspective @ zoomed @ _crop(settings, draws[:, 17:])) @ from_output(size)
 
 
 def evaluation_matrices(resize: str, source_sizes: NDArray[np.int64], size: tuple[int, int]) -> Matrices:
@@ -210,16 +214,6 @@ def _linear(a: Entry, b: Entry, c: Entry, d: Entry, num: int) -> Matrices:
 def _strengths(draws: NDArray[np.float64], p: float, low: float, high: float, neutral: float) -> NDArray[np.float64]:
     """Return a number in [low, high) with probability p, else the neutral one; the first of two draws decides which."""
     return np.where(draws[:, 0] < p, stretched(draws[:, 1], low, high), neutral)
-
-
-def _perspective(settings: Augmentation, draws: NDArray[np.float64]) -> Matrices:
-    """Return the inverse of the maps that move the corners: the solution of the eight equations of fastai's `Warp`."""
-    x = _strengths(draws[:, 0:2], settings.affine_share, -settings.warp, settings.warp, 0)
-    y = _strengths(draws[:, 2:4], settings.affine_share, -settings.warp, settings.warp, 0)
-    one = np.ones_like(x)
-    moved = np.array([[1 - y * y, -x * y, x], [-x * y, 1 - x * x, y], [x, y, one]])
-    inverse: Matrices = np.linalg.inv(moved.transpose(2, 0, 1))
-    return inverse
 
 
 def _crop(settings: Augmentation, draws: NDArray[np.float64]) -> Matrices:

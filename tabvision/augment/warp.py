@@ -137,8 +137,18 @@ def _averaged(
     source: NDArray[np.uint8], matrix: Matrices, block: tuple[int, int], size: tuple[int, int]
 ) -> tuple[NDArray[np.uint8], Matrices]:
     """Return the visible part of the source with its blocks averaged, and the matrix to it."""
-    down, across = block
-    top, bottom, left, right = _visible(matrix, size, source.shape, block)
+    (down, across), (height, width) = block, size
+    corners = matrix @ np.array([[0, width - 1, 0, width - 1], [0, 0, height - 1, height - 1], [1, 1, 1, 1]])
+    ends: list[int] = []  # of the visible part, in whole blocks from the source's corner
+    for axis, side, step in ((1, source.shape[0], down), (0, source.shape[1], across)):
+        visible = corners[axis] / corners[2]
+        low, high = visible.min(), visible.max()
+        low, high = min(low, 2 * (side - 1) - high), max(high, -low)  # outside of the source is its mirror image
+        num = side // step
+        first = min(max(math.floor(low / step) - 2, 0), num - 1)
+        last = min(max(math.ceil(high / step) + 2, first + 1), num)
+        ends += [first * step, last * step]
+    top, bottom, left, right = ends
     part = source[top:bottom, left:right]
     shape = ((right - left) // across, (bottom - top) // down)
     shapes = [shape]
@@ -148,24 +158,6 @@ def _averaged(
         part = resize_image(part, each, cv2.INTER_AREA)
     shift = np.array([[1, 0, -left], [0, 1, -top], [0, 0, 1]])
     return part, rescaled(shift @ matrix, (1 / down, 1 / across))
-
-
-def _visible(
-    matrix: Matrices, size: tuple[int, int], source_size: Sequence[int], block: tuple[int, int]
-) -> tuple[int, int, int, int]:
-    """Return top, bottom, left and right of the visible part of the source, in whole blocks from the source's corner."""
-    height, width = size
-    corners = matrix @ np.array([[0, width - 1, 0, width - 1], [0, 0, height - 1, height - 1], [1, 1, 1, 1]])
-    ends: list[int] = []
-    for axis, side, step in ((1, source_size[0], block[0]), (0, source_size[1], block[1])):
-        visible = corners[axis] / corners[2]
-        low, high = visible.min(), visible.max()
-        low, high = min(low, 2 * (side - 1) - high), max(high, -low)  # outside of the source is its mirror image
-        num = side // step
-        first = min(max(math.floor(low / step) - 2, 0), num - 1)
-        last = min(max(math.ceil(high / step) + 2, first + 1), num)
-        ends += [first * step, last * step]
-    return ends[0], ends[1], ends[2], ends[3]
 
 
 def _sampled(values: Tensor, matrices: Matrices, block: tuple[int, int], size: tuple[int, int]) -> Tensor:

@@ -24,7 +24,6 @@ from tabvision.interpret.rows import (
     floats_of,
     predictor_of,
     read_rows,
-    take,
     with_column,
 )
 from tabvision.preprocess import Columns
@@ -104,7 +103,7 @@ def _partial_dependence(
         for point, answers in zip(points, found, strict=True):
             moved = arrays
             for column, row in zip(columns, point, strict=True):
-                moved = with_column(moved, column, column_values(take(inputs, [row]), column))
+                moved = with_column(moved, column, column_values(inputs.arrays, column, [row]))
             answers.append(predictor.answers(moved))
     stacked = np.array([np.concatenate(answers) for answers in found], np.float64)  # (points, rows, answers)
     low, high = np.quantile(stacked, _BAND, axis=1)
@@ -128,7 +127,7 @@ def _accumulated_effects(
     for arrays in inputs.take(present).batches():
         interval = intervals[arrays["index"]]
         low, high = (
-            predictor.answers(with_column(arrays, column, column_values(take(inputs, ends[interval + end]), column)))
+            predictor.answers(with_column(arrays, column, column_values(inputs.arrays, column, ends[interval + end])))
             for end in (0, 1)
         )
         np.add.at(changes, interval, high.astype(np.float64) - low)

@@ -21,7 +21,6 @@ from tabvision.interpret.rows import (
     predictor_of,
     raw_columns,
     read_rows,
-    take,
     with_features,
 )
 
@@ -119,7 +118,8 @@ def _along_paths(
     for first in range(0, len(orders), at_once):
         part = slice(first, first + at_once)
         changed = (ranks[part, None, :] < np.arange(num_steps)[:, None]).reshape(-1, orders.shape[1])
-        arrays = take(others, np.repeat(starts[part], num_steps))
+        rows = np.repeat(starts[part], num_steps)
+        arrays = {name: array[rows] for name, array in others.arrays.items()}
         for index, column in enumerate(raw_columns(predictor).values()):
             for name, positions in positions_of(column).items():
                 for position in positions:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, final
 
 import torch
@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 from typing_extensions import override
 
-from tabvision.checks import check_whole
 from tabvision.errors import speaking
 from tabvision.nets.layers import Dropout, keep_mask
 from tabvision.tracing import is_traced
@@ -28,23 +27,6 @@ def embedding_width(cardinality: int) -> int:
         [2, 6, 21, 600]
     """
     return min(600, round(1.6 * math.pow(cardinality, 0.56)))
-
-
-def table_widths(cardinalities: Sequence[int], chosen: Sequence[int] | Mapping[int, int] | None) -> list[int]:
-    """Return the embedding width of each category: the chosen one, else by `embedding_width`.
-
-    Args:
-        cardinalities: Number of codes of each category.
-        chosen: A width for each, or for some by position.
-
-    Raises:
-        BadTypeError: A width is not a whole number.
-        BadValueError: A width is below 1.
-    """
-    widths = chosen if isinstance(chosen, Mapping) else dict(enumerate(chosen or ()))
-    for width in widths.values():
-        check_whole("each of embedding_widths", width, remedy="Pass whole numbers from 1")
-    return [widths.get(position, embedding_width(number)) for position, number in enumerate(cardinalities)]
 
 
 @final

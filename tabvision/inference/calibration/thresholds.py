@@ -22,17 +22,13 @@ def _ratio(above: Counts, below: Counts) -> Counts:
     return quotient
 
 
-def _rates(tp: Counts, fp: Counts, fn: Counts, tn: Counts) -> Counts:
-    return _ratio(tp, tp + fn) + _ratio(tn, tn + fp)
-
-
 # Functions of the true positives, false positives, false negatives and true negatives.
 METRICS: dict[str, Callable[[Counts, Counts, Counts, Counts], Counts]] = {
     "f1": lambda tp, fp, fn, tn: _ratio(2 * tp, 2 * tp + fn + fp),  # noqa: ARG005
     "f2": lambda tp, fp, fn, tn: _ratio(5 * tp, 5 * tp + 4 * fn + fp),  # noqa: ARG005
     "accuracy": lambda tp, fp, fn, tn: _ratio(tp + tn, tp + fp + fn + tn),
-    "balanced_accuracy": lambda tp, fp, fn, tn: _rates(tp, fp, fn, tn) / 2,
-    "youden": lambda tp, fp, fn, tn: _rates(tp, fp, fn, tn) - 1,
+    "balanced_accuracy": lambda tp, fp, fn, tn: (_ratio(tp, tp + fn) + _ratio(tn, tn + fp)) / 2,
+    "youden": lambda tp, fp, fn, tn: _ratio(tp, tp + fn) + _ratio(tn, tn + fp) - 1,
 }
 
 
