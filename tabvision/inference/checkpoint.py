@@ -146,24 +146,19 @@ def read_state(origin: Origin, folders: Collection[str] = ()) -> dict[str, Any]:
     checkpoint, name = _read_plain(origin), origin_name(origin)
     if not isinstance(checkpoint, dict) or not {"state_dict", "pytorch-lightning_version"} <= checkpoint.keys():
         raise BadValueError(f"{name} was not written by a Trainer", "Pass a checkpoint that trainer.fit wrote")
-    for path in _kept_files(checkpoint.get("callbacks")):
+    callbacks = checkpoint.get("callbacks")
+    files: list[str] = []  # that the states of `ModelCheckpoint` name, which it removes when it saves others
+    for state in callbacks.values() if isinstance(callbacks, Mapping) else ():
+        if isinstance(state, Mapping):
+            best = state.get("best_k_models")
+            files += map(str, best if isinstance(best, Mapping) else ())
+            files += [str(path) for key, path in state.items() if str(key).endswith("_model_path")]
+    for path in files:
         if "://" in path and not any(path.startswith(folder) and ".." not in path for folder in folders):
             # Lightning compares local paths with its folder, but not addresses: local:///home would be removed
             problem = f"{name} has its Trainer replace {path!r}, which is not in the folder of its checkpoints"
             raise BadValueError(problem, ASK_FOR_THE_ORIGINAL)
     return checkpoint
-
-
-def _kept_files(callbacks: object) -> list[str]:
-    """Return the files that the states of `ModelCheckpoint` name, which it removes when it saves others."""
-    states = callbacks.values() if isinstance(callbacks, Mapping) else ()
-    found: list[str] = []
-    for state in states:
-        if isinstance(state, Mapping):
-            best = state.get("best_k_models")
-            found += map(str, best if isinstance(best, Mapping) else ())
-            found += [str(path) for key, path in state.items() if str(key).endswith("_model_path")]
-    return found
 
 
 def _check_kind(content: bytes, name: str) -> None:

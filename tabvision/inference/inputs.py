@@ -126,9 +126,15 @@ class InputReader:
     def _inputs(self, arrays: tuple[NDArray[Any], NDArray[Any]], rows: Any) -> Inputs:  # noqa: ANN401 - columns or dicts
         columns = {"continuous": self.schema.continuous, "categorical": self.schema.categorical}
         used = {name: array for name, array in zip(columns, arrays, strict=True) if columns[name]}
-        unseen = _unseen_rows(self.schema, arrays[1], rows) | _other_zone_rows(self.schema, rows)
-        outside = _outside_rows(self.schema, self._ranges, arrays[0])
-        return Inputs(len(arrays[0]), used, unseen_rows=unseen, outside_rows=outside)
+        numbers, (low, high) = arrays[0], self._ranges
+        is_outside = (numbers < low) | (numbers > high)
+        outside: dict[str, NDArray[np.bool_]] = {}
+        for position in np.flatnonzero(is_outside.any(axis=0)).tolist():
+            name = self.schema.continuous[position].source  # of several parts of a date one is enough
+            outside[name] = outside.get(name, np.zeros(len(numbers), dtype=np.bool_)) | is_outside[:, position]
+        outside_rows = {name: np.flatnonzero(is_far) for name, is_far in outside.items()}
+        unseen = _unseen_rows(self.schema, arrays[1], rows)
+        return Inputs(len(numbers), used, unseen_rows=unseen, outside_rows=outside_rows)
 
 
 def _note_on_shares(schema: Schema, columns: Columns) -> None:
@@ -145,27 +151,15 @@ def _note_on_shares(schema: Schema, columns: Columns) -> None:
             )
 
 
-def _outside_rows(
-    schema: Schema, ranges: NDArray[np.float32], numbers: NDArray[np.float32]
-) -> dict[str, NDArray[np.int64]]:
-    """Return the rows with a number or a date far beyond the training rows, for raw columns with such rows."""
-    low, high = ranges
-    is_outside = (numbers < low) | (numbers > high)
-    if not is_outside.any():
-        return {}
-    found: dict[str, NDArray[np.bool_]] = {}
-    for position in np.flatnonzero(is_outside.any(axis=0)).tolist():
-        source = schema.continuous[position].source  # of several parts of a date one is enough
-        found[source] = found.get(source, np.zeros(len(numbers), dtype=np.bool_)) | is_outside[:, position]
-    return {source: np.flatnonzero(rows) for source, rows in found.items()}
-
-
 def _unseen_rows(
     schema: Schema,
     codes: NDArray[np.integer],
     rows: Any,  # noqa: ANN401 - likewise
 ) -> dict[str, NDArray[np.int64]]:
-    """Return the rows with a category that training lacks or text that is no number, for columns with such rows.
+    """Return the rows with a category that training lacks, text that is no number, or a date with another kind of time.
+
+    That is a date with a time zone where those of training had none, or without one where they had. Columns that have no
+    such rows are left out.
 
     Args:
         schema: The schema of the model.
@@ -200,18 +194,12 @@ def _unseen_rows(
             texts = ((row, it) for row, it in zip(missing.tolist(), values, strict=True) if isinstance(it, str))
             none = [row for row, text in texts if not is_blank(text) and parse_number(text, number.text) is None]
             found[number.source] = sorted({*none, *found.get(number.source, ())})
-    return {name: np.array(numbers, dtype=np.int64) for name, numbers in found.items() if numbers}
-
-
-def _other_zone_rows(schema: Schema, rows: Any) -> dict[str, NDArray[np.int64]]:  # noqa: ANN401 - as above
-    """Return the rows with a date that has a time zone where those of training had none, or none where they had one."""
-    found: dict[str, NDArray[np.int64]] = {}
     for date in schema.dates:
         if date.tz_aware is not None:
             values = _values_of(date.name, rows)
             is_other = (is_tz_aware(values) != date.tz_aware) & ~np.asarray(pd.isna(values), dtype=bool)
-            found |= {date.name: np.flatnonzero(is_other)} if is_other.any() else {}
-    return found
+            found |= {date.name: np.flatnonzero(is_other).tolist()} if is_other.any() else {}
+    return {name: np.array(numbers, dtype=np.int64) for name, numbers in found.items() if numbers}
 
 
 def _values_of(source: str, rows: Any) -> Any:  # noqa: ANN401 - a series or a list

@@ -64,7 +64,12 @@ def explain(
     check_whole("samples", samples, 2)
     check_choice("unit", unit, get_args(Unit))
     predictor, rng = predictor_of(model), np.random.default_rng(seed)
-    to, values = _one_row(predictor, row)
+    source: Any = row.to_dict() if isinstance(row, pd.Series) else row
+    to = predictor.read(source)
+    if to.num_rows != 1:
+        raise BadValueError(f"row must be one row, got {to.num_rows:,}", "Pass such as frame.iloc[0]")
+    to, is_frame = with_features(predictor, to), isinstance(source, pd.DataFrame)
+    values = {name: source[name].iloc[0] if is_frame else source[name] for name in raw_columns(predictor)}
     num_pairs = (samples + 1) // 2
     others = read_rows(predictor, background, None if predictor.schema.image is None else num_pairs, rng)
     num_rows = others.num_rows
@@ -88,18 +93,6 @@ def explain(
     for fact, step in (("answer", -1), ("baseline", 0)):
         frame.attrs[fact] = dict(zip(names, paths[:, step].mean(axis=0).tolist(), strict=True))
     return frame
-
-
-def _one_row(predictor: Predictor, row: Row) -> tuple[Inputs, dict[str, object]]:
-    """Return the inputs of the row, and the value of each raw column."""
-    source = row.to_dict() if isinstance(row, pd.Series) else row
-    inputs = predictor.read(source)
-    if inputs.num_rows != 1:
-        raise BadValueError(f"row must be one row, got {inputs.num_rows:,}", "Pass such as frame.iloc[0]")
-    inputs, names = with_features(predictor, inputs), raw_columns(predictor)
-    if isinstance(source, pd.DataFrame):
-        return inputs, {name: source[name].iloc[0] for name in names}
-    return inputs, {name: source[name] for name in names}
 
 
 def _along_paths(
