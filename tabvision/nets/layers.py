@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, final
 
 import torch
@@ -94,17 +94,13 @@ def evaluating(net: nn.Module) -> Iterator[None]:
             part.training = training
 
 
-def broadcast_buffers(net: nn.Module) -> None:
-    """Copy the running statistics of rank 0 to all ranks, which DDP does before each step but not after the last."""
-    if distributed.is_available() and distributed.is_initialized():
-        for buffer in net.buffers():
-            distributed.broadcast(buffer, src=0)
+def broadcast_tensors(tensors: Iterable[Tensor]) -> None:
+    """Copy tensors of rank 0 to all ranks, such as weights that each rank has computed by itself.
 
-
-def broadcast_state(net: nn.Module) -> None:
-    """Copy the weights and running statistics of rank 0 to all ranks, where each has computed them by itself."""
+    Or running statistics: DDP copies these before each step, but not after the last.
+    """
     if distributed.is_available() and distributed.is_initialized():
-        for tensor in (*net.parameters(), *net.buffers()):
+        for tensor in tensors:
             distributed.broadcast(tensor.detach(), src=0)
 
 
