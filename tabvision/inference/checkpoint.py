@@ -80,16 +80,22 @@ def open_checkpoint(
         UnknownNameError: The module has no such setting.
     """
     if isinstance(source, SchemaNetwork):
-        return _copied(source, module_class, own)
+        if named := [*own, *([] if module_class is None else ["module_class"])]:
+            problem = f"a module in memory has all its pieces, and {named[0]} has no effect"
+            raise BadValueError(problem, f"Leave {named[0]} out, or pass the path of a checkpoint")
+        saved: dict[str, Any] = {}
+        source.on_save_checkpoint(saved)  # type: ignore[operator]  # one in memory is a LightningModule
+        # a copy, so that training can continue without changing the answers
+        return Opened(copy.deepcopy(source).eval(), Calibration(), saved.get(CHECKPOINT_KEY, {}))
     checkpoint, name = read_checkpoint(source), origin_name(source)
     facts = checkpoint[CHECKPOINT_KEY]
     kind: object = module_class
     if kind is None:
-        named = facts.get("module")
-        if named not in modules.__all__ or named == "SupervisedModule":
-            problem = f"{name} holds a {named}, which is not a module of tabvision"
-            raise BadValueError(problem, f"Pass its class: Predictor(path, module_class={named})")
-        kind = getattr(modules, f"{named.removesuffix('Module')}Network")
+        module_name = facts.get("module")
+        if module_name not in modules.__all__ or module_name == "SupervisedModule":
+            problem = f"{name} holds a {module_name}, which is not a module of tabvision"
+            raise BadValueError(problem, f"Pass its class: Predictor(path, module_class={module_name})")
+        kind = getattr(modules, f"{module_name.removesuffix('Module')}Network")
     if not (isinstance(kind, type) and issubclass(kind, SchemaNetwork)):
         problem = f"module_class must be a subclass of SupervisedModule, got {kind!r}"
         raise BadTypeError(problem, "Pass the class that was trained")
@@ -172,16 +178,6 @@ def _check_kind(content: bytes, name: str) -> None:
     if suffix == ".onnx" and not content.startswith(b"PK"):
         remedy = "Open it with tabvision.inference.OnnxPredictor, or pass the .ckpt file"
         raise BadValueError(f"{name} is an exported model, not a checkpoint", remedy)
-
-
-def _copied(module: SchemaNetwork, module_class: object, own: Mapping[str, Any]) -> Opened:
-    """Return a copy of a module, so that training can continue without changing the answers."""
-    if named := [*own, *([] if module_class is None else ["module_class"])]:
-        problem = f"a module in memory has all its pieces, and {named[0]} has no effect"
-        raise BadValueError(problem, f"Leave {named[0]} out, or pass the path of a checkpoint")
-    saved: dict[str, Any] = {}
-    module.on_save_checkpoint(saved)  # type: ignore[operator]  # one in memory is a LightningModule
-    return Opened(copy.deepcopy(module).eval(), Calibration(), saved.get(CHECKPOINT_KEY, {}))
 
 
 def _build(
