@@ -75,9 +75,9 @@ def embedding_map(
     plane.margins(0.08)
     canvas.draw()  # type: ignore[no-untyped-call]  # the layout settles before labels are measured
     figure.set_layout_engine("none")
-    orders = points.argsort(axis=0, kind="stable")  # the lowest and the highest rows of each axis come first
-    ends = [int(row) for number in range(min(_NUM_ENDS, len(points))) for row in orders[[number, -1 - number]].T.flat]
-    rows = list(dict.fromkeys([*ends, *range(len(points))]))[:max_labels]
+    orders = points.argsort(axis=0, kind="stable")
+    ends = np.stack([orders[:_NUM_ENDS], orders[::-1][:_NUM_ENDS]], axis=2)  # (ranks, axes, lowest and highest)
+    rows = list(dict.fromkeys([*ends.flatten().tolist(), *range(len(points))]))[:max_labels]
     named = [rows[index] for index in _write_labels(plane, points[rows], _short_labels(frame.iloc[rows]))]
     plane.scatter(points[named, 0], points[named, 1], s=14, color="tab:blue", linewidths=0)
     return figure
