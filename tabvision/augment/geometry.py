@@ -55,24 +55,24 @@ def training_matrices(
         >>> training_matrices(augmentation_named("none"), draws, np.array([[8, 8]]), (8, 8), "crop")[0].tolist()
         [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
     """
-    (height, width), num, share = size, len(draws), settings.affine_share
+    (height, width), num, p = size, len(draws), settings.affine_share
     region = _region(resize, source_sizes, size, position=draws[:, 0:2])
     across = np.where(draws[:, 2] < settings.flip, -1.0, 1.0)
     down = np.where(draws[:, 3] < settings.flip_vertical, -1.0, 1.0)
     swap = draws[:, 4] < settings.transpose
     flipped = _linear(across * ~swap, across * swap, down * swap, down * ~swap, num)
-    angles = np.deg2rad(_strengths(draws[:, 5:7], share, -settings.rotate, settings.rotate, 0))
+    angles = np.deg2rad(_strengths(draws[:, 5:7], p, -settings.rotate, settings.rotate, 0))
     rotated = flipped @ _linear(np.cos(angles), np.sin(angles), -np.sin(angles), np.cos(angles), num)
-    angles = np.deg2rad(_strengths(draws[:, 7:9], share, -settings.shear, settings.shear, 0))
+    angles = np.deg2rad(_strengths(draws[:, 7:9], p, -settings.shear, settings.shear, 0))
     sheared = rotated @ _linear(1, np.tan(angles), 0, 1, num)
     sheared[:, 0, 1] *= height / width  # angles are those of pixels, not of the unit frame
     sheared[:, 1, 0] *= width / height
     # around a fixed point inside the image, as fastai's `zoom_mat`
-    scales = (1 / _strengths(draws[:, 9:11], share, 1, settings.zoom, 1))[:, None].repeat(2, axis=1)
+    scales = (1 / _strengths(draws[:, 9:11], p, 1, settings.zoom, 1))[:, None].repeat(2, axis=1)
     zoomed = sheared @ _scale_and_shift(scales, (1 - scales) * (2 * draws[:, 11:13] - 1))
     # the inverse of the map that moves the corners: the solution of the eight equations of fastai's `Warp`
-    x = _strengths(draws[:, 13:15], share, -settings.warp, settings.warp, 0)
-    y = _strengths(draws[:, 15:17], share, -settings.warp, settings.warp, 0)
+    x = _strengths(draws[:, 13:15], p, -settings.warp, settings.warp, 0)
+    y = _strengths(draws[:, 15:17], p, -settings.warp, settings.warp, 0)
     moved = np.array([[1 - y * y, -x * y, x], [-x * y, 1 - x * x, y], [x, y, np.ones_like(x)]])
     perspective = np.linalg.inv(moved.transpose(2, 0, 1))
     return region @ (perspective @ zoomed @ _crop(settings, draws[:, 17:])) @ from_output(size)

@@ -34,7 +34,7 @@ from tabvision.inference.batches import Inputs, is_row
 from tabvision.schema import Image, Schema
 
 MAX_THREADS = 16
-_LOOKED_AT, _DEEP = 16, 16  # images whose header is read for a note; bits of a value
+_MAX_SAMPLED, _DEEP = 16, 16  # images whose header is read for a note; bits of a value
 BATCHES_AHEAD = 2
 _Pending = tuple[NDArray[np.int64], NDArray[np.uint8], list[Future[Drawn]]]  # rows, pixels, and the chunks of these
 CHUNK_ROWS = 8  # rows of one task for a thread: enough to draw random numbers together, few enough to split a batch
@@ -268,9 +268,9 @@ class ImageReader:
         num_rows: int | None = None,
         **rest: Any,  # noqa: ANN401 - of `Inputs`
     ) -> Inputs:
-        looked_at = [source for source in sources[:_LOOKED_AT] if source is not None]
-        if not self._image.value_range and (deep := sum(map(_is_deep, looked_at))):
-            those = f"{deep:,} of the first {count(len(looked_at), 'image')}"
+        sampled = [source for source in sources[:_MAX_SAMPLED] if source is not None]
+        if not self._image.value_range and (deep := sum(map(_is_deep, sampled))):
+            those = f"{deep:,} of the first {count(len(sampled), 'image')}"
             note = f"{those} have 16 bits a channel, and the training images had 8"
             logging.getLogger("tabvision").info(f"{note}; values from 0 to 65,535 are taken as 0 to 255.")
         num_rows = len(sources) if num_rows is None else num_rows
