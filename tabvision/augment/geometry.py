@@ -55,14 +55,27 @@ def training_matrices(
         >>> training_matrices(augmentation_named("none"), draws, np.array([[8, 8]]), (8, 8), "crop")[0].tolist()
         [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
     """
-    height, width = size
+    (height, width), num, p = size, len(draws), settings.affine_share
     region = _region(resize, source_sizes, size, position=draws[:, 0:2])
-    rotated = _flips(settings, draws[:, 2:5]) @ _rotation(settings, draws[:, 5:7]) @ _shear(settings, draws[:, 7:9])
-    rotated[:, 0, 1] *= height / width  # angles are those of pixels, not of the unit frame
-    rotated[:, 1, 0] *= width / height
-    zoomed = rotated @ _zoom(settings, draws[:, 9:13])
-    frame = _perspective(settings, draws[:, 13:17]) @ zoomed @ _crop(settings, draws[:, 17:])
-    return region @ frame @ from_output(size)
+    across = np.where(draws[:, 2] < settings.flip, -1.0, 1.0)
+    down = np.where(draws[:, 3] < settings.flip_vertical, -1.0, 1.0)
+    swap = draws[:, 4] < settings.transpose
+    flipped = _linear(across * ~swap, across * swap, down * swap, down * ~swap, num)
+    angles = np.deg2rad(_strengths(draws[:, 5:7], p, -settings.rotate, settings.rotate, 0))
+    rotated = flipped @ _linear(np.cos(angles), np.sin(angles), -np.sin(angles), np.cos(angles), num)
+    angles = np.deg2rad(_strengths(draws[:, 7:9], p, -settings.shear, settings.shear, 0))
+    sheared = rotated @ _linear(1, np.tan(angles), 0, 1, num)
+    sheared[:, 0, 1] *= height / width  # angles are those of pixels, not of the unit frame
+    sheared[:, 1, 0] *= width / height
+    # around a fixed point inside the image, as fastai's `zoom_mat`
+    scales = (1 / _strengths(draws[:, 9:11], p, 1, settings.zoom, 1))[:, None].repeat(2, axis=1)
+    zoomed = sheared @ _scale_and_shift(scales, (1 - scales) * (2 * draws[:, 11:13] - 1))
+    # the inverse of the map that moves the corners: the solution of the eight equations of fastai's `Warp`
+    x = _strengths(draws[:, 13:15], p, -settings.warp, settings.warp, 0)
+    y = _strengths(draws[:, 15:17], p, -settings.warp, settings.warp, 0)
+    moved = np.array([[1 - y * y, -x * y, x], [-x * y, 1 - x * x, y], [x, y, np.ones_like(x)]])
+    perspective = np.linalg.inv(moved.transpose(2, 0, 1))
+    return region @ (perspective @ zoomed @ _crop(settings, draws[:, 17:])) @ from_output(size)
 
 
 def evaluation_matrices(resize: str, source_sizes: NDArray[np.int64], size: tuple[int, int]) -> Matrices:
@@ -101,7 +114,13 @@ def shrink_of(matrix: Matrices, size: tuple[int, int]) -> float:
     """
     height, width = size
     corners = [(0, 0), (width - 1, 0), (0, height - 1), (width - 1, height - 1)]
-    return min(_least_stretch(jacobian(matrix, x, y)) for x, y in corners)
+    stretches = []
+    for x, y in corners:
+        change = jacobian(matrix, x, y)  # (2, 2), whose smaller singular value is the least stretch
+        squares, area = float((change**2).sum()), float(change[0, 0] * change[1, 1] - change[0, 1] * change[1, 0])
+        difference = math.sqrt(max(squares * squares - 4 * area * area, 0.0))
+        stretches.append(math.sqrt(max(squares - difference, 0.0) / 2))
+    return min(stretches)
 
 
 def jacobian(matrices: Matrices, x: float, y: float) -> Matrices:
@@ -119,13 +138,6 @@ def jacobian(matrices: Matrices, x: float, y: float) -> Matrices:
     depth = point[..., 2, None, None]
     change: Matrices = (matrices[..., :2, :2] - point[..., :2, None] / depth * matrices[..., 2:, :2]) / depth
     return change
-
-
-def _least_stretch(change: Matrices) -> float:
-    """Return the smaller singular value of a (2, 2) matrix."""
-    squares, area = float((change**2).sum()), float(change[0, 0] * change[1, 1] - change[0, 1] * change[1, 0])
-    difference = math.sqrt(max(squares * squares - 4 * area * area, 0.0))
-    return math.sqrt(max(squares - difference, 0.0) / 2)
 
 
 def rescaled(matrix: Matrices, factor: float | tuple[float, float]) -> Matrices:
@@ -199,43 +211,9 @@ def _linear(a: Entry, b: Entry, c: Entry, d: Entry, num: int) -> Matrices:
     return matrices
 
 
-def _flips(settings: Augmentation, draws: NDArray[np.float64]) -> Matrices:
-    """Return the flips and transpositions."""
-    across = np.where(draws[:, 0] < settings.flip, -1.0, 1.0)
-    down = np.where(draws[:, 1] < settings.flip_vertical, -1.0, 1.0)
-    swap = draws[:, 2] < settings.transpose
-    return _linear(across * ~swap, across * swap, down * swap, down * ~swap, len(draws))
-
-
 def _strengths(draws: NDArray[np.float64], p: float, low: float, high: float, neutral: float) -> NDArray[np.float64]:
     """Return a number in [low, high) with probability p, else the neutral one; the first of two draws decides which."""
     return np.where(draws[:, 0] < p, stretched(draws[:, 1], low, high), neutral)
-
-
-def _rotation(settings: Augmentation, draws: NDArray[np.float64]) -> Matrices:
-    angles = np.deg2rad(_strengths(draws, settings.affine_share, -settings.rotate, settings.rotate, 0))
-    return _linear(np.cos(angles), np.sin(angles), -np.sin(angles), np.cos(angles), len(draws))
-
-
-def _shear(settings: Augmentation, draws: NDArray[np.float64]) -> Matrices:
-    angles = np.deg2rad(_strengths(draws, settings.affine_share, -settings.shear, settings.shear, 0))
-    return _linear(1, np.tan(angles), 0, 1, len(draws))
-
-
-def _zoom(settings: Augmentation, draws: NDArray[np.float64]) -> Matrices:
-    """Return the magnifications around a fixed point inside the image, as fastai's `zoom_mat`."""
-    scales = (1 / _strengths(draws, settings.affine_share, 1, settings.zoom, 1))[:, None].repeat(2, axis=1)
-    return _scale_and_shift(scales, (1 - scales) * (2 * draws[:, 2:4] - 1))
-
-
-def _perspective(settings: Augmentation, draws: NDArray[np.float64]) -> Matrices:
-    """Return the inverse of the maps that move the corners: the solution of the eight equations of fastai's `Warp`."""
-    x = _strengths(draws[:, 0:2], settings.affine_share, -settings.warp, settings.warp, 0)
-    y = _strengths(draws[:, 2:4], settings.affine_share, -settings.warp, settings.warp, 0)
-    one = np.ones_like(x)
-    moved = np.array([[1 - y * y, -x * y, x], [-x * y, 1 - x * x, y], [x, y, one]])
-    inverse: Matrices = np.linalg.inv(moved.transpose(2, 0, 1))
-    return inverse
 
 
 def _crop(settings: Augmentation, draws: NDArray[np.float64]) -> Matrices:

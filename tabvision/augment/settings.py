@@ -101,7 +101,11 @@ class Augmentation:
         if not 0 < self.min_scale <= 1:
             problem = f"min_scale must lie in (0, 1], got {self.min_scale!r}"
             raise BadValueError(problem, "Pass the smallest fraction of the area to crop to, such as 0.75")
-        object.__setattr__(self, "ratio", _checked_ratio(self.ratio))
+        ratio = finite_numbers(self.ratio, 2)
+        if ratio is None or not 0 < ratio[0] <= ratio[1]:
+            problem = f"ratio must be two positive numbers, the smaller first, got {self.ratio!r}"
+            raise BadValueError(problem, "Pass such as (3 / 4, 4 / 3)")
+        object.__setattr__(self, "ratio", tuple(ratio))
         if self.own is not None and not callable(self.own):
             raise BadTypeError(f"own must be a function, got {self.own!r}", "Pass a function of images and numbers")
 
@@ -125,14 +129,6 @@ class Augmentation:
         for name in changes:
             check_choice("setting", name, [*preset.to_dict(), "preset"])
         return dataclasses.replace(preset, **changes)
-
-
-def _checked_ratio(ratio: object) -> tuple[float, float]:
-    ends = finite_numbers(ratio, 2)
-    if ends is None or not 0 < ends[0] <= ends[1]:
-        problem = f"ratio must be two positive numbers, the smaller first, got {ratio!r}"
-        raise BadValueError(problem, "Pass such as (3 / 4, 4 / 3)")
-    return ends[0], ends[1]
 
 
 PRESETS = {

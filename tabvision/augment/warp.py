@@ -137,8 +137,18 @@ def _averaged(
     source: NDArray[np.uint8], matrix: Matrices, block: tuple[int, int], size: tuple[int, int]
 ) -> tuple[NDArray[np.uint8], Matrices]:
     """Return the visible part of the source with its blocks averaged, and the matrix to it."""
-    down, across = block
-    top, bottom, left, right = _visible(matrix, size, source.shape, block)
+    (down, across), (height, width) = block, size
+    corners = matrix @ np.array([[0, width - 1, 0, width - 1], [0, 0, height - 1, height - 1], [1, 1, 1, 1]])
+    ends: list[int] = []  # of the visible part, in whole blocks from the source's corner
+    for axis, side, step in ((1, source.shape[0], down), (0, source.shape[1], across)):
+        visible = corners[axis] / corners[2]
+        low, high = visible.min(), visible.max()
+        low, high = min(low, 2 * (side - 1) - high), max(high, -low)  # outside of the source is its mirror image
+        num = side // step
+        first = min(max(math.floor(low / step) - 2, 0), num - 1)
+        last = min(max(math.ceil(high / step) + 2, first + 1), num)
+        ends += [first * step, last * step]
+    top, bottom, left, right = ends
     part = source[top:bottom, left:right]
     shape = ((right - left) // across, (bottom - top) // down)
     shapes = [shape]
@@ -150,50 +160,23 @@ def _averaged(
     return part, rescaled(shift @ matrix, (1 / down, 1 / across))
 
 
-def _visible(
-    matrix: Matrices, size: tuple[int, int], source_size: Sequence[int], block: tuple[int, int]
-) -> tuple[int, int, int, int]:
-    """Return top, bottom, left and right of the visible part of the source, in whole blocks from the source's corner."""
-    height, width = size
-    corners = matrix @ np.array([[0, width - 1, 0, width - 1], [0, 0, height - 1, height - 1], [1, 1, 1, 1]])
-    ends: list[int] = []
-    for axis, side, step in ((1, source_size[0], block[0]), (0, source_size[1], block[1])):
-        visible = corners[axis] / corners[2]
-        low, high = visible.min(), visible.max()
-        low, high = min(low, 2 * (side - 1) - high), max(high, -low)  # outside of the source is its mirror image
-        num = side // step
-        first = min(max(math.floor(low / step) - 2, 0), num - 1)
-        last = min(max(math.ceil(high / step) + 2, first + 1), num)
-        ends += [first * step, last * step]
-    return ends[0], ends[1], ends[2], ends[3]
-
-
 def _sampled(values: Tensor, matrices: Matrices, block: tuple[int, int], size: tuple[int, int]) -> Tensor:
     """Average and interpolate images whose blocks have one size."""
     import torch
     from torch.nn import functional
 
-    down, across = block
     if block != (1, 1):
         values = functional.avg_pool2d(values, block)
-        matrices = rescaled(matrices, (1 / down, 1 / across))
+        matrices = rescaled(matrices, (1 / block[0], 1 / block[1]))
     in_frame = from_output((values.shape[-2], values.shape[-1])) @ matrices
-    grid = _grid(torch.from_numpy(in_frame).to(values.device, torch.float32), size)
-    return functional.grid_sample(values, grid, "bilinear", "reflection", align_corners=False)
-
-
-def _grid(matrices: Tensor, size: tuple[int, int]) -> Tensor:
-    """Return the point of each output pixel in the unit frame, (B, H, W, 2).
-
-    The terms of each column and of each row are computed first, and only then broadcast over all pixels.
-    """
-    import torch
-
+    to_frame = torch.from_numpy(in_frame).to(values.device, torch.float32)
     height, width = size
-    x = torch.arange(width, device=matrices.device, dtype=matrices.dtype)
-    y = torch.arange(height, device=matrices.device, dtype=matrices.dtype)
-    across = matrices[:, :, 0, None] * x
-    down = matrices[:, :, 1, None] * y + matrices[:, :, 2, None]
+    x = torch.arange(width, device=to_frame.device, dtype=to_frame.dtype)
+    y = torch.arange(height, device=to_frame.device, dtype=to_frame.dtype)
+    # the terms of each column and of each row are computed first, and only then broadcast over all pixels
+    across = to_frame[:, :, 0, None] * x
+    down = to_frame[:, :, 1, None] * y + to_frame[:, :, 2, None]
     points = across[:, :, None, :] + down[:, :, :, None]
-    grid = matrices.new_empty(len(matrices), height, width, 2)  # in the order that sampling reads
-    return torch.div(points[:, :2].permute(0, 2, 3, 1), points[:, 2, :, :, None], out=grid)
+    grid = to_frame.new_empty(len(to_frame), height, width, 2)  # in the order that sampling reads
+    torch.div(points[:, :2].permute(0, 2, 3, 1), points[:, 2, :, :, None], out=grid)
+    return functional.grid_sample(values, grid, "bilinear", "reflection", align_corners=False)

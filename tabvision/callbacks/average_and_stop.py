@@ -18,7 +18,7 @@ from tabvision.callbacks.ownership import Owner, Quantity
 from tabvision.checks import check_least, check_positive, check_whole
 from tabvision.errors import speaking
 from tabvision.lightning import Callback, ModelCheckpoint, TrainerFn, callbacks_of
-from tabvision.nets.layers import broadcast_buffers, broadcast_state, evaluating
+from tabvision.nets.layers import broadcast_tensors, evaluating
 
 logger = logging.getLogger("tabvision")
 
@@ -162,7 +162,7 @@ class AverageAndStop(Owner):
     def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self._is_fitting:
             self._swap()
-            broadcast_buffers(pl_module)
+            broadcast_tensors(pl_module.buffers())
 
     @override
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -199,7 +199,7 @@ class AverageAndStop(Owner):
         with torch.no_grad():
             for name, value in (self._best or self._average).items():
                 self._live[name].copy_(value)
-        broadcast_buffers(pl_module)
+        broadcast_tensors(pl_module.buffers())
         if self._best:
             self._stack_linear(trainer, pl_module)
             self._fit_temperature(trainer, pl_module)
@@ -280,7 +280,7 @@ class AverageAndStop(Owner):
         with evaluating(module):
             moved = trainer.strategy.batch_to_device(trainer.precision_plugin.convert_input(batch))
             share = trainer.strategy.broadcast(module.stack_linear(moved))  # which may differ in the last bit
-        broadcast_state(module)
+        broadcast_tensors([*module.parameters(), *module.buffers()])
         self.linear_share = 1 - share
         if share < 1:
             (loss,) = _held_out_losses(trainer, module, data.fold_loader())
@@ -315,7 +315,7 @@ class AverageAndStop(Owner):
             return float(found[0]) if found and is_measured else None
         self._swap()
         try:
-            broadcast_buffers(pl_module)
+            broadcast_tensors(pl_module.buffers())
             (loss,) = _held_out_losses(trainer, pl_module, trainer.datamodule.fold_loader())  # type: ignore[attr-defined]
         finally:
             self._swap()

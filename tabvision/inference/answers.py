@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -83,8 +82,14 @@ def assemble_answers(
         proba: Whether to add the probabilities, or the intervals.
         deviations: (num_rows, C), the standard deviations of the predictions over members; None to add no `uncertainty`.
     """
-    found = answer_frame(schema, predictions, proba=proba, calibration=calibration, deviations=deviations)
-    answers = _with_errors(found, inputs.errors)
+    answers = answer_frame(schema, predictions, proba=proba, calibration=calibration, deviations=deviations)
+    if errors := inputs.errors:  # a last column says why a row has no answer
+        if "label" in answers:
+            answers["label"] = answers["label"].astype(object)
+        for name in answers:
+            answers.loc[answers.index[list(errors)], name] = None if name == "label" else np.nan
+        reasons = [errors.get(row) for row in range(len(answers))]
+        answers = answers.assign(error=pd.Series(reasons, dtype="str", index=answers.index))
     for position, (name, values) in enumerate(inputs.shown.items()):
         answers.insert(position, name, values)
     if inputs.index is not None:
@@ -94,21 +99,3 @@ def assemble_answers(
     answers.attrs["absent"] = dict(inputs.absent)
     answers.attrs["held"] = int(schema.task.held(predictions).sum())
     return answers
-
-
-def _with_errors(answers: pd.DataFrame, errors: Mapping[int, str]) -> pd.DataFrame:
-    """Return the answers with a last column `error` that says why a row has none; unchanged if every row has one.
-
-    Example:
-        >>> _with_errors(pd.DataFrame({"label": ["cat", "cat"]}), {1: "empty file"}).to_dict("list")
-        {'label': ['cat', None], 'error': [nan, 'empty file']}
-    """
-    if not errors:
-        return answers
-    bad = list(errors)
-    if "label" in answers:
-        answers["label"] = answers["label"].astype(object)
-    for name in answers:
-        answers.loc[answers.index[bad], name] = None if name == "label" else np.nan
-    reasons = [errors.get(row) for row in range(len(answers))]
-    return answers.assign(error=pd.Series(reasons, dtype="str", index=answers.index))

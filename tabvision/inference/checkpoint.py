@@ -80,10 +80,22 @@ def open_checkpoint(
         UnknownNameError: The module has no such setting.
     """
     if isinstance(source, SchemaNetwork):
-        return _copied(source, module_class, own)
+        if named := [*own, *([] if module_class is None else ["module_class"])]:
+            problem = f"a module in memory has all its pieces, and {named[0]} has no effect"
+            raise BadValueError(problem, f"Leave {named[0]} out, or pass the path of a checkpoint")
+        saved: dict[str, Any] = {}
+        source.on_save_checkpoint(saved)  # type: ignore[operator]  # one in memory is a LightningModule
+        # a copy, so that training can continue without changing the answers
+        return Opened(copy.deepcopy(source).eval(), Calibration(), saved.get(CHECKPOINT_KEY, {}))
     checkpoint, name = read_checkpoint(source), origin_name(source)
     facts = checkpoint[CHECKPOINT_KEY]
-    kind = _own_class(facts.get("module"), name) if module_class is None else module_class
+    kind: object = module_class
+    if kind is None:
+        module_name = facts.get("module")
+        if module_name not in modules.__all__ or module_name == "SupervisedModule":
+            problem = f"{name} holds a {module_name}, which is not a module of tabvision"
+            raise BadValueError(problem, f"Pass its class: Predictor(path, module_class={module_name})")
+        kind = getattr(modules, f"{module_name.removesuffix('Module')}Network")
     if not (isinstance(kind, type) and issubclass(kind, SchemaNetwork)):
         problem = f"module_class must be a subclass of SupervisedModule, got {kind!r}"
         raise BadTypeError(problem, "Pass the class that was trained")
@@ -140,24 +152,19 @@ def read_state(origin: Origin, folders: Collection[str] = ()) -> dict[str, Any]:
     checkpoint, name = _read_plain(origin), origin_name(origin)
     if not isinstance(checkpoint, dict) or not {"state_dict", "pytorch-lightning_version"} <= checkpoint.keys():
         raise BadValueError(f"{name} was not written by a Trainer", "Pass a checkpoint that trainer.fit wrote")
-    for path in _kept_files(checkpoint.get("callbacks")):
+    callbacks = checkpoint.get("callbacks")
+    files: list[str] = []  # that the states of `ModelCheckpoint` name, which it removes when it saves others
+    for state in callbacks.values() if isinstance(callbacks, Mapping) else ():
+        if isinstance(state, Mapping):
+            best = state.get("best_k_models")
+            files += map(str, best if isinstance(best, Mapping) else ())
+            files += [str(path) for key, path in state.items() if str(key).endswith("_model_path")]
+    for path in files:
         if "://" in path and not any(path.startswith(folder) and ".." not in path for folder in folders):
             # Lightning compares local paths with its folder, but not addresses: local:///home would be removed
             problem = f"{name} has its Trainer replace {path!r}, which is not in the folder of its checkpoints"
             raise BadValueError(problem, ASK_FOR_THE_ORIGINAL)
     return checkpoint
-
-
-def _kept_files(callbacks: object) -> list[str]:
-    """Return the files that the states of `ModelCheckpoint` name, which it removes when it saves others."""
-    states = callbacks.values() if isinstance(callbacks, Mapping) else ()
-    found: list[str] = []
-    for state in states:
-        if isinstance(state, Mapping):
-            best = state.get("best_k_models")
-            found += map(str, best if isinstance(best, Mapping) else ())
-            found += [str(path) for key, path in state.items() if str(key).endswith("_model_path")]
-    return found
 
 
 def _check_kind(content: bytes, name: str) -> None:
@@ -171,16 +178,6 @@ def _check_kind(content: bytes, name: str) -> None:
     if suffix == ".onnx" and not content.startswith(b"PK"):
         remedy = "Open it with tabvision.inference.OnnxPredictor, or pass the .ckpt file"
         raise BadValueError(f"{name} is an exported model, not a checkpoint", remedy)
-
-
-def _copied(module: SchemaNetwork, module_class: object, own: Mapping[str, Any]) -> Opened:
-    """Return a copy of a module, so that training can continue without changing the answers."""
-    if named := [*own, *([] if module_class is None else ["module_class"])]:
-        problem = f"a module in memory has all its pieces, and {named[0]} has no effect"
-        raise BadValueError(problem, f"Leave {named[0]} out, or pass the path of a checkpoint")
-    saved: dict[str, Any] = {}
-    module.on_save_checkpoint(saved)  # type: ignore[operator]  # one in memory is a LightningModule
-    return Opened(copy.deepcopy(module).eval(), Calibration(), saved.get(CHECKPOINT_KEY, {}))
 
 
 def _build(
@@ -230,11 +227,3 @@ def _module_name(kind: type) -> str:
     """Return the name of the module of a network."""
     is_ours = kind.__module__.startswith(modules.__name__)
     return f"{kind.__name__.removesuffix('Network')}Module" if is_ours else kind.__name__
-
-
-def _own_class(kind: object, name: str) -> type[SchemaNetwork]:
-    if kind not in modules.__all__ or kind == "SupervisedModule":
-        problem = f"{name} holds a {kind}, which is not a module of tabvision"
-        raise BadValueError(problem, f"Pass its class: Predictor(path, module_class={kind})")
-    found: type[SchemaNetwork] = getattr(modules, f"{str(kind).removesuffix('Module')}Network")
-    return found

@@ -80,16 +80,17 @@ def export(
         BadValueError: Another suffix, an existing file, a module that cannot be traced, or answers that differ; no file is
             left then.
     """
-    path = check_destination(out, suffixes=list(_WRITERS), overwrite=overwrite, reads=[source])
+    path = check_destination(out, suffixes=list(_FORMATS), overwrite=overwrite, reads=[source])
     if isinstance(source, SupervisedModule) and not own and source.device.type == "cpu":
         module, calibration = source, Calibration()
     else:
         opened = open_checkpoint(source, **own)
         module, calibration = opened.module.cpu(), opened.calibration  # a file traced on a GPU would need one
     with written_whole(path) as partial, evaluating(module), torch.no_grad():
-        net = _ExportedNetwork(module, calibration, deviations=path.suffix.lower() == ".onnx")
-        _WRITERS[path.suffix.lower()](net.traced(), partial, net.facts())
-        error = net.largest_error(_OPENERS[path.suffix.lower()](partial))
+        write, load = _FORMATS[path.suffix.lower()]
+        net = _ExportedNetwork(module, calibration, deviations=write is _write_onnx)
+        write(net.traced(), partial, net.facts())
+        error = net.largest_error(load(partial))
         if not error <= _TOLERANCE:
             problem = f"the file's answers differ from the module's by {error:.2g}, more than {_TOLERANCE:g}"
             raise BadValueError(problem, "Use the checkpoint with Predictor; and please report it")
@@ -237,5 +238,7 @@ def _open_pt2(path: Path) -> Network:
     return predict
 
 
-_WRITERS: dict[str, Callable[[ExportedProgram, Path, str], None]] = {".onnx": _write_onnx, ".pt2": _write_pt2}
-_OPENERS: dict[str, Callable[[Path], Network]] = {".onnx": _open_onnx, ".pt2": _open_pt2}
+_FORMATS: dict[str, tuple[Callable[[ExportedProgram, Path, str], None], Callable[[Path], Network]]] = {
+    ".onnx": (_write_onnx, _open_onnx),
+    ".pt2": (_write_pt2, _open_pt2),
+}

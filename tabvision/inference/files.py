@@ -108,28 +108,17 @@ def _explained(url: str) -> Iterator[None]:
 
 def _from_hub(url: str, kind: str, max_bytes: int) -> bytes:
     """Return the bytes of a file on the Hugging Face hub, through its cache, and without a network from the cache alone."""
-    from huggingface_hub import hf_hub_download, hf_hub_url
+    from huggingface_hub import errors, hf_hub_download, hf_hub_url
 
     found = _ON_HUB.fullmatch(url)
     if found is None:
         ways = f"hf://user/model, hf://user/model@revision or hf://user/model/file{kind}"
         raise BadValueError(f"an address on the hub is {ways}, got {url}", "Correct the address")
     repo, revision, file = found[1], found[2], found[3] or f"{'best' if kind == '.ckpt' else 'model'}{kind}"
-    with _explained_hub(url, repo, revision, file):
+    try:
         size, is_reached = _size_on_hub(hf_hub_url(repo, file, revision=revision))
         if size is None or size <= max_bytes:
             return Path(hf_hub_download(repo, file, revision=revision, local_files_only=not is_reached)).read_bytes()
-    remedy = "Download it and pass its path, if it is what you expect"
-    raise BadValueError(f"{url} holds {size:,} bytes, and at most {max_bytes:,} are read", remedy)
-
-
-@contextmanager
-def _explained_hub(url: str, repo: str, revision: str | None, file: str) -> Iterator[None]:
-    """Turn any error of the hub into one of ours."""
-    from huggingface_hub import errors
-
-    try:
-        yield
     except errors.LocalEntryNotFoundError as error:
         problem = f"{url} is not in the cache of the hub, and the hub cannot be reached"
         raise BadValueError(problem, "Connect to the network, or pass the path of a file") from error
@@ -144,6 +133,8 @@ def _explained_hub(url: str, repo: str, revision: str | None, file: str) -> Iter
     except Exception as error:  # of the network, of a repository's name, of the cache
         reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
         raise BadValueError(f"{url} could not be read ({reason:.300})", "Check the address and the network") from error
+    remedy = "Download it and pass its path, if it is what you expect"
+    raise BadValueError(f"{url} holds {size:,} bytes, and at most {max_bytes:,} are read", remedy)
 
 
 def _size_on_hub(url: str) -> tuple[int | None, bool]:

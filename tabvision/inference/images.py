@@ -11,7 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, final
+from typing import Any, final
 
 import numpy as np
 import pandas as pd
@@ -34,8 +34,9 @@ from tabvision.inference.batches import Inputs, is_row
 from tabvision.schema import Image, Schema
 
 MAX_THREADS = 16
-_LOOKED_AT, _DEEP = 16, 16  # images whose header is read for a note; bits of a value
+_MAX_SAMPLED, _DEEP = 16, 16  # images whose header is read for a note; bits of a value
 BATCHES_AHEAD = 2
+_Pending = tuple[NDArray[np.int64], NDArray[np.uint8], list[Future[Drawn]]]  # rows, pixels, and the chunks of these
 CHUNK_ROWS = 8  # rows of one task for a thread: enough to draw random numbers together, few enough to split a batch
 
 
@@ -91,7 +92,7 @@ class ImageBatches:
             - has_image: (B, P) float32, if rows may lack images
             - view: (B, 3, 3) float64, for a target that moves with its image: from the network's frame to its pixels
         """
-        size, resize, pending = self.image.size, self.image.resize, deque[_Batch]()
+        size, resize, pending = self.image.size, self.image.resize, deque[_Pending]()
         assert self.augment is not None or not view
         drawn_as = View(size, resize, self.augment if view else None, seed=view)
         with ThreadPoolExecutor(
@@ -105,17 +106,24 @@ class ImageBatches:
                 chunks = [slice(first, first + CHUNK_ROWS) for first in range(0, len(images), CHUNK_ROWS)]
                 draw = functools.partial(draw_rows, self._store, drawn_as)
                 drawn = [threads.submit(draw, images[chunk], pixels[chunk], view) for chunk in chunks]
-                pending.append(_Batch(rows, pixels, drawn))
+                pending.append((rows, pixels, drawn))
                 if len(pending) > BATCHES_AHEAD:
-                    yield self._finished(pending.popleft(), drawn_as, view)
+                    yield self._finished(*pending.popleft(), drawn_as, view)
             while pending:
-                yield self._finished(pending.popleft(), drawn_as, view)
+                yield self._finished(*pending.popleft(), drawn_as, view)
 
-    def _finished(self, batch: _Batch, drawn_as: View, view: int) -> dict[str, NDArray[Any]]:
-        rows, pixels = batch.rows, batch.pixels
+    def _finished(
+        self,
+        rows: NDArray[np.int64],
+        pixels: NDArray[np.uint8],
+        chunks: Sequence[Future[Drawn]],
+        drawn_as: View,
+        view: int,
+    ) -> dict[str, NDArray[Any]]:
+        """Return the arrays of a batch, whose pixels are complete once every chunk is drawn."""
         reasons = {
             number * CHUNK_ROWS + position: reason
-            for number, chunk in enumerate(batch.drawn)
+            for number, chunk in enumerate(chunks)
             for position, reason in chunk.result().reasons.items()
         }
         if self.image.optional:
@@ -157,14 +165,6 @@ def _is_deep(source: ImageSource) -> bool:
     with suppress(UnreadableImageError):
         return layout_of(source).bits == _DEEP
     return False
-
-
-class _Batch(NamedTuple):
-    """A batch in progress: its pixels are complete when every chunk is drawn."""
-
-    rows: NDArray[np.int64]
-    pixels: NDArray[np.uint8]
-    drawn: list[Future[Drawn]]
 
 
 @final
@@ -268,9 +268,9 @@ class ImageReader:
         num_rows: int | None = None,
         **rest: Any,  # noqa: ANN401 - of `Inputs`
     ) -> Inputs:
-        looked_at = [source for source in sources[:_LOOKED_AT] if source is not None]
-        if not self._image.value_range and (deep := sum(map(_is_deep, looked_at))):
-            those = f"{deep:,} of the first {count(len(looked_at), 'image')}"
+        sampled = [source for source in sources[:_MAX_SAMPLED] if source is not None]
+        if not self._image.value_range and (deep := sum(map(_is_deep, sampled))):
+            those = f"{deep:,} of the first {count(len(sampled), 'image')}"
             note = f"{those} have 16 bits a channel, and the training images had 8"
             logging.getLogger("tabvision").info(f"{note}; values from 0 to 65,535 are taken as 0 to 255.")
         num_rows = len(sources) if num_rows is None else num_rows

@@ -59,7 +59,13 @@ class InputReader:
         self._has_columns = bool(schema.continuous or schema.categorical)
         words = MISSING_WORDS if schema.na_values is None else schema.na_values
         known = schema.known_columns
-        self._ranges = _ranges(schema)
+        # the ends of what is near the training rows: their range and a tenth of it beyond, of few rows more than a tenth; a
+        # column that was constant, or has no bins in an older checkpoint, has no ends
+        ends = np.array([(it.bins[0], it.bins[-1]) if it.bins else (-np.inf, np.inf) for it in schema.continuous])
+        low, high = ends.reshape(-1, 2).T.astype(np.float32)
+        fraction = np.float32(_BEYOND + _BEYOND_FEW / max(1, schema.target.num_rows or 1_000))
+        beyond = np.where(np.isfinite(low), (high - low) * fraction, 0)
+        self._ranges = np.stack([low - beyond, high + beyond])  # (2, C) standardized
         self._missing = {name: frozenset(words).difference(known[name] or ()) for name in schema.inputs}
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -120,9 +126,15 @@ class InputReader:
     def _inputs(self, arrays: tuple[NDArray[Any], NDArray[Any]], rows: Any) -> Inputs:  # noqa: ANN401 - columns or dicts
         columns = {"continuous": self.schema.continuous, "categorical": self.schema.categorical}
         used = {name: array for name, array in zip(columns, arrays, strict=True) if columns[name]}
-        unseen = _unseen_rows(self.schema, arrays[1], rows) | _other_zone_rows(self.schema, rows)
-        outside = _outside_rows(self.schema, self._ranges, arrays[0])
-        return Inputs(len(arrays[0]), used, unseen_rows=unseen, outside_rows=outside)
+        numbers, (low, high) = arrays[0], self._ranges
+        is_outside = (numbers < low) | (numbers > high)
+        outside: dict[str, NDArray[np.bool_]] = {}
+        for position in np.flatnonzero(is_outside.any(axis=0)).tolist():
+            name = self.schema.continuous[position].source  # of several parts of a date one is enough
+            outside[name] = outside.get(name, np.zeros(len(numbers), dtype=np.bool_)) | is_outside[:, position]
+        outside_rows = {name: np.flatnonzero(is_far) for name, is_far in outside.items()}
+        unseen = _unseen_rows(self.schema, arrays[1], rows)
+        return Inputs(len(numbers), used, unseen_rows=unseen, outside_rows=outside_rows)
 
 
 def _note_on_shares(schema: Schema, columns: Columns) -> None:
@@ -139,39 +151,15 @@ def _note_on_shares(schema: Schema, columns: Columns) -> None:
             )
 
 
-def _ranges(schema: Schema) -> NDArray[np.float32]:
-    """Return the ends of what is near the training rows, (2, C) standardized: their range and a tenth of it beyond.
-
-    Of few rows it is more than a tenth. A column that was constant, or has no bins in an older checkpoint, has no ends.
-    """
-    ends = np.array([(it.bins[0], it.bins[-1]) if it.bins else (-np.inf, np.inf) for it in schema.continuous])
-    low, high = ends.reshape(-1, 2).T.astype(np.float32)
-    fraction = np.float32(_BEYOND + _BEYOND_FEW / max(1, schema.target.num_rows or 1_000))
-    beyond = np.where(np.isfinite(low), (high - low) * fraction, 0)
-    return np.stack([low - beyond, high + beyond])
-
-
-def _outside_rows(
-    schema: Schema, ranges: NDArray[np.float32], numbers: NDArray[np.float32]
-) -> dict[str, NDArray[np.int64]]:
-    """Return the rows with a number or a date far beyond the training rows, for raw columns with such rows."""
-    low, high = ranges
-    is_outside = (numbers < low) | (numbers > high)
-    if not is_outside.any():
-        return {}
-    found: dict[str, NDArray[np.bool_]] = {}
-    for position in np.flatnonzero(is_outside.any(axis=0)).tolist():
-        source = schema.continuous[position].source  # of several parts of a date one is enough
-        found[source] = found.get(source, np.zeros(len(numbers), dtype=np.bool_)) | is_outside[:, position]
-    return {source: np.flatnonzero(rows) for source, rows in found.items()}
-
-
 def _unseen_rows(
     schema: Schema,
     codes: NDArray[np.integer],
     rows: Any,  # noqa: ANN401 - likewise
 ) -> dict[str, NDArray[np.int64]]:
-    """Return the rows with a category that training lacks or text that is no number, for columns with such rows.
+    """Return the rows with a category that training lacks, text that is no number, or a date with another kind of time.
+
+    That is a date with a time zone where those of training had none, or without one where they had. Columns that have no
+    such rows are left out.
 
     Args:
         schema: The schema of the model.
@@ -206,18 +194,12 @@ def _unseen_rows(
             texts = ((row, it) for row, it in zip(missing.tolist(), values, strict=True) if isinstance(it, str))
             none = [row for row, text in texts if not is_blank(text) and parse_number(text, number.text) is None]
             found[number.source] = sorted({*none, *found.get(number.source, ())})
-    return {name: np.array(numbers, dtype=np.int64) for name, numbers in found.items() if numbers}
-
-
-def _other_zone_rows(schema: Schema, rows: Any) -> dict[str, NDArray[np.int64]]:  # noqa: ANN401 - as above
-    """Return the rows with a date that has a time zone where those of training had none, or none where they had one."""
-    found: dict[str, NDArray[np.int64]] = {}
     for date in schema.dates:
         if date.tz_aware is not None:
             values = _values_of(date.name, rows)
             is_other = (is_tz_aware(values) != date.tz_aware) & ~np.asarray(pd.isna(values), dtype=bool)
-            found |= {date.name: np.flatnonzero(is_other)} if is_other.any() else {}
-    return found
+            found |= {date.name: np.flatnonzero(is_other).tolist()} if is_other.any() else {}
+    return {name: np.array(numbers, dtype=np.int64) for name, numbers in found.items() if numbers}
 
 
 def _values_of(source: str, rows: Any) -> Any:  # noqa: ANN401 - a series or a list

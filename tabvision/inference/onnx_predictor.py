@@ -52,7 +52,13 @@ class OnnxPredictor:
         self._session = _session(content, name, threads)
         self._content: bytes = content
         self._settings: dict[str, Any] = {"threads": threads, "task": task}
-        self.facts = _facts(self._session, name)
+        try:
+            self.facts = json.loads(self._session.get_modelmeta().custom_metadata_map[KEY])
+        except (KeyError, ValueError, RecursionError) as error:  # or text that is not UTF-8
+            raise BadTypeError(f"{name} was not exported by tabvision: it lacks its facts", _REEXPORT) from error
+        if not isinstance(self.facts, dict) or not isinstance(self.facts.get("schema"), dict):
+            raise BadTypeError(f"{name} was not exported by tabvision: its facts hold no schema", _REEXPORT)
+        check_format(self.facts.get("format"), OLDEST_FORMAT, EXPORT_FORMAT, name, _REEXPORT)
         with own_task(task):
             self.schema = Schema.from_dict(self.facts["schema"])
         self.calibration = Calibration.from_dict(self.facts.get("calibration", {}), self.schema.task)
@@ -131,14 +137,3 @@ def _session(content: bytes, name: str, threads: int | None) -> Any:  # noqa: AN
         return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"], enable_fallback=0)
     except Exception as error:  # onnxruntime has an error class for each kind of damage
         raise BadValueError(f"{name} is damaged or not an ONNX model ({type(error).__name__})", _REEXPORT) from error
-
-
-def _facts(session: Any, name: str) -> dict[str, Any]:  # noqa: ANN401 - onnxruntime's own class
-    try:
-        facts = json.loads(session.get_modelmeta().custom_metadata_map[KEY])
-    except (KeyError, ValueError, RecursionError) as error:  # or text that is not UTF-8
-        raise BadTypeError(f"{name} was not exported by tabvision: it lacks its facts", _REEXPORT) from error
-    if not isinstance(facts, dict) or not isinstance(facts.get("schema"), dict):
-        raise BadTypeError(f"{name} was not exported by tabvision: its facts hold no schema", _REEXPORT)
-    check_format(facts.get("format"), OLDEST_FORMAT, EXPORT_FORMAT, name, _REEXPORT)
-    return facts

@@ -11,7 +11,7 @@ import math
 import pickletools
 import re
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, final
 
 from torch import Tensor
@@ -56,8 +56,7 @@ def plain_archive(content: bytes, name: str) -> io.BytesIO:
         raise BadValueError(f"{name} is damaged or not a checkpoint (no zip archive)", _PASS_ANOTHER)
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            _check_entries(archive.infolist(), content, name)
-            return _copied(archive, name)
+            return _checked_copy(archive, len(content), name)
     except TabvisionError:
         raise
     except Exception as error:  # zipfile raises any class on damaged bytes
@@ -65,26 +64,24 @@ def plain_archive(content: bytes, name: str) -> io.BytesIO:
         raise BadValueError(f"{name} is damaged or not a checkpoint ({reason})", _PASS_ANOTHER) from error
 
 
-def _copied(archive: zipfile.ZipFile, name: str) -> io.BytesIO:
+def _checked_copy(archive: zipfile.ZipFile, num_bytes: int, name: str) -> io.BytesIO:
+    entries = archive.infolist()
+    stored = all(entry.compress_type == zipfile.ZIP_STORED and not entry.flag_bits & 1 for entry in entries)
+    if not stored or len(entries) > _MAX_ENTRIES or sum(entry.file_size for entry in entries) > num_bytes:
+        problem = f"{name} would expand to more than its {num_bytes:,} bytes, as no Trainer writes it"
+        raise BadValueError(problem, ASK_FOR_THE_ORIGINAL)
+    names = {entry.filename.lower() for entry in entries}  # torch's library ignores case
+    if len(names) < len(entries):
+        raise BadValueError(f"{name} holds one entry twice, as no Trainer writes it", ASK_FOR_THE_ORIGINAL)
     copy = io.BytesIO()
     with zipfile.ZipFile(copy, "w") as written:
-        for entry in archive.infolist():
+        for entry in entries:
             data = archive.read(entry)  # verifies the checksum
             if entry.filename.lower().endswith(_PICKLE):
                 _check_pickle(data, name)
             written.writestr(entry.filename, data)
     copy.seek(0)
     return copy
-
-
-def _check_entries(entries: Sequence[zipfile.ZipInfo], content: bytes, name: str) -> None:
-    stored = all(entry.compress_type == zipfile.ZIP_STORED and not entry.flag_bits & 1 for entry in entries)
-    if not stored or len(entries) > _MAX_ENTRIES or sum(entry.file_size for entry in entries) > len(content):
-        problem = f"{name} would expand to more than its {len(content):,} bytes, as no Trainer writes it"
-        raise BadValueError(problem, ASK_FOR_THE_ORIGINAL)
-    names = {entry.filename.lower() for entry in entries}  # torch's library ignores case
-    if len(names) < len(entries):
-        raise BadValueError(f"{name} holds one entry twice, as no Trainer writes it", ASK_FOR_THE_ORIGINAL)
 
 
 def check_plain(data: object, budget: int, name: str) -> None:

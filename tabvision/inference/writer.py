@@ -249,7 +249,18 @@ def gather(outputs: Sequence[Any] | None) -> dict[str, Tensor]:
         kinds = sorted({type(batch).__name__ for batch in batches})
         remedy = "Pass what trainer.predict(module, datamodule) returned for one loader of a tabvision module"
         raise BadTypeError(f"each output must be a dict with predictions and index, got {kinds}", remedy)
-    ranks = [rank for rank in _over_ranks(batches) if rank is not None]  # None: its predictions have no width
+    batches = [batch for batch in batches if len(batch["index"])]
+    own: dict[str, Tensor] | None = (
+        None  # the joined predictions of this rank; None without rows, as they have no width
+    )
+    if batches:
+        names = [name for name in ("predictions", "index", "loss", "fold") if name in batches[0]]
+        own = {name: torch.cat([batch[name].cpu() for batch in batches]) for name in names}
+    found: list[Any] = [own]
+    if distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1:
+        found = [None] * distributed.get_world_size()
+        distributed.all_gather_object(found, own)
+    ranks = [rank for rank in found if rank is not None]
     if not ranks:
         return {"predictions": torch.empty(0, 0), "index": torch.empty(0, dtype=torch.int64)}
     index, order = torch.cat([rank["index"] for rank in ranks]).sort()
@@ -258,17 +269,3 @@ def gather(outputs: Sequence[Any] | None) -> dict[str, Tensor]:
         raise BadValueError(problem, "Gather one call of trainer.predict at a time")
     others = [name for name in ("predictions", "loss", "fold") if name in ranks[0]]
     return {name: torch.cat([rank[name] for rank in ranks])[order] for name in others} | {"index": index}
-
-
-def _over_ranks(batches: list[dict[str, Tensor]]) -> list[dict[str, Tensor] | None]:
-    """Return the joined predictions of each rank, on the CPU; None for a rank without rows."""
-    batches = [batch for batch in batches if len(batch["index"])]
-    own: dict[str, Tensor] | None = None
-    if batches:
-        names = [name for name in ("predictions", "index", "loss", "fold") if name in batches[0]]
-        own = {name: torch.cat([batch[name].cpu() for batch in batches]) for name in names}
-    if not (distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1):
-        return [own]
-    ranks: list[Any] = [None] * distributed.get_world_size()
-    distributed.all_gather_object(ranks, own)
-    return ranks

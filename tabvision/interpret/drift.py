@@ -21,7 +21,7 @@ from tabvision.preprocess.encode import sources_of
 from tabvision.schema import Schema
 
 _ALPHA = 0.01  # the fraction of columns without drift that are flagged
-_MIN_EXPECTED = 5  # rows of a category for the chi-square distribution to hold
+_MIN_EXPECTED = 5  # rows of a category in either table, for the chi-square distribution to hold
 _MEASURES = {"category": "total variation", "number": "Kolmogorov-Smirnov", "date": "Kolmogorov-Smirnov"}
 
 
@@ -60,14 +60,23 @@ def drift(
     """
     frames = _frames(reference, new, schema)
     one, other = (Columns(frame) for frame in frames)
-    known = {it.name: it for it in (_common_columns(one, other) if schema is None else sources_of(schema))}
+    known = {} if schema is None else {source.name: source for source in sources_of(schema)}
+    common = [str(name) for name in one.frame if name in other.frame] if schema is None else []
+    for name in common:
+        column = one.read(name)
+        if isinstance(column, Numbers) and column.kind != "boolean":
+            known[name] = RawColumn(name, "number", (), (), "strict")
+        elif isinstance(column, Timestamps):
+            known[name] = RawColumn(name, "date", (), (), "iso")
+        else:
+            known[name] = RawColumn(name, "category", (), ())
     names = list(known) if columns is None else list(columns)
     for frame in frames:
         check_present(names, frame.columns, "Name columns that both tables have")
     rows = []
     for name in names:
         source = known.get(name, RawColumn(name, "category", (), ()))
-        rows.append(_compare_column(source, _values(one, source), _values(other, source)))
+        rows.append(_compare_column(source, one, other))
     found = pd.DataFrame(rows, columns=["column", "measure", "distance", "missing", "unseen", "outside", "p_value"])
     found["drifted"] = found["p_value"] < _ALPHA
     return found.sort_values(["drifted", "distance"], ascending=False, kind="stable", ignore_index=True)
@@ -116,7 +125,9 @@ def overlap(
     seen = pd.Series(hashes[: len(one)]).drop_duplicates()
     rows = np.flatnonzero(np.isin(hashes[len(one) :], seen.to_numpy())) if names else np.empty(0, dtype=np.int64)
     like = pd.Series(seen.index, index=seen.to_numpy()).loc[hashes[len(one) + rows]].to_numpy()
-    is_equal = _equal_rows(both[names], like, len(one) + rows)  # not only their hashes
+    # not only their hashes are equal, but their values, a missing one like another
+    left, right = (both[names].iloc[each].reset_index(drop=True) for each in (like, len(one) + rows))
+    is_equal = ((left == right).fillna(value=False) | (left.isna() & right.isna())).all(axis=1).to_numpy(dtype=np.bool_)
     rows, like = rows[is_equal], like[is_equal]
     with_target = pd.util.hash_pandas_object(both, index=False).to_numpy()
     same = np.isin(with_target[len(one) + rows], with_target[: len(one)])
@@ -128,40 +139,12 @@ def _frames(first: Source, second: Source, schema: Schema | None) -> list[pd.Dat
     return [read_frame(source, **text_format(schema), known=known) for source in (first, second)]
 
 
-def _equal_rows(frame: pd.DataFrame, first: NDArray[np.int64], second: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Return whether pairs of rows hold the same values, a missing one like another."""
-    found = np.ones(len(first), dtype=np.bool_)
-    for name in frame:
-        one, other = (frame[name].iloc[rows].reset_index(drop=True) for rows in (first, second))
-        found &= ((one == other).fillna(value=False) | (one.isna() & other.isna())).to_numpy(dtype=np.bool_)
-    return found
-
-
-def _common_columns(reference: Columns, new: Columns) -> list[RawColumn]:
-    """Return the columns that both tables have, and how each is read."""
-    found = []
-    for name in (str(name) for name in reference.frame if name in new.frame):
-        column = reference.read(name)
-        if isinstance(column, Numbers) and column.kind != "boolean":
-            found.append(RawColumn(name, "number", (), (), "strict"))
-        elif isinstance(column, Timestamps):
-            found.append(RawColumn(name, "date", (), (), "iso"))
-        else:
-            found.append(RawColumn(name, "category", (), ()))
-    return found
-
-
-def _values(columns: Columns, source: RawColumn) -> NDArray[Any]:
-    """Return the values of a column: floats, NaN where missing, or objects of a category, None where missing."""
-    if source.kind != "category":
-        return floats_of(columns, source)
-    values = columns.frame[source.name].astype(object)
-    found: NDArray[Any] = values.where(values.notna(), None).to_numpy()
-    return found
-
-
-def _compare_column(source: RawColumn, reference: NDArray[Any], new: NDArray[Any]) -> tuple[Any, ...]:
+def _compare_column(source: RawColumn, reference_columns: Columns, new_columns: Columns) -> tuple[Any, ...]:
     """Return the row of one column."""
+    reference, new = (
+        columns.frame[source.name].to_numpy(dtype=object) if source.kind == "category" else floats_of(columns, source)
+        for columns in (reference_columns, new_columns)
+    )
     one, other = (values[~np.asarray(pd.isna(values))] for values in (reference, new))
     counts = np.array([[len(reference) - len(one), len(one)], [len(new) - len(other), len(other)]])
     more_missing = counts[1, 0] / len(new) - counts[0, 0] / len(reference)
@@ -180,7 +163,9 @@ def _compare_column(source: RawColumn, reference: NDArray[Any], new: NDArray[Any
         table = np.stack([np.bincount(part, minlength=codes.max() + 1) for part in np.split(codes, [len(one)])])
         distance = float(np.abs(table[0] / len(one) - table[1] / len(other)).sum() / 2)
         unseen = float(table[1][table[0] == 0].sum() / len(new))
-        tests.append(_chi_square(_frequent(table)))
+        expected = table.sum(axis=0) * (table.sum(axis=1).min() / table.sum())
+        is_rare = expected < _MIN_EXPECTED  # rare categories count as one
+        tests.append(_chi_square(np.column_stack([table[:, ~is_rare], table[:, is_rare].sum(axis=1)])))
     p_value = min(1.0, len(tests) * min(tests))
     return source.name, _MEASURES[source.kind], distance, more_missing, unseen, outside, p_value
 
@@ -205,13 +190,6 @@ def _extremes(num_reference: int, num_new: int, num_beyond: int) -> float:
     """
     rank = np.arange(num_beyond)
     return float(np.exp(np.log((num_new - rank) / (num_reference + num_new - rank)).sum()))
-
-
-def _frequent(table: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return a table of two rows whose rare columns, of which fewer than five are expected in either row, are one."""
-    expected = table.sum(axis=0) * (table.sum(axis=1).min() / table.sum())
-    is_rare = expected < _MIN_EXPECTED
-    return np.column_stack([table[:, ~is_rare], table[:, is_rare].sum(axis=1)])
 
 
 def _chi_square(table: NDArray[np.int64], correction: float = 0) -> float:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -32,14 +31,6 @@ _SIDE = 8  # pixels of the coarse image
 _ROUNDING = 1e-4  # of a cosine
 _ROWS_AT_ONCE = 1024
 _PART_NAMES = ("train", "val", "test")
-
-
-class _Photos(NamedTuple):
-    """Photos with what is known of each: its part or None, and the code of its label, -1 if it is not known."""
-
-    inputs: Inputs
-    parts: list[Any]
-    labels: NDArray[np.int64]
 
 
 @speaking("duplicates")
@@ -85,39 +76,35 @@ def duplicates(
     if not predictor.schema.is_of_images or not hasattr(predictor.module, "body"):
         raise BadTypeError("the model has no body of photos", "Pass a VisionModule or its checkpoint")
     if isinstance(source, ImageDataModule):
-        photos = _photos_of_data(source, predictor.schema, max_photos)
+        inputs, parts, labels = _photos_of_data(source, predictor.schema, max_photos)
     else:
-        photos = _photos_of_source(predictor, source, split)
-    rows, coarse = _vectors(predictor, photos.inputs, _coarse)
+        inputs, parts, labels = _photos_of_source(predictor, source, split)
+    rows, coarse = _vectors(predictor, inputs, coarse=True)
     # the mean of two cosines is as high only if each is at least this: few photos have to pass through the network
     near = _with_neighbor(coarse, 2 * threshold - 1)
     rows, coarse = rows[near], coarse[near]
-    _, features = _vectors(predictor, photos.inputs.take(rows), _features_of(predictor))
+    _, features = _vectors(predictor, inputs.take(rows), coarse=False)
     first, second, similarity = _similar(torch.cat([features, coarse], dim=1) * 0.5**0.5, threshold, max_pairs)
-    return _pairs(photos, rows[first], rows[second], similarity)
-
-
-def _pairs(
-    photos: _Photos, first: NDArray[np.int64], second: NDArray[np.int64], similarity: NDArray[np.float64]
-) -> pd.DataFrame:
-    """Return what there is to say of each pair."""
-    assert photos.inputs.images is not None
-    sources = photos.inputs.images.sources
-    names = [str(each) if isinstance(each, str | Path) else row for row, each in enumerate(sources)]
-    known = (photos.labels[first] >= 0) & (photos.labels[second] >= 0)
+    first, second = rows[first], rows[second]
+    assert inputs.images is not None
+    names = [str(each) if isinstance(each, str | Path) else row for row, each in enumerate(inputs.images.sources)]
+    codes = np.full(len(names), -1)  # the same for the same label, -1 where it is not known
+    if labels.shape[1]:
+        codes = labels.groupby(list(labels), sort=False).ngroup().fillna(-1).to_numpy(dtype=np.int64)
+    known = (codes[first] >= 0) & (codes[second] >= 0)
     columns = {
         "first": [names[row] for row in first],
         "second": [names[row] for row in second],
         "similarity": similarity,
-        "first_part": pd.Series([photos.parts[row] for row in first], dtype=object),
-        "second_part": pd.Series([photos.parts[row] for row in second], dtype=object),
-        "same_label": np.where(known, photos.labels[first] == photos.labels[second], None),
+        "first_part": pd.Series([parts[row] for row in first], dtype=object),
+        "second_part": pd.Series([parts[row] for row in second], dtype=object),
+        "same_label": np.where(known, codes[first] == codes[second], None),
     }
     return pd.DataFrame(columns)
 
 
-def _photos_of_data(data: ImageDataModule, schema: Schema, most: int | None) -> _Photos:
-    """Return the photos of every part of a datamodule, or some of them."""
+def _photos_of_data(data: ImageDataModule, schema: Schema, most: int | None) -> tuple[Inputs, list[Any], pd.DataFrame]:
+    """Return the photos of every part of a datamodule, or some of them, with the part and the label of each."""
     files, parts, labels = list[str](), list[Any](), list[pd.DataFrame]()
     for name, part in data.parts.items():
         rows = some_of(part.rows.numpy(), most)
@@ -125,7 +112,7 @@ def _photos_of_data(data: ImageDataModule, schema: Schema, most: int | None) -> 
         parts += [name] * len(rows)
         target = part.tensors.get("target")
         labels.append(pd.DataFrame(index=rows) if target is None else pd.DataFrame(target[rows].numpy()))
-    return _Photos(Inputs(len(files), images=ImageBatches(files, schema)), parts, _codes(pd.concat(labels)))
+    return Inputs(len(files), images=ImageBatches(files, schema)), parts, pd.concat(labels)
 
 
 def some_of(rows: NDArray[Any], most: int | None) -> NDArray[Any]:
@@ -140,8 +127,13 @@ def some_of(rows: NDArray[Any], most: int | None) -> NDArray[Any]:
     return np.sort(np.random.default_rng(0).choice(rows, most, replace=False))
 
 
-def _photos_of_source(predictor: Predictor, source: Source, split: str | None) -> _Photos:
-    """Return the photos of any source; of a folder the names of folders tell the part and the class."""
+def _photos_of_source(
+    predictor: Predictor, source: Source, split: str | None
+) -> tuple[Inputs, list[Any], pd.DataFrame]:
+    """Return the photos of any source, with the part of each or None, and its label, in no column if none are known.
+
+    Of a folder the names of folders tell the part and the class.
+    """
     inputs, schema = predictor.read(source), predictor.schema
     frame = pd.DataFrame(index=range(inputs.num_rows)) if inputs.frame is None else inputs.frame
     if split is not None:
@@ -155,50 +147,35 @@ def _photos_of_source(predictor: Predictor, source: Source, split: str | None) -
         parts = [known.get(names[0]) if names else None for names in folders]
         classes = {str(name) for name in schema.classes}
         labels = pd.DataFrame({"label": [next((name for name in names if name in classes), None) for names in folders]})
-    return _Photos(inputs, parts, _codes(labels))
+    return inputs, parts, labels
 
 
-def _codes(labels: pd.DataFrame) -> NDArray[np.int64]:
-    """Return the same code for the same label, -1 where it is missing or there are no columns.
+def _vectors(predictor: Predictor, inputs: Inputs, *, coarse: bool) -> tuple[NDArray[np.int64], Tensor]:
+    """Return the rows of readable photos, and of each a vector whose products are cosines, (N, D).
 
-    Example:
-        >>> _codes(pd.DataFrame({"x": ["cat", None, "dog", "cat"]})).tolist(), _codes(pd.DataFrame(index=[0, 1])).tolist()
-        ([0, -1, 1, 0], [-1, -1])
+    Args:
+        predictor: The predictor of the network.
+        inputs: The photos.
+        coarse: Whether the vectors are the photos in few pixels, less their mean, of which one of a single color is near 0;
+            else the pooled features of the network.
     """
-    if labels.shape[1] == 0:
-        return np.full(len(labels), -1)
-    found: NDArray[np.int64] = labels.groupby(list(labels), sort=False).ngroup().fillna(-1).to_numpy(dtype=np.int64)
-    return found
-
-
-def _vectors(
-    predictor: Predictor, inputs: Inputs, vectors_of: Callable[[Tensor], Tensor]
-) -> tuple[NDArray[np.int64], Tensor]:
-    """Return the rows of readable photos, and of each a vector whose products are cosines, (N, D)."""
+    image, module = predictor.schema.image, predictor.module
+    assert image is not None
+    body: Any = module.body
     rows, found = [np.empty(0, np.int64)], list[Tensor]()
     with torch.inference_mode():
         for arrays in inputs.batches():
             if len(arrays["index"]):
                 pixels = predictor.batch({"index": arrays["index"], "image": arrays["image"]})["image"]
-                found.append(vectors_of(pixels).cpu())
+                if coarse:
+                    few = functional.adaptive_avg_pool2d(pixels.float(), _SIDE).flatten(1)
+                    vectors = functional.normalize(few - few.mean(dim=1, keepdim=True), dim=1, eps=1.0)
+                else:
+                    features = body(normalize(pixels, image.mean, image.std).to(module.dtype))
+                    vectors = functional.normalize(mean_pooled(features).float(), dim=1)
+                found.append(vectors.cpu())
                 rows.append(arrays["index"])
     return np.concatenate(rows), torch.cat(found) if found else torch.empty(0, 1)
-
-
-def _coarse(pixels: Tensor) -> Tensor:
-    """Return each photo in few pixels, less their mean; one of a single color is near 0."""
-    few = functional.adaptive_avg_pool2d(pixels.float(), _SIDE).flatten(1)
-    return functional.normalize(few - few.mean(dim=1, keepdim=True), dim=1, eps=1.0)
-
-
-def _features_of(predictor: Predictor) -> Callable[[Tensor], Tensor]:
-    """Return the function from pixels to the pooled features of the network."""
-    image, module = predictor.schema.image, predictor.module
-    assert image is not None
-    body: Any = module.body
-    return lambda pixels: functional.normalize(
-        mean_pooled(body(normalize(pixels, image.mean, image.std).to(module.dtype))).float(), dim=1
-    )
 
 
 def _with_neighbor(vectors: Tensor, threshold: float) -> NDArray[np.intp]:

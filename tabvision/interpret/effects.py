@@ -24,14 +24,13 @@ from tabvision.interpret.rows import (
     floats_of,
     predictor_of,
     read_rows,
-    take,
     with_column,
 )
 from tabvision.preprocess import Columns
 from tabvision.preprocess.encode import Source, sources_of
 
 Kind = Literal["pdp", "ale"]
-_SPREAD = (0.1, 0.9)  # quantiles of the answers to single rows
+_BAND = (0.1, 0.9)  # quantiles of the answers to single rows
 _FACTS = ("answer", "mean", "low", "high")
 
 
@@ -104,10 +103,10 @@ def _partial_dependence(
         for point, answers in zip(points, found, strict=True):
             moved = arrays
             for column, row in zip(columns, point, strict=True):
-                moved = with_column(moved, column, column_values(take(inputs, [row]), column))
+                moved = with_column(moved, column, column_values(inputs.arrays, column, [row]))
             answers.append(predictor.answers(moved))
     stacked = np.array([np.concatenate(answers) for answers in found], np.float64)  # (points, rows, answers)
-    low, high = np.quantile(stacked, _SPREAD, axis=1)
+    low, high = np.quantile(stacked, _BAND, axis=1)
     rows = {column: [point[index] for point in points] for index, column in enumerate(columns)}
     return _tidy(predictor, frame, rows, {"mean": stacked.mean(axis=1), "low": low, "high": high})
 
@@ -128,7 +127,7 @@ def _accumulated_effects(
     for arrays in inputs.take(present).batches():
         interval = intervals[arrays["index"]]
         low, high = (
-            predictor.answers(with_column(arrays, column, column_values(take(inputs, ends[interval + end]), column)))
+            predictor.answers(with_column(arrays, column, column_values(inputs.arrays, column, ends[interval + end])))
             for end in (0, 1)
         )
         np.add.at(changes, interval, high.astype(np.float64) - low)

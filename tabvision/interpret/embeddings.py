@@ -129,31 +129,15 @@ def pca(factors: pd.DataFrame, k: int = 2) -> pd.DataFrame:
     if not is_integer(k) or not 1 <= k <= most:
         problem = f"k must be a whole number from 1 to {most}, got {k!r}"
         raise BadValueError(problem, "Pass fewer axes, or more rows and factors")
-    scores, fractions = _principal_axes(values, k)
-    labels = factors.drop(columns=names).reset_index(drop=True)
-    frame = pd.concat([labels, _numbered(scores, _AXIS)], axis=1)
-    frame.attrs["shares"] = fractions.tolist()
-    return frame
-
-
-def _principal_axes(values: NDArray[np.floating], k: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Project rows on their first principal components, and return the fraction of the variance that each explains.
-
-    Shape:
-        - values: (N, F)
-        - returns: (N, k) scores and (k,) fractions
-
-    Example:
-        >>> scores, fractions = _principal_axes(np.array([[0.0, 0.0], [3.0, 4.0]]), 1)
-        >>> fractions.tolist()
-        [1.0]
-    """
     centered = values - values.mean(axis=0)
     _, scales, axes = np.linalg.svd(centered, full_matrices=False)
     axes = axes[:k] * np.sign(axes[np.arange(k), np.abs(axes[:k]).argmax(axis=1)])[:, None]
     total = np.square(scales).sum()
     fractions = np.square(scales[:k]) / total if total else np.zeros(k)
-    return centered @ axes.T, np.round(fractions, 12)
+    labels = factors.drop(columns=names).reset_index(drop=True)
+    frame = pd.concat([labels, _numbered(centered @ axes.T, _AXIS)], axis=1)
+    frame.attrs["shares"] = np.round(fractions, 12).tolist()
+    return frame
 
 
 def _labels_frame(column: Categorical) -> pd.DataFrame:
@@ -162,15 +146,11 @@ def _labels_frame(column: Categorical) -> pd.DataFrame:
     return pd.DataFrame({column.source: labels, **({_TITLE: list(column.titles)} if column.titles else {})})
 
 
-def pair_counts(module: CollabModule, index: int) -> NDArray[np.int64]:
-    """Return in how many pairs of the data each user (index 0) or item (index 1) is, in the order of the vocabulary."""
-    cardinality = module.schema.categorical[index].cardinality
-    return np.bincount(module.seen[index].numpy(), minlength=cardinality)[1:]
-
-
 def counted_labels(module: CollabModule, index: int) -> pd.DataFrame:
-    """Return the labels of users or items, and in how many pairs of the data each is."""
-    return _labels_frame(module.schema.categorical[index]).assign(**{NUM_PAIRS: pair_counts(module, index)})
+    """Return the labels of users (index 0) or items (index 1), and in how many pairs of the data each is."""
+    column = module.schema.categorical[index]
+    counts = np.bincount(module.seen[index].numpy(), minlength=column.cardinality)[1:]
+    return _labels_frame(column).assign(**{NUM_PAIRS: counts})
 
 
 def factor_rows(module: SupervisedModule, index: int) -> NDArray[np.float32]:

@@ -62,7 +62,15 @@ def evaluate(results: Results, *, coverage: float = 0.95, repeats: int = 500, se
     naive = scores(task.metrics(), task.constant(results.target), results.target)
     num_rows = len(results)
     num_drawn = min(num_rows, _MAX_ROWS, max(_MIN_ROWS, _MAX_NUMBERS // results.predictions.shape[1]))
-    drawn = _resampled(results, num_drawn, repeats, np.random.default_rng(seed))
+    rng, draws = np.random.default_rng(seed), list[dict[str, float]]()
+    metrics = task.metrics()  # to make them takes longer than to compute them of a few rows
+    with warnings.catch_warnings():  # a draw without a class has no AUROC
+        warnings.simplefilter("ignore")
+        for _ in range(repeats):
+            rows = rng.integers(num_rows, size=num_drawn)
+            loss = float(results.loss[rows].mean())
+            draws.append({**scores(metrics, results.predictions[rows], results.target[rows]), "loss": loss})
+    drawn = pd.DataFrame(draws)
     tails = [(1 - coverage) / 2, (1 + coverage) / 2]
     low, high = drawn.quantile(tails).to_numpy()
     if num_drawn < num_rows:
@@ -84,16 +92,3 @@ def scores(metrics: MetricCollection, predictions: NDArray[Any], target: NDArray
     """
     everyone = np.broadcast_to(predictions, (len(target), predictions.shape[1])).astype(np.float32)
     return values_of(metrics, torch.from_numpy(everyone), torch.from_numpy(target))
-
-
-def _resampled(results: Results, num_drawn: int, repeats: int, draw: np.random.Generator) -> pd.DataFrame:
-    """Return the metrics of each draw, a row each."""
-    found = list[dict[str, float]]()
-    metrics = results.schema.task.metrics()  # to make them takes longer than to compute them of a few rows
-    with warnings.catch_warnings():  # a draw without a class has no AUROC
-        warnings.simplefilter("ignore")
-        for _ in range(repeats):
-            rows = draw.integers(len(results), size=num_drawn)
-            loss = float(results.loss[rows].mean())
-            found.append({**scores(metrics, results.predictions[rows], results.target[rows]), "loss": loss})
-    return pd.DataFrame(found)

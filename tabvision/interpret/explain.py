@@ -21,7 +21,6 @@ from tabvision.interpret.rows import (
     predictor_of,
     raw_columns,
     read_rows,
-    take,
     with_features,
 )
 
@@ -65,10 +64,21 @@ def explain(
     check_whole("samples", samples, 2)
     check_choice("unit", unit, get_args(Unit))
     predictor, rng = predictor_of(model), np.random.default_rng(seed)
-    to, values = _one_row(predictor, row)
+    source: Any = row.to_dict() if isinstance(row, pd.Series) else row
+    to = predictor.read(source)
+    if to.num_rows != 1:
+        raise BadValueError(f"row must be one row, got {to.num_rows:,}", "Pass such as frame.iloc[0]")
+    to, is_frame = with_features(predictor, to), isinstance(source, pd.DataFrame)
+    values = {name: source[name].iloc[0] if is_frame else source[name] for name in raw_columns(predictor)}
     num_pairs = (samples + 1) // 2
     others = read_rows(predictor, background, None if predictor.schema.image is None else num_pairs, rng)
-    starts, orders = _sampled(others.num_rows, len(values), num_pairs, rng)
+    num_rows = others.num_rows
+    if num_rows <= num_pairs:
+        starts = np.tile(np.arange(num_rows), -(-num_pairs // num_rows))  # the background row of each sample
+    else:
+        starts = rng.permutation(num_rows)[:num_pairs]
+    orders = rng.permuted(np.tile(np.arange(len(values)), (len(starts), 1)), axis=1)  # of its columns
+    starts, orders = np.tile(starts, 2), np.concatenate([orders, orders[:, ::-1]])
     answer = predictor.answers if unit == "answer" else lambda arrays: predictor.logits(arrays).cpu().numpy()
     paths = _along_paths(predictor, to, others, starts, orders, answer)
     changes = np.zeros((*orders.shape, paths.shape[2]))  # (samples, columns, answers)
@@ -83,34 +93,6 @@ def explain(
     for fact, step in (("answer", -1), ("baseline", 0)):
         frame.attrs[fact] = dict(zip(names, paths[:, step].mean(axis=0).tolist(), strict=True))
     return frame
-
-
-def _one_row(predictor: Predictor, row: Row) -> tuple[Inputs, dict[str, object]]:
-    """Return the inputs of the row, and the value of each raw column."""
-    source = row.to_dict() if isinstance(row, pd.Series) else row
-    inputs = predictor.read(source)
-    if inputs.num_rows != 1:
-        raise BadValueError(f"row must be one row, got {inputs.num_rows:,}", "Pass such as frame.iloc[0]")
-    inputs, names = with_features(predictor, inputs), raw_columns(predictor)
-    if isinstance(source, pd.DataFrame):
-        return inputs, {name: source[name].iloc[0] for name in names}
-    return inputs, {name: source[name] for name in names}
-
-
-def _sampled(
-    num_rows: int, num_columns: int, num_pairs: int, rng: np.random.Generator
-) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Return the background row of each sample, and the order of its columns; the second half reverses the first.
-
-    Shape:
-        - returns: (S,) and (S, num_columns)
-    """
-    if num_rows <= num_pairs:
-        starts = np.tile(np.arange(num_rows), -(-num_pairs // num_rows))
-    else:
-        starts = rng.permutation(num_rows)[:num_pairs]
-    orders = rng.permuted(np.tile(np.arange(num_columns), (len(starts), 1)), axis=1)
-    return np.tile(starts, 2), np.concatenate([orders, orders[:, ::-1]])
 
 
 def _along_paths(
@@ -129,7 +111,8 @@ def _along_paths(
     for first in range(0, len(orders), at_once):
         part = slice(first, first + at_once)
         changed = (ranks[part, None, :] < np.arange(num_steps)[:, None]).reshape(-1, orders.shape[1])
-        arrays = take(others, np.repeat(starts[part], num_steps))
+        rows = np.repeat(starts[part], num_steps)
+        arrays = {name: array[rows] for name, array in others.arrays.items()}
         for index, column in enumerate(raw_columns(predictor).values()):
             for name, positions in positions_of(column).items():
                 for position in positions:

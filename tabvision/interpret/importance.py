@@ -28,7 +28,7 @@ from tabvision.interpret.rows import (
     with_column,
 )
 from tabvision.metrics import RunningMean
-from tabvision.modules import SupervisedModule, TabularModule
+from tabvision.modules import TabularModule
 from tabvision.nets.column_sums import ColumnSums
 from tabvision.nets.packed import PackedLinear, PackedNet
 
@@ -91,7 +91,15 @@ def importance(
     columns = list(raw_columns(predictor).values())
     rng = np.random.default_rng(seed)
     inputs = read_rows(predictor, source, max_rows, rng, fold)
-    orders = _orders(permutations, inputs.num_rows, repeats, rng)
+    num_rows = inputs.num_rows
+    if permutations is None:
+        orders = np.stack([rng.permutation(num_rows) for _ in range(repeats)])
+    else:
+        orders = np.asarray(permutations)
+        is_whole = orders.dtype.kind in "iu" and orders.ndim == 2 and orders.shape[1] == num_rows and len(orders)
+        if not is_whole or (np.sort(orders) != np.arange(num_rows)).any():
+            problem = f"permutations must be orders of the {num_rows:,} rows, got an array of shape {orders.shape}"
+            raise BadValueError(problem, f"Pass such as [rng.permutation({num_rows}) for _ in range(5)]")
     values, unshuffled, is_gain = _measure(predictor, inputs, columns, orders, metric)
     worse = (values - unshuffled) * (-1 if is_gain else 1)
     frame = pd.DataFrame(
@@ -111,7 +119,10 @@ def _measure(
     baseline = _Scores(predictor, metric, 1)
     scores = [_Scores(predictor, metric, len(orders)) for _ in columns]
     values = [column_values(inputs.arrays, column) for column in columns]
-    nets = _packed_nets(predictor.module)
+    # networks whose columns can be exchanged one at a time; none if the module has others
+    all_nets = predictor.module.nets if isinstance(predictor.module, TabularModule) else ()
+    nets = [net for net in all_nets if isinstance(net, PackedNet) and isinstance(net.head, PackedLinear)]
+    nets = nets if len(nets) == len(all_nets) else []
     on_gpu = predictor.device.type != "cpu" and inputs.images is None
     batch_size = _ROWS_ON_GPU if on_gpu else _ROWS_OF_PACKED if nets else None
     with torch.inference_mode():
@@ -123,13 +134,6 @@ def _measure(
             for number, of_column in enumerate(scores):
                 of_column.update(exchange(number, orders[:, rows]), truth)
     return np.array([of_column.values() for of_column in scores]), float(*baseline.values()), baseline.higher_is_better
-
-
-def _packed_nets(module: SupervisedModule) -> tuple[PackedNet, ...]:
-    """Return the networks of a module whose columns can be exchanged one at a time; none if it has others."""
-    nets = module.nets if isinstance(module, TabularModule) else ()
-    packed = tuple(net for net in nets if isinstance(net, PackedNet) and isinstance(net.head, PackedLinear))
-    return packed if len(packed) == len(nets) else ()
 
 
 def _exchange_of(
@@ -195,18 +199,6 @@ class _Packed:
         categorical = values.get("categorical", np.empty((num_rows, 0), np.int64))
         device = self._predictor.device
         return torch.from_numpy(continuous).to(device), torch.from_numpy(categorical).to(device, torch.int64)
-
-
-def _orders(given: ArrayLike | None, num_rows: int, repeats: int, rng: np.random.Generator) -> NDArray[np.intp]:
-    """Return the row orders, (repeats, rows); raise if those given are no permutations of the rows."""
-    if given is None:
-        return np.stack([rng.permutation(num_rows) for _ in range(repeats)])
-    orders = np.asarray(given)
-    is_whole = orders.dtype.kind in "iu" and orders.ndim == 2 and orders.shape[1] == num_rows and len(orders)
-    if not is_whole or (np.sort(orders) != np.arange(num_rows)).any():
-        problem = f"permutations must be orders of the {num_rows:,} rows, got an array of shape {orders.shape}"
-        raise BadValueError(problem, f"Pass such as [rng.permutation({num_rows}) for _ in range(5)]")
-    return orders
 
 
 @final

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torchmetrics.functional.retrieval import retrieval_normalized_dcg, retrieval_recall
 
 from tabvision.checks import check_whole
@@ -59,25 +58,15 @@ def ranking_metrics(
         check_whole("max_users", max_users, remedy=PASS_A_NUMBER)
         users = np.sort(np.random.default_rng(seed).permutation(users)[:max_users])
     popular = np.bincount(training[1].numpy(), minlength=module.item.cardinality)[1:].astype(np.float32)
-    found = []
+    found, top_k = list[float](), min(k, len(popular))
     for user in users.tolist():
         wanted, known = seen_items(held_out, user), seen_items(training, user)
-        scores = item_scores(module, user)
-        found.append([*_of_user(scores, wanted, known, k), *_of_user(popular.copy(), wanted, known, k)])
+        relevant = torch.zeros(len(popular), dtype=torch.bool)
+        relevant[wanted - 1] = True
+        for scores in (item_scores(module, user), popular.copy()):
+            scores[np.setdiff1d(known, wanted) - 1] = -np.inf  # items known from training rank last
+            ranked = torch.from_numpy(scores)
+            recall = float(retrieval_recall(ranked, relevant, top_k=top_k))
+            found += [recall, float(retrieval_normalized_dcg(ranked, relevant.long(), top_k=top_k))]
     names = (f"recall@{k}", f"ndcg@{k}", f"recall@{k}_popular", f"ndcg@{k}_popular")
-    return dict(zip(names, np.mean(found, axis=0).tolist(), strict=True))
-
-
-def _of_user(
-    scores: NDArray[np.float32], wanted: NDArray[np.int64], known: NDArray[np.int64], k: int
-) -> tuple[float, float]:
-    """Return recall and NDCG of one user's ranking; items known from training rank last."""
-    target = np.zeros(len(scores), dtype=bool)
-    target[wanted - 1] = True
-    scores[np.setdiff1d(known, wanted) - 1] = -np.inf
-    ranked, relevant = torch.from_numpy(scores), torch.from_numpy(target)
-    top_k = min(k, len(scores))
-    return (
-        float(retrieval_recall(ranked, relevant, top_k=top_k)),
-        float(retrieval_normalized_dcg(ranked, relevant.long(), top_k=top_k)),
-    )
+    return dict(zip(names, np.reshape(found, (-1, 4)).mean(axis=0).tolist(), strict=True))

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from tabvision.checks import check_whole
 from tabvision.errors import BadTypeError, BadValueError, TabvisionError, UnknownNameError, closest_first, speaking
-from tabvision.interpret.embeddings import NUM_PAIRS, check_ratings_module, counted_labels, factor_rows, pair_counts
+from tabvision.interpret.embeddings import NUM_PAIRS, check_ratings_module, counted_labels, factor_rows
 from tabvision.modules import CollabModule
 from tabvision.nets.layers import evaluating
 from tabvision.preprocess import encode_rows
@@ -64,12 +64,11 @@ def recommend(
     scores = item_scores(module, code)
     if exclude_seen:
         scores[seen_items(module.seen, code) - 1] = -np.inf
-    if min_pairs:
-        scores[pair_counts(module, 1) < min_pairs] = -np.inf
+    items = counted_labels(module, 1)
+    scores[items[NUM_PAIRS].to_numpy() < min_pairs] = -np.inf
     best = _best(scores, k)
     name = "probability" if module.task.is_classes else "prediction"
-    labels = counted_labels(module, 1).drop(columns=NUM_PAIRS).iloc[best]
-    return labels.assign(**{name: scores[best]}).reset_index(drop=True)
+    return items.drop(columns=NUM_PAIRS).iloc[best].assign(**{name: scores[best]}).reset_index(drop=True)
 
 
 @speaking("similar_items")
@@ -101,10 +100,11 @@ def similar_items(module: CollabModule, item: Label, k: int = 10, *, min_pairs: 
     rows = factor_rows(module, 1)
     lengths = np.linalg.norm(rows, axis=1)
     cosine = rows @ rows[index] / np.maximum(lengths * lengths[index], np.finfo(np.float32).tiny)
-    cosine[pair_counts(module, 1) < min_pairs] = -np.inf
+    items = counted_labels(module, 1)
+    cosine[items[NUM_PAIRS].to_numpy() < min_pairs] = -np.inf
     cosine[index] = -np.inf
     best = _best(cosine, k)
-    return counted_labels(module, 1).iloc[best].assign(similarity=cosine[best]).reset_index(drop=True)
+    return items.iloc[best].assign(similarity=cosine[best]).reset_index(drop=True)
 
 
 def item_scores(module: CollabModule, user_code: int) -> NDArray[np.float32]:

@@ -94,14 +94,11 @@ def with_features(predictor: Predictor, inputs: Inputs) -> Inputs:
     return replace(inputs, images=None, arrays={**inputs.arrays, **found})
 
 
-def take(inputs: Inputs, rows: Sequence[int] | NDArray[np.intp]) -> Arrays:
-    """Return the encoded columns of some rows."""
-    return {name: array[rows] for name, array in inputs.arrays.items()}
-
-
-def column_values(arrays: Mapping[str, NDArray[Any]], column: Column) -> Arrays:
-    """Return all that is encoded from a raw column, such as the parts of a date and the indicator of missing values."""
-    return {name: arrays[name][:, positions] for name, positions in positions_of(column).items() if positions}
+def column_values(
+    arrays: Mapping[str, NDArray[Any]], column: Column, rows: Sequence[int] | NDArray[np.intp] | slice = slice(None)
+) -> Arrays:
+    """Return all that is encoded from a raw column, such as the parts of a date, in some rows; by default in all."""
+    return {name: arrays[name][rows][:, positions] for name, positions in positions_of(column).items() if positions}
 
 
 def with_column(arrays: Arrays, column: Column, values: Arrays) -> Arrays:

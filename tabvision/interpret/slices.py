@@ -98,11 +98,21 @@ def errors_of(results: Results) -> NDArray[np.float64]:
 
 
 def _errors_of_slices(results: Results, slices: NDArray[Any]) -> pd.DataFrame:
-    """Return `slice`, `rows`, `error`, `low` and `high`, the worst first."""
+    """Return `slice`, `rows`, `error`, `low` and `high`, the ends of its 95 % interval, the worst first."""
     errors = errors_of(results)
     grouped = pd.Series(errors).groupby(slices, observed=True, sort=False)
     found = grouped.agg(rows="count", error="mean", std="std").reset_index(names="slice")
-    low, high = _interval(found, is_fraction=results.is_one_class)
+    rows, mean = found["rows"].to_numpy(dtype=float), found["error"].to_numpy(dtype=float)
+    if results.is_one_class:
+        center = (mean + _Z**2 / (2 * rows)) / (1 + _Z**2 / rows)
+        half = _Z / (1 + _Z**2 / rows) * np.sqrt(mean * (1 - mean) / rows + _Z**2 / (4 * rows**2))
+        low, high = (
+            np.clip(center - half, 0, mean),
+            np.clip(center + half, mean, 1),
+        )  # rounding may pass 0, the mean and 1
+    else:
+        half = _Z * found["std"].fillna(np.inf).to_numpy() / np.sqrt(rows)
+        low, high = np.maximum(mean - half, 0), mean + half
     found = found.drop(columns="std").assign(low=low, high=high)
     found = found.sort_values("error", ascending=False, kind="stable", ignore_index=True)
     name = "error rate" if results.schema.task.is_classes else "mean absolute error"
@@ -129,34 +139,21 @@ def _slices_of(values: pd.Series[Any], num_slices: int, *, is_name: bool = False
     if is_ordered and values.nunique() > num_slices:
         ordered = values.reset_index(drop=True) if is_date else pd.Series(values.to_numpy(dtype=float, na_value=np.nan))
         groups = ordered.groupby(pd.qcut(ordered, num_slices, duplicates="drop", labels=False))
-        ends = pd.concat([groups.transform("min"), groups.transform("max")], axis=1)
-        found = np.array([_range_text(*row, is_date=is_date) for row in ends.itertuples(index=False)], dtype=object)
+        ends = zip(groups.transform("min"), groups.transform("max"), strict=True)
+        if is_date:
+            texts = [f"{str(low)[:10]} to {str(high)[:10]}" for low, high in ends]
+        else:
+            texts = [
+                f"{four_digits(low)} to {four_digits(high)}" if low < high else four_digits(low) for low, high in ends
+            ]
+        found = np.array(texts, dtype=object)
     else:
-        texts = [tuple(value) if isinstance(value, list) else value for value in values]
-        found = np.empty(len(texts), dtype=object)
-        found[:] = texts
+        found = np.empty(len(values), dtype=object)
+        found[:] = [tuple(value) if isinstance(value, list) else value for value in values]
         frequent = pd.Series(found[~missing], dtype=object).value_counts().index[:num_slices]
         found[~pd.Series(found, dtype=object).isin(list(frequent)).to_numpy()] = _OTHER
     found[missing] = _MISSING
     return found
-
-
-def _range_text(low: Any, high: Any, *, is_date: bool) -> str:  # noqa: ANN401 - two floats or timestamps
-    if is_date:
-        return f"{str(low)[:10]} to {str(high)[:10]}"
-    first, last = four_digits(low), four_digits(high)
-    return f"{first} to {last}" if low < high else first
-
-
-def _interval(found: pd.DataFrame, *, is_fraction: bool) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return the ends of the 95 % interval of each mean error."""
-    rows, mean = found["rows"].to_numpy(dtype=float), found["error"].to_numpy(dtype=float)
-    if is_fraction:
-        center = (mean + _Z**2 / (2 * rows)) / (1 + _Z**2 / rows)
-        half = _Z / (1 + _Z**2 / rows) * np.sqrt(mean * (1 - mean) / rows + _Z**2 / (4 * rows**2))
-        return np.clip(center - half, 0, mean), np.clip(center + half, mean, 1)  # rounding may pass 0, the mean and 1
-    half = _Z * found["std"].fillna(np.inf).to_numpy() / np.sqrt(rows)
-    return np.maximum(mean - half, 0), mean + half
 
 
 def four_digits(value: float) -> str:

@@ -28,7 +28,7 @@ from tabvision.metrics import RunningMean
 from tabvision.modules.network import CHECKPOINT_FORMAT, CHECKPOINT_KEY, OWN, SchemaNetwork
 from tabvision.modules.optimizers import Decay, OptimizerFactory, make_optimizer, param_groups
 from tabvision.nets.layer_groups import check_groups, to_group
-from tabvision.nets.layers import broadcast_buffers, restore_pretrained_norms
+from tabvision.nets.layers import broadcast_tensors, restore_pretrained_norms
 from tabvision.nets.weights import check_undamaged
 from tabvision.plain import to_plain, without_tuples
 from tabvision.schedules import Rates
@@ -211,7 +211,7 @@ class SupervisedModule(pl.LightningModule, SchemaNetwork):
 
     @override
     def on_train_epoch_end(self) -> None:
-        broadcast_buffers(self)
+        broadcast_tensors(self.buffers())
         loss = self._log_loss("train/loss", "train") if self._train_loss is None else self._train_loss
         if not loss.isfinite() and self._loss["train"].totals()[1] > 0:  # else there was no batch
             problem = f"the training loss is {loss.item()} in epoch {self.current_epoch}"

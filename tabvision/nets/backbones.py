@@ -6,7 +6,7 @@ import contextlib
 from collections import OrderedDict
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
@@ -24,14 +24,6 @@ _TAIL = ("avgpool", "flatten", "dropout", "classifier", "fc", "head", "heads", "
 _TIMM_TAGS = {"tv_in1k": "IMAGENET1K_V1", "tv2_in1k": "IMAGENET1K_V2"}  # timm's names of torchvision's weights
 _HALF = (0.5, 0.5, 0.5)
 _TIMEOUT_SECONDS = 10.0
-
-
-class _Name(NamedTuple):
-    """The parts of a network's name: its package, its name there, and timm's tag of weights."""
-
-    origin: Literal["torchvision", "timm"]
-    net: str
-    tag: str = ""
 
 
 @speaking("make_body")
@@ -55,11 +47,11 @@ def make_body(name: str, *, weights: str | Path | None = "default", in_channels:
         >>> make_body("resnet18", weights=None).feature_shape((64, 64))
         (512, 2, 2)
     """
-    found = _find(name)
+    origin, net, tag = _find(name)
     if not isinstance(weights, str | Path | None):
         problem = f"weights must be a name, a file or None, got {type(weights).__name__}"
         raise BadTypeError(problem, 'Pass "default", the path of a .pth or .safetensors file, or None for random ones')
-    body = _torchvision_body(found.net, weights) if found.origin == "torchvision" else _timm_body(found, weights)
+    body = _torchvision_body(net, weights) if origin == "torchvision" else _timm_body(net, tag, weights)
     adapt_channels(body.net, in_channels, pretrained=weights is not None)
     if in_channels != 3:
         body.in_channels = in_channels
@@ -75,12 +67,12 @@ def body_license(name: str) -> str | None:
         >>> body_license("timm/resnet50.a1_in1k"), body_license("resnet18")
         ('apache-2.0', None)
     """
-    found = _find(name)
-    if found.origin != "timm":
+    origin, net, tag = _find(name)
+    if origin != "timm":
         return None
     import timm
 
-    config = timm.get_pretrained_cfg(f"{found.net}.{found.tag}" if found.tag else found.net)
+    config = timm.get_pretrained_cfg(f"{net}.{tag}" if tag else net)
     return None if config is None else config.license
 
 
@@ -105,17 +97,18 @@ def body_groups(body: Body, num_groups: int) -> list[LayerGroup]:
     return as_groups(parts, num_groups)
 
 
-def _find(name: object) -> _Name:
+def _find(name: object) -> tuple[str, str, str]:
+    """Return the package of a network, its name there, and timm's tag of weights."""
     if not isinstance(name, str):
         remedy = 'Pass a name such as "resnet34", or a torch.nn.Module of your own'
         raise BadTypeError(f"a body must be named by a string, got {type(name).__name__}", remedy)
     origin, _, rest = name.rpartition("/")
     net, _, tag = rest.partition(".")
     if origin in ("", "torchvision") and rest in _names("torchvision") and name not in _ALIASES:
-        return _Name("torchvision", rest)
+        return "torchvision", rest, ""
     net = net if origin else _ALIASES.get(net, net)
     if origin in ("", "timm") and net in _names("timm"):
-        return _Name("timm", net, tag)
+        return "timm", net, tag
     if origin in ("torchvision", "timm"):
         raise UnknownNameError(f"network of {origin}", rest, _names(origin))
     raise UnknownNameError("network", name, _names("torchvision") | _names("timm"))
@@ -194,12 +187,17 @@ def _not_downloaded(name: str, url: str, error: Exception) -> BadValueError:
 # timm
 
 
-def _timm_body(name: _Name, weights: str | Path | None) -> Body:
+def _timm_body(name: str, default_tag: str, weights: str | Path | None) -> Body:
     import timm
 
-    packaged = packaged_weights() if name.net == _LITE0 and weights == "default" and not name.tag else None
+    packaged = packaged_weights() if name == _LITE0 and weights == "default" and not default_tag else None
     file = packaged or (weights if weights is not None and is_file_name(weights) else None)
-    full_name = name.net if file or weights is None else _with_tag(name, str(weights))
+    tag = "" if file or weights is None else default_tag if weights == "default" else str(weights)
+    if tag:
+        tags = [found.partition(".")[2] for found in timm.list_pretrained(f"{name}.*")]
+        if tag not in tags:
+            raise UnknownNameError(f"set of weights for {name}", tag, ["default", *tags])
+    full_name = f"{name}.{tag}" if tag else name
     config = timm.get_pretrained_cfg(full_name)
     by_timm = weights is not None and file is None
     net = _timm_pretrained(full_name, config) if by_timm else _timm_net(full_name, config)
@@ -230,7 +228,13 @@ def _timm_pretrained(name: str, config: Any) -> nn.Module:  # noqa: ANN401 - as 
     if config is None or not config.has_weights:
         problem = f"timm has no weights for {name}"
         raise BadValueError(problem, "Pass weights=None for random ones, or a file of your own")
-    url, cached = _url_and_cached_file(config)
+    url, cached = config.url, None
+    if config.hf_hub_id:
+        from huggingface_hub import hf_hub_url, try_to_load_from_cache
+
+        file = config.hf_hub_filename or "model.safetensors"
+        url, cached = hf_hub_url(config.hf_hub_id, file), try_to_load_from_cache(config.hf_hub_id, file)
+        cached = cached if isinstance(cached, str) else None  # the file, if it was downloaded before
     settings = {"pretrained_cfg_overlay": {"file": cached}} if cached else {}
     try:
         if not cached:  # raise at once without a network; the hub itself retries for most of a minute
@@ -247,27 +251,3 @@ def _reach(url: str) -> None:
     except HTTPError as error:
         answer = error
     answer.close()
-
-
-def _with_tag(name: _Name, weights: str) -> str:
-    """Return the name with timm's tag of the weights; raise if there is no such tag."""
-    import timm
-
-    tag = name.tag if weights == "default" else weights
-    if not tag:
-        return name.net
-    tags = [found.partition(".")[2] for found in timm.list_pretrained(f"{name.net}.*")]
-    if tag not in tags:
-        raise UnknownNameError(f"set of weights for {name.net}", tag, ["default", *tags])
-    return f"{name.net}.{tag}"
-
-
-def _url_and_cached_file(config: Any) -> tuple[str, str | None]:  # noqa: ANN401 - as above
-    """Return the URL of a set of weights, and its file if it was downloaded before."""
-    from huggingface_hub import hf_hub_url, try_to_load_from_cache
-
-    if not config.hf_hub_id:
-        return config.url, None
-    file = config.hf_hub_filename or "model.safetensors"
-    cached = try_to_load_from_cache(config.hf_hub_id, file)
-    return hf_hub_url(config.hf_hub_id, file), cached if isinstance(cached, str) else None

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
-from tabvision.checks import check_choice, check_fraction, check_widths
+from tabvision.checks import check_choice, check_fraction, check_whole, check_widths
 from tabvision.errors import BadValueError, speaking
-from tabvision.nets.embeddings import Embeddings, table_widths
+from tabvision.nets.embeddings import Embeddings, embedding_width
 from tabvision.nets.layers import BatchNorm1d, Dropout
 from tabvision.nets.numeric import PlainNumbers, numbers_width
 
@@ -81,7 +81,11 @@ class EmbeddingMLP(nn.Module):
         check_fraction("embedding_dropout", embedding_dropout)
         check_fraction("unknown_share", unknown_share)
         dropouts = _one_per_layer(dropout, len(widths))
-        each = table_widths(cardinalities, embedding_widths)
+        by_position = enumerate(embedding_widths or ())
+        chosen = embedding_widths if isinstance(embedding_widths, Mapping) else dict(by_position)
+        for width in chosen.values():
+            check_whole("each of embedding_widths", width, remedy="Pass whole numbers from 1")
+        each = [chosen.get(position, embedding_width(number)) for position, number in enumerate(cardinalities)]
         embeddings = Embeddings(cardinalities, each, unknown_share=unknown_share, dropout=embedding_dropout)
         self.embeddings = _TableInputs(embeddings, num_continuous, numbers)
         sizes = [self.embeddings.width, *widths]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, final
 
 import torch
@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 from typing_extensions import override
 
-from tabvision.checks import check_whole
 from tabvision.errors import speaking
 from tabvision.nets.layers import Dropout, keep_mask
 from tabvision.tracing import is_traced
@@ -28,23 +27,6 @@ def embedding_width(cardinality: int) -> int:
         [2, 6, 21, 600]
     """
     return min(600, round(1.6 * math.pow(cardinality, 0.56)))
-
-
-def table_widths(cardinalities: Sequence[int], chosen: Sequence[int] | Mapping[int, int] | None) -> list[int]:
-    """Return the embedding width of each category: the chosen one, else by `embedding_width`.
-
-    Args:
-        cardinalities: Number of codes of each category.
-        chosen: A width for each, or for some by position.
-
-    Raises:
-        BadTypeError: A width is not a whole number.
-        BadValueError: A width is below 1.
-    """
-    widths = chosen if isinstance(chosen, Mapping) else dict(enumerate(chosen or ()))
-    for width in widths.values():
-        check_whole("each of embedding_widths", width, remedy="Pass whole numbers from 1")
-    return [widths.get(position, embedding_width(number)) for position, number in enumerate(cardinalities)]
 
 
 @final
@@ -107,7 +89,9 @@ class Embeddings(nn.Module):
             self.register_buffer(f"_starts{number}", torch.tensor(starts[:-1]), persistent=False)
         by_table = [*itertools.chain(*self._columns)]
         self._in_order = by_table == [*range(len(widths))]
-        self._places = sorted(range(len(widths)), key=by_table.__getitem__)  # of each column among those of all tables
+        self._positions = sorted(
+            range(len(widths)), key=by_table.__getitem__
+        )  # of each column among those of all tables
         self.register_load_state_dict_pre_hook(_join_old_tables)  # type: ignore[no-untyped-call]  # torch has no types here
 
     @property
@@ -147,7 +131,7 @@ class Embeddings(nn.Module):
             embedded = torch.cat([rows.flatten(1) for rows in found], dim=1)
         else:
             columns = [*itertools.chain(*(rows.unbind(1) if rows.ndim > 2 else [rows] for rows in found))]
-            embedded = torch.cat([columns[place] for place in self._places], dim=1)
+            embedded = torch.cat([columns[position] for position in self._positions], dim=1)
         dropped: Tensor = self.dropout(embedded)
         return dropped
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
-from typing import Any, cast, final
+from typing import cast, final
 
 import torch
 from torch import Tensor, nn
@@ -62,7 +62,8 @@ def with_growth(layer: nn.Module, grown: Sequence[int], join: Join) -> nn.Module
         grown: The number of classes that each growth has added; empty to return the layer.
         join: As for `GrownOutputs`.
     """
-    num_inputs, members = _num_inputs(layer), layer.members if isinstance(layer, PackedLinear) else 0
+    num_inputs = layer.get_parameter("weight").shape[1]
+    members = layer.members if isinstance(layer, PackedLinear) else 0
     for number in grown:
         new = PackedLinear(members, num_inputs, number) if members else nn.Linear(num_inputs, number)
         layer = GrownOutputs(layer, new, join)
@@ -123,13 +124,23 @@ def copy_table_net(known: PackedNet | EmbeddingMLP, new: PackedNet | EmbeddingML
     A new category starts as the unknown one. A new column starts without any weight.
     """
     for column in range(len(known.embeddings.categories.order)):
-        _copy_rows(known.embeddings.categories.table(column), new.embeddings.categories.table(column))
-    _copy_numbers(known.embeddings.numbers, new.embeddings.numbers)
+        table, grown_table = known.embeddings.categories.table(column), new.embeddings.categories.table(column)
+        grown_table[:] = table[0]
+        grown_table[: len(table)] = table
+    encoder, state = known.embeddings.numbers, new.embeddings.numbers.state_dict()
+    for name, old in encoder.state_dict().items():  # all tensors begin with the columns
+        if isinstance(encoder, PiecewiseNumbers) and name == "encoding.linear.weight":
+            # the last bin of a column stands last
+            state[name][: len(old), : old.shape[1] - 1], state[name][: len(old), -1] = old[:, :-1], old[:, -1]
+        elif not name.startswith("encoding.impl."):  # made of the bins
+            state[name][tuple(slice(size) for size in old.shape)] = old
     (numbers, categories), (grown_numbers, grown_categories) = known.embeddings.spans(), new.embeddings.spans()
     old_spans = [*numbers, *categories]
     new_spans = [*grown_numbers[: len(numbers)], *grown_categories[: len(categories)]]
     first, grown_first = _first_layer(known), _first_layer(new)
-    num_joined = 0 if first is known.head else _num_inputs(first) - known.embeddings.width  # the images of a row
+    num_joined = 0  # the images of a row
+    if first is not known.head:
+        num_joined = first.get_parameter("weight").shape[1] - known.embeddings.width
     ends = [range(net.embeddings.width, net.embeddings.width + num_joined) for net in (known, new)]
     rows = ([*itertools.chain(*old_spans, ends[0])], [*itertools.chain(*new_spans, ends[1])])
     copy_outputs(known.head, new.head, has_more=has_more, rows=rows if first is known.head else None)
@@ -147,28 +158,10 @@ def _first_layer(net: PackedNet | EmbeddingMLP) -> nn.Module:
     return cast("nn.Module", net.layers[0].linear) if isinstance(net, PackedNet) else net.layers[0]
 
 
-def _num_inputs(layer: nn.Module) -> int:
-    return layer.get_parameter("weight").shape[1]
-
-
 @torch.no_grad()
 def copy_factors(known: EmbeddingDotBias, new: EmbeddingDotBias) -> None:
     """Copy the factors of users and items; new ones start as unknown ones."""
     for name in ("users", "items"):
-        _copy_rows(getattr(known, name).weight, getattr(new, name).weight)
-
-
-def _copy_rows(known: Tensor, new: Tensor) -> None:
-    new[:] = known[0]
-    new[: len(known)] = known
-
-
-def _copy_numbers(known: nn.Module, new: nn.Module) -> None:
-    """Copy what an encoder has learned of each number; all its tensors begin with the columns."""
-    state: dict[str, Any] = new.state_dict()
-    for name, old in known.state_dict().items():
-        tensor = state[name]
-        if isinstance(known, PiecewiseNumbers) and name == "encoding.linear.weight":  # a column's last bin stands last
-            tensor[: len(old), : old.shape[1] - 1], tensor[: len(old), -1] = old[:, :-1], old[:, -1]
-        elif not name.startswith("encoding.impl."):  # made of the bins
-            tensor[tuple(slice(size) for size in old.shape)] = old
+        table, grown_table = getattr(known, name).weight, getattr(new, name).weight
+        grown_table[:] = table[0]
+        grown_table[: len(table)] = table

@@ -121,8 +121,19 @@ def make_head(
     if kind == "linear":
         layers.append(nn.Linear(num_features, num_outputs))
     else:
-        layers += _hidden_layers([num_features, *widths, num_outputs], dropout)
-    head = _initialized(nn.Sequential(*layers))
+        sizes = [num_features, *widths]
+        for size, width in itertools.pairwise(sizes):
+            layers += [BatchNorm1d(size), nn.Dropout(dropout / 2), nn.Linear(size, width, bias=False)]
+            layers.append(nn.ReLU(inplace=True))
+        layers += [BatchNorm1d(sizes[-1]), nn.Dropout(dropout), nn.Linear(sizes[-1], num_outputs, bias=False)]
+    head = nn.Sequential(*layers)
+    for layer in head:
+        if isinstance(layer, nn.BatchNorm1d):
+            nn.init.constant_(layer.bias, _NORM_BIAS)
+        elif isinstance(layer, nn.Linear):
+            nn.init.kaiming_normal_(layer.weight)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
     with torch.no_grad():
         cast("nn.Linear", head[-1]).weight *= scale
     return head
@@ -167,24 +178,3 @@ def check_head(kind: object, widths: object = (), dropout: object = 0.0, scale: 
     check_fraction("dropout", dropout, remedy="Pass a fraction such as 0.5")
     check_positive("head_scale", scale, remedy="Pass 0.1, or 1 for fastai's start")
     check_widths("head_widths", widths, remedy="Pass a list such as [512]")
-
-
-def _hidden_layers(sizes: Sequence[int], dropout: float) -> list[nn.Module]:
-    layers: list[nn.Module] = []
-    last = len(sizes) - 2
-    for number, (size, width) in enumerate(itertools.pairwise(sizes)):
-        fraction = dropout if number == last else dropout / 2
-        layers += [BatchNorm1d(size), nn.Dropout(fraction), nn.Linear(size, width, bias=False)]
-        layers += [] if number == last else [nn.ReLU(inplace=True)]
-    return layers
-
-
-def _initialized(head: nn.Sequential) -> nn.Sequential:
-    for layer in head:
-        if isinstance(layer, nn.BatchNorm1d):
-            nn.init.constant_(layer.bias, _NORM_BIAS)
-        elif isinstance(layer, nn.Linear):
-            nn.init.kaiming_normal_(layer.weight)
-            if layer.bias is not None:
-                nn.init.zeros_(layer.bias)
-    return head

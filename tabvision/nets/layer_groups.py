@@ -129,7 +129,7 @@ def parts_of(net: nn.Module, num_groups: int) -> list[nn.Module]:
         >>> parts_of(net, 2) == [net[0], net[2]]
         True
     """
-    parts = [net] if _has_parameters(net) else []
+    parts = [net] if list(net.parameters()) else []
     while parts:
         deepest = max(parts, key=_depth)
         if len(parts) >= num_groups and _depth(deepest) <= _WHOLE_NET_FRACTION * sum(map(_depth, parts)):
@@ -182,12 +182,8 @@ def as_groups(parts: Sequence[nn.Module], num_groups: int) -> list[LayerGroup]:
 
 def _inner(part: nn.Module) -> list[nn.Module]:
     """Return the parts of a part, its own parameters first; none for a single layer."""
-    children = [child for child in part.children() if _has_parameters(child)]
+    children = [child for child in part.children() if list(child.parameters())]
     if not children:
         return []
     own = list(part.parameters(recurse=False))
     return [nn.ParameterList(own), *children] if own else children
-
-
-def _has_parameters(part: nn.Module) -> bool:
-    return any(True for _ in part.parameters())

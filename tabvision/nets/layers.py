@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, final
 
 import torch
@@ -94,17 +94,13 @@ def evaluating(net: nn.Module) -> Iterator[None]:
             part.training = training
 
 
-def broadcast_buffers(net: nn.Module) -> None:
-    """Copy the running statistics of rank 0 to all ranks, which DDP does before each step but not after the last."""
-    if distributed.is_available() and distributed.is_initialized():
-        for buffer in net.buffers():
-            distributed.broadcast(buffer, src=0)
+def broadcast_tensors(tensors: Iterable[Tensor]) -> None:
+    """Copy tensors of rank 0 to all ranks, such as weights that each rank has computed by itself.
 
-
-def broadcast_state(net: nn.Module) -> None:
-    """Copy the weights and running statistics of rank 0 to all ranks, where each has computed them by itself."""
+    Or running statistics: DDP copies these before each step, but not after the last.
+    """
     if distributed.is_available() and distributed.is_initialized():
-        for tensor in (*net.parameters(), *net.buffers()):
+        for tensor in tensors:
             distributed.broadcast(tensor.detach(), src=0)
 
 
@@ -115,24 +111,22 @@ def restore_pretrained_norms(module: nn.Module, checkpoint: Mapping[str, Any]) -
 
 
 def norms_with_statistics(module: nn.Module) -> frozenset[str]:
-    """Return the names of the BatchNorms that have statistics."""
-    norms = [(name, part) for name, part in module.named_modules() if isinstance(part, _BatchNorm)]
-    return frozenset(plain_name(name) for name, norm in norms if not _is_fresh(norm))
-
-
-def _is_fresh(norm: nn.Module) -> bool:
-    """Return whether a BatchNorm has no statistics: none are tracked, or they still have their initial values.
+    """Return the names of the BatchNorms that have statistics, other than their initial values.
 
     Example:
-        >>> norm = nn.BatchNorm1d(2)
-        >>> _ = norm(torch.rand(4, 2))
-        >>> _is_fresh(nn.BatchNorm1d(2)), _is_fresh(norm)
-        (True, False)
+        >>> net = nn.ModuleDict({"new": nn.BatchNorm1d(2), "trained": nn.BatchNorm1d(2)})
+        >>> _ = net["trained"](torch.rand(4, 2))
+        >>> norms_with_statistics(net)
+        frozenset({'trained'})
     """
-    mean, variance = getattr(norm, "running_mean", None), getattr(norm, "running_var", None)
-    if not isinstance(mean, torch.Tensor) or not isinstance(variance, torch.Tensor):
-        return True
-    return bool((mean == 0).all() and (variance == 1).all())
+    found = set()
+    for name, part in module.named_modules():
+        mean, variance = getattr(part, "running_mean", None), getattr(part, "running_var", None)
+        if isinstance(part, _BatchNorm) and isinstance(mean, Tensor) and isinstance(variance, Tensor):
+            is_initial = bool((mean == 0).all() and (variance == 1).all())
+            if not is_initial:
+                found.add(plain_name(name))
+    return frozenset(found)
 
 
 def width_of(net: nn.Module, shape: Sequence[int], what: str) -> int:

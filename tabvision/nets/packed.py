@@ -188,8 +188,8 @@ class _PackedNumbers(nn.Module):
         parts = (self.shift, self.scale, self.low, self.high, self.table, self.bias, self.weight)
         shift, scale, low, high, table, bias, weight = parts if columns is None else [it[list(columns)] for it in parts]
         held = squash(continuous.clamp(low, high)).unsqueeze(-1)
-        places = torch.addcmul(shift, held, scale).clamp(0, 1)
-        encoded = torch.bmm(places.transpose(0, 1), table).transpose(0, 1)
+        positions = torch.addcmul(shift, held, scale).clamp(0, 1)
+        encoded = torch.bmm(positions.transpose(0, 1), table).transpose(0, 1)
         return torch.addcmul(bias + encoded, held, weight)
 
 

@@ -1,4 +1,4 @@
-"""Stacking: average a packed network with a linear model of the same rows, by the share that answers held-out rows best."""
+"""Stacking: average a packed network with a linear model of the same rows, by the weights that answer held-out rows best."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from tabvision.nets.numeric import squash
 from tabvision.nets.packed import PackedLinear, PackedNet
 from tabvision.tasks import Task
 
-_SHARES = tuple(step / 20 for step in range(21))  # of the network
+_WEIGHTS = tuple(step / 20 for step in range(21))  # of the network
 _MOST_INPUTS = 5_000_000  # of all members and rows: more take as long as the network, and teach it what a sum is
 
 
 @torch.no_grad()
 def stack_linear(net: PackedNet, tensors: Mapping[str, Tensor], task: Task) -> float:
-    """Average each member with a linear model of the rows outside its fold, by the share that answers the folds best.
+    """Average each member with a linear model of the rows outside its fold, by the weights that answer the folds best.
 
     Few rows teach a linear model sooner than a network, and where the target is nearly a sum it stays the better one. It
-    becomes part of the `direct` layer. Of classes it gets half of that share: there a network gains much by the mean of its
+    becomes part of the `direct` layer. Of classes it gets half of that weight: there a network gains much by the mean of its
     members, which no fold shows. A network without that layer, or with very many inputs or new classes, stays as it is, and
     so does one whose loss on the folds would fall by less than a standard error.
 
@@ -33,7 +33,7 @@ def stack_linear(net: PackedNet, tensors: Mapping[str, Tensor], task: Task) -> f
         task: The kind of target.
 
     Returns:
-        The share of the network, in [0, 1]; the linear model has the rest.
+        The weight of the network, in [0, 1]; the linear model has the rest.
 
     Source: weights chosen by held-out answers, Wolpert 1992, "Stacked Generalization".
     """
@@ -53,20 +53,20 @@ def stack_linear(net: PackedNet, tensors: Mapping[str, Tensor], task: Task) -> f
     heads, _ = fitted_heads(rows, task, fold, inputs.shape[1])
     numbers = torch.arange(len(fold))
     own, linear = own[numbers, fold], heads.logits(rows.features)[numbers, fold]
-    losses = torch.stack([task.loss(each * own + (1 - each) * linear, rows.target) for each in _SHARES]) * weight
+    losses = torch.stack([task.loss(each * own + (1 - each) * linear, rows.target) for each in _WEIGHTS]) * weight
     best = int(losses.sum(1).argmin())
-    share, gain = _SHARES[best], losses[-1] - losses[best]
+    own_weight, gain = _WEIGHTS[best], losses[-1] - losses[best]
     is_gain = gain.sum() > gain.std() * len(gain) ** 0.5  # not of losses that are not numbers
     if not is_gain:
         return 1.0
     if task.is_classes:  # the folds' single members lose far more than the mean of all will, the linear model hardly
-        share = (1 + share) / 2
-    scale_outputs([net.head, net.direct], share)
+        own_weight = (1 + own_weight) / 2
+    scale_outputs([net.head, net.direct], own_weight)
     scaled = heads.weight / std.unsqueeze(1)
     plain = Heads(torch.bmm(scaled, basis.mT), heads.bias - (scaled * mean.unsqueeze(1)).sum(2))
-    net.direct.weight.add_(plain.weight.mT.to(continuous.device), alpha=1 - share)
-    net.direct.bias.add_(plain.bias.unsqueeze(1).to(continuous.device), alpha=1 - share)
-    return share
+    net.direct.weight.add_(plain.weight.mT.to(continuous.device), alpha=1 - own_weight)
+    net.direct.bias.add_(plain.bias.unsqueeze(1).to(continuous.device), alpha=1 - own_weight)
+    return own_weight
 
 
 def _basis(net: PackedNet, continuous: Tensor, inputs: Tensor) -> Tensor:

@@ -206,13 +206,14 @@ def timm_keys(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         >>> list(timm_keys({"_bn0.bias": zeros(1), "_blocks.3._expand_conv.weight": zeros(1)}))
         ['bn1.bias', 'blocks.2.0.conv_pw.weight']
     """
-    return {_timm_key(key): value for key, value in state.items()}
-
-
-def _timm_key(key: str) -> str:
-    if not key.startswith("_blocks."):
-        part, _, rest = key.partition(".")
-        return f"{_OUTSIDE[part]}.{rest}"
-    _, number, part, rest = key.split(".", maxsplit=3)
-    stage, index = _BLOCKS[int(number)]
-    return f"blocks.{stage}.{index}.{(_EXPANDED if stage else _FIRST)[part]}.{rest}"
+    found = {}
+    for key, value in state.items():
+        if key.startswith("_blocks."):
+            _, number, part, rest = key.split(".", maxsplit=3)
+            stage, index = _BLOCKS[int(number)]
+            name = f"blocks.{stage}.{index}.{(_EXPANDED if stage else _FIRST)[part]}"
+        else:
+            part, _, rest = key.partition(".")
+            name = _OUTSIDE[part]
+        found[f"{name}.{rest}"] = value
+    return found

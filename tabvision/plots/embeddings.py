@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import numpy as np
 import pandas as pd
@@ -75,27 +75,16 @@ def embedding_map(
     plane.margins(0.08)
     canvas.draw()  # type: ignore[no-untyped-call]  # the layout settles before labels are measured
     figure.set_layout_engine("none")
-    rows = _label_order(points)[:max_labels]
+    orders = points.argsort(axis=0, kind="stable")
+    ends = np.stack([orders[:_NUM_ENDS], orders[::-1][:_NUM_ENDS]], axis=2)  # (ranks, axes, lowest and highest)
+    rows = list(dict.fromkeys([*ends.flatten().tolist(), *range(len(points))]))[:max_labels]
     named = [rows[index] for index in _write_labels(plane, points[rows], _short_labels(frame.iloc[rows]))]
     plane.scatter(points[named, 0], points[named, 1], s=14, color="tab:blue", linewidths=0)
     return figure
 
 
-def _label_order(points: NDArray[np.floating]) -> list[int]:
-    """Return row positions in the order of labeling: the ends of each axis, then the rest as they come.
-
-    Example:
-        >>> _label_order(np.array([[0, 0], [1, 5], [2, -5], [9, 0], [-9, 0]]))[:4]
-        [4, 3, 2, 1]
-    """
-    orders = points.argsort(axis=0, kind="stable")
-    numbers = range(min(_NUM_ENDS, len(points)))
-    ends = [orders[rank, axis] for number in numbers for axis in (0, 1) for rank in (number, -1 - number)]
-    return list(dict.fromkeys([*map(int, ends), *range(len(points))]))
-
-
 def _write_labels(plane: Axes, points: NDArray[np.floating], labels: Iterable[str]) -> list[int]:
-    """Write labels beside their points; skip one that would cover another label or a labeled point, or leave the axes.
+    """Write each label at the first position around its point where it covers nothing and stays within the axes, if any.
 
     Args:
         plane: Axes whose limits are final.
@@ -105,15 +94,22 @@ def _write_labels(plane: Axes, points: NDArray[np.floating], labels: Iterable[st
     Returns:
         The positions of the points that were labeled.
     """
-    taken, named = list[Bbox](), []
+    taken, named, inside = list[Bbox](), list[int](), plane.get_window_extent()
     for number, (point, label) in enumerate(zip(points, labels, strict=True)):
         dot = Bbox(plane.transData.transform(point) + np.array([[-_DOT], [_DOT]]))
         if any(dot.overlaps(other) for other in taken):
             continue
-        box = _annotate(plane, point, label, taken)
-        if box is not None:
-            taken += [box, dot]
-            named.append(number)
+        for right, up, horizontal, vertical in _POSITIONS:
+            style = {"ha": horizontal, "va": vertical, "fontsize": 8, "fontfamily": font_families()}
+            offset = (_OFFSET * right, _OFFSET * up)
+            text = plane.annotate(label, (point[0], point[1]), offset, textcoords="offset points", **style)  # type: ignore[arg-type]
+            box = text.get_window_extent().padded(_BESIDE, 0)
+            is_within = inside.x0 <= box.x0 and box.x1 <= inside.x1 and inside.y0 <= box.y0 and box.y1 <= inside.y1
+            if is_within and not any(box.overlaps(other) for other in taken):
+                taken += [box, dot]
+                named.append(number)
+                break
+            text.remove()
     return named
 
 
@@ -151,21 +147,6 @@ def bias_bars(frame: pd.DataFrame, k: int = 10, *, title: str = "") -> Figure:
     plane.set_xlabel("bias")
     plane.set_title(drawable(title), fontfamily=font_families())
     return figure
-
-
-def _annotate(plane: Axes, point: NDArray[np.floating], label: str, taken: Sequence[Bbox]) -> Bbox | None:
-    """Write the label at the first position around the point where it fits; return its box, or None."""
-    inside = plane.get_window_extent()
-    for right, up, horizontal, vertical in _POSITIONS:
-        style = {"ha": horizontal, "va": vertical, "fontsize": 8, "fontfamily": font_families()}
-        offset = (_OFFSET * right, _OFFSET * up)
-        text = plane.annotate(label, (point[0], point[1]), offset, textcoords="offset points", **style)  # type: ignore[arg-type]
-        box = text.get_window_extent().padded(_BESIDE, 0)
-        is_within = inside.x0 <= box.x0 and box.x1 <= inside.x1 and inside.y0 <= box.y0 and box.y1 <= inside.y1
-        if is_within and not any(box.overlaps(other) for other in taken):
-            return box
-        text.remove()
-    return None
 
 
 def _short_labels(frame: pd.DataFrame) -> list[str]:

@@ -9,7 +9,6 @@ import math
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap, PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
@@ -93,7 +92,8 @@ def importance(frame: pd.DataFrame, k: int = 20, *, title: str = "") -> Figure:
     figure, (axes,) = panels(0.9 + _BAR * len(top))
     std, line = (top["std"].fillna(0) if "std" in top else None), {"ecolor": INK, "elinewidth": 1}
     axes.barh(range(len(top)), top["importance"], xerr=std, color=COLORS[0], error_kw=line)
-    _name_bars(axes, list(top["column"]))
+    label_ticks(axes, "y", top["column"], most=_MAX_NAME + 12)
+    axes.set_ylim(len(top) - 0.4, -0.6)  # the first on top
     axes.axvline(0, color=INK, linewidth=0.8)
     axes.set(xlabel="how much worse the answers are\nwhen its values are shuffled", title=short(title, 60))
     return figure
@@ -287,14 +287,10 @@ def slices(frame: pd.DataFrame, k: int = 20, *, title: str = "") -> Figure:
     if "overall" in frame.attrs:
         axes.axvline(frame.attrs["overall"], color=INK, linewidth=0.8, linestyle="--", label="all rows")
         legend(axes)
-    _name_bars(axes, [f"{name} ({rows:,})" for name, rows in zip(names, top["rows"], strict=True)])
+    texts = [f"{name} ({rows:,})" for name, rows in zip(names, top["rows"], strict=True)]
+    label_ticks(axes, "y", texts, most=_MAX_NAME + 12)
+    axes.set_ylim(len(top) - 0.4, -0.6)  # the first on top
     if (low >= 0).all():
         axes.set_xlim(left=0)
     axes.set(xlabel=short(frame.attrs.get("error", "error"), 70), title=short(title, 60))
     return figure
-
-
-def _name_bars(axes: Axes, names: list[object] | list[str]) -> None:
-    """Name the positions 0, 1, 2 ... from the top."""
-    label_ticks(axes, "y", names, most=_MAX_NAME + 12)
-    axes.set_ylim(len(names) - 0.4, -0.6)

@@ -104,8 +104,8 @@ def label_ticks(
     """
     labels = [short(text, most) for text in texts]
     step = max(1, math.ceil(len(labels) / max_labels))
-    place = axes.set_xticks if which == "x" else axes.set_yticks
-    place(range(0, len(labels), step), labels[::step], fontfamily=font_families(), rotation=rotation)
+    set_ticks = axes.set_xticks if which == "x" else axes.set_yticks
+    set_ticks(range(0, len(labels), step), labels[::step], fontfamily=font_families(), rotation=rotation)
 
 
 def short(text: object, most: int = 28) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypeAlias, cast
@@ -22,6 +24,7 @@ from tabvision.tuning.sweep import WAYS, LRFinding
 
 Metrics: TypeAlias = "str | Path | pd.DataFrame"
 _STYLES = {"train": ":", "val": "-", "oof": "--", "test": "-."}  # a line for each part of the data
+_RATE = "^lr(-|$)"  # columns of Lightning's LearningRateMonitor
 _REMEDY = "Pass the metrics.csv of a run"
 _MAX_POINTS = 500  # a longer run is drawn at every n-th step
 _TALLEST = 1.5  # times the first loss: larger losses would hide the rest
@@ -49,9 +52,12 @@ def history(metrics: Metrics | Mapping[str, Metrics], *, title: str = "") -> Fig
     runs = metrics if isinstance(metrics, Mapping) else {"": metrics}
     frames = {str(name): _read(each) for name, each in runs.items()}
     by_epoch = {name: _per_epoch(frame) for name, frame in frames.items()}
-    names = list(dict.fromkeys(_metric(column) for frame in by_epoch.values() for column in frame))
+    # without the part of the data: "f1" of "val/f1", "loss" of "train_loss"
+    names = list(
+        dict.fromkeys(re.split("[/_]", column, maxsplit=1)[1] for frame in by_epoch.values() for column in frame)
+    )
     names.sort(key=lambda name: name != "loss")
-    rates = [name for frame in frames.values() for name in frame if _is_rate(name) and frame[name].notna().any()]
+    rates = [name for frame in frames.values() for name in frame.filter(regex=_RATE).dropna(axis=1, how="all")]
     num_panels = len(names) + bool(rates)
     if not num_panels:
         raise BadValueError("there is no metric of any epoch", _REMEDY)
@@ -90,7 +96,7 @@ def _draw_metric(axes: Axes, name: str, runs: Mapping[str, pd.DataFrame]) -> Non
 
 def _draw_rates(axes: Axes, runs: Mapping[str, pd.DataFrame]) -> None:
     for index, frame in enumerate(runs.values()):
-        for number, name in enumerate(filter(_is_rate, frame)):
+        for number, name in enumerate(frame.filter(regex=_RATE)):
             rate = frame[name].dropna()
             color = COLORS[(index if len(runs) > 1 else number) % len(COLORS)]
             steps = frame.loc[rate.index, "step"] if "step" in frame else rate.index
@@ -124,20 +130,6 @@ def _per_epoch(frame: pd.DataFrame) -> pd.DataFrame:
     names = [name for name in numbers if name.startswith(parts) and numbers[name].notna().any()]
     epochs = numbers["epoch"] if "epoch" in numbers else pd.Series(frame.index, frame.index)
     return cast("pd.DataFrame", numbers[names].groupby(epochs).last())
-
-
-def _metric(column: str) -> str:
-    """Return a metric's name without the part of the data.
-
-    Example:
-        >>> _metric("val/f1"), _metric("train_loss")
-        ('f1', 'loss')
-    """
-    return column[len(next(part for part in _STYLES if column.startswith(part))) + 1 :]
-
-
-def _is_rate(column: str) -> bool:
-    return column == "lr" or column.startswith("lr-")
 
 
 @speaking("plots.schedule")
@@ -184,23 +176,16 @@ def schedule(
         if index == 0 and all(setting.momentum is not None for setting in settings):
             bottom.plot(steps, [setting.momentum or 0.0 for setting in settings], color="gray")
     stages = unfreeze or getattr(callback, "unfreeze", None)  # FineTune has one
-    if stages is not None:
-        _shade(top, stages, ends, groups)
+    for epoch, (start, end) in enumerate(itertools.pairwise([0, *ends])):
+        num_frozen = 0 if stages is None else len(groups) - stages.num_trainable(epoch, len(groups))
+        if num_frozen:
+            top.axvspan(start, end, color="tab:blue", alpha=0.12, linewidth=0)
+            label = f"{', '.join(groups[:num_frozen])}\nfrozen"
+            top.annotate(label, ((start + end) / 2, 0.03), xycoords=("data", "axes fraction"), ha="center", fontsize=8)
     top.set(ylabel="learning rate", title=type(callback).__name__, yscale="log" if len(set(peaks)) > 1 else "linear")
     bottom.set(ylabel="momentum", xlabel="step")
     top.legend()
     return figure
-
-
-def _shade(axes: Axes, unfreeze: Unfreeze, ends: Sequence[int], groups: Sequence[str]) -> None:
-    """Shade the epochs in which some groups are frozen, and name them."""
-    starts = [0, *ends[:-1]]
-    for epoch, (start, end) in enumerate(zip(starts, ends, strict=True)):
-        frozen = groups[: len(groups) - unfreeze.num_trainable(epoch, len(groups))]
-        if frozen:
-            axes.axvspan(start, end, color="tab:blue", alpha=0.12, linewidth=0)
-            label = f"{', '.join(frozen)}\nfrozen"
-            axes.annotate(label, ((start + end) / 2, 0.03), xycoords=("data", "axes fraction"), ha="center", fontsize=8)
 
 
 def lr_curve(finding: LRFinding) -> Figure:

@@ -66,7 +66,9 @@ class Task(ABC):
             BadValueError: There are too many columns, or there is a separator.
         """
         if target.separator is not None:
-            raise bad_separator(target)
+            got = f"{target.separator!r} with {type(target.task).__name__} and {target.quoted}"
+            problem = f"a separator needs one multilabel column, got {got}"
+            raise BadValueError(problem, "Leave the separator out, or name one column and task='multilabel'")
 
     def find_classes(self, frame: pd.DataFrame, target: Target) -> tuple[Label, ...]:  # noqa: ARG002
         """Return the classes in the training rows in code order; empty for numbers.
@@ -341,10 +343,3 @@ class Task(ABC):
             raise BadTypeError(f"a task must be an object, got {type(data).__name__}", "Pass what to_dict wrote")
         kind = kind_of(data)
         return from_plain({key: value for key, value in data.items() if key not in ("name", "own")}, kind)
-
-
-def bad_separator(target: Target) -> BadValueError:
-    """Return the error for a separator that the task cannot use."""
-    kind = type(target.task).__name__
-    problem = f"a separator needs one multilabel column, got {target.separator!r} with {kind} and {target.quoted}"
-    return BadValueError(problem, "Leave the separator out, or name one column and task='multilabel'")

@@ -16,10 +16,8 @@ from tabvision.tasks.base import Correction, Task
 from tabvision.tasks.checks import (
     ClassWeights,
     check_loss_settings,
-    class_frequencies,
     fit_weights,
     grow_weights,
-    one_hot,
     weights_of,
 )
 from tabvision.tasks.classes import OneClass
@@ -151,14 +149,6 @@ class Binary(OneClass):
     @override
     def decode(self, predictions: NDArray[Any]) -> NDArray[Any]:
         return (predictions[:, 1] > self.threshold).astype(np.int64)
-
-    @override
-    def soften(self, target: Tensor) -> Tensor:
-        return one_hot(target, 2)
-
-    @override
-    def constant(self, target: NDArray[Any]) -> NDArray[Any]:
-        return class_frequencies(target, 2)
 
     @override
     def metrics(self) -> MetricCollection:

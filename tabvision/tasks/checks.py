@@ -17,23 +17,9 @@ if TYPE_CHECKING:
 ClassWeights = tuple[float, ...] | Literal["balanced"] | None
 
 
-def one_hot(target: Tensor, num_classes: int) -> Tensor:
-    """Return class codes (B,) as (B, C) float32; softened targets are returned unchanged."""
-    from torch.nn import functional
-
-    return target if target.ndim == 2 else functional.one_hot(target, num_classes).float()
-
-
 def is_within(target: Tensor, low: float, high: float) -> bool:
     """Return whether all targets lie in a range, ends included; NaN lies in none."""
     return bool(((target >= low) & (target <= high)).all())
-
-
-def class_frequencies(target: NDArray[Any], num_classes: int) -> NDArray[Any]:
-    """Return the fraction of rows in each class, (1, C) float32."""
-    counts = np.bincount(target, minlength=num_classes)
-    frequencies: NDArray[Any] = (counts / max(1, counts.sum()))[None].astype(np.float32)
-    return frequencies
 
 
 @speaking("Task")

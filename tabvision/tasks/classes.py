@@ -126,10 +126,26 @@ class OneClass(Classes):
         return f"class codes (B,) from 0 to {classes - 1}, or probabilities (B, {classes})"
 
     @override
-    def stratify_codes(self, frame: pd.DataFrame, columns: Sequence[str]) -> NDArray[np.int64] | None:
-        from tabvision.tasks import labels
+    def soften(self, target: Tensor) -> Tensor:
+        from torch.nn import functional
 
-        return labels.codes_of_values(frame[columns[0]]) if len(columns) == 1 else None
+        return target if target.ndim == 2 else functional.one_hot(target, self.num_predictions).float()
+
+    @override
+    def constant(self, target: NDArray[Any]) -> NDArray[Any]:
+        counts = np.bincount(target, minlength=self.num_predictions)
+        frequencies: NDArray[Any] = (counts / max(1, counts.sum()))[None].astype(np.float32)
+        return frequencies
+
+    @override
+    def stratify_codes(self, frame: pd.DataFrame, columns: Sequence[str]) -> NDArray[np.int64] | None:
+        import pandas as pd
+
+        if len(columns) != 1:
+            return None
+        values = frame[columns[0]]
+        codes, _ = pd.factorize(values.astype("str") if values.dtype == object else values)
+        return np.asarray(codes, dtype=np.int64)
 
     @override
     def labels(self, codes: NDArray[Any], target: Target) -> NDArray[Any]:

@@ -166,7 +166,13 @@ def as_floats(values: pd.Series, name: str) -> NDArray[np.float64]:
             raise BadTypeError(problem, "Correct them, or use Multiclass for classes")
         values = parsed
     numbers = cast("NDArray[np.float64]", values.to_numpy(dtype=np.float64))
-    _check_range(numbers, name)
+    if outside := int((~(np.abs(numbers) <= _FLOAT32_MAX)).sum()):
+        problem = f"the target {name!r} holds {count(outside, 'number')} infinite or beyond {_FLOAT32_MAX:.1e}"
+        raise BadValueError(problem, "Leave those rows out, or predict the logarithm")
+    mean, std = (abs(float(numbers.mean())), float(numbers.std())) if numbers.size else (0.0, 0.0)
+    if 0 < std < _FLOAT32_RESOLUTION * mean:
+        problem = f"the target {name!r} varies by {std:.3g} around {mean:.8g}, finer than float32 can resolve"
+        raise BadValueError(problem, "Subtract a constant, such as the smallest value")
     return numbers
 
 
@@ -203,12 +209,6 @@ def as_array(classes: Sequence[Label]) -> NDArray[Any]:
     one_kind = len({type(label) for label in classes}) == 1 and not isinstance(classes[0], str)
     found = np.array(classes, dtype=None if one_kind else object)
     return found if isinstance(classes[0], float) or found.dtype.kind != "f" else np.array(classes, dtype=object)
-
-
-def codes_of_values(values: pd.Series) -> NDArray[np.int64]:
-    """Return a code for each row, numbered by the first appearance of its value."""
-    codes, _ = pd.factorize(values.astype("str") if values.dtype == object else values)
-    return np.asarray(codes, dtype=np.int64)
 
 
 def row_name(frame: pd.DataFrame, rows: NDArray[np.bool_]) -> str:
@@ -288,15 +288,3 @@ def _unseen(times: Counter[Any], noun: str, name: str) -> BadValueError:
     return BadValueError(
         problem, f"{remedy}; if they are new to a checkpoint's schema=, leave schema out and train anew"
     )
-
-
-def _check_range(numbers: NDArray[np.float64], name: str) -> None:
-    if not numbers.size:
-        return
-    if outside := int((~(np.abs(numbers) <= _FLOAT32_MAX)).sum()):
-        problem = f"the target {name!r} holds {count(outside, 'number')} infinite or beyond {_FLOAT32_MAX:.1e}"
-        raise BadValueError(problem, "Leave those rows out, or predict the logarithm")
-    mean, std = abs(float(numbers.mean())), float(numbers.std())
-    if 0 < std < _FLOAT32_RESOLUTION * mean:
-        problem = f"the target {name!r} varies by {std:.3g} around {mean:.8g}, finer than float32 can resolve"
-        raise BadValueError(problem, "Subtract a constant, such as the smallest value")

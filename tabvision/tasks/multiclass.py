@@ -11,7 +11,7 @@ from typing_extensions import override
 from tabvision.checks import check_whole
 from tabvision.errors import listed, speaking
 from tabvision.tasks.base import Correction
-from tabvision.tasks.checks import ClassWeights, check_loss_settings, class_frequencies, one_hot, weights_of
+from tabvision.tasks.checks import ClassWeights, check_loss_settings, weights_of
 from tabvision.tasks.classes import CountedClasses, OneClass
 from tabvision.tasks.losses import class_losses
 
@@ -99,14 +99,6 @@ class Multiclass(CountedClasses, OneClass):
     def decode(self, predictions: NDArray[Any]) -> NDArray[Any]:
         codes: NDArray[Any] = predictions.argmax(axis=1)
         return codes
-
-    @override
-    def soften(self, target: Tensor) -> Tensor:
-        return one_hot(target, self.num_outputs)
-
-    @override
-    def constant(self, target: NDArray[Any]) -> NDArray[Any]:
-        return class_frequencies(target, self.num_outputs)
 
     @override
     def metrics(self) -> MetricCollection:

@@ -10,7 +10,7 @@ from typing_extensions import override
 
 from tabvision.checks import check_fraction, check_whole
 from tabvision.errors import BadValueError, speaking
-from tabvision.tasks.base import Correction, bad_separator
+from tabvision.tasks.base import Correction
 from tabvision.tasks.checks import ClassWeights, check_loss_settings, is_within, weights_of
 from tabvision.tasks.classes import CountedClasses
 from tabvision.tasks.losses import binary_losses, logit_of_mean
@@ -78,7 +78,7 @@ class Multilabel(CountedClasses):
     def check(self, target: Target) -> None:
         separator = target.separator
         if separator is not None and (len(target.columns) > 1 or not isinstance(separator, str) or not separator):
-            raise bad_separator(target)
+            super().check(target)
 
     @override
     def find_classes(self, frame: pd.DataFrame, target: Target) -> tuple[Label, ...]:

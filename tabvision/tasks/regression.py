@@ -132,7 +132,11 @@ class Regression(Task):
 
     @override
     def for_values(self, target: NDArray[Any]) -> Regression:
-        return dataclasses.replace(self, error="tweedie") if _is_skewed(target) else self
+        # all are from 0 up, and so skewed that squared errors are those of a few rows
+        with np.errstate(all="ignore"):  # of a single value, which is refused later
+            standardized = (target - target.mean(axis=0, dtype=np.float64)) / target.std(axis=0, dtype=np.float64)
+            is_skewed = (target >= 0).all() and (np.power(standardized, 3).mean(axis=0) > _SKEWED).all()
+        return dataclasses.replace(self, error="tweedie") if is_skewed else self
 
     @override
     @speaking()
@@ -235,8 +239,13 @@ class Regression(Task):
         if ratings.nunique() < 2:
             problem = f"all ratings in {ratings.name!r} are {ratings.tolist()[0]!r}, so there is nothing to learn"
             raise BadValueError(problem, "If each row means a yes, leave rating out; else pass ratings that differ")
-        if y_range is None:
-            y_range = self.y_range or _range_around(labels.as_floats(ratings.drop_duplicates(), str(ratings.name)))
+        y_range = y_range or self.y_range
+        if (
+            y_range is None
+        ):  # that of the ratings, widened by half the smallest step so that a sigmoid reaches both ends
+            distinct = np.unique(labels.as_floats(ratings.drop_duplicates(), str(ratings.name)))
+            half = float(np.diff(distinct).min()) / 2 if len(distinct) > 1 else 0.5
+            y_range = float(distinct[0]) - half, float(distinct[-1]) + half
         return dataclasses.replace(self, y_range=y_range)
 
     @property
@@ -267,27 +276,3 @@ class Regression(Task):
         from tabvision.metrics import regression_metrics
 
         return regression_metrics(self.num_outputs)
-
-
-def _is_skewed(target: NDArray[Any]) -> bool:
-    """Return whether all targets, (N, T), are from 0 up and so skewed that squared errors are those of a few rows.
-
-    Example:
-        >>> [_is_skewed(each[:, None]) for each in (np.arange(99.0), np.exp(np.arange(40.0)), -np.exp(np.arange(40.0)))]
-        [False, True, False]
-    """
-    with np.errstate(all="ignore"):  # of a single value, which is refused later
-        standardized = (target - target.mean(axis=0, dtype=np.float64)) / target.std(axis=0, dtype=np.float64)
-        return bool((target >= 0).all() and (np.power(standardized, 3).mean(axis=0) > _SKEWED).all())
-
-
-def _range_around(ratings: NDArray[np.float64]) -> tuple[float, float]:
-    """Return the lowest and highest rating, widened by half the smallest step so that a sigmoid reaches both.
-
-    Example:
-        >>> _range_around(np.array([0.5, 5.0, 4.5]))
-        (0.25, 5.25)
-    """
-    distinct = np.unique(ratings)
-    half = float(np.diff(distinct).min()) / 2 if len(distinct) > 1 else 0.5
-    return float(distinct[0]) - half, float(distinct[-1]) + half

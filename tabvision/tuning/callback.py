@@ -82,9 +82,16 @@ class FindLR(Callback):
 
     def _find(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         settings: dict[str, Any] = {"start": self.start, "end": self.end, "num_steps": self.num_steps}
-        self.finding = lr_find(trainer, module, _data_of(trainer), **settings)
-        rate: float = getattr(self.finding, self.way)
-        self.rate = rate
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]  # set by Lightning's connector
+        if data is not None:
+            data = copy.copy(data)
+            for hook in ("prepare_data", "setup", "teardown"):  # it is already prepared, and the fit still needs it
+                setattr(data, hook, lambda *_, **__: None)
+        else:
+            source = trainer.fit_loop._data_source.instance  # noqa: SLF001 - a test guards it
+            data = None if isinstance(source, pl.LightningModule) else source
+        self.finding = lr_find(trainer, module, data, **settings)
+        self.rate = rate = float(getattr(self.finding, self.way))
         logger.info(f"FindLR: the last layer group trains at {rate:.2e} ({self.way}).")
 
 
@@ -96,15 +103,3 @@ def _scale(trainer: pl.Trainer, rate: float) -> None:
             group["lr"] *= factor
             if "initial_lr" in group:  # what a schedule scales
                 group["initial_lr"] *= factor
-
-
-def _data_of(trainer: pl.Trainer) -> Any:  # noqa: ANN401 - any data that the fit was given
-    """Return the training data of a running fit, for another trainer."""
-    datamodule = trainer.datamodule  # type: ignore[attr-defined]  # set by Lightning's connector
-    if datamodule is None:
-        data = trainer.fit_loop._data_source.instance  # noqa: SLF001 - a test guards it
-        return None if isinstance(data, pl.LightningModule) else data
-    ready = copy.copy(datamodule)
-    for hook in ("prepare_data", "setup", "teardown"):  # it is already prepared, and the fit still needs it
-        setattr(ready, hook, lambda *_, **__: None)
-    return ready

@@ -96,8 +96,9 @@ def cross_validate(
         bag = _new_like(module, bag=num_folds)
         trainers = _new_trainers(trainer)
         first = next(trainers)
-        members_fold = _members_fold(first, module, data)
-        parts = _copies_with_seeds(data, num_folds, seed) if members_fold else _fold_data(data, num_folds, seed)
+        scored: list[Any] = [each for each in callbacks_of(first, Callback) if hasattr(each, "uses_folds")]
+        members_fold = any(each.uses_folds(first, module, data) for each in scored)
+        parts = _data_of_networks(data, num_folds, seed, members_fold=members_fold)
         for number, (part, net) in enumerate(zip(parts, bag.net.children(), strict=True)):
             with notes_at(data.verbose):
                 _logger.info(
@@ -130,20 +131,6 @@ def _new_trainers(trainer: Callable[[], pl.Trainer]) -> Iterator[pl.Trainer]:
         last = made
 
 
-def _members_fold(trainer: pl.Trainer, module: TabularModule, data: TabularDataModule) -> bool:
-    """Return whether the members of the module leave out rows by themselves in a fit of this trainer."""
-    scored: list[Any] = [each for each in callbacks_of(trainer, Callback) if hasattr(each, "uses_folds")]
-    return any(each.uses_folds(trainer, module, data) for each in scored)
-
-
-def _copies_with_seeds(data: TabularDataModule, num_folds: int, seed: int) -> list[TabularDataModule]:
-    """Return copies of the data with other seeds, which determine the folds of the members."""
-    parts = [copy.copy(data) for _ in range(num_folds)]
-    for number, part in enumerate(parts):
-        part.parts, part.seed = {**data.parts}, seed + number
-    return parts
-
-
 def _answered(bag: TabularModule, data: TabularDataModule) -> Iterator[tuple[Batch, Tensor]]:
     """Yield the batches of the training rows, and the logits of what left each row out; the same on all ranks."""
     data.trainer = None  # every rank answers all rows
@@ -173,8 +160,23 @@ def _check(module: object, data: object, trainer: object) -> None:
         raise BadValueError(f"module must be a single network, got a bag of {module.hparams['bag']}", "Leave bag out")
 
 
-def _fold_data(data: TabularDataModule, num_folds: int, seed: int) -> list[TabularDataModule]:
-    """Return the data of each fold; `data` itself goes on training on all rows, and its `fold_loader` loads these folds."""
+def _data_of_networks(
+    data: TabularDataModule, num_folds: int, seed: int, *, members_fold: bool
+) -> list[TabularDataModule]:
+    """Return the data of each network; `data` itself goes on training on all rows, and its `fold_loader` loads the folds.
+
+    Args:
+        data: The rows.
+        num_folds: The number of networks.
+        seed: Determines the folds.
+        members_fold: Whether the members of a network leave out rows by themselves; each network then has all rows, with
+            another seed for the folds of its members.
+    """
+    if members_fold:
+        parts = [copy.copy(data) for _ in range(num_folds)]
+        for number, part in enumerate(parts):
+            part.parts, part.seed = {**data.parts}, seed + number
+        return parts
     data.use_folds(num_folds, seed)
     data.leave_folds()
     parts = [data.without_fold(fold) for fold in range(num_folds)]

@@ -86,8 +86,7 @@ def probe(module: VisionModule, data: ImageDataModule) -> Probe:
         raise BadTypeError(problem, "Pass probe(VisionModule(data.schema), data)")
     data.part("val")
     start = time.perf_counter()
-    quick = _with_fused_norms(module)
-    train, val = _rows_of(quick, data, "train", low=_is_fast_in_bfloat16(module.device)), _rows_of(quick, data, "val")
+    train, val = _pooled_features(module, data, exact_val=True)
     if len(train.target) <= _FOLDS or not len(val.target):
         problem = f"{len(train.target)} training and {len(val.target)} validation images can be read"
         raise BadValueError(problem, "Add images, or replace the damaged files")
@@ -111,27 +110,25 @@ def refitted(module: VisionModule, data: ImageDataModule) -> Probe:
         data: The rows, with a validation split.
     """
     start = time.perf_counter()
-    quick, low = _with_fused_norms(module), _is_fast_in_bfloat16(module.device)
-    train, val = _rows_of(quick, data, "train", low=low), _rows_of(quick, data, "val", low=low)
+    train, val = _pooled_features(module, data, exact_val=False)
     head = _linear_head(Rows(*(torch.cat(each) for each in zip(train, val, strict=True))), module.task)
     with same_random_state():
         return Probe(_with_head(module, head), {}, time.perf_counter() - start)
 
 
 def _linear_head(rows: Rows, task: Task) -> dict[str, Tensor]:
-    """Return the weight and the bias of a linear head, fitted to standardized features."""
+    """Return the weight and the bias of a linear head, fitted to standardized features.
+
+    Its penalty is the one that is best on each fold of the rows for heads fitted to the others.
+    """
     mean, std = mean_and_std(rows.features)
-    heads = _fitted(rows._replace(features=(rows.features - mean) / std), task)
-    weight = heads.weight[0] / std
-    return {"weight": weight, "bias": heads.bias[0] - weight @ mean}
-
-
-def _with_fused_norms(module: VisionModule) -> VisionModule:
-    """Return a copy whose body has its BatchNorms folded into convolutions, which is faster and the same up to rounding."""
-    found, image = copy.deepcopy(module), image_of(module.schema)
-    sample = torch.randn(1, image.channels, *image.size, generator=torch.Generator().manual_seed(0))
-    found.body = cast("Body", fuse_batch_norms(module.body, sample.to(module.device)))
-    return found
+    num_folds = min(_MOST_FOLDS, max(1, _MOST_LOGITS // (len(rows.target) * task.num_outputs)))
+    order = torch.randperm(len(rows.target), generator=torch.Generator().manual_seed(0))
+    fold = order % max(_FOLDS, num_folds)
+    fold = fold.masked_fill(fold >= num_folds, -1)
+    heads, _ = fitted_heads(rows._replace(features=(rows.features - mean) / std), task, fold, num_folds + 1)
+    weight = heads.weight[-1] / std  # the last has learned from all rows
+    return {"weight": weight, "bias": heads.bias[-1] - weight @ mean}
 
 
 def _is_fast_in_bfloat16(device: torch.device) -> bool:
@@ -144,33 +141,31 @@ def _is_fast_in_bfloat16(device: torch.device) -> bool:
 
 
 @torch.no_grad()
-def _rows_of(module: VisionModule, data: ImageDataModule, part: PartName, *, low: bool = False) -> Rows:
-    """Return the pooled features of a split's rows, on the CPU.
+def _pooled_features(module: VisionModule, data: ImageDataModule, *, exact_val: bool) -> list[Rows]:
+    """Return the pooled features of the training and of the validation rows, on the CPU.
 
     Args:
-        module: The module.
+        module: The module. A copy computes them, whose body has its BatchNorms folded into convolutions.
         data: The rows.
-        part: The split.
-        low: Whether to compute them in bfloat16, precise enough for rows to learn from; what is measured is not.
+        exact_val: Whether to compute those of validation rows in float32, to measure on them. In bfloat16, where it is fast,
+            they are precise enough for rows to learn from.
     """
-    features, targets, weights = [], [], []
-    with evaluating(module), torch.autocast(module.device.type, torch.bfloat16, enabled=low):
-        for batch in data.ordered_loader(part):
-            found = module.features(data.transfer_batch_to_device(batch, module.device, 0))
-            features.append(mean_pooled(found).float().cpu())
-            targets.append(batch["target"])
-            weights.append(batch.get("weight", torch.ones(len(batch["index"]))))
-    empty = torch.zeros(0)
-    return Rows(*(torch.cat(each) if each else empty for each in (features, targets, weights)))
-
-
-def _fitted(rows: Rows, task: Task) -> Heads:
-    """Return a linear head, with the penalty that is best on each fold of the rows for heads fitted to the others."""
-    num_folds = min(_MOST_FOLDS, max(1, _MOST_LOGITS // (len(rows.target) * task.num_outputs)))
-    order = torch.randperm(len(rows.target), generator=torch.Generator().manual_seed(0))
-    fold = order % max(_FOLDS, num_folds)
-    heads, _ = fitted_heads(rows, task, fold.masked_fill(fold >= num_folds, -1), num_folds + 1)
-    return Heads(*(each[-1:] for each in heads))
+    quick, image = copy.deepcopy(module), image_of(module.schema)
+    sample = torch.randn(1, image.channels, *image.size, generator=torch.Generator().manual_seed(0))
+    quick.body = cast("Body", fuse_batch_norms(module.body, sample.to(module.device)))
+    parts: list[tuple[PartName, bool]] = [("train", False), ("val", exact_val)]
+    found = []
+    for part, is_exact in parts:
+        low = not is_exact and _is_fast_in_bfloat16(module.device)
+        features, targets, weights = [], [], []
+        with evaluating(quick), torch.autocast(module.device.type, torch.bfloat16, enabled=low):
+            for batch in data.ordered_loader(part):
+                maps = quick.features(data.transfer_batch_to_device(batch, module.device, 0))
+                features.append(mean_pooled(maps).float().cpu())
+                targets.append(batch["target"])
+                weights.append(batch.get("weight", torch.ones(len(batch["index"]))))
+        found.append(Rows(*(torch.cat(each) if each else torch.zeros(0) for each in (features, targets, weights))))
+    return found
 
 
 def _with_head(module: VisionModule, head: Mapping[str, Tensor]) -> VisionModule:

@@ -9,7 +9,6 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 _LAST_CUT = 5
 _SLIDE_WINDOW = 15
@@ -55,7 +54,7 @@ def steep(lrs: Sequence[float], losses: Sequence[float]) -> float:
         >>> steep([0.1, 1.0, 10.0], [3.0, 2.9, 1.0])
         1.0
     """
-    slopes = np.diff(_array(losses)) / np.diff(np.log(_array(lrs)))
+    slopes = np.diff(losses) / np.diff(np.log(lrs))
     return float(lrs[int(slopes.argmin())])
 
 
@@ -66,7 +65,7 @@ def minimum(lrs: Sequence[float], losses: Sequence[float]) -> float:
         >>> minimum([0.1, 1.0, 10.0], [3.0, 1.0, 9.0])
         0.1
     """
-    return float(lrs[int(_array(losses).argmin())]) / 10
+    return float(lrs[int(np.argmin(losses))]) / 10
 
 
 def slide(lrs: Sequence[float], losses: Sequence[float]) -> float:
@@ -77,7 +76,7 @@ def slide(lrs: Sequence[float], losses: Sequence[float]) -> float:
         >>> slide(rates, [1.0] * 20)
         4.0
     """
-    slopes = np.gradient(_array(losses))
+    slopes = np.gradient(losses)
     right, left = -1, -1 - _SLIDE_WINDOW
     found = lrs[max(left, -len(lrs))]
     while left >= -len(losses) and abs(slopes[right] - slopes[left]) > _SLIDE_THRESHOLD:
@@ -97,12 +96,8 @@ def lowest(lrs: Sequence[float], raw_losses: Sequence[float]) -> float:
         >>> lowest([0.1, 1.0, 10.0, 100.0], [3.0, 1.0, 9.0, 99.0])
         0.1
     """
-    losses = _array(raw_losses)
+    losses = np.asarray(raw_losses, dtype=np.float64)
     losses = np.minimum(losses, losses[: max(1, len(losses) // 10)].mean())
     steps = np.arange(len(losses))
     weights = np.exp(-0.5 * ((steps[:, None] - steps) / _LOWEST_STD) ** 2)
     return float(lrs[int((weights @ losses / weights.sum(axis=1)).argmin())])
-
-
-def _array(values: Sequence[float]) -> NDArray[np.float64]:
-    return np.asarray(values, dtype=np.float64)

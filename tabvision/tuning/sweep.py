@@ -113,10 +113,6 @@ def lr_find(
         finally:
             if isinstance(data, pl.LightningDataModule):
                 data.trainer = owner
-    return _read(sweep)
-
-
-def _read(sweep: _Sweep) -> LRFinding:
     if not sweep.losses:
         problem = f"training_step must return a loss, and returned none in {sweep.batches:,} batches"
         raise BadValueError(problem, "Return the loss, under manual optimization too")
@@ -216,11 +212,18 @@ class _Sweep(Callback):
 def _sweep_trainer(trainer: pl.Trainer, callbacks: list[Callback]) -> pl.Trainer:
     """Return a trainer like the user's that writes no files."""
     on_cuda = isinstance(trainer.accelerator, CUDAAccelerator)
+    strategy: Strategy | str = "auto"
+    if trainer.world_size > 1 and isinstance(given := trainer.strategy, DDPStrategy):
+        settings = given._ddp_kwargs  # noqa: SLF001 - find_unused_parameters and the like; a test guards it
+        start_method = given._start_method  # noqa: SLF001
+        strategy = DDPStrategy(process_group_backend=given.process_group_backend, start_method=start_method, **settings)
+    elif trainer.world_size > 1:
+        strategy = getattr(trainer.strategy, "strategy_name", "auto")
     made = pl.Trainer(
         accelerator=trainer.accelerator,
         devices=trainer.device_ids if on_cuda else trainer.num_devices,
         num_nodes=trainer.num_nodes,
-        strategy=_strategy_like(trainer),
+        strategy=strategy,
         precision=trainer.precision,
         gradient_clip_val=trainer.gradient_clip_val,
         gradient_clip_algorithm=trainer.gradient_clip_algorithm,
@@ -236,17 +239,6 @@ def _sweep_trainer(trainer: pl.Trainer, callbacks: list[Callback]) -> pl.Trainer
     if trainer.state.status == TrainerStatus.RUNNING:  # its processes exist already
         made.strategy._launcher = None  # noqa: SLF001 - a test guards it
     return made
-
-
-def _strategy_like(trainer: pl.Trainer) -> Strategy | str:
-    strategy = trainer.strategy
-    if trainer.world_size == 1:
-        return "auto"
-    if not isinstance(strategy, DDPStrategy):
-        return getattr(strategy, "strategy_name", "auto")
-    settings = strategy._ddp_kwargs  # noqa: SLF001 - find_unused_parameters and the like; a test guards it
-    start_method = strategy._start_method  # noqa: SLF001
-    return DDPStrategy(process_group_backend=strategy.process_group_backend, start_method=start_method, **settings)
 
 
 def check_sweep(start: float, end: float, num_steps: int) -> None:

@@ -97,23 +97,23 @@ class Calibration:
     def check(self, task: Task) -> None:
         """Raise a BadValueError unless the corrections suit the task."""
         methods, each = task.calibrated_by, task.num_outputs
-        _check_numbers("temperatures", self.temperatures, (0, 1, each) if "temperature" in methods else (0,))
-        _check_numbers("thresholds", self.thresholds, (0, each) if "thresholds" in methods else (0,))
-        _check_numbers("half_widths", self.half_widths, (0, each) if "intervals" in methods else (0,), least=0.0)
+        rules = (  # how many numbers there may be if the task has the correction, and the lowest of them
+            ("temperatures", "temperature", (0, 1, each), 5e-324),
+            ("thresholds", "thresholds", (0, each), 5e-324),
+            ("half_widths", "intervals", (0, each), 0.0),
+        )
+        problems = []
+        for what, method, counts, least in rules:
+            values, allowed = getattr(self, what), dict.fromkeys(counts if method in methods else (0,))
+            if len(values) not in allowed:
+                problems.append(f"{what} must be {' or '.join(map(str, allowed))} numbers, got {len(values)}")
+            elif not all(math.isfinite(value) and value >= least for value in values):
+                problems.append(f"{what} must be finite and above 0, got {values}")
         if any(limit >= 1 for limit in self.thresholds):
-            raise _wrong(f"thresholds must lie in (0, 1), got {self.thresholds}")
+            problems.append(f"thresholds must lie in (0, 1), got {self.thresholds}")
         if self.coverage is not None and not 0 < self.coverage < 1:
-            raise _wrong(f"coverage must lie in (0, 1), got {self.coverage!r}")
+            problems.append(f"coverage must lie in (0, 1), got {self.coverage!r}")
         if bool(self.half_widths) != (self.coverage is not None):
-            raise _wrong("coverage and half_widths belong together, got one without the other")
-
-
-def _check_numbers(what: str, values: tuple[float, ...], counts: tuple[int, ...], *, least: float = 5e-324) -> None:
-    if len(values) not in counts:
-        raise _wrong(f"{what} must be {' or '.join(map(str, dict.fromkeys(counts)))} numbers, got {len(values)}")
-    if not all(math.isfinite(value) and value >= least for value in values):
-        raise _wrong(f"{what} must be finite and above 0, got {values}")
-
-
-def _wrong(problem: str) -> BadValueError:
-    return BadValueError(problem, "Calibrate again: tabvision calibrate CKPT DATA --out NEW.ckpt")
+            problems.append("coverage and half_widths belong together, got one without the other")
+        if problems:
+            raise BadValueError(problems[0], "Calibrate again: tabvision calibrate CKPT DATA --out NEW.ckpt")

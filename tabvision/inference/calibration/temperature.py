@@ -41,9 +41,8 @@ def fit_temperatures(logits: NDArray[Any], target: NDArray[Any], *, per_label: b
     if target.ndim == 1 and logits.shape[1] > 1:
         return (_fit(logits, target),)
     flags = target.reshape(logits.shape).astype(np.int64)  # two classes, or labels: logits of "yes"
-    if per_label:
-        return tuple(_fit(_two_classes(logits[:, index]), flags[:, index]) for index in range(logits.shape[1]))
-    return (_fit(_two_classes(logits.ravel()), flags.ravel()),)
+    parts = zip(logits.T, flags.T, strict=True) if per_label else [(logits.ravel(), flags.ravel())]
+    return tuple(_fit(np.stack([np.zeros(len(yes)), yes], axis=1), codes) for yes, codes in parts)
 
 
 def expected_calibration_error(predictions: NDArray[Any], target: NDArray[Any]) -> float:
@@ -89,10 +88,6 @@ def cross_entropy(predictions: NDArray[Any], target: NDArray[Any]) -> float:
         else np.take_along_axis(chances, target[:, None], axis=1)
     )
     return float(-np.log(np.maximum(given, np.finfo(np.float64).tiny)).mean())
-
-
-def _two_classes(logits: NDArray[Any]) -> NDArray[np.float64]:
-    return np.stack([np.zeros(len(logits)), logits.astype(np.float64)], axis=1)
 
 
 def _fit(logits: NDArray[Any], codes: NDArray[Any]) -> float:

@@ -22,22 +22,13 @@ def _ratio(above: Counts, below: Counts) -> Counts:
     return quotient
 
 
-def _f_score(beta: float) -> Callable[[Counts, Counts, Counts, Counts], Counts]:
-    weight = beta**2
-    return lambda tp, fp, fn, tn: _ratio((1 + weight) * tp, (1 + weight) * tp + weight * fn + fp)  # noqa: ARG005
-
-
-def _rates(tp: Counts, fp: Counts, fn: Counts, tn: Counts) -> Counts:
-    return _ratio(tp, tp + fn) + _ratio(tn, tn + fp)
-
-
 # Functions of the true positives, false positives, false negatives and true negatives.
 METRICS: dict[str, Callable[[Counts, Counts, Counts, Counts], Counts]] = {
-    "f1": _f_score(1),
-    "f2": _f_score(2),
+    "f1": lambda tp, fp, fn, tn: _ratio(2 * tp, 2 * tp + fn + fp),  # noqa: ARG005
+    "f2": lambda tp, fp, fn, tn: _ratio(5 * tp, 5 * tp + 4 * fn + fp),  # noqa: ARG005
     "accuracy": lambda tp, fp, fn, tn: _ratio(tp + tn, tp + fp + fn + tn),
-    "balanced_accuracy": lambda tp, fp, fn, tn: _rates(tp, fp, fn, tn) / 2,
-    "youden": lambda tp, fp, fn, tn: _rates(tp, fp, fn, tn) - 1,
+    "balanced_accuracy": lambda tp, fp, fn, tn: (_ratio(tp, tp + fn) + _ratio(tn, tn + fp)) / 2,
+    "youden": lambda tp, fp, fn, tn: _ratio(tp, tp + fn) + _ratio(tn, tn + fp) - 1,
 }
 
 
@@ -69,24 +60,17 @@ def best_threshold(probabilities: NDArray[Any], is_yes: NDArray[Any], metric: st
     if not truth.any() or truth.all():
         problem = f"a threshold needs rows of both kinds, got {int(truth.sum())} yes in {len(truth)}"
         raise BadValueError(problem, "Pass more rows")
-    limits, scores = _score_thresholds(chances, truth, metric)
-    best = np.flatnonzero(scores >= scores.max() - 1e-12)
-    chosen = best[np.abs(limits[best] - 0.5).argmin()]
-    return float(limits[chosen]), float(scores[chosen])
-
-
-def _score_thresholds(
-    chances: NDArray[np.float64], truth: NDArray[np.bool_], metric: str
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return every threshold that separates rows, in ascending order, and its score."""
+    # every threshold that separates rows, in ascending order, and its score
     order = np.argsort(chances)
     values, first = np.unique(chances[order], return_index=True)
     edges = np.concatenate([[0.0], values, [1.0]])
     limits = (edges[:-1] + edges[1:]) / 2
-    yes_below = np.concatenate([[0], np.cumsum(truth[order])])[np.append(first, len(truth))].astype(np.float64)
-    below = np.append(first, len(truth)).astype(np.float64)
-    num_yes, num_no = float(truth.sum()), float((~truth).sum())
+    below = np.append(first, len(truth))
+    yes_below = np.concatenate([[0], np.cumsum(truth[order])])[below].astype(np.float64)
     no_below = below - yes_below
-    scores = METRICS[metric](num_yes - yes_below, num_no - no_below, yes_below, no_below)
+    scores = METRICS[metric](truth.sum() - yes_below, (~truth).sum() - no_below, yes_below, no_below)
     inside = (limits > 0) & (limits < 1)
-    return limits[inside], scores[inside]
+    limits, scores = limits[inside], scores[inside]
+    best = np.flatnonzero(scores >= scores.max() - 1e-12)
+    chosen = best[np.abs(limits[best] - 0.5).argmin()]
+    return float(limits[chosen]), float(scores[chosen])

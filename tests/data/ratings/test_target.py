@@ -1,6 +1,5 @@
 """The range of ratings, and what kind of rating it is."""
 
-import numpy as np
 import pandas as pd
 import pytest
 
@@ -8,15 +7,14 @@ from tabvision.data.ratings.target import fit_ratings, log_out_of_range
 from tabvision.errors import BadTypeError, BadValueError
 from tabvision.schema import Target
 from tabvision.tasks import Binary, Regression
-from tabvision.tasks.regression import _range_around
 
 
 @pytest.mark.parametrize(
     ("ratings", "expected"),
-    [([1, 2, 5], (0.5, 5.5)), ([0.5, 5, 4.5], (0.25, 5.25)), ([-10, 10], (-20, 20)), ([3, 3], (2.5, 3.5))],
+    [([1, 2, 5], (0.5, 5.5)), ([0.5, 5, 4.5], (0.25, 5.25)), ([-10, 10], (-20, 20)), (["3", "3.0"], (2.5, 3.5))],
 )
-def test_the_scale_is_widened_by_half_its_smallest_step(ratings: list[float], expected: tuple[float, float]) -> None:
-    assert _range_around(np.array(ratings, dtype=float)) == expected
+def test_the_scale_is_widened_by_half_its_smallest_step(ratings: list[object], expected: tuple[float, float]) -> None:
+    assert Regression().for_ratings(pd.Series(ratings), None).y_range == expected
 
 
 def test_numbers_are_a_regression_and_the_choice_is_told(caplog: pytest.LogCaptureFixture) -> None:
