@@ -19,7 +19,6 @@ from tabvision.preprocess.text_formats import (
     AS_CATEGORIES,
     TextNumbers,
     dates_in,
-    day_before_month,
     note_on_dates,
     note_on_text,
     num_distinct_text,
@@ -147,7 +146,16 @@ def infer_kinds(
     found = {
         name: _infer_column(columns, name, forced.get(name), orders.get(name), day_first=day_first) for name in features
     }
-    return _kinds_of(found)
+    left_out = tuple(LeftOut(name=name, reason=it.reason) for name, it in found.items() if it.kind is None)
+    if len(left_out) == len(found):
+        reasons = listed([f"{column.name!r} ({column.reason})" for column in left_out]) or "none but the target"
+        problem = f"at least one feature is needed, got columns that are all left out: {reasons}"
+        raise NoFeatureError(problem, "Name columns to use with categorical=, continuous= or dates=")
+    for note in dict.fromkeys(it.note for it in found.values() if it.note):
+        _logger.info("%s: %s", listed([repr(name) for name, it in found.items() if it.note == note]), note)
+    of_kind = {kind: tuple(name for name, it in found.items() if it.kind == kind) for kind in get_args(Kind)}
+    formats = {name: it.form for name, it in found.items() if it.form is not None}
+    return Kinds(**of_kind, left_out=left_out, formats=formats)
 
 
 def _check_readable(columns: Columns, names: Sequence[str]) -> None:
@@ -164,21 +172,6 @@ def _check_readable(columns: Columns, names: Sequence[str]) -> None:
         first = next(iter(errors.values())).args[0]
         problem = f"{len(errors)} columns cannot be read, {listed([*map(repr, errors)])}: {first}"
         raise BadTypeError(problem, f"Turn them into columns of those, or leave them out: {asking('ignore', *errors)}")
-
-
-def _kinds_of(found: Mapping[str, _Inferred]) -> Kinds:
-    """Return the columns by kind, and log the notes on them; raise if none is a feature."""
-    left_out = tuple(LeftOut(name=name, reason=it.reason) for name, it in found.items() if it.kind is None)
-    if len(left_out) == len(found):
-        reasons = listed([f"{column.name!r} ({column.reason})" for column in left_out]) or "none but the target"
-        problem = f"at least one feature is needed, got columns that are all left out: {reasons}"
-        raise NoFeatureError(problem, "Name columns to use with categorical=, continuous= or dates=")
-    for note in dict.fromkeys(inferred.note for inferred in found.values() if inferred.note):
-        names = [repr(name) for name, inferred in found.items() if inferred.note == note]
-        _logger.info("%s: %s", listed(names), note)
-    of_kind = {kind: tuple(name for name, it in found.items() if it.kind == kind) for kind in get_args(Kind)}
-    formats = {name: it.form for name, it in found.items() if it.form is not None}
-    return Kinds(**of_kind, left_out=left_out, formats=formats)
 
 
 def _dates_and_orders(columns: Columns, dates: Sequence[str]) -> tuple[Sequence[str], dict[str, DateFormat]]:
@@ -234,11 +227,7 @@ def _infer_column(
         columns.numbers(name, form or "strict")  # raises if the text does not parse
         return _Inferred("continuous", form=form)
     if option == "dates":
-        orders = (
-            _orders_of(text.without_blank(), day_first=day_first) if order is None and isinstance(text, Text) else ()
-        )
-        are_digits = isinstance(column, Numbers) and not column.all_missing()
-        date_form = order or ("Ymd" if are_digits else _only_order(orders, name))
+        date_form = order or _format_of_dates(column, text, name, day_first=day_first)
         return _Inferred("dates", note=_zone_note(columns.timestamps(name, date_form)), form=date_form)
     if isinstance(column, Text):
         column = column.without_blank()
@@ -249,8 +238,11 @@ def _infer_column(
     return _infer_text(text, day_first=day_first) if isinstance(text, Text) else _infer_values(columns, name)
 
 
-def _only_order(orders: Sequence[DateFormat], name: str) -> DateFormat:
-    """Return the order of dates, ISO if there is none; raise if there are several."""
+def _format_of_dates(column: Column, text: Column | None, name: str, *, day_first: bool) -> DateFormat:
+    """Return the format of dates that the user named without one; raise if text, of all rows, can have several."""
+    if isinstance(column, Numbers) and not column.all_missing():
+        return "Ymd"
+    orders = dates_in(text.without_blank(), day_first=day_first) if isinstance(text, Text) else ()
     if len(orders) > 1:
         problem = f"the dates of {name!r} can be read in the order {' or '.join(orders)}"
         raise BadValueError(
@@ -280,15 +272,9 @@ def _infer_values(columns: Columns, name: str) -> _Inferred:
     return _Inferred("continuous" if are_many else "categorical")
 
 
-def _orders_of(column: Text, *, day_first: bool) -> tuple[DateFormat, ...]:
-    """Return the orders in which text is dates; of several those with the day first, if it is."""
-    orders = dates_in(column)
-    return day_before_month(orders) if day_first and len(orders) > 1 else orders
-
-
 def _infer_text(column: Text, *, day_first: bool) -> _Inferred:
     text = column.without_blank()
-    orders = _orders_of(text, day_first=day_first)
+    orders = dates_in(text, day_first=day_first)
     if orders == ("Ymd",) and num_distinct_text(text, at_most=MAX_INTEGER_CATEGORIES) <= MAX_INTEGER_CATEGORIES:
         orders = ()  # of few whole numbers it may be chance
     if len(orders) == 1:

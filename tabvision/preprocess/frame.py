@@ -201,7 +201,7 @@ def _read_column(column: pd.Series, name: str) -> Column:
     if isinstance(dtype, pd.SparseDtype):
         return _read_column(column.sparse.to_dense(), name)
     if isinstance(dtype, pd.IntervalDtype):
-        return Text(_strings(column, column.isna()))
+        return _read_objects(column.to_numpy(dtype=object), name)
     if isinstance(dtype, pd.PeriodDtype):
         return _read_column(column.dt.to_timestamp(), name)
     if isinstance(dtype, pd.DatetimeTZDtype):
@@ -255,7 +255,10 @@ def _read_arrow_numbers(values: pa.ChunkedArray, name: str) -> Column:
     if lack and is_decimal:
         return _read_objects(np.array(values.to_pylist(), dtype=object), name)
     was: NumberKind = "boolean" if types.is_boolean(kind) else "integer" if types.is_integer(kind) else "float"
-    return Numbers(numbers, was, dictionary_of(values) if lack else None)
+    if not lack:
+        return Numbers(numbers, was)
+    codes, distinct = dictionary_of(values)
+    return Numbers(numbers, was, (codes, distinct.to_pylist()))
 
 
 def _read_objects(values: NDArray[Any], name: str) -> Column:
@@ -266,7 +269,13 @@ def _read_objects(values: NDArray[Any], name: str) -> Column:
     present = values[~missing] if missing.any() else values
     family = common_family(present, name)
     if family == "text":
-        return Text(_text_of_objects(values, missing, name))
+        if pd.Interval in set(map(type, values)):
+            values = np.array([*map(str, values)], dtype=object)
+        try:
+            return Text(pa.array(values, pa.large_string(), mask=missing))
+        except UnicodeEncodeError as error:
+            problem = f"column {name!r} holds text that is not valid Unicode: {error.object!r}"
+            raise BadValueError(problem, "Read the file again with its own encoding") from error
     if family == "date":
         timestamps = np.fromiter(map(microseconds, present), np.int64, len(present))
         return Timestamps(_with_missing(timestamps, missing, NO_DATE))
@@ -294,21 +303,6 @@ def _numbers_of_objects(present: NDArray[Any], missing: NDArray[np.bool_]) -> Co
     codes, distinct = pd.factorize(np.array([*map(exact_number, present)], dtype=object))
     kind: NumberKind = "integer" if all(type(value) is int for value in distinct) else "float"
     return Numbers(numbers, kind, (_with_missing(codes, missing, -1), distinct.tolist()))
-
-
-def _text_of_objects(values: NDArray[Any], missing: NDArray[np.bool_], name: str) -> pa.Array:
-    if pd.Interval in set(map(type, values)):
-        return _strings(values, missing)
-    try:
-        return pa.array(values, pa.large_string(), mask=missing)
-    except UnicodeEncodeError as error:
-        problem = f"column {name!r} holds text that is not valid Unicode: {error.object!r}"
-        raise BadValueError(problem, "Read the file again with its own encoding") from error
-
-
-def _strings(values: Iterable[object], missing: Iterable[object]) -> pa.Array:
-    texts = [None if is_missing else str(value) for value, is_missing in zip(values, missing, strict=True)]
-    return pa.array(texts, pa.large_string())
 
 
 def _with_missing(present: NDArray[Any], missing: NDArray[np.bool_], filler: float) -> NDArray[Any]:

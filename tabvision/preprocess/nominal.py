@@ -163,12 +163,6 @@ def _mean_of_others(
     return np.asarray((sums[codes] - own_sums[pairs]) / (counts[codes] - own_counts[pairs] + _PRIOR))
 
 
-def _mean_of_neighbors(codes: NDArray[np.int64], numbers: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return for each row the mean of the rows of the code before its own and of the code after it, likewise."""
-    counts, sums = (np.pad(it, [(1, 1), (0, 0)]) for it in _counted(codes, numbers))
-    return np.asarray(((sums[:-2] + sums[2:]) / (counts[:-2] + counts[2:] + _PRIOR))[codes])
-
-
 def _counted(codes: NDArray[np.int64], numbers: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the number of rows of each code, (codes, 1), and the sums of their numbers, (codes, C)."""
     sums = [np.bincount(codes, weights=column) for column in numbers.T]
@@ -180,9 +174,13 @@ def _explains(codes: NDArray[np.int64], left: NDArray[np.float64], groups: NDArr
     codes, left, groups = codes[codes >= 0], left[codes >= 0], groups[codes >= 0]
     if not len(codes):
         return False
+    counts, sums = (np.pad(it, [(1, 1), (0, 0)]) for it in _counted(codes, left))
+    mean_of_neighbors = ((sums[:-2] + sums[2:]) / (counts[:-2] + counts[2:] + _PRIOR))[
+        codes
+    ]  # the codes beside its own
     nothing, neighbors, own = (
         ((left - found) ** 2).sum(axis=1)
-        for found in (np.zeros_like(left), _mean_of_neighbors(codes, left), _mean_of_others(codes, left, groups))
+        for found in (np.zeros_like(left), mean_of_neighbors, _mean_of_others(codes, left, groups))
     )
     before = min(nothing, neighbors, key=np.sum)
     by_value = np.bincount(codes, weights=before - own)  # rows of one value are no independent evidence

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar, get_args
 
@@ -155,31 +155,27 @@ def have_points_of_thousands(texts: Iterable[str]) -> bool:
 
 
 def _candidates(texts: Sequence[str]) -> list[NumberFormat]:
-    def most(found: Callable[[str], object]) -> bool:
-        return sum(map(bool, map(found, texts))) > len(texts) / 2
-
-    commas = ["1,234", "1.234,5"] if any(map(_SEPARATOR.search, texts)) else []
-    signs = [sign + comma for sign in _SIGNS if most(re.compile(re.escape(sign)).search) for comma in ("", ",")]
-    return ["lenient", *commas, *signs, *_units_in(texts), *(["h:m:s"] if most(_CLOCK.fullmatch) else [])]
-
-
-def _units_in(texts: Sequence[str]) -> list[NumberFormat]:
-    """Return the formats with the unit or currency that most texts have.
+    """Return the formats to try: those with the sign, unit or currency that most texts have, and those without.
 
     Example:
-        >>> _units_in(["12 kg", "7.5kg", "n/a"]), _units_in(["CHF 7,50"]), _units_in(["12 kg", "3 lb"])
-        (['1.5 kg'], ['CHF 1.5', 'CHF 1,5'], [])
+        >>> _candidates(["12 kg", "7.5kg", "n/a"]), _candidates(["CHF 7,50"]), _candidates(["12 kg", "3 lb"])
+        (['lenient', '1.5 kg'], ['lenient', '1,234', '1.234,5', 'CHF 1.5', 'CHF 1,5'], ['lenient'])
     """
-    marks: Counter[tuple[str, str]] = Counter()
+    found: list[NumberFormat] = ["lenient", *(["1,234", "1.234,5"] if any(map(_SEPARATOR.search, texts)) else [])]
+    for sign in _SIGNS:
+        if sum(sign in text for text in texts) > len(texts) / 2:
+            found += [sign, f"{sign},"]
+    units: Counter[tuple[str, str]] = Counter()
     for match in filter(None, map(_WITH_UNIT.fullmatch, texts)):
         if match["before"] or match["after"]:
-            marks[match["before"] or "", without_plural((match["after"] or "").strip())] += 1
-    (before, after), number = marks.most_common(1)[0] if marks else (("", ""), 0)
-    if number <= len(texts) / 2:
-        return []
-    return [
-        f"{before} 1{decimal}5 {after}".strip() for decimal in (".," if any("," in text for text in texts) else ".")
-    ]
+            units[match["before"] or "", without_plural((match["after"] or "").strip())] += 1
+    for (before, after), number in units.most_common(1):
+        if number > len(texts) / 2:
+            decimals = ".," if any("," in text for text in texts) else "."
+            found += [f"{before} 1{decimal}5 {after}".strip() for decimal in decimals]
+    if sum(map(bool, map(_CLOCK.fullmatch, texts))) > len(texts) / 2:
+        found.append("h:m:s")
+    return found
 
 
 def _may_be_codes(numbers: Sequence[str], *, beside_others: bool, are_few: bool) -> bool:
@@ -216,12 +212,18 @@ def _has_two_readings(form: NumberFormat, numbers: Sequence[str], others: Sequen
     return is_point_of_thousands or lacks_mark
 
 
-def dates_in(column: Text) -> tuple[DateFormat, ...]:
+def dates_in(column: Text, *, day_first: bool = False) -> tuple[DateFormat, ...]:
     """Return the formats in which every value is a date: several if the order of day and month cannot be told.
+
+    Args:
+        column: The text.
+        day_first: Whether of several formats only those with the day before the month are returned.
 
     Example:
         >>> dates_in(Text(pa.array(["13/02/2024", "01/02/2024"]))), dates_in(Text(pa.array(["1.2.2024", "2.2.2024"])))
         (('d/m/Y',), ('d/m/Y', 'm/d/Y'))
+        >>> dates_in(Text(pa.array(["1.2.2024", "2.2.2024"])), day_first=True)
+        ('d/m/Y',)
     """
     samples = [pc.unique(values).drop_null() for values in (sample_of(column.values), column.values)]
     if all(bool((parse_dates(texts) != NO_DATE).all()) for texts in samples):
@@ -229,6 +231,8 @@ def dates_in(column: Text) -> tuple[DateFormat, ...]:
     orders = _ORDERS
     for texts in samples:
         orders = tuple(it for it in orders if all(parse_date(text, it) is not None for text in texts.to_pylist()))
+    if day_first and len(orders) > 1:
+        orders = tuple(order for order in orders if order.find("d") < order.find("m"))
     return orders
 
 
@@ -242,16 +246,6 @@ def note_on_dates(column: Text, order: DateFormat) -> str:
     has_zone = pc.match_substring_regex(sample_of(column.values), r"[T ].*[+-][0-9]{2}:?[0-9]{2}\s*$")
     zone = " with time zones; the parts are read in UTC" if pc.any(has_zone).as_py() else ""
     return f"text that reads as dates{'' if order == 'iso' else f' in the order {order}'}{zone}. {_KEEP_TEXT}"
-
-
-def day_before_month(orders: Sequence[DateFormat]) -> tuple[DateFormat, ...]:
-    """Return the orders in which the day is before the month.
-
-    Example:
-        >>> day_before_month(["d/m/Y", "m/d/Y"])
-        ('d/m/Y',)
-    """
-    return tuple(order for order in orders if order.find("d") < order.find("m"))
 
 
 def all_match(column: Text, pattern: str) -> bool:

@@ -31,7 +31,7 @@ from tabvision.data.splits.base import (
 from tabvision.errors import BadTypeError, BadValueError, count, speaking
 from tabvision.preprocess.columns import Text
 from tabvision.preprocess.parse import parse_dates, parse_number
-from tabvision.preprocess.text_formats import dates_in, day_before_month
+from tabvision.preprocess.text_formats import dates_in
 from tabvision.schema import DateFormat
 
 _logger = logging.getLogger("tabvision")
@@ -171,10 +171,8 @@ def times_as_numbers(values: pd.Series, *, day_first: bool = False) -> NDArray[A
 
 def _orders(values: pd.Series, *, day_first: bool) -> tuple[DateFormat, ...]:
     """Return the orders in which text is dates; of several the month first, with a note."""
-    orders = dates_in(Text(pa.array(values, pa.large_string())))
-    if len(orders) > 1 and day_first:
-        orders = day_before_month(orders)
-    elif len(orders) > 1:
+    orders = dates_in(Text(pa.array(values, pa.large_string())), day_first=day_first)
+    if len(orders) > 1 and not day_first:
         orders = tuple(sorted(orders, key=lambda order: order.startswith("m"), reverse=True))
         _logger.info(
             f"Dates of {values.name!r} such as {values.iloc[0]!r} are read in the order {orders[0]}. If the day is first, "
