@@ -20,7 +20,6 @@ from tabvision.data.tables.files import FEATHER_SUFFIXES, PARQUET_SUFFIXES, file
 from tabvision.data.tables.layout import find_layout
 from tabvision.data.tables.read import (
     columns_with_names,
-    first_line,
     frame_of_arrow,
     is_text,
     is_text_type,
@@ -31,7 +30,7 @@ from tabvision.data.tables.read import (
     without_saved_index,
 )
 from tabvision.data.tables.text_file import TextFile, TextFormat, without_compression
-from tabvision.errors import BadTypeError, BadValueError, TabvisionError, count, listed
+from tabvision.errors import BadTypeError, BadValueError, TabvisionError, count, first_line, listed
 from tabvision.logs import notes_at
 
 BLOCK_ROWS = 262_144

@@ -27,7 +27,7 @@ from tabvision.data.tables.files import (
     partition_of,
 )
 from tabvision.data.tables.text_file import TextFile, TextFormat, without_compression
-from tabvision.errors import BadTypeError, BadValueError, count, listed
+from tabvision.errors import BadTypeError, BadValueError, count, first_line, listed
 from tabvision.plain import object_of
 from tabvision.preprocess import Columns
 from tabvision.schema import JoinedLabels, Schema
@@ -312,11 +312,6 @@ def with_index(frame: pd.DataFrame, names: Sequence[Any]) -> pd.DataFrame:
     if twice := [repr(name) for name in names if name in frame]:
         raise BadValueError(f"both the index and a column are called {listed(twice)}", "Rename or remove one of each")
     return frame.reset_index(names)
-
-
-def first_line(error: BaseException) -> str:
-    """Return the first line of what an error says."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
 
 
 def with_partition(frame: pd.DataFrame, path: Path, known: Known) -> pd.DataFrame:

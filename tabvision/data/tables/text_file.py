@@ -86,7 +86,13 @@ class TextFile:
     def __init__(
         self, path: Path, encoding: str | None, content: bytes | None = None, *, skips_spaces: bool = True
     ) -> None:
-        self.path, self.encoding, self.skips_spaces = path, _checked_encoding(encoding), skips_spaces
+        try:
+            name = codecs.lookup(encoding or "utf-8").name
+        except LookupError as error:
+            remedy = 'Common are "utf-8", "latin-1", "utf-16"'
+            raise BadValueError(f"no text encoding named {encoding!r}", remedy) from error
+        self.path, self.skips_spaces = path, skips_spaces
+        self.encoding = "utf-8-sig" if name == "utf-8" else name
         self._opener = _OPENERS.get(path.suffix.lower(), lambda source: source.open("rb"))
         self._content = content
         if content is None and not path.is_file():
@@ -162,12 +168,3 @@ class TextFile:
             remedy = 'Pass encoding="latin-1" (--encoding latin-1), or save it as UTF-8'
             return BadValueError(f"{str(self.path)!r} is not {name}: {byte}", remedy)
         return BadValueError(f"{str(self.path)!r} is not {name}", 'Pass encoding="latin-1" (--encoding latin-1)')
-
-
-def _checked_encoding(encoding: str | None) -> str:
-    try:
-        name = codecs.lookup(encoding or "utf-8").name
-    except LookupError as error:
-        remedy = 'Common are "utf-8", "latin-1", "utf-16"'
-        raise BadValueError(f"no text encoding named {encoding!r}", remedy) from error
-    return "utf-8-sig" if name == "utf-8" else name
