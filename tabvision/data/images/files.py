@@ -75,6 +75,24 @@ class ImageTable:
         names = self.frame[self.path].array.take(rows).tolist()
         return [os.path.join(self.root, f"{name}{self.suffix}") for name in names]  # noqa: PTH118 - a million times
 
+    def missing_files(self) -> list[str]:
+        """Return the files that do not exist; each folder is listed once, no file is opened."""
+
+        @functools.cache
+        def names_in(folder: str) -> frozenset[str]:
+            try:
+                return frozenset(os.listdir(folder or "."))  # noqa: PTH208 - names alone, for folders of a million files
+            except OSError:
+                return frozenset()
+
+        missing = []
+        for start in range(0, len(self.frame), _CHECKED_AT_ONCE):
+            for file in self.files(np.arange(start, min(start + _CHECKED_AT_ONCE, len(self.frame)))):
+                folder, slash, name = file.rpartition("/")
+                if name not in names_in(folder or slash) and not os.path.isfile(file):  # noqa: PTH113 - it may be too long
+                    missing.append(file)
+        return missing
+
 
 def is_image(name: str) -> bool:
     """Return whether a file name is that of an image.
@@ -198,23 +216,11 @@ def check_files(table: ImageTable) -> None:
     """Raise if a file does not exist; each folder is listed once, no file is opened."""
     if table.is_listed:
         return
-    if missing := _missing_files(table):
+    if missing := table.missing_files():
         num_files, verb = len(table.frame), "does" if len(missing) == 1 else "do"
         problem = f"{len(missing):,} of {count(num_files, 'path')} in {table.path!r} {verb} not exist"
         problem += f", first {missing[0]!r}" if len(missing) > 1 else f": {missing[0]!r}"
         raise MissingFileError(problem, _remedy_for(missing[0], table))
-
-
-def _missing_files(table: ImageTable) -> list[str]:
-    """Return the files of a table that do not exist; each folder is listed once."""
-    listing, missing = functools.cache(_listing), []
-    for start in range(0, len(table.frame), _CHECKED_AT_ONCE):
-        files = table.files(np.arange(start, min(start + _CHECKED_AT_ONCE, len(table.frame))))
-        for file in files:
-            folder, slash, name = file.rpartition("/")
-            if name not in listing(folder or slash) and not _is_file(file):
-                missing.append(file)
-    return missing
 
 
 def images_by_row(frame: pd.DataFrame, columns: Sequence[str], *, root: str = "", suffix: str = "") -> ImageTable:
@@ -254,7 +260,7 @@ def check_missing(
     Raises:
         MissingFileError: Most of the files do not exist, since then the folder is wrong.
     """
-    if missing := _missing_files(named):
+    if missing := named.missing_files():
         those = f"{len(missing):,} of {count(len(named.frame), 'image')} in {listed([*columns])}"
         problem = f"{those} do not exist, first {missing[0]!r}"
         if len(missing) > len(named.frame) / 2:
@@ -266,21 +272,9 @@ def check_missing(
 
 def _remedy_for(file: str, table: ImageTable) -> str:
     for suffix in (f".{each}" for name in sorted(SUFFIXES) for each in (name, name.upper())):
-        if _is_file(f"{file}{suffix}"):
+        if os.path.isfile(f"{file}{suffix}"):  # noqa: PTH113 - pathlib raises for a path that is too long
             return f'There is one with suffix {suffix!r}: pass suffix="{suffix}" (--suffix {suffix})'
     return f"Correct them, or pass root= the folder that they are relative to (it is {table.root or '.'!r})"
-
-
-def _is_file(path: str) -> bool:
-    """Return whether a file exists; an invalid path, such as one that is too long, does not."""
-    return os.path.isfile(path)  # noqa: PTH113 - pathlib raises for a path that is too long
-
-
-def _listing(folder: str) -> frozenset[str]:
-    try:
-        return frozenset(os.listdir(folder or "."))  # noqa: PTH208 - names alone, for folders of a million files
-    except OSError:
-        return frozenset()
 
 
 def _path_column(frame: pd.DataFrame, path: str | None) -> str:

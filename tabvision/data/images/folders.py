@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -122,11 +121,11 @@ def class_folders(
     _check_classes(root, classes, least)
     filled = [each for each in classes if each.num_images]
     sizes = [each.num_images for each in filled]
-    names = _paths([folder for each in filled for folder in each.folders])
+    images = pa.concat_arrays([folder.images for each in filled for folder in each.folders])
     distinct = sorted({each.label for each in filled})
     codes = np.repeat(np.array([distinct.index(each.label) for each in filled], dtype=np.int32), sizes)
     labels = pd.Categorical.from_codes(codes, categories=pd.Index(distinct, dtype="str"))  # a byte or two a row
-    frame = pd.DataFrame({PATH_COLUMN: names, label: labels})
+    frame = pd.DataFrame({PATH_COLUMN: pd.array(images, dtype="str"), label: labels})
     part = np.repeat(np.array([each.part for each in filled], dtype=np.int8), sizes)
     _log_folders(classes, [] if parts is None else sorted(set(_below(root)) - {path for path, _ in parts}))
     num_inner = sum(len(folder.images) > 0 for each in classes for folder in each.folders[1:])
@@ -137,7 +136,7 @@ def class_folders(
         )
     outer = [path for top, _ in tops for above_it in range(level) for path in _below(top, above_it)]
     _log_other_files([next(_walk(path)) for path in outer], classes)
-    del classes, filled
+    del classes, filled, images
     pa.default_memory_pool().release_unused()  # the paths by folder; the frame holds a copy
     return ImageTable(frame, is_listed=True, part=None if parts is None else part)
 
@@ -151,12 +150,12 @@ def all_images(folder: str | Path) -> ImageTable:
     """
     root = checked_folder(folder)
     found = list(_walk(root))
-    names = _paths(found)
-    if not len(names):
+    images = pa.concat_arrays([folder.images for folder in found])
+    if not len(images):
         others = _kinds(sum((each.others for each in found), Counter()))
         raise BadValueError(f"the folder {root!r} holds no images{others}", f"Pass one with {_KNOWN}")
     _log_other_files(found, [])
-    return ImageTable(pd.DataFrame({PATH_COLUMN: names}), is_listed=True)
+    return ImageTable(pd.DataFrame({PATH_COLUMN: pd.array(images, dtype="str")}), is_listed=True)
 
 
 def part_folders(root: str) -> list[tuple[str, int]] | None:
@@ -309,8 +308,3 @@ def _log_other_files(folders: Sequence[_Folder], classes: Sequence[_ClassFolder]
         logger.info(f"{count(others.total(), 'file')} of other kinds left out{_kinds(others)}.{convert}")
     if loose := sum(len(folder.images) for folder in folders if classes):
         logger.info(f"{count(loose, 'image')} beside the class folders left out.")
-
-
-def _paths(folders: Sequence[_Folder]) -> Any:  # noqa: ANN401 - pandas has no stubs
-    """Return the paths of all images as a pandas array."""
-    return pd.array(pa.concat_arrays([folder.images for folder in folders]), dtype="str")

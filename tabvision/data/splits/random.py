@@ -115,7 +115,13 @@ class StratifiedSplit(FractionSplit):
     @override
     @speaking()
     def __call__(self, frame: pd.DataFrame, target_codes: NDArray[Any] | None, *, seed: int) -> SplitRows:
-        codes = _class_codes(target_codes, len(frame))
+        remedy = "Use RandomSplit"
+        if target_codes is None or target_codes.ndim != 1 or not np.issubdtype(target_codes.dtype, np.integer):
+            raise BadTypeError("needs a target of classes, one per row", remedy)
+        if len(target_codes) != len(frame) or (len(frame) and target_codes.min() < 0):
+            raise BadValueError("needs a class for every row", remedy)
+        # 16 bits sort by radix: ten times as fast on millions of rows
+        codes = target_codes.astype(np.int16) if len(frame) and target_codes.max() < 2**15 else target_codes
         generator = np.random.default_rng(seed)
         order = generator.permutation(len(codes))
         order = order[np.argsort(codes[order], kind="stable")]  # class by class, at random within each
@@ -261,16 +267,6 @@ def folds_of_groups(sizes: NDArray[np.int64], num_folds: int) -> NDArray[np.int6
         heapq.heapreplace(folds, (filled + int(sizes[group]), fold))
         fold_of[group] = fold
     return fold_of
-
-
-def _class_codes(target_codes: NDArray[Any] | None, num_rows: int) -> NDArray[Any]:
-    remedy = "Use RandomSplit"
-    if target_codes is None or target_codes.ndim != 1 or not np.issubdtype(target_codes.dtype, np.integer):
-        raise BadTypeError("needs a target of classes, one per row", remedy)
-    if len(target_codes) != num_rows or (num_rows and target_codes.min() < 0):
-        raise BadValueError("needs a class for every row", remedy)
-    # 16 bits sort by radix: ten times as fast on millions of rows
-    return target_codes.astype(np.int16) if num_rows and target_codes.max() < 2**15 else target_codes
 
 
 def _apportion(
