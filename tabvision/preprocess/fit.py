@@ -115,7 +115,7 @@ class RunningFeatures:
             self._numbers[name].add(kinds.numbers(columns, name), name, *kept)
 
         def add_category(name: str) -> None:
-            self._vocabularies[name] = _joined(self._vocabularies.get(name), columns.read(name), name)
+            self._add_labels(columns.read(name), name)
 
         def add_values(name: str) -> None:
             values = distinct_numbers(kinds.numbers(columns, name).values)
@@ -126,6 +126,21 @@ class RunningFeatures:
         in_threads(add_values, kinds.nominal, columns)
         in_threads(add_date, kinds.dates, columns)
         return kept
+
+    def _add_labels(self, column: Column, name: str) -> None:
+        """Add the values of a category's rows to its vocabulary."""
+        vocabulary, ordered = vocabulary_of(column, name)
+        known, _ = self._vocabularies.get(name, (vocabulary, ordered))
+        if known != vocabulary:
+            labels: list[Any] = list(dict.fromkeys([*known, *vocabulary]))
+            if ordered and isinstance(column, Levels):
+                assert not isinstance(column.values, Timestamps), "dates are levels without an order"
+                order = {value: position for position, value in enumerate(column.values.to_list())}
+                labels.sort(key=lambda label: order.get(label, len(order)))
+            else:
+                labels.sort()
+            vocabulary = tuple(labels)
+        self._vocabularies[name] = vocabulary, ordered
 
     def features(self, columns: Columns) -> Features:
         """Return what the schema records.
@@ -179,19 +194,6 @@ class RunningFeatures:
     def _number(self, name: str) -> Continuous:
         form: Any = self.kinds.formats.get(name, "strict")
         return replace(_continuous(name, name, self._numbers[name].facts(name)), text=form)
-
-
-def _joined(known: tuple[tuple[Label, ...], bool] | None, column: Column, name: str) -> tuple[tuple[Label, ...], bool]:
-    """Return a vocabulary with the values of further rows, and whether it is ordered."""
-    vocabulary, ordered = vocabulary_of(column, name)
-    if known is None or known[0] == vocabulary:
-        return vocabulary, ordered
-    labels: list[Any] = [*known[0], *vocabulary]
-    if ordered and isinstance(column, Levels):
-        assert not isinstance(column.values, Timestamps), "dates are levels without an order"
-        order = {value: position for position, value in enumerate(column.values.to_list())}
-        return tuple(sorted(dict.fromkeys(labels), key=lambda label: order.get(label, len(order)))), ordered
-    return tuple(sorted(set(labels))), ordered
 
 
 def _continuous(name: str, source: str, statistics: Statistics, part: DatePart | None = None) -> Continuous:

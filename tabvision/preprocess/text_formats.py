@@ -130,11 +130,14 @@ def numbers_in(column: Text) -> TextNumbers | None:
     num_odd, num_numbers = (sum(times[text] for text in texts) for texts in (odd, read))
     if odd and (num_numbers < _MIN_NUMBERS or num_odd > _MAX_OTHER * (num_odd + num_numbers)):
         return None
-    if form == "lenient":
-        is_unsure = _may_be_codes(read, beside_others=any(others[form]), are_few=num_numbers < _MIN_NUMBERS)
-    else:
-        is_unsure = _has_two_readings(form, read, odd)
-    return None if is_unsure else TextNumbers(form, others[form])
+    if form != "lenient":
+        return None if _has_two_readings(form, read, odd) else TextNumbers(form, others[form])
+    if any(map(_LEADING_ZERO.fullmatch, read)):  # 007 is not 7
+        return None
+    are_whole = (float(parse_number(text) or 0).is_integer() for text in read)
+    if not any(others[form]) and (num_numbers < _MIN_NUMBERS or all(are_whole)):  # they were made text for a reason
+        return None
+    return TextNumbers(form, others[form])
 
 
 def have_points_of_thousands(texts: Iterable[str]) -> bool:
@@ -176,13 +179,6 @@ def _candidates(texts: Sequence[str]) -> list[NumberFormat]:
     if sum(map(bool, map(_CLOCK.fullmatch, texts))) > len(texts) / 2:
         found.append("h:m:s")
     return found
-
-
-def _may_be_codes(numbers: Sequence[str], *, beside_others: bool, are_few: bool) -> bool:
-    """Return whether numbers without a sign may be codes: 007 is not 7, and whole numbers were made text for a reason."""
-    if any(map(_LEADING_ZERO.fullmatch, numbers)):
-        return True
-    return not beside_others and (are_few or all(float(parse_number(text) or 0).is_integer() for text in numbers))
 
 
 def _has_two_readings(form: NumberFormat, numbers: Sequence[str], others: Sequence[str]) -> bool:

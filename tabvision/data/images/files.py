@@ -31,10 +31,6 @@ SUFFIXES = frozenset({
     "jpg", "jpeg", "jpe", "jfif", "png", "apng", "webp", "tif", "tiff", "bmp", "dib", "gif",
     "ppm", "pgm", "pbm", "pnm", "jp2", "j2k", "avif",
 })  # fmt: skip
-# Photos and drawings that PIL does not read: a class folder that holds nothing else is a mistake
-UNREAD_SUFFIXES = frozenset({
-    "heic", "heif", "hif", "jxl", "dng", "cr2", "cr3", "nef", "arw", "orf", "rw2", "raf", "psd", "svg", "dcm",
-})  # fmt: skip
 _CHECKED_AT_ONCE = 65_536  # paths converted to str at a time
 PATH_COLUMN, LABEL_COLUMN = "image", "label"
 
@@ -67,7 +63,7 @@ class ImageTable:
 
     def with_whole_paths(self) -> ImageTable:
         """Return the table with absolute paths, which need neither the folder nor the suffix."""
-        paths = _packed([os.path.abspath(it) for it in self.files(np.arange(len(self.frame), dtype=np.int64))])  # noqa: PTH100
+        paths = _string_array([os.path.abspath(it) for it in self.files(np.arange(len(self.frame), dtype=np.int64))])  # noqa: PTH100
         return replace(self, frame=with_columns(self.frame, {self.path: paths}), root="", suffix="")
 
     def files(self, rows: Rows) -> list[str]:
@@ -161,7 +157,7 @@ def image_table(
         BadValueError: Paths are missing, or there is no column of paths.
     """
     if (isinstance(source, list | tuple) and not source) or (is_paths(source) and not are_tables(source)):
-        source = pd.DataFrame({PATH_COLUMN: _packed([str(each) for each in source])})
+        source = pd.DataFrame({PATH_COLUMN: _string_array([str(each) for each in source])})
     if isinstance(source, str | Path) and is_image(Path(source).name) and Path(source).expanduser().is_file():
         problem = f"{str(source)!r} is one image"
         raise BadValueError(problem, "Pass the folder that holds the images, a table with their paths, or a list")
@@ -174,7 +170,7 @@ def image_table(
     return ImageTable(frame, path=column, root=str(root), suffix=suffix)
 
 
-def _packed(paths: Sequence[str]) -> Any:  # noqa: ANN401 - pandas has no stubs
+def _string_array(paths: Sequence[str]) -> Any:  # noqa: ANN401 - pandas has no stubs
     try:
         return pd.array(paths, dtype="str")
     except UnicodeEncodeError as error:

@@ -70,10 +70,10 @@ class TimeSplit(FractionSplit):
             test = round(num_rows * (1 - self.test_share))
             bounds = round(test - num_rows * self.share), test
         else:
-            bounds = self._bounds(*_counted(map(self._keys, blocks.column(self.column))))
+            bounds = self._bounds(*_distinct_times(map(self._keys, blocks.column(self.column))))
 
         def part_of(frame: pd.DataFrame, rows: Rows) -> NDArray[np.int8]:
-            return _later(rows if self.column is None else self._keys(frame[self.column]), *bounds)
+            return _parts_by_time(rows if self.column is None else self._keys(frame[self.column]), *bounds)
 
         return part_of
 
@@ -92,7 +92,7 @@ class TimeSplit(FractionSplit):
         times: NDArray[Any] = np.arange(len(frame))
         if self.column is not None:
             times = times_as_numbers(split_column(frame, self.column), day_first=self.day_first)
-        part = _later(times, *self._bounds(*np.unique(times, return_counts=True)))
+        part = _parts_by_time(times, *self._bounds(*np.unique(times, return_counts=True)))
         return parts_from(part, self.share, self.test_share)
 
     def _bounds(self, times: NDArray[Any], counts: NDArray[np.int64]) -> tuple[Any, Any]:
@@ -119,12 +119,12 @@ class TimeSplit(FractionSplit):
         return times[1 + nearest(starts[1:test], round(end - num_rows * self.share))] if self.share else tests, tests
 
 
-def _later(times: NDArray[Any], first: Any, tests: Any) -> NDArray[np.int8]:  # noqa: ANN401 - numbers of any type
+def _parts_by_time(times: NDArray[Any], first: Any, tests: Any) -> NDArray[np.int8]:  # noqa: ANN401 - numbers of any type
     """Return the part of each row by the first time that validates and the first that tests."""
     return np.select([times >= tests, times >= first], [TEST, VALIDATION], TRAIN).astype(np.int8)
 
 
-def _counted(blocks: Iterable[NDArray[Any]]) -> tuple[NDArray[Any], NDArray[np.int64]]:
+def _distinct_times(blocks: Iterable[NDArray[Any]]) -> tuple[NDArray[Any], NDArray[np.int64]]:
     """Return the distinct times of blocks and the number of rows of each; where there are very many, neighbors are joined."""
     distinct = counts = np.empty(0, dtype=np.int64)
     for times in blocks:

@@ -154,7 +154,9 @@ class TableBlocks:
         """Yield some rows, and the number of the first; None if they follow those before."""
         suffix = without_compression(file).suffix.lower()
         if (_is_parquet(file) or file.suffix.lower() in FEATHER_SUFFIXES) and file.is_file() and file.stat().st_size:
-            batches = _parquet(file, columns, categories, heads=heads) if _is_parquet(file) else _feather(file, columns)
+            batches = _feather_blocks(file, columns)
+            if _is_parquet(file):
+                batches = _parquet_blocks(file, columns, categories, heads=heads)
             with _undamaged(file):
                 for first, table in batches:
                     table.validate(full=True)
@@ -163,7 +165,7 @@ class TableBlocks:
                         frame = with_index(frame, names)
                     yield first, with_no_labels(self._without_index(frame), self.known)
         elif suffix in CSV_SUFFIXES and file.is_file() and file.stat().st_size > _TEXT_BYTES:
-            for frame in _texts(file, self.known, self.form):
+            for frame in _text_blocks(file, self.known, self.form):
                 yield None, self._without_index(frame)
         else:
             yield None, read_file(file, self.form, self.known)
@@ -198,14 +200,14 @@ class TableBlocks:
         return frame
 
 
-def _parquet(
+def _parquet_blocks(
     file: Path, columns: Sequence[str] | None, categories: Sequence[str], *, heads: int
 ) -> Iterator[tuple[int | None, pa.Table]]:
     opened = pa.parquet.ParquetFile(file, read_dictionary=[*categories])
     there = None if columns is None else [name for name in opened.schema_arrow.names if name in columns]
     sizes = [opened.metadata.row_group(group).num_rows for group in range(opened.metadata.num_row_groups)]
     if not heads or opened.metadata.num_rows <= heads:
-        for some in _gathered(sizes):
+        for some in _row_groups_by_block(sizes):
             batches = opened.iter_batches(BLOCK_ROWS, row_groups=some, columns=there)
             blocks = [[*batches]] if len(some) > 1 else ([batch] for batch in batches)
             yield from ((None, pa.Table.from_batches(block)) for block in blocks if block)
@@ -216,11 +218,11 @@ def _parquet(
         yield sum(sizes[:group]), pa.Table.from_batches([next(batches)])
 
 
-def _gathered(sizes: Sequence[int]) -> list[list[int]]:
+def _row_groups_by_block(sizes: Sequence[int]) -> list[list[int]]:
     """Return row groups that make a block together; Arrow ends a batch of columns with dictionaries with each group.
 
     Example:
-        >>> _gathered([200_000, 60_000, 10_000, 1_000_000])
+        >>> _row_groups_by_block([200_000, 60_000, 10_000, 1_000_000])
         [[0, 1], [2], [3]]
     """
     found, num_rows = list[list[int]](), 0
@@ -234,7 +236,7 @@ def _gathered(sizes: Sequence[int]) -> list[list[int]]:
     return found
 
 
-def _feather(file: Path, columns: Sequence[str] | None) -> Iterator[tuple[None, pa.Table]]:
+def _feather_blocks(file: Path, columns: Sequence[str] | None) -> Iterator[tuple[int | None, pa.Table]]:
     with pa.OSFile(str(file)) as source:  # not mapped: a file that is written over meanwhile would end the process
         opened = pa.ipc.open_file(source)
         for at in range(opened.num_record_batches):
@@ -244,7 +246,7 @@ def _feather(file: Path, columns: Sequence[str] | None) -> Iterator[tuple[None, 
                 yield None, pa.Table.from_batches([there.slice(start, BLOCK_ROWS)])
 
 
-def _texts(path: Path, known: Known, form: TextFormat) -> Iterator[pd.DataFrame]:
+def _text_blocks(path: Path, known: Known, form: TextFormat) -> Iterator[pd.DataFrame]:
     """Yield the rows of a text file, cut where records end: at a line end outside of quotes."""
     file = TextFile(path, form.get("encoding"))
     layout = find_layout(file, form.get("sep"), form.get("names"))

@@ -29,7 +29,7 @@ from tabvision.data.tables.cells import (
     with_padded_numbers,
     without_words,
 )
-from tabvision.data.tables.layout import Layout, find_layout, ragged, usual_delimiter
+from tabvision.data.tables.layout import Layout, find_layout, ragged
 from tabvision.data.tables.text_file import TextFile, TextFormat
 from tabvision.errors import BadValueError, count, listed
 from tabvision.preprocess.text_formats import have_points_of_thousands
@@ -86,7 +86,7 @@ def _log_layout(file: TextFile, layout: Layout, names: Sequence[str] | None) -> 
         head = re.sub(r'"[^"]*"', "", "".join(itertools.islice(text, _HEAD_ROWS)))
     if file.skips_spaces and f"{layout.delimiter} " in head:
         logger.info(f"Spaces after {layout.sep!r} in {path.name} are left out, except within quotes.")
-    if layout.sep != usual_delimiter(path) and len(layout.header) > 1:
+    if layout.sep != file.usual_delimiter and len(layout.header) > 1:
         logger.info(f"{path.name} is read with {layout.sep!r} between fields.")
     if padded := [name for name in layout.header if name != name.strip()]:
         logger.info(f"Spaces left out around {count(len(padded), 'column name')}: {listed([*map(repr, padded)])}.")

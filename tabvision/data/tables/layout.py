@@ -10,7 +10,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
-from tabvision.data.tables.text_file import TextFile, without_compression
+from tabvision.data.tables.text_file import TextFile
 from tabvision.errors import BadValueError, count, listed
 
 _HEAD_LINES = 20
@@ -42,7 +42,7 @@ class Layout(NamedTuple):
         return [name.strip() or f"Unnamed: {index}" for index, name in enumerate(self.header)]
 
 
-def find_layout(file: TextFile, sep: str | None = None, names: Sequence[str] | None = None) -> Layout:
+def find_layout(file: TextFile, sep: str | None, names: Sequence[str] | None) -> Layout:
     """Return the layout of a file; fields parted by more than one character are parted by one afterwards, in memory.
 
     Args:
@@ -60,7 +60,7 @@ def find_layout(file: TextFile, sep: str | None = None, names: Sequence[str] | N
     if sep is not None and (not isinstance(sep, str) or not sep or set(sep) & set('"\r\n\0')):
         raise BadValueError(f"sep must be the text between fields, got {sep!r}", 'Pass such as ";", "::" or " "')
     if sep is None:
-        sep = _find_separator(lines, usual_delimiter(file.path))
+        sep = _find_separator(lines, file.usual_delimiter)
     sep = {r"\t": "\t", "tab": "\t", r"\s+": _SPACE}.get(sep, sep)  # as one types it in a shell
     delimiter = sep if len(sep) == 1 and sep.isascii() and sep != _SPACE else _part_by_tabs(file, sep)
     with closing(file.records(delimiter)) as records:
@@ -74,11 +74,6 @@ def find_layout(file: TextFile, sep: str | None = None, names: Sequence[str] | N
         layout = Layout(first, delimiter, sep)
     _check_head(file.path, found, layout)
     return layout
-
-
-def usual_delimiter(path: Path) -> str:
-    """Return the delimiter that a file with this suffix usually has."""
-    return "\t" if without_compression(path).suffix.lower() == ".tsv" else ","
 
 
 def _find_separator(lines: Sequence[str], preferred: str = ",") -> str:

@@ -146,22 +146,19 @@ def frame_of_arrow(source: Any) -> pd.DataFrame:  # noqa: ANN401 - anything with
         problem = f"the source, a {type(source).__name__}, does not make a table: {first_line(error)}"
         raise BadTypeError(problem, "Pass a frame") from error
     texts = [it.with_type(it.type.storage_type) if isinstance(it.type, pa.JsonType) else it for it in table.schema]
-    table = table.cast(pa.schema(texts, _with_types_of_table(table.schema.metadata)))  # what pandas does not know
+    metadata = table.schema.metadata
+    if metadata is not None and b"[pyarrow]" in metadata.get(b"pandas", b""):
+        # pandas cannot read all types of Arrow that it writes there; the table has them itself.
+        facts = json.loads(metadata[b"pandas"])
+        for column in facts["columns"]:
+            if str(column["numpy_type"]).endswith("[pyarrow]"):
+                column["numpy_type"] = "object"
+        metadata = {**metadata, b"pandas": json.dumps(facts).encode()}
+    table = table.cast(pa.schema(texts, metadata))  # what pandas does not know
     gaps = {field.type for field in table.schema if pa.types.is_integer(field.type) and table[field.name].null_count}
     kinds = {kind: pd.api.types.pandas_dtype(str(kind).replace("int", "Int").replace("uInt", "UInt")) for kind in gaps}
     frame: pd.DataFrame = table.to_pandas(types_mapper=kinds.get, split_blocks=True)  # copies no column without gaps
     return frame
-
-
-def _with_types_of_table(metadata: dict[bytes, bytes] | None) -> dict[bytes, bytes] | None:
-    """Return metadata without types of Arrow, of which pandas cannot read all that it writes; the table has them itself."""
-    if metadata is None or b"[pyarrow]" not in metadata.get(b"pandas", b""):
-        return metadata
-    facts = json.loads(metadata[b"pandas"])
-    for column in facts["columns"]:
-        if str(column["numpy_type"]).endswith("[pyarrow]"):
-            column["numpy_type"] = "object"
-    return {**metadata, b"pandas": json.dumps(facts).encode()}
 
 
 def _read_files(files: Sequence[Path], form: TextFormat, known: Known) -> pd.DataFrame:

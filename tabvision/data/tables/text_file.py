@@ -100,6 +100,11 @@ class TextFile:
             is_packed = path.suffix.lower() in _OPENERS
             self._content = self._opener(io.BytesIO(content)).read() if is_packed else content
 
+    @property
+    def usual_delimiter(self) -> str:
+        """The delimiter that a file with this suffix usually has."""
+        return "\t" if without_compression(self.path).suffix.lower() == ".tsv" else ","
+
     def open(self) -> IO[bytes]:
         """Return the bytes, decompressed."""
         found: IO[bytes] = self._opener(self.path) if self._content is None else io.BytesIO(self._content)
