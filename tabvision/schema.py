@@ -26,7 +26,9 @@ DatePart = Literal[
     "year", "month", "week", "day", "weekday", "day_of_year", "hour", "minute", "elapsed",
     "is_month_start", "is_month_end", "is_quarter_start", "is_quarter_end", "is_year_start", "is_year_end",
 ]  # fmt: skip
-DateFormat = Literal["iso", "d/m/Y", "m/d/Y", "Y/m/d", "d/m/y", "m/d/y", "y/m/d", "d month Y", "Ymd"]
+DateFormat = Literal[
+    "iso", "d/m/Y", "m/d/Y", "Y/m/d", "d/m/y", "m/d/y", "y/m/d", "d month Y", "Ymd", "s", "ms", "us", "ns"
+]
 Resize = Literal["crop", "squish", "pad"]
 _ANY_RANGE = (-30.0, 0.0, 30.0)  # in standard deviations
 
@@ -126,8 +128,8 @@ class Date:
         last: The latest training value as ISO text, if recorded.
         format: The format of dates in text, optionally with a time: "iso" is 2024-12-31 (or 2024-12, 2024Q4); "d month Y"
             has the English name of the month, such as 31-Dec-24 or December 31, 2024; "Ymd" is a whole number such as
-            20241231 or 202412; the others are orders of day, month and year of four or two (y) digits, with slashes, points
-            or hyphens between them.
+            20241231 or 202412; "s", "ms", "us" and "ns" are Unix time, a number of seconds since 1970 or of parts of them;
+            the others are orders of day, month and year of four or two (y) digits, with slashes, points or hyphens between.
         tz_aware: Whether all training values had a time zone (True) or none (False), if recorded.
     """
 

@@ -74,7 +74,8 @@ def _date_facts(schema: Schema, date: Date) -> str:
     """Return the parts that are made of a date, and how text is read if it is not ISO."""
     columns: tuple[Continuous | Categorical, ...] = (*schema.continuous, *schema.categorical)
     parts = [str(column.part) for column in columns if column.source == date.name]
-    written = "" if date.format == "iso" else f"text read as {date.format}, "
+    is_unix = date.format in ("s", "ms", "us", "ns")
+    written = "" if date.format == "iso" else f"{'Unix time in' if is_unix else 'text read as'} {date.format}, "
     return f"{written}{count(len(parts), 'part')}: {', '.join(parts)}"
 
 

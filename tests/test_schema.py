@@ -219,6 +219,9 @@ def test_how_text_is_read_is_a_fact_and_the_strict_ways_are_not_written() -> Non
     assert "text" not in facts["continuous"][1]
     assert "text read as €" in str(schema)
     assert "text read as d/m/Y, 1 part: month" in str(schema)
+    assert "Unix time in ms, 1 part: month" in str(
+        dataclasses.replace(schema, dates=(dataclasses.replace(when, format="ms"),))
+    )
     for text in ("F", "1.5 kg\n", "1.5" + "k" * 50):
         with pytest.raises(TabvisionError, match=r"continuous\[0\]\.text"):
             Schema.from_dict({**facts, "continuous": [{**facts["continuous"][0], "text": text}]})

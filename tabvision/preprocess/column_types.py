@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -14,7 +16,7 @@ from tabvision.errors import BadTypeError, BadValueError, NoFeatureError, accept
 from tabvision.preprocess.categories import distinct_numbers
 from tabvision.preprocess.columns import Column, Levels, Numbers, Text, Timestamps, lack_digits
 from tabvision.preprocess.frame import Columns, Frame
-from tabvision.preprocess.parse import has_unit, parse_date
+from tabvision.preprocess.parse import UNIX_UNITS, has_unit, parse_date
 from tabvision.preprocess.text_formats import (
     AS_CATEGORIES,
     TextNumbers,
@@ -39,9 +41,11 @@ _IDENTIFIER_NOTE = (
     "left out as an identifier, since {rows} rows are alike. To use it all the same, name it in categorical= or "
     "continuous= (--categorical, --continuous)."
 )
-_DIGITS_NOTE = (
-    "whole numbers that read as dates, year first. To keep them numbers, name it in continuous= (--continuous)."
-)
+_DIGITS_NOTE = "numbers that read as {what}. To keep them numbers, name it in continuous= (--continuous)."
+_NAME_OF_TIME = re.compile(r"(?i).*(time|date|stamp|epoch|unix).*|(.*_)?(ts|at)")
+_UNIX_YEARS = tuple(
+    datetime(year, 1, 1, tzinfo=UTC).timestamp() for year in (1980, 2100)
+)  # of Unix time that is inferred
 _ORDERS_NOTE = (
     "text that reads as dates in the order {orders}, and not used as such. To use the dates, say which: "
     'day_first=True (--day-first), or dates=["NAME={first}"] (--dates NAME={first}).'
@@ -108,11 +112,12 @@ def infer_kinds(
 
     Floats and durations are continuous; text, truth values and pandas categories categorical; integers of at most 20
     distinct values or beyond 2**53 categorical, others continuous; dates, text that is a date of one format in every row,
-    and integers that all are dates such as 20241231, dates. Text is continuous if it is numbers but for at most 1 % of the
-    rows, or if all numbers have the same sign ($, €, £, ¥, %), unit (12 kg) or separators of thousands, or are durations or
-    times of day. Left out: constant columns, columns without a value, and identifiers: text of which at least 98 % of the
-    values differ, and integers that all differ and look like a key (rising, without large gaps, or of 15 digits and more).
-    What text writes, and whether integers look like a key, is decided by all rows, if `Columns.take` took some.
+    integers that all are dates such as 20241231, and Unix time in a column with the name of a time, dates. Text is
+    continuous if it is numbers but for at most 1 % of the rows, or if all numbers have the same sign ($, €, £, ¥, %), unit
+    (12 kg) or separators of thousands, or are durations or times of day. Left out: constant columns, columns without a
+    value, and identifiers: text of which at least 98 % of the values differ, and integers that all differ and look like a
+    key (rising, without large gaps, or of 15 digits and more). What text writes, and whether integers look like a key, is
+    decided by all rows, if `Columns.take` took some.
 
     Args:
         frame: The raw rows, or their `Columns`.
@@ -227,7 +232,7 @@ def _infer_column(
         columns.numbers(name, form or "strict")  # raises if the text does not parse
         return _Inferred("continuous", form=form)
     if option == "dates":
-        date_form = order or _format_of_dates(column, text, name, day_first=day_first)
+        date_form = order or _format_of_dates(columns, name, day_first=day_first)
         return _Inferred("dates", note=_zone_note(columns.timestamps(name, date_form)), form=date_form)
     if isinstance(column, Text):
         column = column.without_blank()
@@ -238,11 +243,13 @@ def _infer_column(
     return _infer_text(text, day_first=day_first) if isinstance(text, Text) else _infer_values(columns, name)
 
 
-def _format_of_dates(column: Column, text: Column | None, name: str, *, day_first: bool) -> DateFormat:
+def _format_of_dates(columns: Columns, name: str, *, day_first: bool) -> DateFormat:
     """Return the format of dates that the user named without one; raise if text, of all rows, can have several."""
+    column, orders = columns.read(name), tuple[DateFormat, ...]()
     if isinstance(column, Numbers) and not column.all_missing():
-        return "Ymd"
-    orders = dates_in(text.without_blank(), day_first=day_first) if isinstance(text, Text) else ()
+        return unix_unit(columns.read_all(name)) or "Ymd"
+    if isinstance(column, Text) and isinstance(text := columns.read_all(name), Text):
+        orders = dates_in(text.without_blank(), day_first=day_first)
     if len(orders) > 1:
         problem = f"the dates of {name!r} can be read in the order {' or '.join(orders)}"
         raise BadValueError(
@@ -257,8 +264,9 @@ def _infer_values(columns: Columns, name: str) -> _Inferred:
         return _Inferred("dates", note=_zone_note(column))
     if not isinstance(column, Numbers) or column.kind == "boolean":
         return _Inferred("categorical")
-    if are_dates(columns.read_all(name)):
-        return _Inferred("dates", note=_DIGITS_NOTE, form="Ymd")
+    if form := date_form_of(name, columns.read_all(name)):
+        what = "dates, year first" if form == "Ymd" else f"Unix time in {form}"
+        return _Inferred("dates", note=_DIGITS_NOTE.format(what=what), form=form)
     if column.kind in ("float", "duration"):
         return _Inferred("continuous", form="h:m:s" if column.kind == "duration" else None)
     all_rows = columns.read_all(name)
@@ -320,12 +328,38 @@ def _identifier(column: Text) -> _Inferred | None:
     return _Inferred(None, reason, note=_IDENTIFIER_NOTE.format(rows="hardly any"))
 
 
-def are_dates(column: Column) -> bool:
+def date_form_of(name: str, column: Column) -> DateFormat | None:
+    """Return the format of numbers that are dates beyond chance, "Ymd" or the unit of Unix time; None of others.
+
+    Of Unix time the column's name must say that it is a time.
+    """
+    if _are_days(column):
+        return "Ymd"
+    return unix_unit(column) if _NAME_OF_TIME.fullmatch(name) else None
+
+
+def unix_unit(column: Column) -> DateFormat | None:
+    """Return the unit in which numbers are Unix time from 1980 to 2100, more than a few different ones; None of others.
+
+    Example:
+        >>> days = 1.6e9 + 86_400 * np.arange(30)
+        >>> [unix_unit(Numbers(it, "float")) for it in (days, days * 1e3, days - 1.6e9, days[:5])]
+        ['s', 'ms', None, None]
+    """
+    if not isinstance(column, Numbers) or column.kind not in ("integer", "float") or column.all_missing():
+        return None
+    low, high = float(np.nanmin(column.values)), float(np.nanmax(column.values))
+    first, last = _UNIX_YEARS
+    unit = next((it for it, ticks in UNIX_UNITS.items() if first * ticks <= low <= high < last * ticks), None)
+    return unit if unit and len(distinct_numbers(column.values)) > MAX_INTEGER_CATEGORIES else None
+
+
+def _are_days(column: Column) -> bool:
     """Return whether whole numbers are dates such as 20241231, or months such as 202412, beyond chance.
 
     Example:
         >>> days = np.array([20_240_100 + day for day in range(1, 32)])
-        >>> [are_dates(Numbers(it, "integer")) for it in (days, days + 20, days[:5])]
+        >>> [_are_days(Numbers(it, "integer")) for it in (days, days + 20, days[:5])]
         [True, False, False]
     """
     if not isinstance(column, Numbers) or column.kind not in ("integer", "float"):

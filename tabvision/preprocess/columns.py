@@ -22,7 +22,16 @@ from typing_extensions import override
 
 from tabvision.errors import BadTypeError, BadValueError, asking, count
 from tabvision.plain import LARGEST_EXACT, shortest_decimals
-from tabvision.preprocess.parse import EPOCH, NO_DATE, is_blank, parse_date, parse_dates, parse_number
+from tabvision.preprocess.parse import (
+    EPOCH,
+    NO_DATE,
+    UNIX_UNITS,
+    is_blank,
+    parse_date,
+    parse_dates,
+    parse_number,
+    unix_timestamps,
+)
 from tabvision.schema import DateFormat, NumberFormat
 
 NumberKind = Literal["boolean", "integer", "float", "duration"]
@@ -171,12 +180,18 @@ class Numbers(Column):
     @override
     def to_timestamps(self, name: str, form: DateFormat = "iso") -> Timestamps:
         codes, distinct = self.distinct()
-        dates = [parse_date(str(int(it)), form) if form == "Ymd" and it % 1 == 0 else None for it in distinct]
-        if None in dates:
-            remedy = f"Convert it first, such as pd.to_datetime(frame[{name!r}], unit='s'), or write dates as 20241231"
-            wrong = distinct[dates.index(None)]
-            raise BadTypeError(f"column {name!r} must hold dates, got numbers such as {wrong!r}", remedy)
-        return Timestamps(_look_up(np.array(dates, dtype=np.int64), codes, NO_DATE))
+        if form in UNIX_UNITS:
+            dates = unix_timestamps(np.array(distinct, dtype=np.float64), form)
+        else:
+            found = [parse_date(str(int(it)), form) if form == "Ymd" and it % 1 == 0 else None for it in distinct]
+            dates = np.array([NO_DATE if it is None else it for it in found], dtype=np.int64)
+        if (is_wrong := dates == NO_DATE).any():
+            problem = f"column {name!r} must hold dates, got numbers such as {distinct[is_wrong.argmax()]!r}"
+            remedy = (
+                f"Of Unix time say the unit when fitting, {asking('dates', f'{name}=s')}, or write dates as 20241231"
+            )
+            raise BadTypeError(problem, remedy)
+        return Timestamps(_look_up(dates, codes, NO_DATE))
 
     @override
     def to_labels(self) -> Numbers:
@@ -291,7 +306,7 @@ class Levels(Column):
         timestamps = parse_dates(self.values.values, form)
         if found := self._found_texts(self.values.to_list(), timestamps == NO_DATE):
             wanted, remedy = f"dates in the order {form}", "Write them so or as 2024-12-31"
-            others = (order for order in get_args(DateFormat) if order != "iso")
+            others = (order for order in get_args(DateFormat) if order != "iso" and order not in UNIX_UNITS)
             order = next((it for it in others if (parse_dates(self.values.values, it) != NO_DATE).all()), None)
             if form == "iso":
                 wanted = "ISO dates (2024-12-31 or 2024-12-31 23:59)"

@@ -19,7 +19,7 @@ from tabvision.preprocess.categories import family_of_vocabulary
 from tabvision.preprocess.datetimes import parts_of_timestamp
 from tabvision.preprocess.encode import Arrays, Prepared, Source, sources_of, to_arrays
 from tabvision.preprocess.frame import PASS_TRAINING_COLUMNS
-from tabvision.preprocess.parse import Raw, family_of, microseconds, parse_date, parse_number
+from tabvision.preprocess.parse import UNIX_UNITS, Raw, family_of, microseconds, parse_date, parse_number
 from tabvision.schema import DateFormat, NumberFormat
 
 Row: TypeAlias = Mapping[str, Raw]
@@ -220,7 +220,8 @@ def _as_timestamp(value: Raw, form: DateFormat) -> int | None:
     kind = type(value)
     if kind in _MISSING or (kind is float and value != value):  # noqa: PLR0124 - NaN alone is not itself
         return None
-    text = str(value) if form == "Ymd" and kind in _INTEGERS else value if kind is str else None
+    is_number = (form == "Ymd" and kind in _INTEGERS) or (form in UNIX_UNITS and kind in _NUMBERS)
+    text = str(value) if is_number else value if kind is str else None
     timestamp = microseconds(value) if kind in _DATES else None if text is None else parse_date(text, form)
     if timestamp is None:
         raise _UncommonError

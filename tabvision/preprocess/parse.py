@@ -74,6 +74,7 @@ _ISO_DURATION = re.compile(
     r"(T(?=.)((?P<hours>[0-9]{1,6})H)?((?P<minutes>[0-9]{1,6})M)?((?P<seconds>[0-9]+(\.[0-9]{1,9})?)S)?)?"
 )
 
+UNIX_UNITS: dict[DateFormat, float] = {"s": 1, "ms": 1e3, "us": 1e6, "ns": 1e9}  # of them in a second
 EPOCH = datetime(1970, 1, 1)
 _FAMILIES: tuple[tuple[Family, tuple[type, ...]], ...] = (  # the first that fits: a bool is an int, a Timestamp a date
     ("text", (str, pd.Interval)),
@@ -248,7 +249,7 @@ def parse_date(text: str, form: DateFormat = "iso") -> int | None:
         True
         >>> parse_date("1970-01") == parse_date("Q1 1970") == parse_date("1-JAN-70", "d month Y") == 0
         True
-        >>> parse_date("19700101", "Ymd") == parse_date("197001", "Ymd") == parse_date("Jan 1970", "d month Y") == 0
+        >>> parse_date("19700101", "Ymd") == parse_date("Jan 1970", "d month Y") == parse_date("0", "s") == 0
         True
     """
     try:
@@ -304,8 +305,29 @@ def _parse_digits(text: str) -> int | None:
     return None if match is None else microseconds(date(int(match["y"]), int(match["m"]), int(match["d"] or 1)))
 
 
+def _parse_unix(text: str, form: DateFormat) -> int | None:
+    """Return the timestamp of Unix time in one of `UNIX_UNITS`, or None."""
+    if _NUMBER.fullmatch(text) is None:
+        return None
+    found = int(unix_timestamps(np.array([float(text)]), form)[0])
+    return None if found == NO_DATE else found
+
+
+def unix_timestamps(numbers: NDArray[np.float64], form: DateFormat) -> NDArray[np.int64]:
+    """Return the timestamps of Unix time in one of `UNIX_UNITS`, `NO_DATE` outside the years 1 to 9999.
+
+    Example:
+        >>> unix_timestamps(np.array([1.5, 1e18, 1e308]), "s") > NO_DATE
+        array([ True, False, False])
+    """
+    with np.errstate(over="ignore"):
+        found = np.rint(numbers * (1e6 / UNIX_UNITS[form]))
+    first, last = (microseconds(it) for it in (datetime.min, datetime.max))
+    return np.where((found >= first) & (found <= last), found, NO_DATE).astype(np.int64)
+
+
 _PARSERS: dict[DateFormat, Callable[[str], int | None]] = {
-    form: partial(_parse_ordered, form=form) for form in get_args(DateFormat)
+    form: partial(_parse_unix if form in UNIX_UNITS else _parse_ordered, form=form) for form in get_args(DateFormat)
 }
 _PARSERS |= {"iso": lambda _: None, "d month Y": _parse_named, "Ymd": _parse_digits}
 

@@ -17,6 +17,7 @@ from tabvision.errors import count, listed
 from tabvision.preprocess.columns import Text
 from tabvision.preprocess.parse import (
     NO_DATE,
+    UNIX_UNITS,
     has_decimal_comma,
     has_unit,
     mark_of,
@@ -40,7 +41,7 @@ _WITH_UNIT = re.compile(  # 12 kg, 3.5km/l, 90 m2, 80 sq ft, 10+, or EUR 12
     rf"\s*(?P<before>{_CURRENCIES})?\s*[+-]?[0-9][0-9.,'\u2019\u00a0\u202f]*\s*"
     r"(?P<after>((sq|cu|fl)[.]? )?([^\W\d_]|[°+\"”″])[^\s\d,;:|]{0,14}[23]?)?\s*"
 )
-_ORDERS: tuple[DateFormat, ...] = tuple(order for order in get_args(DateFormat) if order != "iso")
+_ORDERS: tuple[DateFormat, ...] = tuple(it for it in get_args(DateFormat) if it != "iso" and it not in UNIX_UNITS)
 _LEADING_ZERO = re.compile(r"\s*[+-]?0[0-9].*")
 _SEPARATOR = re.compile(r"[0-9][,'\u2019\u00a0\u202f][0-9]")
 _COMMA_OF_DECIMALS = re.compile(r".*,([0-9]{1,2}|[0-9]{4,})(?![0-9,]).*")  # it cannot be between thousands

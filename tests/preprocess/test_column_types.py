@@ -255,7 +255,7 @@ def test_no_feature_left_is_refused_with_every_reason() -> None:
         (
             {"dates": ["x"]},
             BadTypeError,
-            r"'x' must hold dates, got numbers such as 0. Convert it first, such as pd.to_date",
+            r"'x' must hold dates, got numbers such as 0. Of Unix time say the unit when fitting",
         ),
     ],
 )
@@ -486,13 +486,37 @@ def test_whole_numbers_that_all_are_dates_are_dates(caplog: pytest.LogCaptureFix
 
     assert infer(days).formats == infer(months).formats == infer([*map(str, days)]).formats == {"x": "Ymd"}
     assert infer([None, *days]).formats == infer(days[:5] * 12, dates=["x"]).formats == {"x": "Ymd"}
-    assert "whole numbers that read as dates, year first. To keep them numbers, name it in continuous=" in caplog.text
+    assert "numbers that read as dates, year first. To keep them numbers, name it in continuous=" in caplog.text
     assert kind_of(days[:20] * 3) == kind_of([str(it) for it in days[:20] * 3]) == "categorical"  # it may be chance
     assert kind_of([20231301, *days]) == kind_of(days, continuous=["x"]) == "continuous"
     with pytest.raises(
         BadTypeError, match=r"'x' must hold dates, got numbers such as 7\. .*, or write dates as 20241231"
     ):
         infer([7, *days], dates=["x"])
+
+
+def test_unix_time_in_a_column_with_the_name_of_a_time_is_dates(caplog: pytest.LogCaptureFixture) -> None:
+    rising = 1_600_000_000 + 5_000 * np.arange(N)
+    frame = pd.DataFrame({"timestamp": rising, "created_at": rising * 1_000, "Time": rising[::-1] + 0.5, "y": 1})
+    frame["event_ts"] = (rising * 1_000_000).astype("uint64")
+    frame["id"], frame["waiting_time"], frame["candidates"] = rising, rising - rising[0], rising * 5
+    caplog.set_level(logging.INFO, "tabvision")
+
+    kinds = infer_kinds(frame, target=["y"])
+
+    assert kinds.formats == {"timestamp": "s", "created_at": "ms", "Time": "s", "event_ts": "us"}
+    assert [it.name for it in kinds.left_out] == ["id", "waiting_time", "candidates"]  # which rise with the rows
+    assert "'timestamp', 'Time': numbers that read as Unix time in s. To keep them numbers, name it in" in caplog.text
+    assert infer_kinds(frame, target=["y"], dates=["id"]).formats["id"] == "s"
+    assert infer_kinds(frame, target=["y"], dates=["waiting_time=s"]).formats["waiting_time"] == "s"
+    assert "timestamp" in infer_kinds(frame, target=["y"], continuous=["timestamp"]).continuous
+    seconds = Columns(frame).timestamps("timestamp", "s").values
+    assert seconds.tolist() == (rising * 1_000_000).tolist()
+    assert Columns(frame).timestamps("created_at", "ms").values.tolist() == seconds.tolist()
+    with pytest.raises(
+        BadTypeError, match=r"got numbers such as 1e\+18\. Of Unix time say the unit when fitting, dates="
+    ):
+        Columns(pd.DataFrame({"when": [1e18]})).timestamps("when", "s")
 
 
 def test_integers_that_floats_cannot_hold_are_categories() -> None:

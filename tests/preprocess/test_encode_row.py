@@ -247,6 +247,25 @@ def test_dates_that_are_whole_numbers_are_encoded_as_their_text() -> None:
             assert_array_equal(categorical, alone[first][1])
 
 
+@pytest.mark.parametrize(("unit", "ticks"), [("s", 1), ("ms", 1e3), ("us", 1e6), ("ns", 1e9)])
+def test_unix_time_is_encoded_as_the_date_that_it_is(unit: str, ticks: float) -> None:
+    times = pd.date_range("1999-12-31 23:59:59", periods=50, freq="7h13min")
+    training = pd.DataFrame({"when": (times - pd.Timestamp(0)) // pd.Timedelta(1, unit), "pay": 1})
+    features = fit_features(training, infer_kinds(training, target=["pay"], dates=["when"]))
+    rows: list[dict[str, Any]] = [{"when": it} for it in (7 * ticks, np.float64(1e9 * ticks), int(2e9 * ticks), None)]
+    texts = [{"when": f"{7 * ticks:.0f}"}, {"when": "2001-09-09 01:46:40"}, {"when": f"{2e9 * ticks}"}, {"when": " "}]
+
+    assert features.dates[0].format == unit
+    encoded = [encode_rows(features, [row]) for row in rows]
+    for row, other, (continuous, categorical) in zip(rows, texts, encoded, strict=True):
+        for source in (to_arrays(features, pd.DataFrame([row])), to_arrays(features, pd.DataFrame([other]))):
+            assert_array_equal(source[0], continuous)
+            assert_array_equal(source[1], categorical)
+    assert len({continuous.tobytes() for continuous, _ in encoded}) == len(rows)
+    with pytest.raises(BadTypeError, match=r"'when' must hold dates, got numbers such as"):
+        encode_rows(features, [{"when": 1e307}])
+
+
 def test_rows_may_mix_numbers_with_text_where_text_is_read_as_numbers() -> None:
     row = WRITTEN.iloc[3].to_dict()
 
