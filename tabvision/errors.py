@@ -297,16 +297,6 @@ def listed(items: Sequence[object]) -> str:
     return f"{shown} and {len(items) - MAX_LISTED} more" if len(items) > MAX_LISTED else shown
 
 
-def first_line(error: BaseException) -> str:
-    r"""Return the first line of what an error says, without its full stop; its type if it says nothing.
-
-    Example:
-        >>> first_line(ValueError("bad header.\nat line 2")), first_line(KeyboardInterrupt())
-        ('bad header', 'KeyboardInterrupt')
-    """
-    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
-
-
 def count(number: int, noun: str) -> str:
     """Return a number with its noun, in the plural unless the number is 1.
 

@@ -33,9 +33,10 @@ from tabvision.data.table_settings import TableSettings
 from tabvision.data.tables.blocks import check_paths, described, named_file, table_bytes
 from tabvision.data.tables.files import files_of, is_paths
 from tabvision.data.tables.read import arrow_table, frame_of_arrow
+from tabvision.data.tables.text_file import first_line
 from tabvision.data.tables.write import writing
 from tabvision.data.targets import encode_target
-from tabvision.errors import BadValueError, count, first_line
+from tabvision.errors import BadValueError, count
 from tabvision.preprocess import Columns, to_arrays
 from tabvision.schema import Schema
 from tabvision.tasks import Task, own_task

@@ -29,8 +29,8 @@ from tabvision.data.tables.read import (
     with_partition,
     without_saved_index,
 )
-from tabvision.data.tables.text_file import TextFile, TextFormat, without_compression
-from tabvision.errors import BadTypeError, BadValueError, TabvisionError, count, first_line, listed
+from tabvision.data.tables.text_file import TextFile, TextFormat, first_line, without_compression
+from tabvision.errors import BadTypeError, BadValueError, TabvisionError, count, listed
 from tabvision.logs import notes_at
 
 BLOCK_ROWS = 262_144

@@ -15,8 +15,8 @@ import pyarrow as pa
 
 from tabvision.data.tables.cells import Known, checked_words, with_columns, without_words
 from tabvision.data.tables.layout import given_names
-from tabvision.data.tables.text_file import TextFormat
-from tabvision.errors import BadValueError, TabvisionError, count, first_line
+from tabvision.data.tables.text_file import TextFormat, first_line
+from tabvision.errors import BadValueError, TabvisionError, count
 from tabvision.plain import LARGEST_EXACT
 from tabvision.schema import Percents
 

@@ -26,8 +26,8 @@ from tabvision.data.tables.files import (
     is_paths,
     partition_of,
 )
-from tabvision.data.tables.text_file import TextFile, TextFormat, without_compression
-from tabvision.errors import BadTypeError, BadValueError, count, first_line, listed
+from tabvision.data.tables.text_file import TextFile, TextFormat, first_line, without_compression
+from tabvision.errors import BadTypeError, BadValueError, count, listed
 from tabvision.plain import object_of
 from tabvision.preprocess import Columns
 from tabvision.schema import JoinedLabels, Schema

@@ -173,3 +173,13 @@ class TextFile:
             remedy = 'Pass encoding="latin-1" (--encoding latin-1), or save it as UTF-8'
             return BadValueError(f"{str(self.path)!r} is not {name}: {byte}", remedy)
         return BadValueError(f"{str(self.path)!r} is not {name}", 'Pass encoding="latin-1" (--encoding latin-1)')
+
+
+def first_line(error: BaseException) -> str:
+    r"""Return the first line of what an error says, without its full stop; its type if it says nothing.
+
+    Example:
+        >>> first_line(ValueError("bad header.\nat line 2")), first_line(KeyboardInterrupt())
+        ('bad header', 'KeyboardInterrupt')
+    """
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
