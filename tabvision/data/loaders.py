@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, TypedDict, Unpack, cast, final
 
 import torch
-from torch import Tensor
+from torch import Tensor, distributed
 from typing_extensions import override
 
 from tabvision.batch import Batch
@@ -95,6 +95,8 @@ class BatchPlan:
         return len(self._slices)
 
     def __iter__(self) -> Iterator[Tensor]:
+        if self.sampler.shuffle:
+            self._check_ranks()
         self._epoch = self.sampler.epoch
         order = self.sampler.of_epoch(self._epoch)
         self.sampler.epoch += 1  # without a Trainer, the next iteration is the next epoch
@@ -111,6 +113,13 @@ class BatchPlan:
     def load_state_dict(self, state: Mapping[str, int]) -> None:
         """Let the next iteration resume at the saved step, if it is of the same epoch; other ranks may have saved it."""
         self._resume = state
+
+    def _check_ranks(self) -> None:
+        """Raise if several ranks train, and the loader was made for one: each would train on all rows."""
+        ranks = distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
+        if ranks > 1 == self._world_size:
+            problem = f"each of {ranks} ranks would train on all rows, since the loader was made before the Trainer ran"
+            raise BadValueError(problem, "Pass the datamodule in its place: trainer.fit(model, datamodule=data)")
 
     def _steps_to_skip(self) -> int:
         state, self._resume = self._resume, None  # once: the iteration after is complete again

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import distributed
 
 from tabvision.data.loaders import TensorLoader, _plan_steps
 from tabvision.data.row_order import BlockOrder
@@ -101,6 +102,21 @@ def test_no_rows_make_no_steps() -> None:
 def test_fewer_training_rows_than_ranks_are_refused() -> None:
     with pytest.raises(BadValueError, match="3 ranks cannot share 2 training rows"):
         TensorLoader({"target": torch.arange(2)}, batch_size=4, shuffle=True, world_size=3)
+
+
+def test_a_loader_that_was_made_for_one_rank_does_not_give_all_rows_to_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    (alone,) = loaders(10, 4, 1, shuffle=True)
+    (in_order,) = loaders(10, 4, 1, shuffle=False)
+    shared = loaders(10, 4, 2, shuffle=True)
+    monkeypatch.setattr(distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(distributed, "get_world_size", lambda: 2)
+
+    with pytest.raises(
+        BadValueError, match=r"each of 2 ranks would train on all rows.* trainer\.fit\(model, datamodule="
+    ):
+        next(iter(alone))
+    assert len(rows_of(in_order)) == 3  # such as rows that rank 0 alone evaluates
+    assert sorted(row for loader in shared for rows in rows_of(loader) for row in rows) == [*range(10)]
 
 
 CHANCES = torch.tensor([0.5, 2.0, 0.0, 1.0, 1.25, 3.25, 0.5, 1.5, 0.0, 0.0])  # of ten rows, their sum is ten
