@@ -16,7 +16,7 @@ from tabvision.errors import BadTypeError, BadValueError, NoFeatureError, accept
 from tabvision.preprocess.categories import distinct_numbers
 from tabvision.preprocess.columns import Column, Levels, Numbers, Text, Timestamps, lack_digits
 from tabvision.preprocess.frame import Columns, Frame
-from tabvision.preprocess.parse import UNIX_UNITS, has_unit, parse_date
+from tabvision.preprocess.parse import UNIX_UNITS, notation_of, parse_date
 from tabvision.preprocess.text_formats import (
     AS_CATEGORIES,
     TextNumbers,
@@ -304,7 +304,7 @@ def _infer_text(column: Text, *, day_first: bool) -> _Inferred:
 def _infer_text_numbers(values: NDArray[np.float64], found: TextNumbers) -> _Inferred | None:
     """Return what is inferred of text that writes numbers; None to keep whole numbers of few distinct values as text."""
     present = values[~np.isnan(values)]
-    may_be_names = found.form in ("lenient", "h:m:s") or has_unit(found.form)
+    may_be_names = found.form in ("lenient", "h:m:s") or notation_of(found.form).has_unit
     if may_be_names and np.isfinite(present).all() and (present % 1 == 0).all():
         num_distinct = len(distinct_numbers(present))
         if num_distinct <= MAX_INTEGER_CATEGORIES:

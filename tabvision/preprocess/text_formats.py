@@ -18,9 +18,7 @@ from tabvision.preprocess.columns import Text
 from tabvision.preprocess.parse import (
     NO_DATE,
     UNIX_UNITS,
-    has_decimal_comma,
-    has_unit,
-    mark_of,
+    notation_of,
     parse_date,
     parse_dates,
     parse_number,
@@ -98,8 +96,8 @@ class TextNumbers:
         """
         marks = {"lenient": "", "1,234": " with separators of thousands", "1.234,5": " such as 1.234 or 1.234,5"}
         marks |= {"h:m:s": " of seconds, as durations or times of day"}
-        mark = next(filter(None, mark_of(self.form)), "")
-        with_sign = f" with {mark}{' and a decimal comma' if has_decimal_comma(self.form) else ''}"
+        notation = notation_of(self.form)
+        with_sign = f" with {notation.before or notation.after}{' and a decimal comma' if notation.has_comma else ''}"
         others = [f"{text!r} ({count(number, 'row')})" for text, number in self.others.items()]
         missing = f"; other text is missing: {listed(others)}" if others else ""
         return f"text that reads as numbers{marks.get(self.form, with_sign)}{missing}. {_KEEP_TEXT}"
@@ -193,11 +191,12 @@ def _has_two_readings(form: NumberFormat, numbers: Sequence[str], others: Sequen
         return False
     if form == "1.234,5":  # 1,5 alone may be two numbers
         return not any(map(_DECIMAL_COMMA.fullmatch, numbers))
-    marks = [without_plural(mark) for mark in mark_of(form) if mark]
+    notation = notation_of(form)
+    marks = [without_plural(mark) for mark in (notation.before, notation.after) if mark]
     lacks_mark = any(all(mark not in text for mark in marks) for text in numbers)
-    if has_unit(form) and any(map(_LEADING_ZERO.fullmatch, numbers)):
+    if notation.has_unit and any(map(_LEADING_ZERO.fullmatch, numbers)):
         return True
-    if has_decimal_comma(form):
+    if notation.has_comma:
         num_proofs = sum(map(bool, map(_COMMA_OF_DECIMALS.fullmatch, numbers)))
         return num_proofs < len(numbers) / 2 or lacks_mark
     if any(map(_ODD_COMMA.fullmatch, others)):
@@ -268,7 +267,7 @@ def note_on_text(column: Text, num_blank: int, form: NumberFormat | None = None)
         >>> note_on_text(Text(pa.array(["1", "2", "n/a"])), 0)[:42]
         "text that is mostly numbers, but not 'n/a'"
     """
-    if form is not None and has_unit(form):
+    if form is not None and notation_of(form).has_unit:
         return _NUMBERS_NOTE
     labels = pc.unique(sample_of(column.values)).drop_null().to_pylist()
     others = [label for label in labels if parse_number(label) is None]
