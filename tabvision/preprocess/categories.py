@@ -147,6 +147,7 @@ def table_writer(values: NDArray[Any], table: NDArray[Any], *, first: int) -> Wr
 
 
 def _text_writer(values: pa.ChunkedArray, vocabulary: tuple[Label, ...]) -> Writer:
+    """Return a writer of the codes of text, looked up block by block if the vocabulary is small."""
     lookup = pa.array([None, *vocabulary], values.type)  # a missing value is found at index 0
 
     def codes(part: pa.ChunkedArray) -> NDArray[np.int32]:
@@ -160,6 +161,7 @@ def _text_writer(values: pa.ChunkedArray, vocabulary: tuple[Label, ...]) -> Writ
 
 
 def _number_writer(column: Numbers, vocabulary: tuple[Label, ...], name: str) -> Writer:
+    """Return a writer of the codes of numbers: by a table for integers in a narrow range, else by binary search."""
     values = column.values.view(np.uint8) if column.values.dtype.kind == "b" else column.values
     labels, codes = np.array(vocabulary), np.arange(1, len(vocabulary) + 1, dtype=np.int32)
     if labels.dtype.kind == "f":

@@ -220,6 +220,7 @@ def _options_by_column(columns: Columns, target: Sequence[str], named: dict[str,
 def _infer_column(
     columns: Columns, name: str, option: str | None, order: DateFormat | None, *, day_first: bool
 ) -> _Inferred:
+    """Return the kind of a column: what the option that names it says, or what all of its rows look like."""
     if option == "ignore":
         return _Inferred(None, "ignored on request")
     column = columns.read(name)
@@ -259,6 +260,7 @@ def _format_of_dates(columns: Columns, name: str, *, day_first: bool) -> DateFor
 
 
 def _infer_values(columns: Columns, name: str) -> _Inferred:
+    """Return the kind of a column of numbers, timestamps or levels."""
     column = columns.read(name)
     if isinstance(column, Timestamps):
         return _Inferred("dates", note=_zone_note(column))
@@ -281,6 +283,7 @@ def _infer_values(columns: Columns, name: str) -> _Inferred:
 
 
 def _infer_text(column: Text, *, day_first: bool) -> _Inferred:
+    """Return the kind of a column of text: dates, numbers, an identifier or a category."""
     text = column.without_blank()
     orders = dates_in(text, day_first=day_first)
     if orders == ("Ymd",) and num_distinct_text(text, at_most=MAX_INTEGER_CATEGORIES) <= MAX_INTEGER_CATEGORIES:

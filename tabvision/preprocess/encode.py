@@ -118,6 +118,7 @@ def _writers(source: Source, columns: Columns) -> Writers:
 
 
 def _date_writers(date: Source, parts: DateParts) -> Writers:
+    """Return the writers of the parts of a date."""
     writers: Writers = []
     for index, number in date.continuous:
         if number.part == "elapsed":

@@ -135,6 +135,7 @@ def encode_rows(prepared: Prepared, rows: Sequence[Row]) -> Arrays:
 
 
 def _number_reader(source: Source) -> Reader:
+    """Return the reader of a number, its missing indicator and the category of its values."""
     fills = [(index, column.fill) for index, column in source.continuous]
     indicators = [index for index, category in source.categorical if category.part == "missing"]
     lookups = [
@@ -157,6 +158,7 @@ def _number_reader(source: Source) -> Reader:
 
 
 def _category_reader(source: Source) -> Reader:
+    """Return the reader of the codes of a category."""
     lookups = [
         (index, codes_by_label(column.vocabulary), family_of_vocabulary(column.vocabulary) == "text")
         for index, column in source.categorical
@@ -171,6 +173,7 @@ def _category_reader(source: Source) -> Reader:
 
 
 def _date_reader(source: Source) -> Reader:
+    """Return the reader of the parts of a date."""
     fills = [(index, column.part, column.fill) for index, column in source.continuous]
     lookups = [(index, column.part, codes_by_label(column.vocabulary)) for index, column in source.categorical]
 
@@ -217,6 +220,7 @@ def _as_label(value: Raw, *, is_text: bool) -> Raw:
 
 
 def _as_timestamp(value: Raw, form: DateFormat) -> int | None:
+    """Return the timestamp of a common date, None if it is missing."""
     kind = type(value)
     if kind in _MISSING or (kind is float and value != value):  # noqa: PLR0124 - NaN alone is not itself
         return None

@@ -213,6 +213,7 @@ def _read_column(column: pd.Series, name: str) -> Column:
 
 
 def _read_numpy(values: NDArray[Any], name: str) -> Column:
+    """Return a numpy array in one of the four forms."""
     kind = values.dtype.kind
     if kind == "O":
         return _read_objects(values, name)
@@ -227,6 +228,7 @@ def _read_numpy(values: NDArray[Any], name: str) -> Column:
 
 
 def _read_arrow(values: pa.ChunkedArray, name: str) -> Column:
+    """Return an Arrow array in one of the four forms."""
     values = pa.chunked_array([values]) if isinstance(values, pa.Array) else values
     kind, types = values.type, pa.types
     if types.is_dictionary(kind):
@@ -247,6 +249,7 @@ def _read_arrow(values: pa.ChunkedArray, name: str) -> Column:
 
 
 def _read_arrow_numbers(values: pa.ChunkedArray, name: str) -> Column:
+    """Return truth values or numbers of Arrow, with the exact ones beside floats that lack digits."""
     kind, types = values.type, pa.types
     is_decimal = types.is_decimal(kind)
     as_floats = values.null_count or is_decimal
@@ -262,6 +265,7 @@ def _read_arrow_numbers(values: pa.ChunkedArray, name: str) -> Column:
 
 
 def _read_objects(values: NDArray[Any], name: str) -> Column:
+    """Return Python objects of one family in the form of that family."""
     try:
         missing = pd.isna(values)
     except ArithmeticError as error:
@@ -288,6 +292,7 @@ def _read_objects(values: NDArray[Any], name: str) -> Column:
 
 
 def _numbers_of_objects(present: NDArray[Any], missing: NDArray[np.bool_]) -> Column:
+    """Return Python numbers, as text if they are whole and beyond 64 bits."""
     kinds = set(map(type, present))
     if kinds in ({np.float32}, {np.float16}):
         return Numbers(_with_missing(present.astype(kinds.pop()), missing, np.nan), "float")
@@ -315,6 +320,7 @@ def _with_missing(present: NDArray[Any], missing: NDArray[np.bool_], filler: flo
 
 
 def _to_microseconds(ticks: NDArray[np.int64], unit: str, name: str) -> NDArray[np.int64]:
+    """Return ticks of a unit as microseconds; raise for dates outside the years 1 to 9999."""
     missing = ticks == NO_DATE
     known = ticks[~missing] if missing.any() else ticks
     per_day = _DAY * 1_000 if unit == "ns" else _DAY // _PER_UNIT[unit]

@@ -137,6 +137,7 @@ def statistics_of_sample(
 
 
 def _mean_and_std(present: NDArray[np.float64], fill: float, num_missing: int, name: str) -> tuple[float, float]:
+    """Return the mean and standard deviation of a column of floats after filling."""
     if present.min() == present.max():
         return float(present[0]), 1.0
     num_rows = len(present) + num_missing

@@ -267,6 +267,7 @@ def check_missing(
 
 
 def _remedy_for(file: str, table: ImageTable) -> str:
+    """Return the remedy for a file that does not exist: the suffix of one that does, or the folder to name."""
     for suffix in (f".{each}" for name in sorted(SUFFIXES) for each in (name, name.upper())):
         if os.path.isfile(f"{file}{suffix}"):  # noqa: PTH113 - pathlib raises for a path that is too long
             return f'There is one with suffix {suffix!r}: pass suffix="{suffix}" (--suffix {suffix})'
@@ -274,6 +275,7 @@ def _remedy_for(file: str, table: ImageTable) -> str:
 
 
 def _path_column(frame: pd.DataFrame, path: str | None) -> str:
+    """Return the column of paths, the one named or the first that holds names of image files; raise if it holds no paths."""
     if path is None:
         heads = {name: frame[name].dropna().head(20) for name in frame if pd.api.types.is_string_dtype(frame[name])}
         are_images = {name: [is_image(str(value).rpartition("/")[2]) for value in head] for name, head in heads.items()}

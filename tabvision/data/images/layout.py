@@ -118,6 +118,7 @@ def _layout_of_tiff(file: Any) -> BandLayout | None:  # noqa: ANN401 - a binary 
 
 
 def _layout_by_pil(file: Any, start: bytes) -> BandLayout:  # noqa: ANN401 - a binary file
+    """Return the layout of an image that PIL opens."""
     image = PilImage.open(file, formats=known_formats())
     mode, channels = image.mode, len(image.getbands())
     if mode in ("P", "RGB", "CMYK"):

@@ -163,6 +163,7 @@ def times_as_numbers(values: pd.Series, *, day_first: bool = False) -> NDArray[A
 
 
 def _as_dates(values: pd.Series, *, day_first: bool) -> pd.Series:
+    """Return values as timestamps in UTC; text in the order of day, month and year that all of it has."""
     if isinstance(values.dtype, pd.PeriodDtype):
         values = values.dt.start_time
     if isinstance(values.dtype, pd.StringDtype):

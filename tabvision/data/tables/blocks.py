@@ -203,6 +203,7 @@ class TableBlocks:
 def _parquet_blocks(
     file: Path, columns: Sequence[str] | None, categories: Sequence[str], *, heads: int
 ) -> Iterator[tuple[int | None, pa.Table]]:
+    """Yield the blocks of a Parquet file; or `heads` rows of evenly spaced row groups, with the number of the first."""
     opened = pa.parquet.ParquetFile(file, read_dictionary=[*categories])
     there = None if columns is None else [name for name in opened.schema_arrow.names if name in columns]
     sizes = [opened.metadata.row_group(group).num_rows for group in range(opened.metadata.num_row_groups)]
@@ -237,6 +238,7 @@ def _row_groups_by_block(sizes: Sequence[int]) -> list[list[int]]:
 
 
 def _feather_blocks(file: Path, columns: Sequence[str] | None) -> Iterator[tuple[int | None, pa.Table]]:
+    """Yield the blocks of a Feather file."""
     with pa.OSFile(str(file)) as source:  # not mapped: a file that is written over meanwhile would end the process
         opened = pa.ipc.open_file(source)
         for at in range(opened.num_record_batches):
@@ -277,12 +279,14 @@ def _is_parquet(file: Path) -> bool:
 
 
 def _metadata(file: Path) -> Any:  # noqa: ANN401 - pyarrow has no types
+    """Return the metadata of a Parquet file."""
     with named_file(file), _undamaged(file):
         return pa.parquet.read_metadata(file)
 
 
 @contextmanager
 def _undamaged(file: Path) -> Iterator[None]:
+    """Turn what pyarrow and pandas raise on a damaged file into a sentence."""
     try:
         yield
     except TabvisionError:

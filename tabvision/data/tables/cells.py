@@ -106,6 +106,7 @@ def _names(values: pa.Array, words: Collection[str]) -> Collection[str]:
 
 
 def _log_words(read_as: str, found: Mapping[str, Mapping[str, int]], *, is_default: bool) -> None:
+    """Log which words of which columns are read as something, and how often each occurs."""
     words = [(name, *each) for name, counts in found.items() for each in sorted(counts.items())]
     if shown := [f"{word!r} in {name!r} ({count(number, 'row')})" for name, word, number in words]:
         other = ' Name the words that mean missing: na_values=["NA"] (--na NA); [] (--na "") for none.'

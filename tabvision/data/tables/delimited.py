@@ -81,6 +81,7 @@ def read_csv(
 
 
 def _log_layout(file: TextFile, layout: Layout, names: Sequence[str] | None) -> None:
+    """Log what is unusual about the layout of a file."""
     path = file.path
     with file.open_text() as text:
         head = re.sub(r'"[^"]*"', "", "".join(itertools.islice(text, _HEAD_ROWS)))

@@ -127,6 +127,7 @@ def _is_data(rows: Sequence[Sequence[str]]) -> bool:
 
 
 def _kind(cells: Sequence[str]) -> str:
+    """Return "number" or "date" if all cells are such, else "text"."""
     kinds = {"number": _NUMBER, "date": _DATE}
     return next((kind for kind, pattern in kinds.items() if all(map(pattern.fullmatch, cells))), "text")
 

@@ -236,6 +236,7 @@ def with_no_labels(frame: pd.DataFrame, known: Known) -> pd.DataFrame:
 
 
 def _unknown_format(path: Path) -> BadValueError:
+    """Return the error for a file whose suffix names no format, with the suffix to give it."""
     problem = f"{path.name!r} has no suffix that names a table format"
     if (inner := without_compression(path)) != path and not inner.suffix:
         remedy = f"Name it after what is in it, such as {f'{inner.name}.csv{path.suffix}'!r}"
