@@ -286,7 +286,9 @@ def _path_column(frame: pd.DataFrame, path: str | None) -> str:
     check_present([path], frame.columns, "Name the column of paths")
     if missing := int(frame[path].isna().sum()):
         problem = f"the path is missing in {count(missing, 'row')} of column {path!r}"
-        raise BadValueError(problem, f"Leave them out: frame.dropna(subset=[{path!r}])")
+        others = "or learn from other columns too (FusedDataModule, no --image-only)"
+        remedy = f"Leave them out, frame.dropna(subset=[{path!r}]), {others}"
+        raise BadValueError(problem, remedy)
     kinds = {type(value) for value in frame[path].head(20)}
     if not all(issubclass(kind, str | os.PathLike | int | np.integer) for kind in kinds):
         found = ", ".join(sorted(kind.__name__ for kind in kinds))
