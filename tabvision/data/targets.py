@@ -18,7 +18,7 @@ from tabvision.data.tables.cells import with_columns
 from tabvision.errors import BadTypeError, BadValueError, count, listed
 from tabvision.plain import Label, NumberFormat
 from tabvision.preprocess.columns import Text
-from tabvision.preprocess.parse import has_unit, parse_number
+from tabvision.preprocess.parse import notation_of, parse_number
 from tabvision.preprocess.text_formats import NUMBER_LIKE, all_match, numbers_in
 from tabvision.schema import Target
 from tabvision.tasks import Task, labels
@@ -172,7 +172,7 @@ def _are_few_with_unit(frame: pd.DataFrame) -> bool:
         [True, False]
     """
     values = frame.iloc[:, 0]
-    return values.nunique() <= MAX_INTEGER_CLASSES and has_unit(_format_of(values))
+    return values.nunique() <= MAX_INTEGER_CLASSES and notation_of(_format_of(values)).has_unit
 
 
 def _text_of(values: pd.Series) -> Text:

@@ -48,7 +48,7 @@ def vocabulary_of(column: Column, name: str) -> tuple[tuple[Label, ...], bool]:
     if column.exact is not None:
         codes, exact = column.exact
         seen = sorted(exact[code] for code in np.unique(codes[codes >= 0]).tolist())
-        check_digits(_floats_in(seen), name)
+        check_digits(np.array([it for it in seen if isinstance(it, float)]), name)
         return tuple(seen), False
     distinct = distinct_numbers(column.values)
     check_digits(distinct, name)
@@ -113,7 +113,8 @@ def code_writer(column: Column, vocabulary: tuple[Label, ...], name: str) -> Wri
     wants_text = family == "text"
     column = column.to_labels() if wants_text else column
     if isinstance(column, Text) and family == "boolean":  # as a CSV file is read where another cell is neither
-        column = Text(_without_truth(column.values))
+        ones = pc.replace_substring_regex(column.values, r"(?i)^\s*true\s*$", "1")
+        column = Text(pc.replace_substring_regex(ones, r"(?i)^\s*false\s*$", "0"))
     if isinstance(column, Levels) and (wants_text or not isinstance(column.values, Text)):
         inner = np.zeros(len(column.values.values), dtype=np.int32)
         code_writer(column.values, vocabulary, name)(slice(0, len(inner)), inner)
@@ -121,7 +122,10 @@ def code_writer(column: Column, vocabulary: tuple[Label, ...], name: str) -> Wri
     if isinstance(column, Text) and wants_text:
         return _text_writer(column.values, vocabulary)
     if isinstance(column, Numbers) and wants_text:
-        if column.kind == "integer" and any(map(_is_beyond_64_bits, vocabulary)):
+        written = map(parse_number, map(str, vocabulary)) if column.kind == "integer" else ()
+        if any(
+            isinstance(it, int) and abs(it) >= 2**63 for it in written
+        ):  # integers of the training rows read as text
             codes, distinct = column.distinct()
             texts = Text(pa.array([str(number) for number in distinct], pa.large_string()))
             return code_writer(Levels(codes, texts, ordered=False), vocabulary, name)
@@ -129,19 +133,6 @@ def code_writer(column: Column, vocabulary: tuple[Label, ...], name: str) -> Wri
         raise BadTypeError(problem, f"Convert it, such as frame[{name!r}].astype(str)")
     wanted = "true or false" if family == "boolean" else "numbers"
     return _number_writer(column.to_numbers(name, wanted=wanted), vocabulary, name)
-
-
-def _without_truth(values: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Return text with 1 for true and 0 for false, in any case."""
-    for word, number in (("true", "1"), ("false", "0")):
-        values = pc.replace_substring_regex(values, rf"(?i)^\s*{word}\s*$", number)
-    return values
-
-
-def _is_beyond_64_bits(label: Label) -> bool:
-    """Return whether text writes an integer that `Numbers` do not hold, so that the column's integers were read as text."""
-    number = parse_number(label) if isinstance(label, str) else None
-    return isinstance(number, int) and abs(number) >= 2**63
 
 
 def table_writer(values: NDArray[Any], table: NDArray[Any], *, first: int) -> Writer:
@@ -156,6 +147,7 @@ def table_writer(values: NDArray[Any], table: NDArray[Any], *, first: int) -> Wr
 
 
 def _text_writer(values: pa.ChunkedArray, vocabulary: tuple[Label, ...]) -> Writer:
+    """Return a writer of the codes of text, looked up block by block if the vocabulary is small."""
     lookup = pa.array([None, *vocabulary], values.type)  # a missing value is found at index 0
 
     def codes(part: pa.ChunkedArray) -> NDArray[np.int32]:
@@ -169,6 +161,7 @@ def _text_writer(values: pa.ChunkedArray, vocabulary: tuple[Label, ...]) -> Writ
 
 
 def _number_writer(column: Numbers, vocabulary: tuple[Label, ...], name: str) -> Writer:
+    """Return a writer of the codes of numbers: by a table for integers in a narrow range, else by binary search."""
     values = column.values.view(np.uint8) if column.values.dtype.kind == "b" else column.values
     labels, codes = np.array(vocabulary), np.arange(1, len(vocabulary) + 1, dtype=np.int32)
     if labels.dtype.kind == "f":
@@ -179,7 +172,12 @@ def _number_writer(column: Numbers, vocabulary: tuple[Label, ...], name: str) ->
     labels, codes = labels[order], codes[order]
     largest = max(-float(labels[0]), float(labels[-1]))
     if largest >= LARGEST_EXACT and (column.exact or labels.dtype.kind != values.dtype.kind):
-        return _exact_writer(column, vocabulary, largest, name)
+        # Compare them as Python does, exactly, where numpy would compare them as floats.
+        indices, distinct = column.distinct()
+        floats = np.array([it for it in distinct if isinstance(it, float)]) if column.exact else values
+        check_digits(floats, name, largest)
+        by_label = codes_by_label(vocabulary)
+        return table_writer(indices, np.array([0, *(by_label.get(value, 0) for value in distinct)]), first=-1)
     check_digits(values, name, largest)
     small = labels.dtype.kind == "i" and int(labels[-1]) - int(labels[0]) < MAX_TABLE
     if small and values.dtype.kind in "iu" and values.dtype != np.uint64:
@@ -193,15 +191,3 @@ def _number_writer(column: Numbers, vocabulary: tuple[Label, ...], name: str) ->
         np.copyto(out, np.where(labels[found] == part, codes[found], 0), casting="same_kind")
 
     return write
-
-
-def _exact_writer(column: Numbers, vocabulary: tuple[Label, ...], largest: float, name: str) -> Writer:
-    """Return a writer that compares numbers as Python does, exactly, where numpy would compare them as floats."""
-    codes, distinct = column.distinct()
-    check_digits(_floats_in(distinct) if column.exact else column.values, name, largest)
-    by_label = codes_by_label(vocabulary)
-    return table_writer(codes, np.array([0, *(by_label.get(value, 0) for value in distinct)]), first=-1)
-
-
-def _floats_in(values: list[Any]) -> NDArray[np.float64]:
-    return np.array([value for value in values if isinstance(value, float)], dtype=np.float64)

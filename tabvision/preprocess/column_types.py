@@ -16,12 +16,11 @@ from tabvision.errors import BadTypeError, BadValueError, NoFeatureError, accept
 from tabvision.preprocess.categories import distinct_numbers
 from tabvision.preprocess.columns import Column, Levels, Numbers, Text, Timestamps, lack_digits
 from tabvision.preprocess.frame import Columns, Frame
-from tabvision.preprocess.parse import UNIX_UNITS, has_unit, parse_date
+from tabvision.preprocess.parse import UNIX_UNITS, notation_of, parse_date
 from tabvision.preprocess.text_formats import (
     AS_CATEGORIES,
     TextNumbers,
     dates_in,
-    day_before_month,
     note_on_dates,
     note_on_text,
     num_distinct_text,
@@ -152,7 +151,16 @@ def infer_kinds(
     found = {
         name: _infer_column(columns, name, forced.get(name), orders.get(name), day_first=day_first) for name in features
     }
-    return _kinds_of(found)
+    left_out = tuple(LeftOut(name=name, reason=it.reason) for name, it in found.items() if it.kind is None)
+    if len(left_out) == len(found):
+        reasons = listed([f"{column.name!r} ({column.reason})" for column in left_out]) or "none but the target"
+        problem = f"at least one feature is needed, got columns that are all left out: {reasons}"
+        raise NoFeatureError(problem, "Name columns to use with categorical=, continuous= or dates=")
+    for note in dict.fromkeys(it.note for it in found.values() if it.note):
+        _logger.info("%s: %s", listed([repr(name) for name, it in found.items() if it.note == note]), note)
+    of_kind = {kind: tuple(name for name, it in found.items() if it.kind == kind) for kind in get_args(Kind)}
+    formats = {name: it.form for name, it in found.items() if it.form is not None}
+    return Kinds(**of_kind, left_out=left_out, formats=formats)
 
 
 def _check_readable(columns: Columns, names: Sequence[str]) -> None:
@@ -169,21 +177,6 @@ def _check_readable(columns: Columns, names: Sequence[str]) -> None:
         first = next(iter(errors.values())).args[0]
         problem = f"{len(errors)} columns cannot be read, {listed([*map(repr, errors)])}: {first}"
         raise BadTypeError(problem, f"Turn them into columns of those, or leave them out: {asking('ignore', *errors)}")
-
-
-def _kinds_of(found: Mapping[str, _Inferred]) -> Kinds:
-    """Return the columns by kind, and log the notes on them; raise if none is a feature."""
-    left_out = tuple(LeftOut(name=name, reason=it.reason) for name, it in found.items() if it.kind is None)
-    if len(left_out) == len(found):
-        reasons = listed([f"{column.name!r} ({column.reason})" for column in left_out]) or "none but the target"
-        problem = f"at least one feature is needed, got columns that are all left out: {reasons}"
-        raise NoFeatureError(problem, "Name columns to use with categorical=, continuous= or dates=")
-    for note in dict.fromkeys(inferred.note for inferred in found.values() if inferred.note):
-        names = [repr(name) for name, inferred in found.items() if inferred.note == note]
-        _logger.info("%s: %s", listed(names), note)
-    of_kind = {kind: tuple(name for name, it in found.items() if it.kind == kind) for kind in get_args(Kind)}
-    formats = {name: it.form for name, it in found.items() if it.form is not None}
-    return Kinds(**of_kind, left_out=left_out, formats=formats)
 
 
 def _dates_and_orders(columns: Columns, dates: Sequence[str]) -> tuple[Sequence[str], dict[str, DateFormat]]:
@@ -227,6 +220,7 @@ def _options_by_column(columns: Columns, target: Sequence[str], named: dict[str,
 def _infer_column(
     columns: Columns, name: str, option: str | None, order: DateFormat | None, *, day_first: bool
 ) -> _Inferred:
+    """Return the kind of a column: what the option that names it says, or what all of its rows look like."""
     if option == "ignore":
         return _Inferred(None, "ignored on request")
     column = columns.read(name)
@@ -239,12 +233,7 @@ def _infer_column(
         columns.numbers(name, form or "strict")  # raises if the text does not parse
         return _Inferred("continuous", form=form)
     if option == "dates":
-        orders = (
-            _orders_of(text.without_blank(), day_first=day_first) if order is None and isinstance(text, Text) else ()
-        )
-        are_digits = isinstance(column, Numbers) and not column.all_missing()
-        of_digits = (unix_unit(columns.read_all(name)) or "Ymd") if are_digits else None
-        date_form = order or of_digits or _only_order(orders, name)
+        date_form = order or _format_of_dates(columns, name, day_first=day_first)
         return _Inferred("dates", note=_zone_note(columns.timestamps(name, date_form)), form=date_form)
     if isinstance(column, Text):
         column = column.without_blank()
@@ -255,8 +244,13 @@ def _infer_column(
     return _infer_text(text, day_first=day_first) if isinstance(text, Text) else _infer_values(columns, name)
 
 
-def _only_order(orders: Sequence[DateFormat], name: str) -> DateFormat:
-    """Return the order of dates, ISO if there is none; raise if there are several."""
+def _format_of_dates(columns: Columns, name: str, *, day_first: bool) -> DateFormat:
+    """Return the format of dates that the user named without one; raise if text, of all rows, can have several."""
+    column, orders = columns.read(name), tuple[DateFormat, ...]()
+    if isinstance(column, Numbers) and not column.all_missing():
+        return unix_unit(columns.read_all(name)) or "Ymd"
+    if isinstance(column, Text) and isinstance(text := columns.read_all(name), Text):
+        orders = dates_in(text.without_blank(), day_first=day_first)
     if len(orders) > 1:
         problem = f"the dates of {name!r} can be read in the order {' or '.join(orders)}"
         raise BadValueError(
@@ -266,6 +260,7 @@ def _only_order(orders: Sequence[DateFormat], name: str) -> DateFormat:
 
 
 def _infer_values(columns: Columns, name: str) -> _Inferred:
+    """Return the kind of a column of numbers, timestamps or levels."""
     column = columns.read(name)
     if isinstance(column, Timestamps):
         return _Inferred("dates", note=_zone_note(column))
@@ -287,15 +282,10 @@ def _infer_values(columns: Columns, name: str) -> _Inferred:
     return _Inferred("continuous" if are_many else "categorical")
 
 
-def _orders_of(column: Text, *, day_first: bool) -> tuple[DateFormat, ...]:
-    """Return the orders in which text is dates; of several those with the day first, if it is."""
-    orders = dates_in(column)
-    return day_before_month(orders) if day_first and len(orders) > 1 else orders
-
-
 def _infer_text(column: Text, *, day_first: bool) -> _Inferred:
+    """Return the kind of a column of text: dates, numbers, an identifier or a category."""
     text = column.without_blank()
-    orders = _orders_of(text, day_first=day_first)
+    orders = dates_in(text, day_first=day_first)
     if orders == ("Ymd",) and num_distinct_text(text, at_most=MAX_INTEGER_CATEGORIES) <= MAX_INTEGER_CATEGORIES:
         orders = ()  # of few whole numbers it may be chance
     if len(orders) == 1:
@@ -317,7 +307,7 @@ def _infer_text(column: Text, *, day_first: bool) -> _Inferred:
 def _infer_text_numbers(values: NDArray[np.float64], found: TextNumbers) -> _Inferred | None:
     """Return what is inferred of text that writes numbers; None to keep whole numbers of few distinct values as text."""
     present = values[~np.isnan(values)]
-    may_be_names = found.form in ("lenient", "h:m:s") or has_unit(found.form)
+    may_be_names = found.form in ("lenient", "h:m:s") or notation_of(found.form).has_unit
     if may_be_names and np.isfinite(present).all() and (present % 1 == 0).all():
         num_distinct = len(distinct_numbers(present))
         if num_distinct <= MAX_INTEGER_CATEGORIES:

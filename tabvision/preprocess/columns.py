@@ -123,11 +123,12 @@ class Text(Column):
 
     def distinct(self) -> tuple[NDArray[Any], list[str]]:
         """Return for each row the index of its text among the distinct ones, -1 where missing; and these."""
-        return dictionary_of(self.values)
+        codes, texts = dictionary_of(self.values)
+        return codes, texts.to_pylist()
 
     def _as_levels(self) -> Levels:
         """Return the column with each distinct text once, to be parsed once."""
-        codes, texts = _encoded(self.values)
+        codes, texts = dictionary_of(self.values)
         return Levels(codes, Text(texts), ordered=False)
 
     def without_blank(self) -> Text:
@@ -264,12 +265,6 @@ class Timestamps(Column):
         return Text(pa.array(texts, pa.large_string()))
 
 
-def _order_of(texts: Text) -> DateFormat | None:
-    """Return an order of day, month and year in which all texts are dates."""
-    orders = (order for order in get_args(DateFormat) if order != "iso" and order not in UNIX_UNITS)
-    return next((order for order in orders if (parse_dates(texts.values, order) != NO_DATE).all()), None)
-
-
 @final
 @dataclass(frozen=True)
 class Levels(Column):
@@ -310,14 +305,13 @@ class Levels(Column):
             return Timestamps(_look_up(self.values.to_timestamps(name, form).values, self.codes, NO_DATE))
         timestamps = parse_dates(self.values.values, form)
         if found := self._found_texts(self.values.to_list(), timestamps == NO_DATE):
-            order = _order_of(self.values)
             wanted, remedy = f"dates in the order {form}", "Write them so or as 2024-12-31"
+            others = (order for order in get_args(DateFormat) if order != "iso" and order not in UNIX_UNITS)
+            order = next((it for it in others if (parse_dates(self.values.values, it) != NO_DATE).all()), None)
             if form == "iso":
                 wanted = "ISO dates (2024-12-31 or 2024-12-31 23:59)"
-                remedy, order = (
-                    f"Convert it first, such as pd.to_datetime(frame[{name!r}], dayfirst=True)",
-                    order or "d/m/Y",
-                )
+                remedy = f"Convert it first, such as pd.to_datetime(frame[{name!r}], dayfirst=True)"
+                order = order or "d/m/Y"
             if order:
                 remedy += f", or when fitting say their order: {asking('dates', f'{name}={order}')}"
             raise BadValueError(f"column {name!r} must hold {wanted}, got text that is none: {found}", remedy)
@@ -367,15 +361,17 @@ def found_rows(number: int, rows: Sequence[int], values: Sequence[object]) -> st
     return f"{count(number, 'value')}, first {shown}"
 
 
-def dictionary_of(values: pa.ChunkedArray) -> tuple[NDArray[Any], list[Any]]:
+def dictionary_of(values: pa.ChunkedArray) -> tuple[NDArray[Any], pa.Array]:
     """Return for each row the index of its value among the distinct ones, -1 where missing; and these.
 
     Example:
-        >>> dictionary_of(pa.chunked_array([[5, None, 5]]))
-        (array([ 0, -1,  0], dtype=int32), [5])
+        >>> codes, distinct = dictionary_of(pa.chunked_array([[5, None, 5]]))
+        >>> codes.tolist(), distinct.to_pylist()
+        ([0, -1, 0], [5])
     """
-    codes, distinct = _encoded(values)
-    return codes, distinct.to_pylist()
+    encoded = pc.dictionary_encode(values)
+    encoded = encoded.combine_chunks() if isinstance(encoded, pa.ChunkedArray) else encoded
+    return pc.fill_null(encoded.indices, -1).to_numpy(), encoded.dictionary
 
 
 def lack_digits(numbers: NDArray[np.float64]) -> bool:
@@ -386,12 +382,6 @@ def lack_digits(numbers: NDArray[np.float64]) -> bool:
         (False, True)
     """
     return bool((np.abs(numbers) >= LARGEST_EXACT).any())
-
-
-def _encoded(values: pa.ChunkedArray) -> tuple[NDArray[Any], pa.Array]:
-    encoded = pc.dictionary_encode(values)
-    encoded = encoded.combine_chunks() if isinstance(encoded, pa.ChunkedArray) else encoded
-    return pc.fill_null(encoded.indices, -1).to_numpy(), encoded.dictionary
 
 
 def _look_up(values: NDArray[Any], codes: NDArray[Any], filler: float) -> NDArray[Any]:

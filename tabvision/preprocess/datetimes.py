@@ -124,6 +124,7 @@ def parts_of_timestamp(timestamp: int) -> dict[DatePart, float]:
 
 
 def _distinct(values: NDArray[np.int64], missing: NDArray[np.bool_]) -> Distinct:
+    """Return the distinct values and the index of each row among them; by counting, since they span a narrow range."""
     present = values[~missing] if missing.any() else values
     if not len(present):
         return np.empty(0, np.int64), np.zeros(len(values), np.int32), np.empty(0, np.int64)

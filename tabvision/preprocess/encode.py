@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, TypeAlias, TypeVar, cast
@@ -33,7 +33,6 @@ _NAME_A_PART = (
 
 Writers: TypeAlias = list[tuple[str, int, Writer]]  # the array, the index of the column in it, its writer
 Arrays: TypeAlias = tuple[NDArray[np.float32], NDArray[np.int32]]
-Made = TypeVar("Made", Continuous, Categorical)
 In = TypeVar("In")
 Out = TypeVar("Out")
 
@@ -119,6 +118,7 @@ def _writers(source: Source, columns: Columns) -> Writers:
 
 
 def _date_writers(date: Source, parts: DateParts) -> Writers:
+    """Return the writers of the parts of a date."""
     writers: Writers = []
     for index, number in date.continuous:
         if number.part == "elapsed":
@@ -210,7 +210,12 @@ def sources_of(prepared: Prepared) -> tuple[Source, ...]:
         >>> [it.name for it in sources_of(Schema(target=Target(columns=("pay",), task=Regression()), continuous=(age,)))]
         ['age']
     """
-    continuous, categorical = _by_source(prepared.continuous), _by_source(prepared.categorical)
+    continuous: defaultdict[str, list[tuple[int, Continuous]]] = defaultdict(list)
+    categorical: defaultdict[str, list[tuple[int, Categorical]]] = defaultdict(list)
+    for index, number in enumerate(prepared.continuous):
+        continuous[number.source].append((index, number))
+    for index, category in enumerate(prepared.categorical):
+        categorical[category.source].append((index, category))
     dates = {date.name: date.format for date in prepared.dates}
     forms = {it.source: it.text for it in prepared.continuous} | dates
     kinds: dict[SourceKind, list[str]] = {
@@ -223,10 +228,3 @@ def sources_of(prepared: Prepared) -> tuple[Source, ...]:
         for kind, names in kinds.items()
         for name in names
     )
-
-
-def _by_source(columns: Sequence[Made]) -> defaultdict[str, list[tuple[int, Made]]]:
-    found: defaultdict[str, list[tuple[int, Made]]] = defaultdict(list)
-    for index, column in enumerate(columns):
-        found[column.source].append((index, column))
-    return found

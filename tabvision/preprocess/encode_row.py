@@ -135,6 +135,7 @@ def encode_rows(prepared: Prepared, rows: Sequence[Row]) -> Arrays:
 
 
 def _number_reader(source: Source) -> Reader:
+    """Return the reader of a number, its missing indicator and the category of its values."""
     fills = [(index, column.fill) for index, column in source.continuous]
     indicators = [index for index, category in source.categorical if category.part == "missing"]
     lookups = [
@@ -157,6 +158,7 @@ def _number_reader(source: Source) -> Reader:
 
 
 def _category_reader(source: Source) -> Reader:
+    """Return the reader of the codes of a category."""
     lookups = [
         (index, codes_by_label(column.vocabulary), family_of_vocabulary(column.vocabulary) == "text")
         for index, column in source.categorical
@@ -164,13 +166,14 @@ def _category_reader(source: Source) -> Reader:
 
     def read(value: Raw, _numbers: list[float], codes: list[int]) -> None:
         for index, lookup, is_text in lookups:
-            found = _as_text(value) if is_text else _as_exact_number(value)
+            found = _as_label(value, is_text=is_text)
             codes[index] = 0 if found is None else lookup.get(found, 0)
 
     return read
 
 
 def _date_reader(source: Source) -> Reader:
+    """Return the reader of the parts of a date."""
     fills = [(index, column.part, column.fill) for index, column in source.continuous]
     lookups = [(index, column.part, codes_by_label(column.vocabulary)) for index, column in source.categorical]
 
@@ -186,14 +189,6 @@ def _date_reader(source: Source) -> Reader:
     return read
 
 
-def _as_text(value: Raw) -> str | None:
-    if type(value) is str:
-        return value
-    if type(value) in _MISSING:
-        return None
-    raise _UncommonError
-
-
 def _as_number(value: Raw, form: NumberFormat) -> float | None:
     """Return a common number as a float, None if it is missing."""
     kind = type(value)
@@ -207,13 +202,17 @@ def _as_number(value: Raw, form: NumberFormat) -> float | None:
     return None if found is None else float(found)
 
 
-def _as_exact_number(value: Raw) -> Raw:
-    """Return a common number that equals only the same one in a vocabulary, None if it is missing."""
-    found: Raw = parse_number(value) if type(value) is str else value
+def _as_label(value: Raw, *, is_text: bool) -> Raw:
+    """Return common text, or a common number that equals only the same one in a vocabulary, None if it is missing."""
+    if type(value) in _MISSING:
+        return None
+    found: Raw = parse_number(value) if type(value) is str and not is_text else value
     kind = type(found)
-    if kind in _INTEGERS:
+    if kind is str or (kind in _INTEGERS and not is_text):
         return found
-    if type(value) in _MISSING or (kind in _FLOATS and found != found):  # noqa: PLR0124 - NaN alone is not itself
+    if is_text:
+        raise _UncommonError
+    if kind in _FLOATS and found != found:  # noqa: PLR0124 - NaN alone is not itself
         return None
     if kind in _FLOATS and abs(found) < LARGEST_EXACT:
         return found
@@ -221,6 +220,7 @@ def _as_exact_number(value: Raw) -> Raw:
 
 
 def _as_timestamp(value: Raw, form: DateFormat) -> int | None:
+    """Return the timestamp of a common date, None if it is missing."""
     kind = type(value)
     if kind in _MISSING or (kind is float and value != value):  # noqa: PLR0124 - NaN alone is not itself
         return None

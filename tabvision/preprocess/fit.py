@@ -115,7 +115,7 @@ class RunningFeatures:
             self._numbers[name].add(kinds.numbers(columns, name), name, *kept)
 
         def add_category(name: str) -> None:
-            self._vocabularies[name] = _joined(self._vocabularies.get(name), columns.read(name), name)
+            self._add_labels(columns.read(name), name)
 
         def add_values(name: str) -> None:
             values = distinct_numbers(kinds.numbers(columns, name).values)
@@ -126,6 +126,21 @@ class RunningFeatures:
         in_threads(add_values, kinds.nominal, columns)
         in_threads(add_date, kinds.dates, columns)
         return kept
+
+    def _add_labels(self, column: Column, name: str) -> None:
+        """Add the values of a category's rows to its vocabulary."""
+        vocabulary, ordered = vocabulary_of(column, name)
+        known, _ = self._vocabularies.get(name, (vocabulary, ordered))
+        if known != vocabulary:
+            labels: list[Any] = list(dict.fromkeys([*known, *vocabulary]))
+            if ordered and isinstance(column, Levels):
+                assert not isinstance(column.values, Timestamps), "dates are levels without an order"
+                order = {value: position for position, value in enumerate(column.values.to_list())}
+                labels.sort(key=lambda label: order.get(label, len(order)))
+            else:
+                labels.sort()
+            vocabulary = tuple(labels)
+        self._vocabularies[name] = vocabulary, ordered
 
     def features(self, columns: Columns) -> Features:
         """Return what the schema records.
@@ -139,15 +154,18 @@ class RunningFeatures:
             for name, (vocabulary, ordered) in ((name, self._vocabularies[name]) for name in self.kinds.categorical)
         ]
         taken = set(columns.frame.columns)
-        dates, parts = [], []
+        dates, parts = list[Date](), list[Continuous | Categorical]()
         for name, running in self._dates.items():
             form: Any = self.kinds.formats.get(name, "iso")
             dates.append(Date(name=name, parts=running.varying(), format=form, tz_aware=running.tz_aware))
-            parts += [_fit_part(running, part, name, _free_name(f"{name}_{part}", taken)) for part in running.varying()]
-            parts += [_indicator(name, taken)] if running.num_missing else []
-        nominal = [
-            _fit_values(self._values[name], name, _free_name(f"{name}_value", taken)) for name in self.kinds.nominal
-        ]
+            parts += self._parts_of_date(name, taken)
+        nominal = []
+        for name in self.kinds.nominal:
+            values = self._values[name]
+            is_whole = bool((values % 1 == 0).all())  # of many rows the first decide that a number names something
+            labels = tuple(Numbers(values, "integer" if is_whole else "float").to_list())
+            free = _free_name(f"{name}_value", taken)
+            nominal.append(Categorical(name=free, source=name, vocabulary=labels, part="value"))
         indicators = [_indicator(column.name, taken) for column in numbers if column.had_missing]
         return Features(
             dates=tuple(dates),
@@ -161,36 +179,21 @@ class RunningFeatures:
             left_out=self.kinds.left_out,
         )
 
+    def _parts_of_date(self, name: str, taken: set[str]) -> list[Continuous | Categorical]:
+        running, parts = self._dates[name], list[Continuous | Categorical]()
+        for part in running.varying():
+            free = _free_name(f"{name}_{part}", taken)
+            if part in CONTINUOUS_PARTS:
+                parts.append(_continuous(free, name, running.facts(part, name), part))
+                continue
+            values = running.values()[part]
+            labels, _ = vocabulary_of(Numbers(values, "boolean" if values.dtype.kind == "b" else "integer"), name)
+            parts.append(Categorical(name=free, source=name, vocabulary=labels, part=part))
+        return [*parts, _indicator(name, taken)] if running.num_missing else parts
+
     def _number(self, name: str) -> Continuous:
         form: Any = self.kinds.formats.get(name, "strict")
         return replace(_continuous(name, name, self._numbers[name].facts(name)), text=form)
-
-
-def _joined(known: tuple[tuple[Label, ...], bool] | None, column: Column, name: str) -> tuple[tuple[Label, ...], bool]:
-    """Return a vocabulary with the values of further rows, and whether it is ordered."""
-    vocabulary, ordered = vocabulary_of(column, name)
-    if known is None or known[0] == vocabulary:
-        return vocabulary, ordered
-    labels: list[Any] = [*known[0], *vocabulary]
-    if ordered and isinstance(column, Levels):
-        assert not isinstance(column.values, Timestamps), "dates are levels without an order"
-        order = {value: position for position, value in enumerate(column.values.to_list())}
-        return tuple(sorted(dict.fromkeys(labels), key=lambda label: order.get(label, len(order)))), ordered
-    return tuple(sorted(set(labels))), ordered
-
-
-def _fit_values(values: NDArray[Any], source: str, name: str) -> Categorical:
-    is_whole = bool((values % 1 == 0).all())  # of many rows the first decide that a number names something
-    vocabulary = tuple(Numbers(values, "integer" if is_whole else "float").to_list())
-    return Categorical(name=name, source=source, vocabulary=vocabulary, part="value")
-
-
-def _fit_part(date: RunningDate, part: DatePart, source: str, name: str) -> Continuous | Categorical:
-    if part in CONTINUOUS_PARTS:
-        return _continuous(name, source, date.facts(part, source), part)
-    values = date.values()[part]
-    vocabulary, _ = vocabulary_of(Numbers(values, "boolean" if values.dtype.kind == "b" else "integer"), source)
-    return Categorical(name=name, source=source, vocabulary=vocabulary, part=part)
 
 
 def _continuous(name: str, source: str, statistics: Statistics, part: DatePart | None = None) -> Continuous:

@@ -201,7 +201,7 @@ def _read_column(column: pd.Series, name: str) -> Column:
     if isinstance(dtype, pd.SparseDtype):
         return _read_column(column.sparse.to_dense(), name)
     if isinstance(dtype, pd.IntervalDtype):
-        return Text(_strings(column, column.isna()))
+        return _read_objects(column.to_numpy(dtype=object), name)
     if isinstance(dtype, pd.PeriodDtype):
         return _read_column(column.dt.to_timestamp(), name)
     if isinstance(dtype, pd.DatetimeTZDtype):
@@ -213,6 +213,7 @@ def _read_column(column: pd.Series, name: str) -> Column:
 
 
 def _read_numpy(values: NDArray[Any], name: str) -> Column:
+    """Return a numpy array in one of the four forms."""
     kind = values.dtype.kind
     if kind == "O":
         return _read_objects(values, name)
@@ -227,6 +228,7 @@ def _read_numpy(values: NDArray[Any], name: str) -> Column:
 
 
 def _read_arrow(values: pa.ChunkedArray, name: str) -> Column:
+    """Return an Arrow array in one of the four forms."""
     values = pa.chunked_array([values]) if isinstance(values, pa.Array) else values
     kind, types = values.type, pa.types
     if types.is_dictionary(kind):
@@ -247,6 +249,7 @@ def _read_arrow(values: pa.ChunkedArray, name: str) -> Column:
 
 
 def _read_arrow_numbers(values: pa.ChunkedArray, name: str) -> Column:
+    """Return truth values or numbers of Arrow, with the exact ones beside floats that lack digits."""
     kind, types = values.type, pa.types
     is_decimal = types.is_decimal(kind)
     as_floats = values.null_count or is_decimal
@@ -255,10 +258,14 @@ def _read_arrow_numbers(values: pa.ChunkedArray, name: str) -> Column:
     if lack and is_decimal:
         return _read_objects(np.array(values.to_pylist(), dtype=object), name)
     was: NumberKind = "boolean" if types.is_boolean(kind) else "integer" if types.is_integer(kind) else "float"
-    return Numbers(numbers, was, dictionary_of(values) if lack else None)
+    if not lack:
+        return Numbers(numbers, was)
+    codes, distinct = dictionary_of(values)
+    return Numbers(numbers, was, (codes, distinct.to_pylist()))
 
 
 def _read_objects(values: NDArray[Any], name: str) -> Column:
+    """Return Python objects of one family in the form of that family."""
     try:
         missing = pd.isna(values)
     except ArithmeticError as error:
@@ -266,7 +273,13 @@ def _read_objects(values: NDArray[Any], name: str) -> Column:
     present = values[~missing] if missing.any() else values
     family = common_family(present, name)
     if family == "text":
-        return Text(_text_of_objects(values, missing, name))
+        if pd.Interval in set(map(type, values)):
+            values = np.array([*map(str, values)], dtype=object)
+        try:
+            return Text(pa.array(values, pa.large_string(), mask=missing))
+        except UnicodeEncodeError as error:
+            problem = f"column {name!r} holds text that is not valid Unicode: {error.object!r}"
+            raise BadValueError(problem, "Read the file again with its own encoding") from error
     if family == "date":
         timestamps = np.fromiter(map(microseconds, present), np.int64, len(present))
         return Timestamps(_with_missing(timestamps, missing, NO_DATE))
@@ -279,6 +292,7 @@ def _read_objects(values: NDArray[Any], name: str) -> Column:
 
 
 def _numbers_of_objects(present: NDArray[Any], missing: NDArray[np.bool_]) -> Column:
+    """Return Python numbers, as text if they are whole and beyond 64 bits."""
     kinds = set(map(type, present))
     if kinds in ({np.float32}, {np.float16}):
         return Numbers(_with_missing(present.astype(kinds.pop()), missing, np.nan), "float")
@@ -296,21 +310,6 @@ def _numbers_of_objects(present: NDArray[Any], missing: NDArray[np.bool_]) -> Co
     return Numbers(numbers, kind, (_with_missing(codes, missing, -1), distinct.tolist()))
 
 
-def _text_of_objects(values: NDArray[Any], missing: NDArray[np.bool_], name: str) -> pa.Array:
-    if pd.Interval in set(map(type, values)):
-        return _strings(values, missing)
-    try:
-        return pa.array(values, pa.large_string(), mask=missing)
-    except UnicodeEncodeError as error:
-        problem = f"column {name!r} holds text that is not valid Unicode: {error.object!r}"
-        raise BadValueError(problem, "Read the file again with its own encoding") from error
-
-
-def _strings(values: Iterable[object], missing: Iterable[object]) -> pa.Array:
-    texts = [None if is_missing else str(value) for value, is_missing in zip(values, missing, strict=True)]
-    return pa.array(texts, pa.large_string())
-
-
 def _with_missing(present: NDArray[Any], missing: NDArray[np.bool_], filler: float) -> NDArray[Any]:
     """Return the present values in their rows, `filler` in the missing ones."""
     if len(present) == len(missing):
@@ -321,6 +320,7 @@ def _with_missing(present: NDArray[Any], missing: NDArray[np.bool_], filler: flo
 
 
 def _to_microseconds(ticks: NDArray[np.int64], unit: str, name: str) -> NDArray[np.int64]:
+    """Return ticks of a unit as microseconds; raise for dates outside the years 1 to 9999."""
     missing = ticks == NO_DATE
     known = ticks[~missing] if missing.any() else ticks
     per_day = _DAY * 1_000 if unit == "ns" else _DAY // _PER_UNIT[unit]

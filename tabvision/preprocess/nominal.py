@@ -73,7 +73,7 @@ def with_nominal(
             candidates[name] = codes
     if not candidates or len(columns) < _MIN_ROWS:
         return kinds
-    left = _unexplained(columns, kinds, _as_numbers(target), groups)
+    left = _residuals(columns, kinds, _as_numbers(target), groups)
     names = tuple(
         name for name, codes in candidates.items() if _explains(codes[: len(left)], left, groups[: len(left)])
     )
@@ -111,7 +111,7 @@ def _as_numbers(target: NDArray[Any]) -> NDArray[np.float64]:
     return np.asarray(ranks, dtype=np.float64)
 
 
-def _unexplained(
+def _residuals(
     columns: Columns, kinds: Kinds, target: NDArray[np.float64], groups: NDArray[np.int64]
 ) -> NDArray[np.float64]:
     """Return what categories and a linear effect of numbers leave of the target; of the first rows if columns are many."""
@@ -159,17 +159,11 @@ def _mean_of_others(
         [3.0, 3.0, 2.25, 0.0]
     """
     pairs = np.unique(codes * (groups.max() + 1) + groups, return_inverse=True)[1]
-    (counts, sums), (own_counts, own_sums) = _counted(codes, numbers), _counted(pairs, numbers)
+    (counts, sums), (own_counts, own_sums) = _totals(codes, numbers), _totals(pairs, numbers)
     return np.asarray((sums[codes] - own_sums[pairs]) / (counts[codes] - own_counts[pairs] + _PRIOR))
 
 
-def _mean_of_neighbors(codes: NDArray[np.int64], numbers: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return for each row the mean of the rows of the code before its own and of the code after it, likewise."""
-    counts, sums = (np.pad(it, [(1, 1), (0, 0)]) for it in _counted(codes, numbers))
-    return np.asarray(((sums[:-2] + sums[2:]) / (counts[:-2] + counts[2:] + _PRIOR))[codes])
-
-
-def _counted(codes: NDArray[np.int64], numbers: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _totals(codes: NDArray[np.int64], numbers: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the number of rows of each code, (codes, 1), and the sums of their numbers, (codes, C)."""
     sums = [np.bincount(codes, weights=column) for column in numbers.T]
     return np.bincount(codes)[:, None].astype(np.float64), np.stack(sums, axis=1)
@@ -180,9 +174,13 @@ def _explains(codes: NDArray[np.int64], left: NDArray[np.float64], groups: NDArr
     codes, left, groups = codes[codes >= 0], left[codes >= 0], groups[codes >= 0]
     if not len(codes):
         return False
+    counts, sums = (np.pad(it, [(1, 1), (0, 0)]) for it in _totals(codes, left))
+    mean_of_neighbors = ((sums[:-2] + sums[2:]) / (counts[:-2] + counts[2:] + _PRIOR))[
+        codes
+    ]  # the codes beside its own
     nothing, neighbors, own = (
         ((left - found) ** 2).sum(axis=1)
-        for found in (np.zeros_like(left), _mean_of_neighbors(codes, left), _mean_of_others(codes, left, groups))
+        for found in (np.zeros_like(left), mean_of_neighbors, _mean_of_others(codes, left, groups))
     )
     before = min(nothing, neighbors, key=np.sum)
     by_value = np.bincount(codes, weights=before - own)  # rows of one value are no independent evidence

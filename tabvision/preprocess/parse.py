@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from fractions import Fraction
 from functools import lru_cache, partial
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
 import numpy as np
 import pandas as pd
@@ -60,6 +60,7 @@ _GROUPED = {  # 1,234.5 (1'234.5, 12,34,567) or 1234.5; with a decimal comma 1.2
     ",": r"([1-9][0-9]{0,2}([.'\u2019\s][0-9]{3})+|[0-9]+)(,[0-9]+)?",
 }
 _UNIT_FORMAT = re.compile(r"(?P<before>[^0-9]*)1(?P<decimal>[.,])5(?P<after>.*)", re.DOTALL)
+_UNSIGNED = ("strict", "lenient", "1,234", "1.234,5", "h:m:s")  # formats without a sign or unit
 _SHORTEST_PLURAL = 3  # letters of a unit whose plural is known, such as min and mins
 _CLOCK_TIME = re.compile(
     r"\s*(?P<hour>0?[1-9]|1[0-2])(:(?P<minute>[0-5][0-9])(:(?P<second>[0-5][0-9]))?)? ?(?P<half>[AaPp])\.?[Mm]\.?\s*"
@@ -147,8 +148,8 @@ def parse_number(text: str, form: NumberFormat = "strict") -> float | None:
     text = text.replace("\u2212", "-")  # the minus of typography
     if _INTEGER.fullmatch(text):
         return int(text)
-    has_comma = has_decimal_comma(form)
-    if not has_comma and _NUMBER.fullmatch(text):
+    notation = notation_of(form)
+    if not notation.has_comma and _NUMBER.fullmatch(text):
         return float(text)
     if form == "h:m:s":
         return _parse_duration(text)
@@ -156,49 +157,59 @@ def parse_number(text: str, form: NumberFormat = "strict") -> float | None:
         return None
     if text.strip().startswith("(") and text.strip().endswith(")"):  # how accountants write a minus
         text = f"-{text.strip()[1:-1]}"
-    match = _marked(form).fullmatch(text)
+    match = notation.pattern.fullmatch(text)
     if match is None:
         return None
     number = next(digits for digits in match.group("a", "b") if digits is not None)
-    if has_comma:
+    if notation.has_comma:
         number = number.replace(".", "").replace(",", ".")
     sign = "-" if "-" in text[: text.index(number[0])] else ""
     return float(sign + re.sub(r"[^0-9.]", "", number))
 
 
-@lru_cache(maxsize=1024)
-def has_decimal_comma(form: NumberFormat) -> bool:
-    """Return whether numbers of a format have a decimal comma.
+class Notation(NamedTuple):
+    """How numbers in a format are written.
 
-    Example:
-        >>> [has_decimal_comma(form) for form in ("1.234,5", "€,", "1,5 kg", "1,234", "€", "1.5 kg")]
-        [True, True, True, False, False, False]
+    Args:
+        before: What stands before them, such as a currency; a sign such as $ may stand on either side.
+        after: What stands after them, such as a unit.
+        has_comma: Whether they have a decimal comma.
+        has_unit: Whether they have a unit, or a currency other than the signs.
+        pattern: What matches them: digits "a" after what stands before or without any of it, or "b" before what follows.
     """
-    unit = _UNIT_FORMAT.fullmatch(form)
-    return form.endswith((",", ",5")) if unit is None else unit["decimal"] == ","
+
+    before: str
+    after: str
+    has_comma: bool
+    has_unit: bool
+    pattern: re.Pattern[str]
 
 
-def has_unit(form: NumberFormat) -> bool:
-    """Return whether numbers of a format have a unit, or a currency other than the signs.
+@lru_cache(maxsize=1024)
+def notation_of(form: NumberFormat) -> Notation:
+    """Return how numbers in a format are written.
 
     Example:
-        >>> [has_unit(form) for form in ("1.5 kg", "EUR 1,5", "€", "1.234,5")]
+        >>> [notation_of(form)[:2] for form in ("1.5 kg", "USD 1.5", "€,", "1,234")]
+        [('', 'kg'), ('USD', ''), ('€', '€'), ('', '')]
+        >>> [notation_of(form).has_comma for form in ("1.234,5", "€,", "1,5 kg", "1,234", "€", "1.5 kg")]
+        [True, True, True, False, False, False]
+        >>> [notation_of(form).has_unit for form in ("1.5 kg", "EUR 1,5", "€", "1.234,5")]
         [True, True, False, False]
     """
-    return _UNIT_FORMAT.fullmatch(form) is not None
-
-
-def mark_of(form: NumberFormat) -> tuple[str, str]:
-    """Return what a format has before and after its numbers, such as a unit; a sign such as $ may stand on either side.
-
-    Example:
-        >>> mark_of("1.5 kg"), mark_of("USD 1.5"), mark_of("€,"), mark_of("1,234")
-        (('', 'kg'), ('USD', ''), ('€', '€'), ('', ''))
-    """
-    if form in ("1,234", "1.234,5"):
-        return "", ""
     unit = _UNIT_FORMAT.fullmatch(form)
-    return (form[:1], form[:1]) if unit is None else (unit["before"].strip(), unit["after"].strip())
+    if unit is None:
+        before = after = "" if form in _UNSIGNED else form[:1]
+        has_comma = form.endswith((",", ",5"))
+    else:
+        before, after, has_comma = unit["before"].strip(), unit["after"].strip(), unit["decimal"] == ","
+    digits = _GROUPED["," if has_comma else ""]
+    first, last = re.escape(before), re.escape(without_plural(after)) + ("s?" if len(after) >= _SHORTEST_PLURAL else "")
+    leading = rf"([+-]?{first}\s*|{first}\s*[+-])(?P<a>{digits})" if before else "(?P<a>(?!))"
+    trailing = rf"[+-]?(?P<b>{digits})\s*{last}" if after else "(?P<b>(?!))"
+    if not before and not after:
+        leading = rf"[+-]?(?P<a>{digits})"
+    return Notation(before, after, has_comma, unit is not None, re.compile(rf"\s*({leading}|{trailing})\s*"))
 
 
 def without_plural(unit: str) -> str:
@@ -209,19 +220,6 @@ def without_plural(unit: str) -> str:
         ('year', 's', 'cc')
     """
     return unit.removesuffix("s") if len(unit) > _SHORTEST_PLURAL else unit
-
-
-@lru_cache(maxsize=1024)
-def _marked(form: NumberFormat) -> re.Pattern[str]:
-    """Return what matches text in a format: digits "a" after a mark or without one, or "b" before a mark."""
-    digits = _GROUPED["," if has_decimal_comma(form) else ""]
-    before, after = mark_of(form)
-    if not before and not after:
-        return re.compile(rf"\s*[+-]?(?P<a>{digits})(?P<b>(?!))?\s*")
-    first, last = re.escape(before), re.escape(without_plural(after)) + ("s?" if len(after) >= _SHORTEST_PLURAL else "")
-    leading = rf"([+-]?{first}\s*|{first}\s*[+-])(?P<a>{digits})" if before else "(?P<a>(?!))"
-    trailing = rf"[+-]?(?P<b>{digits})\s*{last}" if after else "(?P<b>(?!))"
-    return re.compile(rf"\s*({leading}|{trailing})\s*")
 
 
 def _parse_duration(text: str) -> float | None:

@@ -144,7 +144,18 @@ class RunningNumber:
             present = present[~missing]
         self._moments.add(present)
         if len(present):
-            self._counts = None if self._counts is None or column.kind == "float" else _merged(self._counts, present)
+            self._counts = None if column.kind == "float" else self._counts_with(present)
+
+    def _counts_with(self, numbers: NDArray[np.float64]) -> Counts | None:
+        """Return the counts with those of further whole numbers; None if they span too wide a range to be counted."""
+        if self._counts is None:
+            return None
+        low, high = numbers.min(), numbers.max()
+        if high - low >= MAX_TABLE or max(abs(low), abs(high)) >= 2**53:
+            return None
+        found = np.bincount((numbers - low).astype(np.int64))
+        present = np.flatnonzero(found)
+        return merge_counts(self._counts, (present + int(low), found[present]))
 
     def facts(self, name: str) -> Statistics:
         """Return the statistics of all rows added; exact but for the median and the edges of floats in a sample."""
@@ -157,16 +168,6 @@ class RunningNumber:
             return statistics_of_counts(*self._counts, num_missing)
         moments = found.number, float(found.mean), float(found.squares)
         return statistics_of_sample(sample, name, moments, num_missing, (float(found.low), float(found.high)))
-
-
-def _merged(counts: Counts, numbers: NDArray[np.float64]) -> Counts | None:
-    """Return the counts with those of further whole numbers; None if they span too wide a range to be counted."""
-    low, high = numbers.min(), numbers.max()
-    if high - low >= MAX_TABLE or max(abs(low), abs(high)) >= 2**53:
-        return None
-    found = np.bincount((numbers - low).astype(np.int64))
-    present = np.flatnonzero(found)
-    return merge_counts(counts, (present + int(low), found[present]))
 
 
 def merge_counts(one: Counts, other: Counts, widest: int = MAX_TABLE) -> Counts | None:

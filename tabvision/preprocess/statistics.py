@@ -52,29 +52,7 @@ def statistics_of(values: NDArray[Any], name: str) -> Statistics:
         values = values.view(np.uint8)
     if (counted := count_integers(values, min(MAX_TABLE, 4 * len(values) + 1_000))) is not None:
         return statistics_of_counts(*counted)
-    return _statistics_of_floats(values, name)
-
-
-def statistics_of_counts(values: NDArray[Any], counts: NDArray[np.int64], num_missing: int = 0) -> Statistics:
-    """Return the exact statistics of distinct numbers, ascending, from the number of rows that have each.
-
-    Example:
-        >>> statistics_of_counts(np.array([0, 10]), np.array([3, 1])).mean
-        2.5
-    """
-    values = values.astype(np.float64)
-    fill = float(_quantiles(values, counts, np.array([0.5]))[0]) if len(values) else 0.0
-    if num_missing or not len(values):
-        index = int(np.searchsorted(values, fill))
-        values, counts = np.insert(values, index, fill), np.insert(counts, index, num_missing)
-    total = max(1, int(counts.sum()))
-    mean = float(values @ counts) / total if np.ptp(values) else float(values[0])
-    std = float(np.sqrt(np.square(values - mean) @ counts / total)) or 1.0
-    return Statistics(fill, mean, std, num_missing, _bin_edges((values - mean) / std, counts))
-
-
-def _statistics_of_floats(values: NDArray[Any], name: str) -> Statistics:
-    """Compute the median by partition (not by sorting) and the squares block by block, on one copy of the column."""
+    # The median by partition (not by sorting) and the squares block by block, on one copy of the column.
     present = values.astype(np.float64)
     with np.errstate(over="ignore", invalid="ignore"):
         total = float(present.sum())
@@ -93,6 +71,29 @@ def _statistics_of_floats(values: NDArray[Any], name: str) -> Statistics:
         sample = np.append(sample, np.full(round(num_missing * len(sample) / len(present)), fill))
     distinct, counts = np.unique((sample - mean) / std, return_counts=True)
     return Statistics(fill, mean, std, num_missing, _bin_edges(distinct, counts, len(values)))
+
+
+def statistics_of_counts(values: NDArray[Any], counts: NDArray[np.int64], num_missing: int = 0) -> Statistics:
+    """Return the exact statistics of distinct numbers, ascending, from the number of rows that have each.
+
+    Example:
+        >>> statistics_of_counts(np.array([0, 10]), np.array([3, 1])).mean
+        2.5
+    """
+    values = values.astype(np.float64)
+    fill = 0.0
+    if len(values):
+        ends = np.cumsum(counts)
+        middle = (int(ends[-1]) - 1) / 2
+        low, high = values[np.searchsorted(ends, [np.floor(middle), np.ceil(middle)], side="right")]
+        fill = float(low + (high - low) * (middle % 1))
+    if num_missing or not len(values):
+        index = int(np.searchsorted(values, fill))
+        values, counts = np.insert(values, index, fill), np.insert(counts, index, num_missing)
+    total = max(1, int(counts.sum()))
+    mean = float(values @ counts) / total if np.ptp(values) else float(values[0])
+    std = float(np.sqrt(np.square(values - mean) @ counts / total)) or 1.0
+    return Statistics(fill, mean, std, num_missing, _bin_edges((values - mean) / std, counts))
 
 
 def statistics_of_sample(
@@ -136,6 +137,7 @@ def statistics_of_sample(
 
 
 def _mean_and_std(present: NDArray[np.float64], fill: float, num_missing: int, name: str) -> tuple[float, float]:
+    """Return the mean and standard deviation of a column of floats after filling."""
     if present.min() == present.max():
         return float(present[0]), 1.0
     num_rows = len(present) + num_missing
@@ -203,17 +205,6 @@ def number_writer(values: NDArray[Any], number: Continuous) -> Writer:
     if values.dtype.kind == "b":
         values = values.view(np.uint8)
     return write
-
-
-def _quantiles(
-    values: NDArray[np.float64], counts: NDArray[np.int64], fractions: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Return the quantiles of distinct values with counts, interpolated linearly as by `np.quantile`."""
-    ends = np.cumsum(counts)
-    positions = fractions * (int(ends[-1]) - 1)
-    low = values[np.searchsorted(ends, np.floor(positions), side="right")]
-    high = values[np.searchsorted(ends, np.ceil(positions), side="right")]
-    return np.asarray(low + (high - low) * (positions % 1))
 
 
 def _bin_edges(

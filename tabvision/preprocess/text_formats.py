@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar, get_args
 
@@ -18,9 +18,7 @@ from tabvision.preprocess.columns import Text
 from tabvision.preprocess.parse import (
     NO_DATE,
     UNIX_UNITS,
-    has_decimal_comma,
-    has_unit,
-    mark_of,
+    notation_of,
     parse_date,
     parse_dates,
     parse_number,
@@ -98,8 +96,8 @@ class TextNumbers:
         """
         marks = {"lenient": "", "1,234": " with separators of thousands", "1.234,5": " such as 1.234 or 1.234,5"}
         marks |= {"h:m:s": " of seconds, as durations or times of day"}
-        mark = next(filter(None, mark_of(self.form)), "")
-        with_sign = f" with {mark}{' and a decimal comma' if has_decimal_comma(self.form) else ''}"
+        notation = notation_of(self.form)
+        with_sign = f" with {notation.before or notation.after}{' and a decimal comma' if notation.has_comma else ''}"
         others = [f"{text!r} ({count(number, 'row')})" for text, number in self.others.items()]
         missing = f"; other text is missing: {listed(others)}" if others else ""
         return f"text that reads as numbers{marks.get(self.form, with_sign)}{missing}. {_KEEP_TEXT}"
@@ -131,11 +129,14 @@ def numbers_in(column: Text) -> TextNumbers | None:
     num_odd, num_numbers = (sum(times[text] for text in texts) for texts in (odd, read))
     if odd and (num_numbers < _MIN_NUMBERS or num_odd > _MAX_OTHER * (num_odd + num_numbers)):
         return None
-    if form == "lenient":
-        is_unsure = _may_be_codes(read, beside_others=any(others[form]), are_few=num_numbers < _MIN_NUMBERS)
-    else:
-        is_unsure = _has_two_readings(form, read, odd)
-    return None if is_unsure else TextNumbers(form, others[form])
+    if form != "lenient":
+        return None if _has_two_readings(form, read, odd) else TextNumbers(form, others[form])
+    if any(map(_LEADING_ZERO.fullmatch, read)):  # 007 is not 7
+        return None
+    are_whole = (float(parse_number(text) or 0).is_integer() for text in read)
+    if not any(others[form]) and (num_numbers < _MIN_NUMBERS or all(are_whole)):  # they were made text for a reason
+        return None
+    return TextNumbers(form, others[form])
 
 
 def have_points_of_thousands(texts: Iterable[str]) -> bool:
@@ -156,38 +157,27 @@ def have_points_of_thousands(texts: Iterable[str]) -> bool:
 
 
 def _candidates(texts: Sequence[str]) -> list[NumberFormat]:
-    def most(found: Callable[[str], object]) -> bool:
-        return sum(map(bool, map(found, texts))) > len(texts) / 2
-
-    commas = ["1,234", "1.234,5"] if any(map(_SEPARATOR.search, texts)) else []
-    signs = [sign + comma for sign in _SIGNS if most(re.compile(re.escape(sign)).search) for comma in ("", ",")]
-    return ["lenient", *commas, *signs, *_units_in(texts), *(["h:m:s"] if most(_CLOCK.fullmatch) else [])]
-
-
-def _units_in(texts: Sequence[str]) -> list[NumberFormat]:
-    """Return the formats with the unit or currency that most texts have.
+    """Return the formats to try: those with the sign, unit or currency that most texts have, and those without.
 
     Example:
-        >>> _units_in(["12 kg", "7.5kg", "n/a"]), _units_in(["CHF 7,50"]), _units_in(["12 kg", "3 lb"])
-        (['1.5 kg'], ['CHF 1.5', 'CHF 1,5'], [])
+        >>> _candidates(["12 kg", "7.5kg", "n/a"]), _candidates(["CHF 7,50"]), _candidates(["12 kg", "3 lb"])
+        (['lenient', '1.5 kg'], ['lenient', '1,234', '1.234,5', 'CHF 1.5', 'CHF 1,5'], ['lenient'])
     """
-    marks: Counter[tuple[str, str]] = Counter()
+    found: list[NumberFormat] = ["lenient", *(["1,234", "1.234,5"] if any(map(_SEPARATOR.search, texts)) else [])]
+    for sign in _SIGNS:
+        if sum(sign in text for text in texts) > len(texts) / 2:
+            found += [sign, f"{sign},"]
+    units: Counter[tuple[str, str]] = Counter()
     for match in filter(None, map(_WITH_UNIT.fullmatch, texts)):
         if match["before"] or match["after"]:
-            marks[match["before"] or "", without_plural((match["after"] or "").strip())] += 1
-    (before, after), number = marks.most_common(1)[0] if marks else (("", ""), 0)
-    if number <= len(texts) / 2:
-        return []
-    return [
-        f"{before} 1{decimal}5 {after}".strip() for decimal in (".," if any("," in text for text in texts) else ".")
-    ]
-
-
-def _may_be_codes(numbers: Sequence[str], *, beside_others: bool, are_few: bool) -> bool:
-    """Return whether numbers without a sign may be codes: 007 is not 7, and whole numbers were made text for a reason."""
-    if any(map(_LEADING_ZERO.fullmatch, numbers)):
-        return True
-    return not beside_others and (are_few or all(float(parse_number(text) or 0).is_integer() for text in numbers))
+            units[match["before"] or "", without_plural((match["after"] or "").strip())] += 1
+    for (before, after), number in units.most_common(1):
+        if number > len(texts) / 2:
+            decimals = ".," if any("," in text for text in texts) else "."
+            found += [f"{before} 1{decimal}5 {after}".strip() for decimal in decimals]
+    if sum(map(bool, map(_CLOCK.fullmatch, texts))) > len(texts) / 2:
+        found.append("h:m:s")
+    return found
 
 
 def _has_two_readings(form: NumberFormat, numbers: Sequence[str], others: Sequence[str]) -> bool:
@@ -201,11 +191,12 @@ def _has_two_readings(form: NumberFormat, numbers: Sequence[str], others: Sequen
         return False
     if form == "1.234,5":  # 1,5 alone may be two numbers
         return not any(map(_DECIMAL_COMMA.fullmatch, numbers))
-    marks = [without_plural(mark) for mark in mark_of(form) if mark]
+    notation = notation_of(form)
+    marks = [without_plural(mark) for mark in (notation.before, notation.after) if mark]
     lacks_mark = any(all(mark not in text for mark in marks) for text in numbers)
-    if has_unit(form) and any(map(_LEADING_ZERO.fullmatch, numbers)):
+    if notation.has_unit and any(map(_LEADING_ZERO.fullmatch, numbers)):
         return True
-    if has_decimal_comma(form):
+    if notation.has_comma:
         num_proofs = sum(map(bool, map(_COMMA_OF_DECIMALS.fullmatch, numbers)))
         return num_proofs < len(numbers) / 2 or lacks_mark
     if any(map(_ODD_COMMA.fullmatch, others)):
@@ -217,12 +208,18 @@ def _has_two_readings(form: NumberFormat, numbers: Sequence[str], others: Sequen
     return is_point_of_thousands or lacks_mark
 
 
-def dates_in(column: Text) -> tuple[DateFormat, ...]:
+def dates_in(column: Text, *, day_first: bool = False) -> tuple[DateFormat, ...]:
     """Return the formats in which every value is a date: several if the order of day and month cannot be told.
+
+    Args:
+        column: The text.
+        day_first: Whether of several formats only those with the day before the month are returned.
 
     Example:
         >>> dates_in(Text(pa.array(["13/02/2024", "01/02/2024"]))), dates_in(Text(pa.array(["1.2.2024", "2.2.2024"])))
         (('d/m/Y',), ('d/m/Y', 'm/d/Y'))
+        >>> dates_in(Text(pa.array(["1.2.2024", "2.2.2024"])), day_first=True)
+        ('d/m/Y',)
     """
     samples = [pc.unique(values).drop_null() for values in (sample_of(column.values), column.values)]
     if all(bool((parse_dates(texts) != NO_DATE).all()) for texts in samples):
@@ -230,6 +227,8 @@ def dates_in(column: Text) -> tuple[DateFormat, ...]:
     orders = _ORDERS
     for texts in samples:
         orders = tuple(it for it in orders if all(parse_date(text, it) is not None for text in texts.to_pylist()))
+    if day_first and len(orders) > 1:
+        orders = tuple(order for order in orders if order.find("d") < order.find("m"))
     return orders
 
 
@@ -243,16 +242,6 @@ def note_on_dates(column: Text, order: DateFormat) -> str:
     has_zone = pc.match_substring_regex(sample_of(column.values), r"[T ].*[+-][0-9]{2}:?[0-9]{2}\s*$")
     zone = " with time zones; the parts are read in UTC" if pc.any(has_zone).as_py() else ""
     return f"text that reads as dates{'' if order == 'iso' else f' in the order {order}'}{zone}. {_KEEP_TEXT}"
-
-
-def day_before_month(orders: Sequence[DateFormat]) -> tuple[DateFormat, ...]:
-    """Return the orders in which the day is before the month.
-
-    Example:
-        >>> day_before_month(["d/m/Y", "m/d/Y"])
-        ('d/m/Y',)
-    """
-    return tuple(order for order in orders if order.find("d") < order.find("m"))
 
 
 def all_match(column: Text, pattern: str) -> bool:
@@ -278,7 +267,7 @@ def note_on_text(column: Text, num_blank: int, form: NumberFormat | None = None)
         >>> note_on_text(Text(pa.array(["1", "2", "n/a"])), 0)[:42]
         "text that is mostly numbers, but not 'n/a'"
     """
-    if form is not None and has_unit(form):
+    if form is not None and notation_of(form).has_unit:
         return _NUMBERS_NOTE
     labels = pc.unique(sample_of(column.values)).drop_null().to_pylist()
     others = [label for label in labels if parse_number(label) is None]

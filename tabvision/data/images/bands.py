@@ -26,7 +26,7 @@ from tabvision.data.images.decode import (
     read_file,
 )
 from tabvision.data.images.jpeg import upright_to_stored
-from tabvision.data.images.layout import BandLayout, is_stacked, layout_of, other_channels, stored_values
+from tabvision.data.images.layout import layout_of, other_channels, stored_values
 from tabvision.errors import count
 from tabvision.schema import Image
 
@@ -165,7 +165,7 @@ def ignored_content(source: ImageSource, image: Image) -> Iterator[str]:
     """
     layout, channels = layout_of(source), image.channels
     num, pages = layout.channels, layout.pages
-    if pages > 1 and not is_stacked(layout, channels):
+    if pages > 1 and not layout.is_stacked(channels):
         total = pages * num
         way = (
             f": channels={total} (--channels {total}) reads them all"
@@ -175,16 +175,12 @@ def ignored_content(source: ImageSource, image: Image) -> Iterator[str]:
         yield f"have {pages} pages, of which only the first is read{way}"
     if channels == 1 and num in (3, 4):
         yield "have color, which becomes gray: channels=3 keeps it"
-    if (channels, num) in ((3, 2), (3, 4), (1, 2), (1, 4)) and _varies(source, layout):
+    if (channels, num) in ((3, 2), (3, 4), (1, 2), (1, 4)):
+        last = stored_values(source, layout, num)[..., -1]
         way = f": channels={num} (--channels {num}) reads it" if num == 4 else ""
-        yield f"have another channel, transparency or a band of its own, that is not read{way}"
+        if last.max() > last.min():
+            yield f"have another channel, transparency or a band of its own, that is not read{way}"
     if layout.bits != 8:
         kind = f"{layout.bits} bits a channel" if layout.bits else "floating-point values"
         way = "" if image.value_range else "; value_range= (--value-range) states between which values"
         yield f"have {kind}, of which 256 levels are kept{way}"
-
-
-def _varies(source: ImageSource, layout: BandLayout) -> bool:
-    """Return whether the last channel differs from pixel to pixel."""
-    last = stored_values(source, layout, layout.channels)[..., -1]
-    return bool(last.max() > last.min())

@@ -111,8 +111,8 @@ class _FolderCache(ImageCache):
         self._stamps = np.zeros(num_rows, np.uint64)  # what it was stamped then
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            self._pixels = _opened(self.folder / "pixels.bin", num_rows * self.slot_bytes)
-            self._entries = _opened(self.folder / "entries.bin", num_rows * _ENTRY.itemsize, filled=True)
+            self._pixels = _open_sized(self.folder / "pixels.bin", num_rows * self.slot_bytes)
+            self._entries = _open_sized(self.folder / "entries.bin", num_rows * _ENTRY.itemsize, filled=True)
             self._read_pixels = np.memmap(self.folder / "pixels.bin", np.uint8, "r", shape=(num_rows, self.slot_bytes))
             self._read_entries = np.memmap(self.folder / "entries.bin", _ENTRY, "r", shape=(num_rows,))
         except OSError as error:
@@ -219,7 +219,7 @@ def _hash(text: bytes) -> int:
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest()) or 1
 
 
-def _opened(path: Path, num_bytes: int, *, filled: bool = False) -> FileIO:
+def _open_sized(path: Path, num_bytes: int, *, filled: bool = False) -> FileIO:
     """Open a file of at least that size for reading and writing, creating it if no other process has.
 
     A sparse file takes no space before it is written. One whose holes are read must be `filled`: on a full disk in memory

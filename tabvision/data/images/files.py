@@ -31,10 +31,6 @@ SUFFIXES = frozenset({
     "jpg", "jpeg", "jpe", "jfif", "png", "apng", "webp", "tif", "tiff", "bmp", "dib", "gif",
     "ppm", "pgm", "pbm", "pnm", "jp2", "j2k", "avif",
 })  # fmt: skip
-# Photos and drawings that PIL does not read: a class folder that holds nothing else is a mistake
-UNREAD_SUFFIXES = frozenset({
-    "heic", "heif", "hif", "jxl", "dng", "cr2", "cr3", "nef", "arw", "orf", "rw2", "raf", "psd", "svg", "dcm",
-})  # fmt: skip
 _CHECKED_AT_ONCE = 65_536  # paths converted to str at a time
 PATH_COLUMN, LABEL_COLUMN = "image", "label"
 
@@ -67,13 +63,31 @@ class ImageTable:
 
     def with_whole_paths(self) -> ImageTable:
         """Return the table with absolute paths, which need neither the folder nor the suffix."""
-        paths = _packed([os.path.abspath(it) for it in self.files(np.arange(len(self.frame), dtype=np.int64))])  # noqa: PTH100
+        paths = _string_array([os.path.abspath(it) for it in self.files(np.arange(len(self.frame), dtype=np.int64))])  # noqa: PTH100
         return replace(self, frame=with_columns(self.frame, {self.path: paths}), root="", suffix="")
 
     def files(self, rows: Rows) -> list[str]:
         """Return the paths of some rows' files, ready to open."""
         names = self.frame[self.path].array.take(rows).tolist()
         return [os.path.join(self.root, f"{name}{self.suffix}") for name in names]  # noqa: PTH118 - a million times
+
+    def missing_files(self) -> list[str]:
+        """Return the files that do not exist; each folder is listed once, no file is opened."""
+
+        @functools.cache
+        def names_in(folder: str) -> frozenset[str]:
+            try:
+                return frozenset(os.listdir(folder or "."))  # noqa: PTH208 - names alone, for folders of a million files
+            except OSError:
+                return frozenset()
+
+        missing = []
+        for start in range(0, len(self.frame), _CHECKED_AT_ONCE):
+            for file in self.files(np.arange(start, min(start + _CHECKED_AT_ONCE, len(self.frame)))):
+                folder, slash, name = file.rpartition("/")
+                if name not in names_in(folder or slash) and not os.path.isfile(file):  # noqa: PTH113 - it may be too long
+                    missing.append(file)
+        return missing
 
 
 def is_image(name: str) -> bool:
@@ -143,7 +157,7 @@ def image_table(
         BadValueError: Paths are missing, or there is no column of paths.
     """
     if (isinstance(source, list | tuple) and not source) or (is_paths(source) and not are_tables(source)):
-        source = pd.DataFrame({PATH_COLUMN: _packed([str(each) for each in source])})
+        source = pd.DataFrame({PATH_COLUMN: _string_array([str(each) for each in source])})
     if isinstance(source, str | Path) and is_image(Path(source).name) and Path(source).expanduser().is_file():
         problem = f"{str(source)!r} is one image"
         raise BadValueError(problem, "Pass the folder that holds the images, a table with their paths, or a list")
@@ -156,7 +170,7 @@ def image_table(
     return ImageTable(frame, path=column, root=str(root), suffix=suffix)
 
 
-def _packed(paths: Sequence[str]) -> Any:  # noqa: ANN401 - pandas has no stubs
+def _string_array(paths: Sequence[str]) -> Any:  # noqa: ANN401 - pandas has no stubs
     try:
         return pd.array(paths, dtype="str")
     except UnicodeEncodeError as error:
@@ -198,23 +212,11 @@ def check_files(table: ImageTable) -> None:
     """Raise if a file does not exist; each folder is listed once, no file is opened."""
     if table.is_listed:
         return
-    if missing := _missing_files(table):
+    if missing := table.missing_files():
         num_files, verb = len(table.frame), "does" if len(missing) == 1 else "do"
         problem = f"{len(missing):,} of {count(num_files, 'path')} in {table.path!r} {verb} not exist"
         problem += f", first {missing[0]!r}" if len(missing) > 1 else f": {missing[0]!r}"
         raise MissingFileError(problem, _remedy_for(missing[0], table))
-
-
-def _missing_files(table: ImageTable) -> list[str]:
-    """Return the files of a table that do not exist; each folder is listed once."""
-    listing, missing = functools.cache(_listing), []
-    for start in range(0, len(table.frame), _CHECKED_AT_ONCE):
-        files = table.files(np.arange(start, min(start + _CHECKED_AT_ONCE, len(table.frame))))
-        for file in files:
-            folder, slash, name = file.rpartition("/")
-            if name not in listing(folder or slash) and not _is_file(file):
-                missing.append(file)
-    return missing
 
 
 def images_by_row(frame: pd.DataFrame, columns: Sequence[str], *, root: str = "", suffix: str = "") -> ImageTable:
@@ -254,7 +256,7 @@ def check_missing(
     Raises:
         MissingFileError: Most of the files do not exist, since then the folder is wrong.
     """
-    if missing := _missing_files(named):
+    if missing := named.missing_files():
         those = f"{len(missing):,} of {count(len(named.frame), 'image')} in {listed([*columns])}"
         problem = f"{those} do not exist, first {missing[0]!r}"
         if len(missing) > len(named.frame) / 2:
@@ -265,25 +267,15 @@ def check_missing(
 
 
 def _remedy_for(file: str, table: ImageTable) -> str:
+    """Return the remedy for a file that does not exist: the suffix of one that does, or the folder to name."""
     for suffix in (f".{each}" for name in sorted(SUFFIXES) for each in (name, name.upper())):
-        if _is_file(f"{file}{suffix}"):
+        if os.path.isfile(f"{file}{suffix}"):  # noqa: PTH113 - pathlib raises for a path that is too long
             return f'There is one with suffix {suffix!r}: pass suffix="{suffix}" (--suffix {suffix})'
     return f"Correct them, or pass root= the folder that they are relative to (it is {table.root or '.'!r})"
 
 
-def _is_file(path: str) -> bool:
-    """Return whether a file exists; an invalid path, such as one that is too long, does not."""
-    return os.path.isfile(path)  # noqa: PTH113 - pathlib raises for a path that is too long
-
-
-def _listing(folder: str) -> frozenset[str]:
-    try:
-        return frozenset(os.listdir(folder or "."))  # noqa: PTH208 - names alone, for folders of a million files
-    except OSError:
-        return frozenset()
-
-
 def _path_column(frame: pd.DataFrame, path: str | None) -> str:
+    """Return the column of paths, the one named or the first that holds names of image files; raise if it holds no paths."""
     if path is None:
         heads = {name: frame[name].dropna().head(20) for name in frame if pd.api.types.is_string_dtype(frame[name])}
         are_images = {name: [is_image(str(value).rpartition("/")[2]) for value in head] for name, head in heads.items()}

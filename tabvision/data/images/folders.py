@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,7 +19,6 @@ from tabvision.data.images.files import (
     LABEL_COLUMN,
     PATH_COLUMN,
     SUFFIXES,
-    UNREAD_SUFFIXES,
     ImageTable,
     checked_folder,
     is_image,
@@ -33,6 +31,10 @@ from tabvision.plain import Label
 logger = logging.getLogger("tabvision")
 
 _KNOWN = f"images ({', '.join(f'.{suffix}' for suffix in sorted(SUFFIXES))})"
+# Photos and drawings that PIL does not read: a class folder that holds nothing else is a mistake
+_UNREAD_SUFFIXES = frozenset({
+    ".heic", ".heif", ".hif", ".jxl", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf", ".psd", ".svg", ".dcm",
+})  # fmt: skip
 _MAX_DEPTH = 4  # of class folders that are found by the names of known classes
 _PART_FOLDERS = {
     "train": TRAIN, "training": TRAIN,
@@ -111,33 +113,35 @@ def class_folders(
     """
     root = checked_folder(folder)
     parts = part_folders(root)
-    tops = [(root, TRAIN)] if parts is None else [(path, part) for path, part in parts if _below(path)]
-    above = frozenset(_identity(path) for path in {root, *(top for top, _ in tops)})  # links back to them are skipped
+    tops = [(root, TRAIN)] if parts is None else [(path, part) for path, part in parts if _subfolders(path)]
+    above = frozenset(map(_device_and_inode, {root, *(top for top, _ in tops)}))  # links back to them are skipped
     if depth is not None:
         check_whole("label_depth", depth, remedy="Pass 2 for class folders within groups")
     levels = range(1, _MAX_DEPTH + 1) if known and depth is None else ()  # that of folders named for known classes
-    named = (it for it in levels if any(Path(path).name in known for top, _ in tops for path in _below(top, it)))
+    named = (it for it in levels if any(Path(path).name in known for top, _ in tops for path in _subfolders(top, it)))
     level = depth or next(named, 1)
-    classes = [_ClassFolder(path, part, list(_walk(path, above))) for top, part in tops for path in _below(top, level)]
+    classes = [
+        _ClassFolder(path, part, list(_walk(path, above))) for top, part in tops for path in _subfolders(top, level)
+    ]
     _check_classes(root, classes, least)
     filled = [each for each in classes if each.num_images]
     sizes = [each.num_images for each in filled]
-    names = _paths([folder for each in filled for folder in each.folders])
+    images = pa.concat_arrays([folder.images for each in filled for folder in each.folders])
     distinct = sorted({each.label for each in filled})
     codes = np.repeat(np.array([distinct.index(each.label) for each in filled], dtype=np.int32), sizes)
     labels = pd.Categorical.from_codes(codes, categories=pd.Index(distinct, dtype="str"))  # a byte or two a row
-    frame = pd.DataFrame({PATH_COLUMN: names, label: labels})
+    frame = pd.DataFrame({PATH_COLUMN: pd.array(images, dtype="str"), label: labels})
     part = np.repeat(np.array([each.part for each in filled], dtype=np.int8), sizes)
-    _log_folders(classes, [] if parts is None else sorted(set(_below(root)) - {path for path, _ in parts}))
+    _log_folders(classes, [] if parts is None else sorted(set(_subfolders(root)) - {path for path, _ in parts}))
     num_inner = sum(len(folder.images) > 0 for each in classes for folder in each.folders[1:])
     if num_inner and depth is None and not known:
         where = f"{count(num_inner, 'folder')} of images inside {count(len(classes), 'class folder')}"
         logger.info(
             f"{where}: the outer folder is the class. If the inner ones are, pass label_depth=2 (--label-depth 2)."
         )
-    outer = [path for top, _ in tops for above_it in range(level) for path in _below(top, above_it)]
+    outer = [path for top, _ in tops for above_it in range(level) for path in _subfolders(top, above_it)]
     _log_other_files([next(_walk(path)) for path in outer], classes)
-    del classes, filled
+    del classes, filled, images
     pa.default_memory_pool().release_unused()  # the paths by folder; the frame holds a copy
     return ImageTable(frame, is_listed=True, part=None if parts is None else part)
 
@@ -151,12 +155,12 @@ def all_images(folder: str | Path) -> ImageTable:
     """
     root = checked_folder(folder)
     found = list(_walk(root))
-    names = _paths(found)
-    if not len(names):
-        others = _kinds(sum((each.others for each in found), Counter()))
+    images = pa.concat_arrays([folder.images for folder in found])
+    if not len(images):
+        others = _by_suffix(sum((each.others for each in found), Counter()))
         raise BadValueError(f"the folder {root!r} holds no images{others}", f"Pass one with {_KNOWN}")
     _log_other_files(found, [])
-    return ImageTable(pd.DataFrame({PATH_COLUMN: names}), is_listed=True)
+    return ImageTable(pd.DataFrame({PATH_COLUMN: pd.array(images, dtype="str")}), is_listed=True)
 
 
 def part_folders(root: str) -> list[tuple[str, int]] | None:
@@ -164,9 +168,11 @@ def part_folders(root: str) -> list[tuple[str, int]] | None:
 
     A class may be named train: the folder of the training part holds folders and no images directly.
     """
-    found = [(path, _PART_FOLDERS[name]) for path in _below(root) if (name := Path(path).name.lower()) in _PART_FOLDERS]
+    found = [
+        (path, _PART_FOLDERS[name]) for path in _subfolders(root) if (name := Path(path).name.lower()) in _PART_FOLDERS
+    ]
     training = next((path for path, part in found if part == TRAIN), None)
-    if training is None or not _below(training) or len(next(_walk(training)).images):
+    if training is None or not _subfolders(training) or len(next(_walk(training)).images):
         return None
     return found
 
@@ -174,13 +180,13 @@ def part_folders(root: str) -> list[tuple[str, int]] | None:
 def unlabeled_test(folder: str | Path) -> str | None:
     """Return the folder of test images without class folders, or None."""
     tests = [path for path, part in part_folders(str(Path(folder).expanduser())) or [] if part == TEST]
-    return next((path for path in tests if not _below(path)), None)
+    return next((path for path in tests if not _subfolders(path)), None)
 
 
-def _below(root: str, depth: int = 1) -> list[str]:
+def _subfolders(root: str, depth: int = 1) -> list[str]:
     """Return the folders that are so many folders deep in a folder, sorted."""
     if depth != 1:
-        return [below for path in _below(root, depth - 1) for below in _below(path)] if depth else [root]
+        return [below for path in _subfolders(root, depth - 1) for below in _subfolders(path)] if depth else [root]
     with os.scandir(root) as entries:
         return sorted(entry.path for entry in entries if _is_folder(entry) and _is_visible(entry.name))
 
@@ -191,7 +197,7 @@ def _walk(root: str, above: frozenset[tuple[int, int]] = frozenset()) -> Iterato
     Raises:
         BadValueError: The name of an image, or of its folder, is not UTF-8.
     """
-    identity = _identity(root)
+    identity = _device_and_inode(root)
     if identity in above:
         return
     names, folders, others = [], [], Counter[str]()
@@ -204,7 +210,7 @@ def _walk(root: str, above: frozenset[tuple[int, int]] = frozenset()) -> Iterato
             elif not entry.name.startswith("."):
                 others[Path(entry.name).suffix.lower() or "without a suffix"] += 1
     names.sort()
-    yield _Folder(root, _joined(root, names), others)
+    yield _Folder(root, _paths_in(root, names), others)
     del names  # up to a million, and the folders below may hold as many
     for path in sorted(folders):
         yield from _walk(path, above | {identity})
@@ -224,7 +230,7 @@ def _may_be_opened(entry: os.DirEntry[str]) -> bool:
     return entry.is_file()
 
 
-def _joined(folder: str, names: Sequence[str]) -> pa.LargeStringArray:
+def _paths_in(folder: str, names: Sequence[str]) -> pa.LargeStringArray:
     """Return the paths of a folder's files as an Arrow array, without creating a million Python strings."""
     if not names:
         return pa.array([], pa.large_string())
@@ -239,7 +245,7 @@ def _joined(folder: str, names: Sequence[str]) -> pa.LargeStringArray:
         raise BadValueError(problem, "Rename them") from error
 
 
-def _identity(folder: str) -> tuple[int, int]:
+def _device_and_inode(folder: str) -> tuple[int, int]:
     """Return the folder's device and inode, the same for every path that leads to it."""
     facts = os.stat(folder)  # noqa: PTH116 - as os.scandir
     return facts.st_dev, facts.st_ino
@@ -257,16 +263,16 @@ def _check_classes(root: str, classes: Sequence[_ClassFolder], least: int) -> No
         remedy = "Put each class into a folder of its own, or pass label_pattern=, or a table with a column of paths"
         if num := len(own.images):
             raise BadValueError(f"{root!r} holds {count(num, 'image')} and no class folders", remedy)
-        what = "holds no images and no class folders" if own.others or _below(root) else "is empty"
+        what = "holds no images and no class folders" if own.others or _subfolders(root) else "is empty"
         raise BadValueError(f"the folder {root!r} {what}", "Pass a folder with a folder of images for each class")
-    if lost := [each for each in classes if not each.num_images and _unread(each.others)]:
-        what = f"the class folder {lost[0].path!r} holds no image that can be read{_kinds(lost[0].others)}"
+    if lost := [each for each in classes if not each.num_images and each.others.keys() & _UNREAD_SUFFIXES]:
+        what = f"the class folder {lost[0].path!r} holds no image that can be read{_by_suffix(lost[0].others)}"
         problem = what + (f"; {count(len(lost) - 1, 'more such folder')}" if len(lost) > 1 else "")
         raise BadValueError(problem, "Convert them to JPEG or PNG, or move the folder away")
     training = sorted({each.label for each in classes if each.part == TRAIN and each.num_images})
     if not training:
         empty = listed([repr(each.label) for each in classes])
-        kinds = _kinds(sum((each.others for each in classes), Counter()))
+        kinds = _by_suffix(sum((each.others for each in classes), Counter()))
         problem = f"the class folders in {root!r} hold no images: {empty}{kinds}"
         raise BadValueError(problem, f"Pass a folder with {_KNOWN}")
     if len(training) < least:
@@ -285,16 +291,11 @@ def _log_folders(classes: Sequence[_ClassFolder], unused: Sequence[str]) -> None
         logger.info(f"Class folders of one name in several groups are one class: {listed(merged)}.")
 
 
-def _unread(others: Counter[str]) -> bool:
-    """Return whether there are photos or drawings among files that are not read."""
-    return any(suffix.lstrip(".") in UNREAD_SUFFIXES for suffix in others)
-
-
-def _kinds(others: Counter[str]) -> str:
+def _by_suffix(others: Counter[str]) -> str:
     """Return the number of files of each kind.
 
     Example:
-        >>> _kinds(Counter({".txt": 2, ".heic": 60})), _kinds(Counter())
+        >>> _by_suffix(Counter({".txt": 2, ".heic": 60})), _by_suffix(Counter())
         (': 60 .heic, 2 .txt', '')
     """
     return f": {listed([f'{number:,} {suffix}' for suffix, number in others.most_common()])}" if others else ""
@@ -305,12 +306,7 @@ def _log_other_files(folders: Sequence[_Folder], classes: Sequence[_ClassFolder]
     own = [*folders, *(folder for each in classes for folder in each.folders)]
     others = sum((folder.others for folder in own), Counter[str]())
     if others:
-        convert = " Convert photos to JPEG or PNG to use them." if _unread(others) else ""
-        logger.info(f"{count(others.total(), 'file')} of other kinds left out{_kinds(others)}.{convert}")
+        convert = " Convert photos to JPEG or PNG to use them." if others.keys() & _UNREAD_SUFFIXES else ""
+        logger.info(f"{count(others.total(), 'file')} of other kinds left out{_by_suffix(others)}.{convert}")
     if loose := sum(len(folder.images) for folder in folders if classes):
         logger.info(f"{count(loose, 'image')} beside the class folders left out.")
-
-
-def _paths(folders: Sequence[_Folder]) -> Any:  # noqa: ANN401 - pandas has no stubs
-    """Return the paths of all images as a pandas array."""
-    return pd.array(pa.concat_arrays([folder.images for folder in folders]), dtype="str")

@@ -77,6 +77,7 @@ def is_whole(data: bytes) -> bool:
 
 
 def _orientation(segment: bytes, known: int) -> int:
+    """Return the orientation in a segment of metadata; the one known before if it holds none, or is damaged."""
     if not segment.startswith(_EXIF_START):
         return known
     exif = Image.Exif()

@@ -61,6 +61,10 @@ class BandLayout(NamedTuple):
     orientation: int = 1
     decoder: str = "PIL"
 
+    def is_stacked(self, channels: int) -> bool:
+        """Return whether the pages of the image are that many channels; RGB and gray are always one page."""
+        return channels not in (1, 3, self.channels) and self.pages * self.channels == channels
+
 
 def layout_of(source: ImageSource) -> BandLayout:
     """Return what the header of an image of any format says, without decoding a pixel.
@@ -114,6 +118,7 @@ def _layout_of_tiff(file: Any) -> BandLayout | None:  # noqa: ANN401 - a binary 
 
 
 def _layout_by_pil(file: Any, start: bytes) -> BandLayout:  # noqa: ANN401 - a binary file
+    """Return the layout of an image that PIL opens."""
     image = PilImage.open(file, formats=known_formats())
     mode, channels = image.mode, len(image.getbands())
     if mode in ("P", "RGB", "CMYK"):
@@ -149,7 +154,7 @@ def stored_values(source: ImageSource, layout: BandLayout, channels: int) -> NDA
             import tifffile
 
             with tifffile.TiffFile(io.BytesIO(data)) as tiff:
-                pages = list(tiff.pages) if is_stacked(layout, channels) else [tiff.pages.first]
+                pages = list(tiff.pages) if layout.is_stacked(channels) else [tiff.pages.first]
                 return np.concatenate([_page_values(page, layout, len(data)) for page in pages], axis=2)
         import imagecodecs
 
@@ -182,14 +187,9 @@ def _page_values(page: Any, layout: BandLayout, num_bytes: int) -> NDArray[Any]:
     return np.moveaxis(values, 0, -1) if planes else values.reshape(shape)
 
 
-def is_stacked(layout: BandLayout, channels: int) -> bool:
-    """Return whether the pages of an image are its channels; RGB and gray are always one page."""
-    return channels not in (1, 3, layout.channels) and layout.pages * layout.channels == channels
-
-
 def _check_bytes(layout: BandLayout, num_bytes: int, channels: int) -> None:
     """Raise before decoding if an image has more channels than are read, or is too large, or too large for its bytes."""
-    is_stack = is_stacked(layout, channels)
+    is_stack = layout.is_stacked(channels)
     if layout.channels > _RGBA and layout.channels != channels and not is_stack:
         raise other_channels(layout.channels, channels)
     each = (channels if is_stack else layout.channels) * (layout.bits or _FLOAT_BITS) // 8

@@ -6,7 +6,6 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from functools import partial
 from typing import Any, cast, get_args
 
 import numpy as np
@@ -91,22 +90,20 @@ def _with_values(image: Image, channels: int | None, value_range: ValueRange, *,
         BadValueError: A range is empty, there is not one for each channel, or they differ from the schema that is reused.
     """
     num = image.channels if channels is None else check_whole("channels", channels, remedy="Pass 1 for gray, 3 for RGB")
-    ranges = image.value_range if value_range is None else _checked_range(value_range, num)
+    ranges = image.value_range
+    if value_range is not None:
+        remedy = "Pass (lowest, highest), such as (0, 4095), or one such pair for each channel"
+        try:
+            ends = np.asarray(value_range, dtype=np.float64).reshape(-1, 2)
+        except (TypeError, ValueError):
+            raise BadTypeError(f"value_range must be two numbers, got {value_range!r}", remedy) from None
+        if len(ends) not in (1, num) or not (np.isfinite(ends).all() and (ends[:, 0] < ends[:, 1]).all()):
+            raise BadValueError(f"value_range must be a lower and a higher number, got {value_range!r}", remedy)
+        ranges = tuple((low, high) for low, high in ends.tolist())
     if is_reused and (num, ranges) != (image.channels, image.value_range):
         problem = f"channels and value_range are those of the schema, {image.channels} and {image.value_range}"
         raise BadValueError(f"{problem}, got {num} and {ranges}", "Leave them out, or do not pass schema")
     return replace(image, channels=num, value_range=ranges)
-
-
-def _checked_range(value_range: object, channels: int) -> tuple[tuple[float, float], ...]:
-    remedy = "Pass (lowest, highest), such as (0, 4095), or one such pair for each channel"
-    try:
-        ends = np.asarray(value_range, dtype=np.float64).reshape(-1, 2)
-    except (TypeError, ValueError):
-        raise BadTypeError(f"value_range must be two numbers, got {value_range!r}", remedy) from None
-    if len(ends) not in (1, channels) or not (np.isfinite(ends).all() and (ends[:, 0] < ends[:, 1]).all()):
-        raise BadValueError(f"value_range must be a lower and a higher number, got {value_range!r}", remedy)
-    return tuple((low, high) for low, high in ends.tolist())
 
 
 def fitted(image: Image, files: Sequence[str], *, is_new: bool) -> Image:
@@ -141,20 +138,20 @@ def notes_on_ignored(files: Sequence[str], image: Image, mapped: _Mapped = map) 
         >>> notes_on_ignored(["nowhere.png"], Image(size=(8, 8)))
         []
     """
+
+    def ignored(file: str) -> list[str]:
+        with suppress(UnreadableImageError):
+            return list(ignored_content(file, image))
+        return []
+
     found: dict[str, list[str]] = {}
-    for file, those in zip(files, mapped(partial(_ignored, image=image), files), strict=True):
+    for file, those in zip(files, mapped(ignored, files), strict=True):
         for what in those:
             found.setdefault(what, []).append(file)
     return [
         f"{len(those):,} of {count(len(files), 'image')} {what} (such as {those[0]!r})."
         for what, those in found.items()
     ]
-
-
-def _ignored(file: str, image: Image) -> list[str]:
-    with suppress(UnreadableImageError):
-        return list(ignored_content(file, image))
-    return []
 
 
 def _found_range(image: Image, files: Sequence[str]) -> tuple[tuple[float, float], ...]:

@@ -32,7 +32,8 @@ from tabvision.data.splits.random import GroupSplit
 from tabvision.data.table_settings import TableSettings
 from tabvision.data.tables.blocks import check_paths, described, named_file, table_bytes
 from tabvision.data.tables.files import files_of, is_paths
-from tabvision.data.tables.read import arrow_table, first_line, frame_of_arrow
+from tabvision.data.tables.read import arrow_table, frame_of_arrow
+from tabvision.data.tables.text_file import first_line
 from tabvision.data.tables.write import writing
 from tabvision.data.targets import encode_target
 from tabvision.errors import BadValueError, count

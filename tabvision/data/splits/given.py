@@ -113,7 +113,7 @@ class IndexSplit(Split):
     def among(self, rows: Rows, num_rows: int) -> IndexSplit:
         if len(rows) == num_rows:
             return self
-        named = [_row_numbers(name, getattr(self, name), num_rows) for name in ("validation", "test")]
+        named = [self._numbers_of(name, num_rows) for name in ("validation", "test")]
         return IndexSplit(*(np.flatnonzero(np.isin(rows, each)).tolist() for each in named))
 
     @override
@@ -137,12 +137,32 @@ class IndexSplit(Split):
         return parts_from(part, remedy="Name some rows, and leave some for training")
 
     def _numbers(self, num_rows: int) -> tuple[Rows, Rows]:
-        validation = _row_numbers("validation", self.validation, num_rows)
-        test = _row_numbers("test", self.test, num_rows)
+        validation, test = (self._numbers_of(name, num_rows) for name in ("validation", "test"))
         if len(both := np.intersect1d(validation, test)):
             problem = f"{count(len(both), 'row')} are both in validation and in test: {listed(both.tolist())}"
             raise BadValueError(problem, "Name each row once")
         return validation, test
+
+    def _numbers_of(self, name: str, num_rows: int) -> Rows:
+        """Return the row numbers that an argument names."""
+        numbers = np.asarray(getattr(self, name))
+        if numbers.dtype == bool:
+            if numbers.shape != (num_rows,):
+                problem = f"the mask for {name} has {count(len(numbers), 'value')}, the frame {count(num_rows, 'row')}"
+                raise BadValueError(problem, "Pass one bool for each row")
+            return np.flatnonzero(numbers)
+        if not numbers.size:
+            return np.empty(0, dtype=np.int64)
+        if numbers.ndim != 1 or not np.issubdtype(numbers.dtype, np.integer):
+            problem = f"{name} must be row numbers or a mask, got {numbers.ndim} dimensions of {numbers.dtype}"
+            raise BadTypeError(problem, "Pass whole numbers from 0, or one bool for each row")
+        outside = numbers[(numbers < 0) | (numbers >= num_rows)]
+        if len(outside):
+            problem = f"{name} names rows that do not exist: {listed(outside.tolist())}"
+            raise BadValueError(problem, f"Row numbers go from 0 to {num_rows - 1}")
+        if len(np.unique(numbers)) < len(numbers):
+            raise BadValueError(f"{name} names a row more than once", "Name each row once")
+        return numbers.astype(np.int64)
 
 
 @final
@@ -232,24 +252,3 @@ def _as_word(value: object) -> str:
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     return str(value).strip().lower()
-
-
-def _row_numbers(name: str, rows: Sequence[int] | NDArray[Any], num_rows: int) -> Rows:
-    numbers = np.asarray(rows)
-    if numbers.dtype == bool:
-        if numbers.shape != (num_rows,):
-            problem = f"the mask for {name} has {count(len(numbers), 'value')}, the frame {count(num_rows, 'row')}"
-            raise BadValueError(problem, "Pass one bool for each row")
-        return np.flatnonzero(numbers)
-    if not numbers.size:
-        return np.empty(0, dtype=np.int64)
-    if numbers.ndim != 1 or not np.issubdtype(numbers.dtype, np.integer):
-        problem = f"{name} must be row numbers or a mask, got {numbers.ndim} dimensions of {numbers.dtype}"
-        raise BadTypeError(problem, "Pass whole numbers from 0, or one bool for each row")
-    outside = numbers[(numbers < 0) | (numbers >= num_rows)]
-    if len(outside):
-        problem = f"{name} names rows that do not exist: {listed(outside.tolist())}"
-        raise BadValueError(problem, f"Row numbers go from 0 to {num_rows - 1}")
-    if len(np.unique(numbers)) < len(numbers):
-        raise BadValueError(f"{name} names a row more than once", "Name each row once")
-    return numbers.astype(np.int64)

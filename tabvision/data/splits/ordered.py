@@ -31,8 +31,7 @@ from tabvision.data.splits.base import (
 from tabvision.errors import BadTypeError, BadValueError, count, speaking
 from tabvision.preprocess.columns import Text
 from tabvision.preprocess.parse import parse_dates, parse_number
-from tabvision.preprocess.text_formats import dates_in, day_before_month
-from tabvision.schema import DateFormat
+from tabvision.preprocess.text_formats import dates_in
 
 _logger = logging.getLogger("tabvision")
 
@@ -71,10 +70,10 @@ class TimeSplit(FractionSplit):
             test = round(num_rows * (1 - self.test_share))
             bounds = round(test - num_rows * self.share), test
         else:
-            bounds = self._bounds(*_counted(map(self._keys, blocks.column(self.column))))
+            bounds = self._bounds(*_distinct_times(map(self._keys, blocks.column(self.column))))
 
         def part_of(frame: pd.DataFrame, rows: Rows) -> NDArray[np.int8]:
-            return _later(rows if self.column is None else self._keys(frame[self.column]), *bounds)
+            return _parts_by_time(rows if self.column is None else self._keys(frame[self.column]), *bounds)
 
         return part_of
 
@@ -90,8 +89,10 @@ class TimeSplit(FractionSplit):
     @override
     @speaking()
     def __call__(self, frame: pd.DataFrame, target_codes: NDArray[Any] | None, *, seed: int) -> SplitRows:
-        times = _times_of(frame, self.column, day_first=self.day_first)
-        part = _later(times, *self._bounds(*np.unique(times, return_counts=True)))
+        times: NDArray[Any] = np.arange(len(frame))
+        if self.column is not None:
+            times = times_as_numbers(split_column(frame, self.column), day_first=self.day_first)
+        part = _parts_by_time(times, *self._bounds(*np.unique(times, return_counts=True)))
         return parts_from(part, self.share, self.test_share)
 
     def _bounds(self, times: NDArray[Any], counts: NDArray[np.int64]) -> tuple[Any, Any]:
@@ -105,21 +106,25 @@ class TimeSplit(FractionSplit):
         if len(times) < num_parts:
             problem = f"column {self.column!r} has {count(len(times), 'distinct time')}"
             raise BadValueError(f"{problem}, {num_parts} parts need at least {num_parts}", "Use RandomSplit")
+
+        def nearest(cuts: NDArray[np.int64], wanted: int) -> int:
+            return int(np.argmin(np.abs(cuts - wanted)))
+
         starts, num_rows = np.cumsum(counts) - counts, int(counts.sum())
         test, end, tests = len(times), num_rows, np.inf
         if self.test_share:
             least = num_parts - 1
-            test = least + _nearest(starts[least:], round(num_rows * (1 - self.test_share)))
+            test = least + nearest(starts[least:], round(num_rows * (1 - self.test_share)))
             end, tests = int(starts[test]), times[test]
-        return times[1 + _nearest(starts[1:test], round(end - num_rows * self.share))] if self.share else tests, tests
+        return times[1 + nearest(starts[1:test], round(end - num_rows * self.share))] if self.share else tests, tests
 
 
-def _later(times: NDArray[Any], first: Any, tests: Any) -> NDArray[np.int8]:  # noqa: ANN401 - numbers of any type
+def _parts_by_time(times: NDArray[Any], first: Any, tests: Any) -> NDArray[np.int8]:  # noqa: ANN401 - numbers of any type
     """Return the part of each row by the first time that validates and the first that tests."""
     return np.select([times >= tests, times >= first], [TEST, VALIDATION], TRAIN).astype(np.int8)
 
 
-def _counted(blocks: Iterable[NDArray[Any]]) -> tuple[NDArray[Any], NDArray[np.int64]]:
+def _distinct_times(blocks: Iterable[NDArray[Any]]) -> tuple[NDArray[Any], NDArray[np.int64]]:
     """Return the distinct times of blocks and the number of rows of each; where there are very many, neighbors are joined."""
     distinct = counts = np.empty(0, dtype=np.int64)
     for times in blocks:
@@ -129,18 +134,6 @@ def _counted(blocks: Iterable[NDArray[Any]]) -> tuple[NDArray[Any], NDArray[np.i
         if len(distinct) > _MOST_TIMES:  # the earlier time stands for both
             distinct, counts = distinct[::2], np.add.reduceat(counts, np.arange(0, len(counts), 2))
     return distinct, counts
-
-
-def _times_of(frame: pd.DataFrame, column: str | None, *, day_first: bool) -> NDArray[Any]:
-    """Return the time of each row as a number; without a column its place among the rows."""
-    if column is None:
-        return np.arange(len(frame))
-    return times_as_numbers(split_column(frame, column), day_first=day_first)
-
-
-def _nearest(cuts: NDArray[Any], index: int) -> int:
-    """Return the position of the cut that is nearest to an index."""
-    return int(np.argmin(np.abs(cuts - index)))
 
 
 def times_as_numbers(values: pd.Series, *, day_first: bool = False) -> NDArray[Any]:
@@ -169,25 +162,21 @@ def times_as_numbers(values: pd.Series, *, day_first: bool = False) -> NDArray[A
     return np.asarray(found) if kind is None else found.astype(kind).astype(np.int64)
 
 
-def _orders(values: pd.Series, *, day_first: bool) -> tuple[DateFormat, ...]:
-    """Return the orders in which text is dates; of several the month first, with a note."""
-    orders = dates_in(Text(pa.array(values, pa.large_string())))
-    if len(orders) > 1 and day_first:
-        orders = day_before_month(orders)
-    elif len(orders) > 1:
-        orders = tuple(sorted(orders, key=lambda order: order.startswith("m"), reverse=True))
-        _logger.info(
-            f"Dates of {values.name!r} such as {values.iloc[0]!r} are read in the order {orders[0]}. If the day is first, "
-            f"say so: day_first=True (--day-first)."
-        )
-    return orders
-
-
 def _as_dates(values: pd.Series, *, day_first: bool) -> pd.Series:
+    """Return values as timestamps in UTC; text in the order of day, month and year that all of it has."""
     if isinstance(values.dtype, pd.PeriodDtype):
         values = values.dt.start_time
-    if isinstance(values.dtype, pd.StringDtype) and (orders := _orders(values, day_first=day_first)):
-        return pd.Series(parse_dates(pa.array(values, pa.large_string()), orders[0]).view("datetime64[us]"))
+    if isinstance(values.dtype, pd.StringDtype):
+        texts = pa.array(values, pa.large_string())
+        orders = dates_in(Text(texts), day_first=day_first)
+        if len(orders) > 1 and not day_first:  # the month first, with a note
+            orders = tuple(sorted(orders, key=lambda order: order.startswith("m"), reverse=True))
+            _logger.info(
+                f"Dates of {values.name!r} such as {values.iloc[0]!r} are read in the order {orders[0]}. "
+                "If the day is first, say so: day_first=True (--day-first)."
+            )
+        if orders:
+            return pd.Series(parse_dates(texts, orders[0]).view("datetime64[us]"))
     for options in ({"format": "ISO8601"}, {}):
         try:
             with warnings.catch_warnings():
@@ -231,7 +220,9 @@ class LeaveLastOut(Split):
     @speaking()
     def __call__(self, frame: pd.DataFrame, target_codes: NDArray[Any] | None, *, seed: int) -> SplitRows:
         users, _ = factorized(frame, self.user)
-        times = _times_of(frame, self.timestamp, day_first=self.day_first)
+        times: NDArray[Any] = np.arange(len(frame))
+        if self.timestamp is not None:
+            times = times_as_numbers(split_column(frame, self.timestamp), day_first=self.day_first)
         order = np.lexsort((np.arange(len(frame)), times, users))
         sizes = np.bincount(users)
         ends = np.repeat(np.cumsum(sizes), sizes)

@@ -115,7 +115,13 @@ class StratifiedSplit(FractionSplit):
     @override
     @speaking()
     def __call__(self, frame: pd.DataFrame, target_codes: NDArray[Any] | None, *, seed: int) -> SplitRows:
-        codes = _class_codes(target_codes, len(frame))
+        remedy = "Use RandomSplit"
+        if target_codes is None or target_codes.ndim != 1 or not np.issubdtype(target_codes.dtype, np.integer):
+            raise BadTypeError("needs a target of classes, one per row", remedy)
+        if len(target_codes) != len(frame) or (len(frame) and target_codes.min() < 0):
+            raise BadValueError("needs a class for every row", remedy)
+        # 16 bits sort by radix: ten times as fast on millions of rows
+        codes = target_codes.astype(np.int16) if len(frame) and target_codes.max() < 2**15 else target_codes
         generator = np.random.default_rng(seed)
         order = generator.permutation(len(codes))
         order = order[np.argsort(codes[order], kind="stable")]  # class by class, at random within each
@@ -166,7 +172,7 @@ class GroupSplit(FractionSplit):
 
     def hashes(self, frame: pd.DataFrame) -> NDArray[np.int64]:
         """Return a number for the group of each row, the same in every block and process."""
-        values = _of_one_type(group_column(frame, self.column))
+        values = _comparable(group_column(frame, self.column))
         found: NDArray[np.int64] = pd.util.hash_pandas_object(values, index=False).to_numpy(np.uint64).view(np.int64)
         return found
 
@@ -183,10 +189,10 @@ class GroupSplit(FractionSplit):
         part = np.full(len(groups), TRAIN, dtype=np.int8)
         spare = 1 if self.test_share else 0
         if self.share:
-            part[_draw(order[: len(order) - 1 - spare], sizes, self.share * len(frame))] = VALIDATION
+            part[_draw_groups(order[: len(order) - 1 - spare], sizes, self.share * len(frame))] = VALIDATION
         if self.test_share:
             rest = order[part[order] == TRAIN]
-            part[_draw(rest[:-1], sizes, self.test_share * len(frame))] = TEST
+            part[_draw_groups(rest[:-1], sizes, self.test_share * len(frame))] = TEST
         return parts_from(part[codes], self.share, self.test_share)
 
 
@@ -263,16 +269,6 @@ def folds_of_groups(sizes: NDArray[np.int64], num_folds: int) -> NDArray[np.int6
     return fold_of
 
 
-def _class_codes(target_codes: NDArray[Any] | None, num_rows: int) -> NDArray[Any]:
-    remedy = "Use RandomSplit"
-    if target_codes is None or target_codes.ndim != 1 or not np.issubdtype(target_codes.dtype, np.integer):
-        raise BadTypeError("needs a target of classes, one per row", remedy)
-    if len(target_codes) != num_rows or (num_rows and target_codes.min() < 0):
-        raise BadValueError("needs a class for every row", remedy)
-    # 16 bits sort by radix: ten times as fast on millions of rows
-    return target_codes.astype(np.int16) if num_rows and target_codes.max() < 2**15 else target_codes
-
-
 def _apportion(
     sizes: NDArray[np.int64], fraction: float, limits: NDArray[np.int64], generator: np.random.Generator
 ) -> NDArray[np.int64]:
@@ -290,11 +286,11 @@ def _apportion(
     return np.asarray(np.minimum(taken, np.maximum(limits, 0)))
 
 
-def _of_one_type(values: pd.Series) -> pd.Series:
+def _comparable(values: pd.Series) -> pd.Series:
     """Return values whose hashes are equal where they are, since the files of one table may differ in their types.
 
     Example:
-        >>> _of_one_type(pd.Series([2.0, 0.5])).iloc[0].item(), _of_one_type(pd.Series([2], dtype="int8")).iloc[0].item()
+        >>> _comparable(pd.Series([2.0, 0.5])).iloc[0].item(), _comparable(pd.Series([2], dtype="int8")).iloc[0].item()
         (2, 2)
     """
     if values.dtype.kind in "mM":
@@ -309,7 +305,7 @@ def _of_one_type(values: pd.Series) -> pd.Series:
     return pd.Series(np.where(is_whole, np.where(is_whole, floats, 0).astype(np.int64), floats.view(np.int64)))
 
 
-def _draw(candidates: NDArray[Any], sizes: NDArray[Any], wanted: float) -> list[int]:
+def _draw_groups(candidates: NDArray[Any], sizes: NDArray[Any], wanted: float) -> list[int]:
     """Return groups in the given order, each taken if it brings their rows closer to `wanted`; at least one."""
     drawn, missing = [], wanted
     for group in candidates.tolist():

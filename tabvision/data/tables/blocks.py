@@ -20,7 +20,6 @@ from tabvision.data.tables.files import FEATHER_SUFFIXES, PARQUET_SUFFIXES, file
 from tabvision.data.tables.layout import find_layout
 from tabvision.data.tables.read import (
     columns_with_names,
-    first_line,
     frame_of_arrow,
     is_text,
     is_text_type,
@@ -30,7 +29,7 @@ from tabvision.data.tables.read import (
     with_partition,
     without_saved_index,
 )
-from tabvision.data.tables.text_file import TextFile, TextFormat, without_compression
+from tabvision.data.tables.text_file import TextFile, TextFormat, first_line, without_compression
 from tabvision.errors import BadTypeError, BadValueError, TabvisionError, count, listed
 from tabvision.logs import notes_at
 
@@ -155,7 +154,9 @@ class TableBlocks:
         """Yield some rows, and the number of the first; None if they follow those before."""
         suffix = without_compression(file).suffix.lower()
         if (_is_parquet(file) or file.suffix.lower() in FEATHER_SUFFIXES) and file.is_file() and file.stat().st_size:
-            batches = _parquet(file, columns, categories, heads=heads) if _is_parquet(file) else _feather(file, columns)
+            batches = _feather_blocks(file, columns)
+            if _is_parquet(file):
+                batches = _parquet_blocks(file, columns, categories, heads=heads)
             with _undamaged(file):
                 for first, table in batches:
                     table.validate(full=True)
@@ -164,7 +165,7 @@ class TableBlocks:
                         frame = with_index(frame, names)
                     yield first, with_no_labels(self._without_index(frame), self.known)
         elif suffix in CSV_SUFFIXES and file.is_file() and file.stat().st_size > _TEXT_BYTES:
-            for frame in _texts(file, self.known, self.form):
+            for frame in _text_blocks(file, self.known, self.form):
                 yield None, self._without_index(frame)
         else:
             yield None, read_file(file, self.form, self.known)
@@ -199,14 +200,15 @@ class TableBlocks:
         return frame
 
 
-def _parquet(
+def _parquet_blocks(
     file: Path, columns: Sequence[str] | None, categories: Sequence[str], *, heads: int
 ) -> Iterator[tuple[int | None, pa.Table]]:
+    """Yield the blocks of a Parquet file; or `heads` rows of evenly spaced row groups, with the number of the first."""
     opened = pa.parquet.ParquetFile(file, read_dictionary=[*categories])
     there = None if columns is None else [name for name in opened.schema_arrow.names if name in columns]
     sizes = [opened.metadata.row_group(group).num_rows for group in range(opened.metadata.num_row_groups)]
     if not heads or opened.metadata.num_rows <= heads:
-        for some in _gathered(sizes):
+        for some in _row_groups_by_block(sizes):
             batches = opened.iter_batches(BLOCK_ROWS, row_groups=some, columns=there)
             blocks = [[*batches]] if len(some) > 1 else ([batch] for batch in batches)
             yield from ((None, pa.Table.from_batches(block)) for block in blocks if block)
@@ -217,11 +219,11 @@ def _parquet(
         yield sum(sizes[:group]), pa.Table.from_batches([next(batches)])
 
 
-def _gathered(sizes: Sequence[int]) -> list[list[int]]:
+def _row_groups_by_block(sizes: Sequence[int]) -> list[list[int]]:
     """Return row groups that make a block together; Arrow ends a batch of columns with dictionaries with each group.
 
     Example:
-        >>> _gathered([200_000, 60_000, 10_000, 1_000_000])
+        >>> _row_groups_by_block([200_000, 60_000, 10_000, 1_000_000])
         [[0, 1], [2], [3]]
     """
     found, num_rows = list[list[int]](), 0
@@ -235,7 +237,8 @@ def _gathered(sizes: Sequence[int]) -> list[list[int]]:
     return found
 
 
-def _feather(file: Path, columns: Sequence[str] | None) -> Iterator[tuple[None, pa.Table]]:
+def _feather_blocks(file: Path, columns: Sequence[str] | None) -> Iterator[tuple[int | None, pa.Table]]:
+    """Yield the blocks of a Feather file."""
     with pa.OSFile(str(file)) as source:  # not mapped: a file that is written over meanwhile would end the process
         opened = pa.ipc.open_file(source)
         for at in range(opened.num_record_batches):
@@ -245,7 +248,7 @@ def _feather(file: Path, columns: Sequence[str] | None) -> Iterator[tuple[None, 
                 yield None, pa.Table.from_batches([there.slice(start, BLOCK_ROWS)])
 
 
-def _texts(path: Path, known: Known, form: TextFormat) -> Iterator[pd.DataFrame]:
+def _text_blocks(path: Path, known: Known, form: TextFormat) -> Iterator[pd.DataFrame]:
     """Yield the rows of a text file, cut where records end: at a line end outside of quotes."""
     file = TextFile(path, form.get("encoding"))
     layout = find_layout(file, form.get("sep"), form.get("names"))
@@ -276,12 +279,14 @@ def _is_parquet(file: Path) -> bool:
 
 
 def _metadata(file: Path) -> Any:  # noqa: ANN401 - pyarrow has no types
+    """Return the metadata of a Parquet file."""
     with named_file(file), _undamaged(file):
         return pa.parquet.read_metadata(file)
 
 
 @contextmanager
 def _undamaged(file: Path) -> Iterator[None]:
+    """Turn what pyarrow and pandas raise on a damaged file into a sentence."""
     try:
         yield
     except TabvisionError:

@@ -75,8 +75,12 @@ def without_words(
         parse: Parses columns anew: `parse(columns, words)`.
         is_default: Whether the words are those of `MISSING_WORDS`, and not the user's.
     """
-    texts = {name: _as_arrow(frame[name]) for name in frame if isinstance(frame[name].dtype, pd.StringDtype)}
-    found = {name: counts for name, values in texts.items() if (counts := _counts(values, words))}
+    texts, found = dict[Any, pa.Array](), dict[Any, dict[str, int]]()
+    for name in (name for name in frame if isinstance(frame[name].dtype, pd.StringDtype)):
+        texts[name] = pa.array(frame[name], pa.large_string(), from_pandas=True)
+        held = texts[name].filter(pc.is_in(texts[name], value_set=pa.array(words, pa.large_string())))
+        if counts := {each["values"]: each["counts"] for each in pc.value_counts(held).to_pylist()}:
+            found[name] = counts
     if not found:
         return frame
     again = parse([name for name in found if known.get(name) is None], words)
@@ -93,12 +97,6 @@ def without_words(
     return with_columns(frame, columns)
 
 
-def _counts(values: pa.Array, words: Collection[str]) -> dict[str, int]:
-    """Return how often each of the words occurs."""
-    found = values.filter(pc.is_in(values, value_set=pa.array(words, pa.large_string())))
-    return {each["values"]: each["counts"] for each in pc.value_counts(found).to_pylist()}
-
-
 def _names(values: pa.Array, words: Collection[str]) -> Collection[str]:
     """Return the words that are values here, if most other texts begin with a letter, as numbers and dates do not."""
     others = pc.unique(values.drop_null())
@@ -108,6 +106,7 @@ def _names(values: pa.Array, words: Collection[str]) -> Collection[str]:
 
 
 def _log_words(read_as: str, found: Mapping[str, Mapping[str, int]], *, is_default: bool) -> None:
+    """Log which words of which columns are read as something, and how often each occurs."""
     words = [(name, *each) for name, counts in found.items() for each in sorted(counts.items())]
     if shown := [f"{word!r} in {name!r} ({count(number, 'row')})" for name, word, number in words]:
         other = ' Name the words that mean missing: na_values=["NA"] (--na NA); [] (--na "") for none.'
@@ -126,14 +125,15 @@ def with_padded_numbers(
         file: The file.
         delimiter: The character between its fields.
     """
-    whole = [name for name in frame if name not in known and _are_whole(frame[name])]
+    whole = [name for name in frame if name not in known and are_whole(frame[name])]
     if not whole or not _may_hold_zeros(file, delimiter):
         return frame
     padded = {}
     for name, cells in parse(whole, None).items():
         texts = cells.str.strip().where(frame[name].notna())
-        values = _as_arrow(texts)
-        if _matches(values, "^[+-]?0[0-9]", pc.any) and _matches(values, "^[+-]?[0-9]+$", pc.all):
+        values = pa.array(texts, pa.large_string(), from_pandas=True)
+        is_padded = pc.any(pc.match_substring_regex(values, "^[+-]?0[0-9]")).as_py()
+        if is_padded and pc.all(pc.match_substring_regex(values, "^[+-]?[0-9]+$")).as_py():
             padded[name] = texts
     if not padded:
         return frame
@@ -141,7 +141,8 @@ def with_padded_numbers(
     return with_columns(frame, padded)
 
 
-def _are_whole(values: pd.Series) -> bool:
+def are_whole(values: pd.Series) -> bool:
+    """Return whether a column holds whole numbers, though perhaps as floats, and is not empty."""
     if pd.api.types.is_bool_dtype(values) or not pd.api.types.is_numeric_dtype(values):
         return False
     if pd.api.types.is_integer_dtype(values):
@@ -165,11 +166,3 @@ def _may_hold_zeros(file: TextFile, delimiter: str) -> bool:
                 return True
             rest = block[-2:]
     return False
-
-
-def _matches(values: pa.Array, pattern: str, over: Callable[..., Any]) -> bool:
-    return bool(over(pc.match_substring_regex(values, pattern)).as_py())
-
-
-def _as_arrow(values: pd.Series) -> pa.Array:
-    return pa.array(values, pa.large_string(), from_pandas=True)

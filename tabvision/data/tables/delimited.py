@@ -21,8 +21,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
-from tabvision.data.tables.cells import Known, checked_words, with_columns, with_padded_numbers, without_words
-from tabvision.data.tables.layout import Layout, find_layout, ragged, usual_delimiter
+from tabvision.data.tables.cells import (
+    Known,
+    are_whole,
+    checked_words,
+    with_columns,
+    with_padded_numbers,
+    without_words,
+)
+from tabvision.data.tables.layout import Layout, find_layout, ragged
 from tabvision.data.tables.text_file import TextFile, TextFormat
 from tabvision.errors import BadValueError, count, listed
 from tabvision.preprocess.text_formats import have_points_of_thousands
@@ -55,8 +62,7 @@ def read_csv(
     with file.checked():
         layout = find_layout(file, form.get("sep"), names)
         frame = _parse(file, layout, known)
-        if len(layout.names) > 1 and _repeats_header(frame):
-            _drop_repeated_headers(file, layout)
+        if _drop_repeated_headers(file, layout, frame):
             frame = _parse(file, layout, known)
         if frame.iloc[:, -1].isna().any():  # a short row has no last value
             _check_no_short_row(file, layout)
@@ -75,12 +81,13 @@ def read_csv(
 
 
 def _log_layout(file: TextFile, layout: Layout, names: Sequence[str] | None) -> None:
+    """Log what is unusual about the layout of a file."""
     path = file.path
     with file.open_text() as text:
         head = re.sub(r'"[^"]*"', "", "".join(itertools.islice(text, _HEAD_ROWS)))
     if file.skips_spaces and f"{layout.delimiter} " in head:
         logger.info(f"Spaces after {layout.sep!r} in {path.name} are left out, except within quotes.")
-    if layout.sep != usual_delimiter(path) and len(layout.header) > 1:
+    if layout.sep != file.usual_delimiter and len(layout.header) > 1:
         logger.info(f"{path.name} is read with {layout.sep!r} between fields.")
     if padded := [name for name in layout.header if name != name.strip()]:
         logger.info(f"Spaces left out around {count(len(padded), 'column name')}: {listed([*map(repr, padded)])}.")
@@ -130,20 +137,18 @@ def _with_points_of_thousands(
         known: Columns of which it is known whether they are text.
         read: Reads some columns again, as text.
     """
-    names = [name for name in frame if name not in known and _may_have_points(frame[name])]
+    names = []
+    for name in (name for name in frame if name not in known and frame[name].dtype == float):
+        present = frame[name].dropna().to_numpy()
+        thousands = present * 1_000
+        if not (abs(thousands - thousands.round()) <= 1e-9 * abs(thousands)).all():  # more than three decimals
+            continue
+        is_whole = present % 1 == 0
+        if is_whole.any() and not is_whole.all():
+            names.append(name)
     texts = read(names) if names else frame
     found = {name: texts[name] for name in names if have_points_of_thousands(texts[name].dropna().unique())}
     return with_columns(frame, found) if found else frame
-
-
-def _may_have_points(values: pd.Series) -> bool:
-    """Return whether numbers have at most three decimals, and some have them."""
-    if values.dtype != float:
-        return False
-    present = values.dropna().to_numpy()
-    thousands = present * 1_000
-    is_whole = bool((abs(thousands - thousands.round()) <= 1e-9 * abs(thousands)).all())
-    return is_whole and bool((present % 1 != 0).any() and (present % 1 == 0).any())
 
 
 def _parse(
@@ -200,30 +205,22 @@ def with_exact_integers(frame: pd.DataFrame, read: Callable[[list[str]], pd.Data
         >>> with_exact_integers(frame, lambda names: pd.DataFrame({"id": pd.array([2**53 + 1, None])}))["id"].tolist()
         [9007199254740993, <NA>]
     """
-    names = [name for name in frame if _may_be_integers(frame[name])]
+    gaps = [name for name in frame if frame[name].dtype == float and frame[name].isna().any()]
+    names = [name for name in gaps if are_whole(frame[name])]
     again = read(names) if names else frame
     found = {name: again[name].array for name in names if pd.api.types.is_integer_dtype(again[name])}
     return with_columns(frame, found) if found else frame
 
 
-def _may_be_integers(values: pd.Series) -> bool:
-    if values.dtype != float or not values.isna().any() or values.isna().all():
-        return False
-    return bool((values.dropna() % 1 == 0).all())
-
-
-def _repeats_header(frame: pd.DataFrame) -> bool:
-    """Return whether some row holds the names of the columns, as in files that were joined."""
-    repeats = pd.Series(data=True, index=frame.index)
+def _drop_repeated_headers(file: TextFile, layout: Layout, frame: pd.DataFrame) -> bool:
+    """Leave out rows that repeat the header, as in files that were joined, in memory; return whether there are any."""
+    repeats = pd.Series(data=len(layout.names) > 1, index=frame.index)
     for name in frame.columns:
         if not repeats.any() or not isinstance(frame[name].dtype, pd.StringDtype):
             return False
         repeats &= frame[name].str.strip() == name
-    return bool(repeats.any())
-
-
-def _drop_repeated_headers(file: TextFile, layout: Layout) -> None:
-    """Leave out the rows that repeat the header, in memory, and log their lines."""
+    if not repeats.any():
+        return False
     (_, header), *records = file.records(layout.delimiter)
     lines = {line: f"{line:,}" for line, record in records if [cell.strip() for cell in record] == layout.names}
     text = io.StringIO(newline="")
@@ -232,6 +229,7 @@ def _drop_repeated_headers(file: TextFile, layout: Layout) -> None:
     file.replace(text.getvalue())
     where = f"line {listed([*lines.values()])}"
     logger.info(f"The header of {file.path.name} comes again, as in files that were joined; left out: {where}.")
+    return True
 
 
 def _check_no_short_row(file: TextFile, layout: Layout) -> None:

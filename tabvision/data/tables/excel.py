@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from tabvision.data.tables.cells import Known, checked_words, with_columns, without_words
 from tabvision.data.tables.layout import given_names
-from tabvision.data.tables.text_file import TextFormat
+from tabvision.data.tables.text_file import TextFormat, first_line
 from tabvision.errors import BadValueError, TabvisionError, count
 from tabvision.plain import LARGEST_EXACT
 from tabvision.schema import Percents
@@ -60,8 +60,7 @@ def read_excel(path: Path, known: Known, **form: Unpack[TextFormat]) -> pd.DataF
     except Exception as error:  # openpyxl and zipfile raise whatever they meet in a damaged file
         if isinstance(error, TabvisionError):
             raise
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
-        problem = f"{str(path)!r} cannot be read as .xlsx: {reason}"
+        problem = f"{str(path)!r} cannot be read as .xlsx: {first_line(error)}"
         raise BadValueError(problem, "It may be damaged or in another format; save it again") from error
     if not frame.shape[1] or not len(frame):
         raise BadValueError(f"sheet {first!r} of {str(path)!r} has no rows", "Put the table into the first sheet")
@@ -95,40 +94,28 @@ def _note_on_cells(path: Path, book: pd.ExcelFile) -> None:
 
 
 def _with_percents(frame: pd.DataFrame, book: pd.ExcelFile, known: Known) -> pd.DataFrame:
-    """Return the cells of the first sheet with the numbers that known columns of percents show."""
+    """Return the cells of the first sheet with the numbers that known columns of percents show: 12 where 0.12 is stored.
+
+    Raises:
+        BadValueError: Such a column shows only some of its numbers as percents.
+    """
     columns = {at: name for at, name in enumerate(frame) if isinstance(known.get(str(name)), Percents)}
-    cells = {at: [0, 0] for at in columns}
+    cells = {at: [0, 0] for at in columns}  # numbers shown as percents, and others
     for row in book.book.worksheets[0].iter_rows() if columns else ():
         for cell, counts in ((row[at], counts) for at, counts in cells.items() if at < len(row)):
             if type(cell.value) in (int, float):
                 counts["%" not in re.sub(_LITERAL, "", cell.number_format or "")] += 1
-    return with_columns(frame, {name: _as_percents(frame[name], *cells[at]) for at, name in columns.items()})
-
-
-def _as_percents(values: pd.Series, percents: int, others: int) -> pd.Series:
-    """Return the numbers that a column of percents shows: 12 for a cell that holds 0.12.
-
-    Args:
-        values: The cells.
-        percents: How many numbers are shown as percents.
-        others: How many are not.
-
-    Raises:
-        BadValueError: Both are there.
-
-    Example:
-        >>> _as_percents(pd.Series([0.07, "8%", None], dtype=object), 1, 0).tolist()
-        [7.0, '8%', None]
-    """
-    if percents and others:
-        problem = (
-            f"column {values.name!r} holds percents, and shows {percents:,} of {count(percents + others, 'number')} so"
-        )
-        raise BadValueError(problem, "Give all its cells one format, or save the table as .csv")
-    if not percents:
-        return values
-    shown = [float(f"{100 * it:.15g}") if type(it) in (int, float) else it for it in values]
-    return pd.Series(shown, values.index, object)
+    shown = {}
+    for at, name in columns.items():
+        percents, others = cells[at]
+        if percents and others:
+            numbers = f"{percents:,} of {count(percents + others, 'number')}"
+            problem = f"column {name!r} holds percents, and shows {numbers} so"
+            raise BadValueError(problem, "Give all its cells one format, or save the table as .csv")
+        if percents:
+            values = [float(f"{100 * it:.15g}") if type(it) in (int, float) else it for it in frame[name]]
+            shown[name] = pd.Series(values, frame.index, object)
+    return with_columns(frame, shown)
 
 
 def _typed(values: pd.Series, *, is_text: bool) -> pd.Series:

@@ -10,7 +10,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
-from tabvision.data.tables.text_file import TextFile, without_compression
+from tabvision.data.tables.text_file import TextFile
 from tabvision.errors import BadValueError, count, listed
 
 _HEAD_LINES = 20
@@ -42,7 +42,7 @@ class Layout(NamedTuple):
         return [name.strip() or f"Unnamed: {index}" for index, name in enumerate(self.header)]
 
 
-def find_layout(file: TextFile, sep: str | None = None, names: Sequence[str] | None = None) -> Layout:
+def find_layout(file: TextFile, sep: str | None, names: Sequence[str] | None) -> Layout:
     """Return the layout of a file; fields parted by more than one character are parted by one afterwards, in memory.
 
     Args:
@@ -57,7 +57,11 @@ def find_layout(file: TextFile, sep: str | None = None, names: Sequence[str] | N
     with file.open_text() as text:
         lines = list(itertools.islice((line.strip("\r\n") for line in text if line.strip()), _HEAD_LINES))
     _check_first_lines(file.path, lines)
-    sep = _spelled_out(sep) or _find_separator(lines, usual_delimiter(file.path))
+    if sep is not None and (not isinstance(sep, str) or not sep or set(sep) & set('"\r\n\0')):
+        raise BadValueError(f"sep must be the text between fields, got {sep!r}", 'Pass such as ";", "::" or " "')
+    if sep is None:
+        sep = _find_separator(lines, file.usual_delimiter)
+    sep = {r"\t": "\t", "tab": "\t", r"\s+": _SPACE}.get(sep, sep)  # as one types it in a shell
     delimiter = sep if len(sep) == 1 and sep.isascii() and sep != _SPACE else _part_by_tabs(file, sep)
     with closing(file.records(delimiter)) as records:
         found = list(itertools.islice(records, _HEAD_ROWS))
@@ -70,11 +74,6 @@ def find_layout(file: TextFile, sep: str | None = None, names: Sequence[str] | N
         layout = Layout(first, delimiter, sep)
     _check_head(file.path, found, layout)
     return layout
-
-
-def usual_delimiter(path: Path) -> str:
-    """Return the delimiter that a file with this suffix usually has."""
-    return "\t" if without_compression(path).suffix.lower() == ".tsv" else ","
 
 
 def _find_separator(lines: Sequence[str], preferred: str = ",") -> str:
@@ -128,6 +127,7 @@ def _is_data(rows: Sequence[Sequence[str]]) -> bool:
 
 
 def _kind(cells: Sequence[str]) -> str:
+    """Return "number" or "date" if all cells are such, else "text"."""
     kinds = {"number": _NUMBER, "date": _DATE}
     return next((kind for kind, pattern in kinds.items() if all(map(pattern.fullmatch, cells))), "text")
 
@@ -140,13 +140,6 @@ def _counts_up(cells: Sequence[str]) -> bool:
         return False
     is_even = len(steps) > 1 and max(steps) - min(steps) < 1e-6 * max(steps)
     return len(steps) >= _RISING or is_even or steps in ([], [1.0]) or all(1800 <= number <= 2200 for number in numbers)
-
-
-def _spelled_out(sep: str | None) -> str | None:
-    r"""Return a separator as it stands between fields, given as one types it in a shell: `\t` and "tab" are a tab."""
-    if sep is not None and (not isinstance(sep, str) or not sep or set(sep) & set('"\r\n\0')):
-        raise BadValueError(f"sep must be the text between fields, got {sep!r}", 'Pass such as ";", "::" or " "')
-    return sep if sep is None else {r"\t": "\t", "tab": "\t", r"\s+": _SPACE}.get(sep, sep)
 
 
 def _part_by_tabs(file: TextFile, sep: str) -> str:
@@ -181,42 +174,37 @@ def _check_first_lines(path: Path, lines: Sequence[str]) -> None:
     if not lines[0].startswith("#"):
         return
     below = [line for line in lines if not line.startswith("#")]
-    if below and _num_fields(lines[0], below) != _num_fields(below[0], below):
+    separator = _find_separator(below) if below else ""
+    parts = None if separator == _SPACE else separator  # None for any white space
+    if below and len(lines[0].split(parts)) != len(below[0].split(parts)):
         number = lines.index(below[0])
         where, them = ("line 1", "that line") if number == 1 else (f"lines 1 to {number}", "those lines")
         problem = f"{where} of {str(path)!r} {'is a comment' if number == 1 else 'are comments'}, such as {lines[0]!r}"
         raise BadValueError(problem, f"Remove {them}, or the '#' where the names of the columns follow it")
 
 
-def _num_fields(line: str, below: Sequence[str]) -> int:
-    separator = _find_separator(below)
-    return len(line.split() if separator == _SPACE else line.split(separator))
-
-
 def _check_head(path: Path, found: Sequence[tuple[int, list[str]]], layout: Layout) -> None:
-    """Raise if there are no rows, the first one is ragged, or the header repeats a name."""
+    """Raise if there are no rows, a title stands above the header, the first row is ragged, or the header repeats a name."""
     if layout.has_header and len(found) < 2:
         problem = f"{str(path)!r} has a header ({listed(layout.header)}) but no rows"
         raise BadValueError(problem, "Pass a file with rows")
     line, row = found[min(1, len(found) - 1)]
-    _check_title(path, found)
+    # The first lines have another number of fields than nearly all others, as a title above the header has.
+    widths = [len(each) for _, each in found]
+    usual, number = Counter(widths).most_common(1)[0]
+    first = widths.index(usual)
+    below, names = found[first]
+    if first and number > 1 and set(widths[first:]) == {usual} and not any(map(_NUMBER.fullmatch, names)):
+        problem = (
+            f"line 1 of {str(path)!r} has {count(widths[0], 'field')}, and from line {below:,} on all have {usual}"
+        )
+        raise BadValueError(problem, f"If line {below:,} names the columns, remove the lines above it")
     if len(row) != len(layout.header):
         raise ragged(path, line, len(layout.header), len(row), layout.sep)
     times = Counter(layout.names)
     if twice := sorted(name for name, number in times.items() if number > 1):
         problem = f"the header of {str(path)!r} names more than one column {listed([repr(name) for name in twice])}"
         raise BadValueError(problem, "Rename or remove one of each")
-
-
-def _check_title(path: Path, found: Sequence[tuple[int, list[str]]]) -> None:
-    """Raise if the first lines have another number of fields than nearly all others, as a title above the header has."""
-    widths = [len(row) for _, row in found]
-    usual, number = Counter(widths).most_common(1)[0]
-    first = widths.index(usual)
-    line, names = found[first]
-    if first and number > 1 and set(widths[first:]) == {usual} and not any(map(_NUMBER.fullmatch, names)):
-        problem = f"line 1 of {str(path)!r} has {count(widths[0], 'field')}, and from line {line:,} on all have {usual}"
-        raise BadValueError(problem, f"If line {line:,} names the columns, remove the lines above it")
 
 
 def ragged(path: Path, line: int, expected: int, seen: int, sep: str) -> BadValueError:

@@ -26,7 +26,7 @@ from tabvision.data.tables.files import (
     is_paths,
     partition_of,
 )
-from tabvision.data.tables.text_file import TextFile, TextFormat, without_compression
+from tabvision.data.tables.text_file import TextFile, TextFormat, first_line, without_compression
 from tabvision.errors import BadTypeError, BadValueError, count, listed
 from tabvision.plain import object_of
 from tabvision.preprocess import Columns
@@ -146,22 +146,19 @@ def frame_of_arrow(source: Any) -> pd.DataFrame:  # noqa: ANN401 - anything with
         problem = f"the source, a {type(source).__name__}, does not make a table: {first_line(error)}"
         raise BadTypeError(problem, "Pass a frame") from error
     texts = [it.with_type(it.type.storage_type) if isinstance(it.type, pa.JsonType) else it for it in table.schema]
-    table = table.cast(pa.schema(texts, _with_types_of_table(table.schema.metadata)))  # what pandas does not know
+    metadata = table.schema.metadata
+    if metadata is not None and b"[pyarrow]" in metadata.get(b"pandas", b""):
+        # pandas cannot read all types of Arrow that it writes there; the table has them itself.
+        facts = json.loads(metadata[b"pandas"])
+        for column in facts["columns"]:
+            if str(column["numpy_type"]).endswith("[pyarrow]"):
+                column["numpy_type"] = "object"
+        metadata = {**metadata, b"pandas": json.dumps(facts).encode()}
+    table = table.cast(pa.schema(texts, metadata))  # what pandas does not know
     gaps = {field.type for field in table.schema if pa.types.is_integer(field.type) and table[field.name].null_count}
     kinds = {kind: pd.api.types.pandas_dtype(str(kind).replace("int", "Int").replace("uInt", "UInt")) for kind in gaps}
     frame: pd.DataFrame = table.to_pandas(types_mapper=kinds.get, split_blocks=True)  # copies no column without gaps
     return frame
-
-
-def _with_types_of_table(metadata: dict[bytes, bytes] | None) -> dict[bytes, bytes] | None:
-    """Return metadata without types of Arrow, of which pandas cannot read all that it writes; the table has them itself."""
-    if metadata is None or b"[pyarrow]" not in metadata.get(b"pandas", b""):
-        return metadata
-    facts = json.loads(metadata[b"pandas"])
-    for column in facts["columns"]:
-        if str(column["numpy_type"]).endswith("[pyarrow]"):
-            column["numpy_type"] = "object"
-    return {**metadata, b"pandas": json.dumps(facts).encode()}
 
 
 def _read_files(files: Sequence[Path], form: TextFormat, known: Known) -> pd.DataFrame:
@@ -239,6 +236,7 @@ def with_no_labels(frame: pd.DataFrame, known: Known) -> pd.DataFrame:
 
 
 def _unknown_format(path: Path) -> BadValueError:
+    """Return the error for a file whose suffix names no format, with the suffix to give it."""
     problem = f"{path.name!r} has no suffix that names a table format"
     if (inner := without_compression(path)) != path and not inner.suffix:
         remedy = f"Name it after what is in it, such as {f'{inner.name}.csv{path.suffix}'!r}"
@@ -312,11 +310,6 @@ def with_index(frame: pd.DataFrame, names: Sequence[Any]) -> pd.DataFrame:
     if twice := [repr(name) for name in names if name in frame]:
         raise BadValueError(f"both the index and a column are called {listed(twice)}", "Rename or remove one of each")
     return frame.reset_index(names)
-
-
-def first_line(error: BaseException) -> str:
-    """Return the first line of what an error says."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
 
 
 def with_partition(frame: pd.DataFrame, path: Path, known: Known) -> pd.DataFrame:

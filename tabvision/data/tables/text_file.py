@@ -86,13 +86,24 @@ class TextFile:
     def __init__(
         self, path: Path, encoding: str | None, content: bytes | None = None, *, skips_spaces: bool = True
     ) -> None:
-        self.path, self.encoding, self.skips_spaces = path, _checked_encoding(encoding), skips_spaces
+        try:
+            name = codecs.lookup(encoding or "utf-8").name
+        except LookupError as error:
+            remedy = 'Common are "utf-8", "latin-1", "utf-16"'
+            raise BadValueError(f"no text encoding named {encoding!r}", remedy) from error
+        self.path, self.skips_spaces = path, skips_spaces
+        self.encoding = "utf-8-sig" if name == "utf-8" else name
         self._opener = _OPENERS.get(path.suffix.lower(), lambda source: source.open("rb"))
         self._content = content
         if content is None and not path.is_file():
             content = path.read_bytes()
             is_packed = path.suffix.lower() in _OPENERS
             self._content = self._opener(io.BytesIO(content)).read() if is_packed else content
+
+    @property
+    def usual_delimiter(self) -> str:
+        """The delimiter that a file with this suffix usually has."""
+        return "\t" if without_compression(self.path).suffix.lower() == ".tsv" else ","
 
     def open(self) -> IO[bytes]:
         """Return the bytes, decompressed."""
@@ -164,10 +175,11 @@ class TextFile:
         return BadValueError(f"{str(self.path)!r} is not {name}", 'Pass encoding="latin-1" (--encoding latin-1)')
 
 
-def _checked_encoding(encoding: str | None) -> str:
-    try:
-        name = codecs.lookup(encoding or "utf-8").name
-    except LookupError as error:
-        remedy = 'Common are "utf-8", "latin-1", "utf-16"'
-        raise BadValueError(f"no text encoding named {encoding!r}", remedy) from error
-    return "utf-8-sig" if name == "utf-8" else name
+def first_line(error: BaseException) -> str:
+    r"""Return the first line of what an error says, without its full stop; its type if it says nothing.
+
+    Example:
+        >>> first_line(ValueError("bad header.\nat line 2")), first_line(KeyboardInterrupt())
+        ('bad header', 'KeyboardInterrupt')
+    """
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")

@@ -70,18 +70,18 @@ def check_not_read(path: Path, reads: Sequence[object]) -> None:
         BadValueError: The file is one of those.
     """
     for read in (Path(it).expanduser() for it in reads if isinstance(it, str | Path) and "\0" not in str(it)):
-        if path.exists() and read.exists() and _is_read(path, read):
+        if not path.exists() or not read.exists():
+            continue
+        if read.is_dir():
+            folder = path.resolve().parent
+            is_image = path.suffix.lower() == ".png" and folder.is_relative_to(read.resolve())
+            alike = (other for other in folder.iterdir() if other.suffix == path.suffix and other.name != path.name)
+            is_read = is_image or (folder == read.resolve() and any(alike))
+        else:
+            is_read = path.samefile(read)
+        if is_read:
             problem = f"writing {str(path)!r} would destroy what is read from {str(read)!r}"
             raise BadValueError(problem, "Choose another name")
-
-
-def _is_read(path: Path, read: Path) -> bool:
-    if not read.is_dir():
-        return path.samefile(read)
-    folder = path.resolve().parent
-    is_image = path.suffix.lower() == ".png" and folder.is_relative_to(read.resolve())
-    alike = (other for other in folder.iterdir() if other.suffix == path.suffix and other.name != path.name)
-    return is_image or (folder == read.resolve() and any(alike))
 
 
 def write_frame(frame: pd.DataFrame, path: str | Path, *, overwrite: bool = False) -> None:
