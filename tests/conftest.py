@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import gc
+import logging
 import os
 import random
 import re
@@ -49,7 +50,11 @@ def pytest_collection_finish() -> None:
     # Else each Trainer looks through all packages that are installed for callbacks of theirs.
     registry.entry_points = functools.cache(registry.entry_points)  # type: ignore[attr-defined,assignment]
     # Else each export compiles torch's table of ONNX operators anew, which is a third of its time.
-    ONNXRegistry.from_torchlib = staticmethod(functools.cache(ONNXRegistry.from_torchlib))  # type: ignore[method-assign,assignment]
+    ONNXRegistry.from_torchlib = staticmethod(functools.cache(ONNXRegistry.from_torchlib))  # type: ignore[method-assign]
+    # pytest hangs a handler on each logger that does not pass on what it gets, three times a test, and torch has fifty.
+    for name, logger in logging.root.manager.loggerDict.items():
+        if name.startswith("torch.") and isinstance(logger, logging.Logger):
+            logger.propagate = True  # to "torch"
     settings(max_examples=1, database=None)(
         given(none())(lambda _: None)
     )()  # its first run looks for objects of its own
@@ -65,7 +70,8 @@ def _seeded() -> None:
 
     random.seed(0)
     np.random.seed(0)
-    torch.manual_seed(0)
+    # without a GPU the CPU's generator alone: else torch keeps the stack of the call for devices that may come
+    (torch.manual_seed if torch.cuda.is_available() else torch.default_generator.manual_seed)(0)
 
 
 @pytest.fixture
@@ -74,7 +80,6 @@ def quick_trainer(tmp_path: Path) -> MakeTrainer:
 
     Any argument of `pl.Trainer` may be given, and wins.
     """
-
     from tests.made.trainers import quiet_trainer
 
     def make(**overrides: Any) -> pl.Trainer:
