@@ -29,11 +29,11 @@ from tests.made.trainers import MakeTrainer, quiet_trainer
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_folder(tmp_path_factory.mktemp("frozen") / "photos", {"cat": 20, "dog": 23})
+    return write_folder(tmp_path_factory.mktemp("frozen") / "photos", {"cat": 10, "dog": 12})
 
 
 def make(photos: Path, **settings: Any) -> tuple[VisionModule, ImageDataModule]:
-    data = ImageDataModule(photos, **{"size": 32, "batch_size": 8, "verbose": False, "num_workers": 0, **settings})
+    data = ImageDataModule(photos, **{"size": 32, "batch_size": 4, "verbose": False, "num_workers": 0, **settings})
     torch.manual_seed(0)
     return VisionModule(data.schema, body="test_resnet", weights=None), data
 
@@ -148,7 +148,7 @@ def test_a_resumed_fit_ends_with_the_same_bits(steps: list[int], photos: Path, t
 
 
 def test_files_that_cannot_be_read_are_left_out_as_elsewhere(tmp_path: Path) -> None:
-    broken = write_folder(tmp_path / "photos", {"cat": 20, "dog": 23})
+    broken = write_folder(tmp_path / "photos", {"cat": 10, "dog": 12})
     (broken / "cat" / "cat_003.jpg").write_bytes(b"no image")
     with_features, without = Batches(), Batches()
 

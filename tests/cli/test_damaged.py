@@ -7,7 +7,7 @@ from tests.made.fuzz import check
 
 @pytest.mark.parametrize("what", ["recipes", "commands"])
 def test_some_damage_to_what_a_user_writes(what: str) -> None:
-    check(what, seed=0, cases=10)
+    check(what, seed=0, cases=5)
 
 
 @pytest.mark.slow

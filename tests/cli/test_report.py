@@ -65,11 +65,10 @@ def test_a_report_of_other_rows_measures_those(capsys: pytest.CaptureFixture[str
 
     assert capsys.readouterr().out == "60 rows of new.csv: page.html\n"
     assert "Measured on 60 rows of new.csv." in text_of("page.html")
-    assert main([*words[:3], "new.csv", *words[3:-1], "both.html"]) == 0
-    assert "rows of new.csv and 1 more: both.html" in capsys.readouterr().out
     assert main(words) == 2
     assert "is a file already" in capsys.readouterr().err
-    assert main([*words, "--overwrite"]) == 0
+    assert main([*words[:3], "new.csv", *words[3:], "--overwrite"]) == 0
+    assert "rows of new.csv and 1 more: page.html" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -106,18 +105,6 @@ def test_a_run_is_whole_without_its_report(monkeypatch: pytest.MonkeyPatch, caps
 
     assert "No report was written: RuntimeError: no ink" in capsys.readouterr().out
     assert Path("runs/people/best.ckpt").exists()
-
-
-def test_names_of_a_hostile_table_are_text_on_the_page() -> None:
-    hostile = people().rename(columns={"job": "<script>alert(1)</script>", "age": "{{ 7*7 }}"})
-    hostile.to_csv("people.csv", index=False)
-
-    assert main(REPORTED) == 0
-
-    page = Path("runs/people/report.html").read_text(encoding="utf-8")
-    assert "<script" not in page
-    assert "&lt;script&gt;" in page
-    assert "{{ 7*7 }}" in page
 
 
 @pytest.mark.slow
@@ -157,8 +144,9 @@ def test_every_kind_of_run_has_its_report(tmp_path: Path) -> None:
     assert Path("photos.html").read_text(encoding="utf-8").count("<img") == 2 * 24
 
 
-def test_the_report_of_a_run_says_what_is_odd_in_its_data() -> None:
+def test_the_report_of_a_run_says_what_is_odd_in_its_data_and_no_name_of_it_is_markup() -> None:
     frame = people(400).assign(pension=lambda frame: frame["paid"].map({"well": "<b>w", "badly": "<b>b"}))
+    frame = frame.rename(columns={"job": "<script>alert(1)</script>", "age": "{{ 7*7 }}"})
     pd.concat([frame, frame[:200]]).to_csv("people.csv", index=False)
 
     assert main([*REPORTED, "--validation", "0.5"]) == 0
@@ -167,7 +155,11 @@ def test_the_report_of_a_run_says_what_is_odd_in_its_data() -> None:
     assert "What is odd in the data 'pension' determines the target in every training row." in said
     assert re.search(r"\d+ of 300 rows are among the training rows as well, in all columns that the model reads", said)
     assert "No column differs between these rows and those of training by more than chance explains." in said
-    assert "<b>" not in Path("runs/people/report.html").read_text(encoding="utf-8")
+    page = Path("runs/people/report.html").read_text(encoding="utf-8")
+    assert "<b>" not in page
+    assert "<script" not in page
+    assert "&lt;script&gt;" in page
+    assert "{{ 7*7 }}" in page
 
 
 def test_the_report_of_a_run_on_photos_says_which_are_in_both_parts_and_how_their_looks_differ(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from tabvision.cli import main
 from tests.made.images import write_folder
+from tests.made.sweeps import slow_but
 
 TRAIN = [
     "--body",
@@ -23,7 +24,7 @@ TRAIN = [
 ]
 
 
-@pytest.mark.parametrize("kind", ["images", "fused"])
+@pytest.mark.parametrize("kind", slow_but(["images"], ["images", "fused"]))
 def test_photos_that_have_moved_are_found_by_root_and_suffix(
     kind: str, folder: Path, capsys: pytest.CaptureFixture[str], subtests: pytest.Subtests
 ) -> None:

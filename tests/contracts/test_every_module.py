@@ -27,6 +27,8 @@ from tabvision.inference import Predictor, gather
 from tabvision.modules import SupervisedModule
 from tests.made.pairs import (
     DATA,
+    EACH,
+    EVERY,
     MODULES,
     TABLES,
     Pair,
@@ -36,8 +38,10 @@ from tests.made.pairs import (
     every_table,
     make_frame,
 )
+from tests.made.sweeps import slow_but
 from tests.made.trainers import MakeTrainer
 
+QUICK = [pair for pair in EVERY if pair.kind in TABLES or pair in EACH or pair.target == "multiclass_weighted"]
 PLAIN = (type(None), bool, int, float, str, Tensor, torch.dtype)
 
 
@@ -99,7 +103,8 @@ def test_backward_reaches_every_parameter_and_one_layer_group_holds_it(pair: Pai
 def test_training_learns(pair: Pair, quick_trainer: MakeTrainer) -> None:
     data = pair.data()
     module = pair.module(data.schema)  # at the rate of `tests/made/pairs.py`
-    trainer = quick_trainer(max_epochs=15, check_val_every_n_epoch=15, num_sanity_val_steps=0)
+    epochs = 8 if pair.kind in TABLES else 15
+    trainer = quick_trainer(max_epochs=epochs, check_val_every_n_epoch=epochs, num_sanity_val_steps=0)
     (before,) = trainer.validate(module, data.train_dataloader(), verbose=False)
 
     trainer.fit(module, data)
@@ -159,7 +164,7 @@ def test_a_module_pickles_and_its_hyperparameters_build_it_again(pair: Pair, qui
     assert [parameter.shape for parameter in again.parameters()] == [each.shape for each in module.parameters()]
 
 
-@every_module_and_target
+@pytest.mark.parametrize("pair", slow_but(QUICK, EVERY), ids=str)
 def test_training_moves_every_parameter_and_a_checkpoint_alone_answers_as_the_trained_module_does(
     pair: Pair, quick_trainer: MakeTrainer, tmp_path: Path
 ) -> None:

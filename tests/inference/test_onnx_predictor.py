@@ -61,7 +61,7 @@ OF_MEMBERS = [("multiclass", True), ("regression_several", False)]
 
 @pytest.mark.parametrize(("target", "own_inputs"), slow_but(OF_MEMBERS[:1], OF_MEMBERS))
 def test_the_uncertainty_is_that_of_the_predictor(target: str, own_inputs: bool, tmp_path: Path) -> None:
-    module = TabularModule(tabular_data(target).schema, members=3, own_inputs=own_inputs)
+    module = TabularModule(tabular_data(target).schema, members=3, member_widths=[8], own_inputs=own_inputs)
     path = export(module, tmp_path / "members.onnx").path
 
     answers = OnnxPredictor(path).predict(raw(), uncertainty=True)

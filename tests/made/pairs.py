@@ -223,7 +223,8 @@ def _pairs(kinds: Iterable[type[SupervisedModule]], targets: Sequence[str]) -> l
 EACH = [
     Pair(kind, target) for kind, target in zip(DATA, itertools.cycle(("binary", "regression_several")), strict=False)
 ]
-every_module_and_target = _sweep(_pairs(MODULES, list(TARGETS)))
+EVERY = _pairs(MODULES, list(TARGETS))
+every_module_and_target = _sweep(EVERY)
 every_table = _sweep(_pairs(TABLES, ("binary", "regression")))
 every_module = _sweep(EACH)
 every_module_or_target = _sweep(dict.fromkeys([*EACH, *_pairs([TabularModule], list(TARGETS))]))  # not each with each

@@ -31,6 +31,7 @@ from tests.made.pairs import make_frame, tabular_data
 from tests.made.payload import Payload
 from tests.made.ratings import ratings_data
 from tests.made.servers import Page, serving
+from tests.made.sweeps import slow_but
 from tests.made.tables import small
 from tests.made.trainers import MakeTrainer
 
@@ -96,7 +97,7 @@ def test_the_schema_of_the_data_may_be_passed_with_a_checkpoint_and_is_compared(
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:torch", "ignore::FutureWarning:torch")
-@pytest.mark.parametrize("kind", [TabularModule, CollabModule])
+@pytest.mark.parametrize("kind", slow_but([TabularModule], [TabularModule, CollabModule]))
 def test_a_checkpoint_of_a_compiled_net_opens_like_any_other(
     kind: Any, quick_trainer: MakeTrainer, tmp_path: Path
 ) -> None:

@@ -16,10 +16,11 @@ from tabvision.modules import VisionModule
 from tabvision.schema import Schema
 from tabvision.tasks import Multiclass
 from tests.made.crops import HALF, LITE0, loader, own_body, photos, schema_of
+from tests.made.sweeps import slow_but
 from tests.made.trainers import MakeTrainer, saved
 
 
-@pytest.mark.parametrize("body", [LITE0, "test_resnet"])
+@pytest.mark.parametrize("body", slow_but(["test_resnet"], [LITE0, "test_resnet"]))
 def test_a_checkpoint_is_opened_without_the_weights_it_began_with(
     body: str, quick_trainer: MakeTrainer, tmp_path: Path
 ) -> None:

@@ -91,12 +91,12 @@ def test_few_rows_are_all_drawn_without_a_gap() -> None:
     assert np.diff([bar.get_y() for bar in plane.patches]).tolist() == [1, 1]  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("label", ["電影 Heat", "Tom &\nJerry\t2", "Cost: 5 $ or $x^2$", "🎬 " * 30, "\x07bell", ""])
-def test_any_title_is_drawn_without_a_warning(label: str, tmp_path: Path) -> None:
-    frame = pd.DataFrame({"film": [1, 2, 3], "title": [label] * 3, "bias": [0.1, 0.2, -0.1]})
-    axes = frame.assign(axis_1=[0.0, 1.0, 2.0], axis_2=[0.0, 2.0, 1.0])
+def test_any_title_is_drawn_without_a_warning(tmp_path: Path) -> None:
+    labels = ["電影 Heat", "Tom &\nJerry\t2", "Cost: 5 $ or $x^2$", "🎬 " * 30, "\x07bell", ""]
+    frame = pd.DataFrame({"film": range(6), "title": labels, "bias": np.arange(6) / 10 - 0.2})
+    axes = frame.assign(axis_1=[0.0, 1.0, 2.0] * 2, axis_2=np.arange(6.0))
 
-    for figure in (bias_bars(frame, title=label), embedding_map(axes, title=label)):
+    for figure in (bias_bars(frame, title="".join(labels)), embedding_map(axes, title="".join(labels))):
         figure.savefig(tmp_path / "image.png")
 
 
