@@ -71,9 +71,8 @@ def answered(table_file: Path, seed: int, size: int) -> dict[str, Any]:
         scores = {way: predicted(run / f"{file}.ckpt", data) for way, file in (("probe", "probe"), ("command", "best"))}
         heads = [torch.load(run / f"{file}.ckpt", weights_only=True) for file in ("probe", "best")]
     is_linear = heads[1]["hyper_parameters"]["head"] == "linear"
-    is_probe = is_linear and all(
-        torch.equal(heads[0]["state_dict"][key], each) for key, each in heads[1]["state_dict"].items()
-    )
+    bodies = [{key: each for key, each in head["state_dict"].items() if key.startswith("body.")} for head in heads]
+    is_probe = is_linear and all(torch.equal(bodies[0][key], each) for key, each in bodies[1].items())
     kept = "probe" if is_probe else "head fitted anew" if is_linear else "network"
     return {"scores": {**scores, **regressions(data)}, "kept": kept, "seconds": seconds}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import time
@@ -62,8 +63,8 @@ if TYPE_CHECKING:
 
 _WHO = "tabvision train"
 _LINEAR = {  # networks with a linear head, and what is said of one that is the best
-    PROBE: "The linear probe is better than the network after training, so it is what best.ckpt holds.",
-    REFIT: "The trained body answers better with a linear head, fitted anew, so that is what best.ckpt holds.",
+    PROBE: "The linear probe is better than the network after training, or about as good: best.ckpt holds it.",
+    REFIT: "The trained body answers better or about as well with a linear head, fitted anew: best.ckpt holds that.",
 }
 
 
@@ -242,7 +243,8 @@ def _evaluate_best(
         for name in _LINEAR:
             network = type(model).load_from_checkpoint(folder / name, map_location="cpu", weights_only=True)
             networks[name], (of_each[name],) = network, trainer.validate(network, validation, verbose=False)
-    chosen = _best_network(of_each, str(next(iter(model.task.metrics()))))
+    num_rows = len(data.parts["val"].rows) if refits_head(job) else None
+    chosen = _best_network(of_each, str(next(iter(model.task.metrics()))), num_rows)
     gathered = gather(trainer.predict(networks[chosen], held_out, weights_only=True))
     if trainer.is_global_zero:
         if chosen != best:
@@ -254,8 +256,14 @@ def _evaluate_best(
     return of_each[chosen], gathered, chosen != best
 
 
-def _best_network(of_each: Mapping[str, Mapping[str, float]], metric: str) -> str:
+def _best_network(of_each: Mapping[str, Mapping[str, float]], metric: str, num_rows: int | None = None) -> str:
     """Return the name of the network with the lowest loss, of those that are not worse than the probe in a metric as well.
+
+    Args:
+        of_each: Metrics of validation rows by name.
+        metric: The metric.
+        num_rows: The number of these rows if a linear head will be fitted to them as well, which lowers its loss: the other
+            network must be better by about the error of so few rows, one divided by the root of their number. None if not.
 
     Example:
         >>> probe = {"val/loss": 0.5, "val/accuracy": 0.8}
@@ -263,12 +271,15 @@ def _best_network(of_each: Mapping[str, Mapping[str, float]], metric: str) -> st
         'probe.ckpt'
         >>> _best_network({"a": {"val/loss": 0.4, "val/accuracy": 0.8}, PROBE: probe}, "accuracy")
         'a'
+        >>> _best_network({"a": {"val/loss": 0.4, "val/accuracy": 0.8}, PROBE: probe}, "accuracy", num_rows=10)
+        'probe.ckpt'
     """
     if PROBE not in of_each:
         return next(iter(of_each))
+    margin = 1 if num_rows is None else 1 + 1 / math.sqrt(num_rows)
     sign, of_probe = -1 if is_higher_better(metric) is False else 1, of_each[PROBE]
     better = {
-        name: each["val/loss"]
+        name: each["val/loss"] * (margin if name not in _LINEAR else 1)
         for name, each in of_each.items()  # not if one is not a number
         if each["val/loss"] <= of_probe["val/loss"] and sign * each[f"val/{metric}"] >= sign * of_probe[f"val/{metric}"]
     }
