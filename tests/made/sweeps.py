@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis.strategies import SearchStrategy
 
-FEW, MANY = 40, 200
+FEW, MANY = 25, 200
 FOUND_ALIKE = settings(
     deadline=None, suppress_health_check=list(HealthCheck), derandomize=True, database=None
 )  # CI and a laptop see the same cases
