@@ -49,10 +49,8 @@ def push(run: str | Path, repo: str, *, private: bool = False, license: str | No
             remedy = "Log in: hf auth login, or set HF_TOKEN to a token that may write"
         else:
             reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
-            problem, remedy = (
-                f"{repo} could not be uploaded ({reason:.300})",
-                "Check the name, the network and your token",
-            )
+            problem = f"{repo} could not be uploaded ({reason:.300})"
+            remedy = "Check the name, the network and your token"
         raise BadValueError(problem, remedy) from error
     return f"hf://{repo}"
 

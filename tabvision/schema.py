@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal, Protocol, TypeAlias, cast, runtime_checkable
+from typing import Annotated, Any, ClassVar, Literal, Protocol, TypeAlias, cast, get_args, runtime_checkable
 
 from msgspec import Meta
 
@@ -26,9 +26,9 @@ DatePart = Literal[
     "year", "month", "week", "day", "weekday", "day_of_year", "hour", "minute", "elapsed",
     "is_month_start", "is_month_end", "is_quarter_start", "is_quarter_end", "is_year_start", "is_year_end",
 ]  # fmt: skip
-DateFormat = Literal[
-    "iso", "d/m/Y", "m/d/Y", "Y/m/d", "d/m/y", "m/d/y", "y/m/d", "d month Y", "Ymd", "s", "ms", "us", "ns"
-]
+UnixUnit = Literal["s", "ms", "us", "ns"]
+DateOrder = Literal["d/m/Y", "m/d/Y", "Y/m/d", "d/m/y", "m/d/y", "y/m/d", "d month Y", "Ymd"]
+DateFormat = Literal["iso", DateOrder, UnixUnit]
 Resize = Literal["crop", "squish", "pad"]
 _ANY_RANGE = (-30.0, 0.0, 30.0)  # in standard deviations
 
@@ -139,6 +139,11 @@ class Date:
     last: str | None = None
     format: DateFormat = "iso"
     tz_aware: bool | None = None
+
+    @property
+    def is_unix(self) -> bool:
+        """Whether the column holds Unix time."""
+        return self.format in get_args(UnixUnit)
 
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's images, from torchvision

@@ -60,8 +60,9 @@ def _uses(schema: Schema) -> dict[str, list[tuple[str, str]]]:
     dates = {}
     for date in schema.dates:
         parts = [str(column.part) for column in columns if column.source == date.name]
-        is_unix = date.format in ("s", "ms", "us", "ns")
-        written = "" if date.format == "iso" else f"{'Unix time in' if is_unix else 'text read as'} {date.format}, "
+        written = (
+            "" if date.format == "iso" else f"{'Unix time in' if date.is_unix else 'text read as'} {date.format}, "
+        )
         dates[date.name] = f"{written}{count(len(parts), 'part')}: {', '.join(parts)}"
     return {
         "target": [(", ".join(target.columns), predicted)],

@@ -113,9 +113,8 @@ class Unfreeze(Owner):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if max_epochs(trainer) <= self.stages[-1][0]:
             self._warn_of_unreached(trainer, f"max_epochs={trainer.max_epochs} ends")
-        self._enter_stage(
-            trainer, pl_module
-        )  # a resumed fit knows its epoch only here, and may skip on_train_epoch_start
+        # a resumed fit knows its epoch only here, and may skip on_train_epoch_start
+        self._enter_stage(trainer, pl_module)
 
     @override
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

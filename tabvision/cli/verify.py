@@ -28,7 +28,6 @@ from tabvision.lightning import ModelCheckpoint, callbacks_of, seed_everything
 from tabvision.logs import notes_at, quiet_lightning
 
 _WHO = "tabvision verify"
-_SAVING = ("ModelCheckpoint", "_KeepUntil")  # the state keys of callbacks that save checkpoints begin so
 _TOLERANCE = 0.05  # on another machine: of how far the weights moved in the stretch, as rounding differs there
 _RESUMED = (
     "epoch",
@@ -171,6 +170,9 @@ class _KeepUntil(ModelCheckpoint):
         super().on_train_epoch_end(trainer, pl_module)
         if trainer.global_step >= self._stretch.last + self._stretch.is_final:
             raise _ReachedError
+
+
+_SAVING = (ModelCheckpoint.__name__, _KeepUntil.__name__)  # the state keys of callbacks that save checkpoints begin so
 
 
 def _kept_differs(

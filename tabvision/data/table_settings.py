@@ -17,7 +17,7 @@ from tabvision.data.tables.cells import Known
 from tabvision.data.tables.text_file import TextFormat
 from tabvision.data.targets import encode_target
 from tabvision.preprocess import Columns, infer_kinds
-from tabvision.preprocess.column_types import Kinds, date_form_of
+from tabvision.preprocess.column_types import Kinds, date_format_of
 from tabvision.preprocess.nominal import with_nominal
 from tabvision.schema import JoinedLabels, Schema, Target
 from tabvision.tasks import Task
@@ -86,7 +86,7 @@ class TableSettings:
         values = columns.raw([name])[name]
         is_named = any(name in (each, each.partition("=")[0]) for names in self.named.values() for each in names or ())
         is_number = pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
-        is_number = is_number and not date_form_of(name, columns.read_all(name))
+        is_number = is_number and not date_format_of(name, columns.read_all(name))
         return [name] if is_number and not is_named and values.nunique() > 1 else []
 
     def with_counts(self, target: Target, divide: Split, num_training: int, num_validation: int) -> Target:

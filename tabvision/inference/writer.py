@@ -250,9 +250,7 @@ def gather(outputs: Sequence[Any] | None) -> dict[str, Tensor]:
         remedy = "Pass what trainer.predict(module, datamodule) returned for one loader of a tabvision module"
         raise BadTypeError(f"each output must be a dict with predictions and index, got {kinds}", remedy)
     batches = [batch for batch in batches if len(batch["index"])]
-    own: dict[str, Tensor] | None = (
-        None  # the joined predictions of this rank; None without rows, as they have no width
-    )
+    own: dict[str, Tensor] | None = None  # of this rank, joined; None without rows, whose predictions have no width
     if batches:
         names = [name for name in ("predictions", "index", "loss", "fold") if name in batches[0]]
         own = {name: torch.cat([batch[name].cpu() for batch in batches]) for name in names}

@@ -149,9 +149,8 @@ def _scores(predictor: Predictor, logits: Tensor, target: Label | None) -> Tenso
 def _coarse(score: Tensor, outputs: dict[str, Tensor], layer: str | None, *, channels_first: bool) -> Tensor:
     """Return maps of the last output, or a layer's, in which more than one position matters, (B, h, w)."""
     names = [name for name in reversed(outputs) if layer in (None, name)]
-    tokens = [
-        name for name in names if outputs[name].ndim == 3
-    ]  # a network of tokens has no other maps after its first
+    # a network of tokens has no other maps after its first
+    tokens = [name for name in names if outputs[name].ndim == 3]
     for name in dict.fromkeys([*names[:1], *tokens, *names]):
         output = outputs[name]
         grid = _grid(name, outputs) if output.ndim == 3 else output.shape[2:] if channels_first else output.shape[1:3]

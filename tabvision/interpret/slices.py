@@ -106,10 +106,8 @@ def _errors_of_slices(results: Results, slices: NDArray[Any]) -> pd.DataFrame:
     if results.is_one_class:
         center = (mean + _Z**2 / (2 * rows)) / (1 + _Z**2 / rows)
         half = _Z / (1 + _Z**2 / rows) * np.sqrt(mean * (1 - mean) / rows + _Z**2 / (4 * rows**2))
-        low, high = (
-            np.clip(center - half, 0, mean),
-            np.clip(center + half, mean, 1),
-        )  # rounding may pass 0, the mean and 1
+        # rounding may pass 0, the mean and 1
+        low, high = np.clip(center - half, 0, mean), np.clip(center + half, mean, 1)
     else:
         half = _Z * found["std"].fillna(np.inf).to_numpy() / np.sqrt(rows)
         low, high = np.maximum(mean - half, 0), mean + half

@@ -89,9 +89,8 @@ class Embeddings(nn.Module):
             self.register_buffer(f"_starts{number}", torch.tensor(starts[:-1]), persistent=False)
         by_table = [*itertools.chain(*self._columns)]
         self._in_order = by_table == [*range(len(widths))]
-        self._positions = sorted(
-            range(len(widths)), key=by_table.__getitem__
-        )  # of each column among those of all tables
+        # the position of each column among those of all tables
+        self._positions = sorted(range(len(widths)), key=by_table.__getitem__)
         self.register_load_state_dict_pre_hook(_join_old_tables)  # type: ignore[no-untyped-call]  # torch has no types here
 
     @property

@@ -123,9 +123,8 @@ def code_writer(column: Column, vocabulary: tuple[Label, ...], name: str) -> Wri
         return _text_writer(column.values, vocabulary)
     if isinstance(column, Numbers) and wants_text:
         written = map(parse_number, map(str, vocabulary)) if column.kind == "integer" else ()
-        if any(
-            isinstance(it, int) and abs(it) >= 2**63 for it in written
-        ):  # integers of the training rows read as text
+        # integers beyond 64 bits were read as text, and then all of the training rows' were
+        if any(isinstance(it, int) and abs(it) >= 2**63 for it in written):
             codes, distinct = column.distinct()
             texts = Text(pa.array([str(number) for number in distinct], pa.large_string()))
             return code_writer(Levels(codes, texts, ordered=False), vocabulary, name)

@@ -27,7 +27,7 @@ from tabvision.preprocess.text_formats import (
     numbers_in,
     sample_of,
 )
-from tabvision.schema import DateFormat, LeftOut, NumberFormat
+from tabvision.schema import DateFormat, LeftOut, NumberFormat, UnixUnit
 
 Kind = Literal["continuous", "categorical", "dates"]
 
@@ -42,10 +42,8 @@ _IDENTIFIER_NOTE = (
     "continuous= (--categorical, --continuous)."
 )
 _DIGITS_NOTE = "numbers that read as {what}. To keep them numbers, name it in continuous= (--continuous)."
-_NAME_OF_TIME = re.compile(r"(?i).*(time|date|stamp|epoch|unix).*|(.*_)?(ts|at)")
-_UNIX_YEARS = tuple(
-    datetime(year, 1, 1, tzinfo=UTC).timestamp() for year in (1980, 2100)
-)  # of Unix time that is inferred
+_NAME_OF_TIME = re.compile(r"(?i:.*(time|date|stamp|epoch|unix|utc|created).*|(.*[_ .-])?(ts|at))|.*[a-z](At|Ts|TS)")
+_UNIX_SECONDS = tuple(datetime(year, 1, 1, tzinfo=UTC).timestamp() for year in (1980, 2100))  # that are inferred
 _ORDERS_NOTE = (
     "text that reads as dates in the order {orders}, and not used as such. To use the dates, say which: "
     'day_first=True (--day-first), or dates=["NAME={first}"] (--dates NAME={first}).'
@@ -266,7 +264,7 @@ def _infer_values(columns: Columns, name: str) -> _Inferred:
         return _Inferred("dates", note=_zone_note(column))
     if not isinstance(column, Numbers) or column.kind == "boolean":
         return _Inferred("categorical")
-    if form := date_form_of(name, columns.read_all(name)):
+    if form := date_format_of(name, columns.read_all(name)):
         what = "dates, year first" if form == "Ymd" else f"Unix time in {form}"
         return _Inferred("dates", note=_DIGITS_NOTE.format(what=what), form=form)
     if column.kind in ("float", "duration"):
@@ -331,18 +329,18 @@ def _identifier(column: Text) -> _Inferred | None:
     return _Inferred(None, reason, note=_IDENTIFIER_NOTE.format(rows="hardly any"))
 
 
-def date_form_of(name: str, column: Column) -> DateFormat | None:
-    """Return the format of numbers that are dates beyond chance, "Ymd" or the unit of Unix time; None of others.
+def date_format_of(name: str, column: Column) -> DateFormat | None:
+    """Return the format of numbers that are dates beyond chance, "Ymd" or the unit of Unix time; None for other columns.
 
-    Of Unix time the column's name must say that it is a time.
+    They are Unix time only if the name of the column says that it is a time.
     """
     if _are_days(column):
         return "Ymd"
     return unix_unit(column) if _NAME_OF_TIME.fullmatch(name) else None
 
 
-def unix_unit(column: Column) -> DateFormat | None:
-    """Return the unit in which numbers are Unix time from 1980 to 2100, more than a few different ones; None of others.
+def unix_unit(column: Column) -> UnixUnit | None:
+    """Return the unit in which numbers are Unix time from 1980 to 2100, with many distinct values; None for others.
 
     Example:
         >>> days = 1.6e9 + 86_400 * np.arange(30)
@@ -352,8 +350,10 @@ def unix_unit(column: Column) -> DateFormat | None:
     if not isinstance(column, Numbers) or column.kind not in ("integer", "float") or column.all_missing():
         return None
     low, high = float(np.nanmin(column.values)), float(np.nanmax(column.values))
-    first, last = _UNIX_YEARS
-    unit = next((it for it, ticks in UNIX_UNITS.items() if first * ticks <= low <= high < last * ticks), None)
+    first, last = _UNIX_SECONDS
+    unit = next(
+        (it for it, per_second in UNIX_UNITS.items() if first <= low / per_second <= high / per_second < last), None
+    )
     return unit if unit and len(distinct_numbers(column.values)) > MAX_INTEGER_CATEGORIES else None
 
 

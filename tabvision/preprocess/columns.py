@@ -32,7 +32,7 @@ from tabvision.preprocess.parse import (
     parse_number,
     unix_timestamps,
 )
-from tabvision.schema import DateFormat, NumberFormat
+from tabvision.schema import DateFormat, DateOrder, NumberFormat
 
 NumberKind = Literal["boolean", "integer", "float", "duration"]
 MAX_SHOWN = 3  # offending values in an error
@@ -187,9 +187,8 @@ class Numbers(Column):
             dates = np.array([NO_DATE if it is None else it for it in found], dtype=np.int64)
         if (is_wrong := dates == NO_DATE).any():
             problem = f"column {name!r} must hold dates, got numbers such as {distinct[is_wrong.argmax()]!r}"
-            remedy = (
-                f"Of Unix time say the unit when fitting, {asking('dates', f'{name}=s')}, or write dates as 20241231"
-            )
+            unit = asking("dates", f"{name}=s")
+            remedy = f"Of Unix time say the unit when fitting, {unit}, or write dates as 20241231"
             raise BadTypeError(problem, remedy)
         return Timestamps(_look_up(dates, codes, NO_DATE))
 
@@ -306,8 +305,9 @@ class Levels(Column):
         timestamps = parse_dates(self.values.values, form)
         if found := self._found_texts(self.values.to_list(), timestamps == NO_DATE):
             wanted, remedy = f"dates in the order {form}", "Write them so or as 2024-12-31"
-            others = (order for order in get_args(DateFormat) if order != "iso" and order not in UNIX_UNITS)
-            order = next((it for it in others if (parse_dates(self.values.values, it) != NO_DATE).all()), None)
+            order = next(
+                (it for it in get_args(DateOrder) if (parse_dates(self.values.values, it) != NO_DATE).all()), None
+            )
             if form == "iso":
                 wanted = "ISO dates (2024-12-31 or 2024-12-31 23:59)"
                 remedy = f"Convert it first, such as pd.to_datetime(frame[{name!r}], dayfirst=True)"

@@ -166,7 +166,7 @@ def _category_reader(source: Source) -> Reader:
 
     def read(value: Raw, _numbers: list[float], codes: list[int]) -> None:
         for index, lookup, is_text in lookups:
-            found = _as_label(value, is_text=is_text)
+            found = _as_text(value) if is_text else _as_exact_number(value)
             codes[index] = 0 if found is None else lookup.get(found, 0)
 
     return read
@@ -202,17 +202,22 @@ def _as_number(value: Raw, form: NumberFormat) -> float | None:
     return None if found is None else float(found)
 
 
-def _as_label(value: Raw, *, is_text: bool) -> Raw:
-    """Return common text, or a common number that equals only the same one in a vocabulary, None if it is missing."""
+def _as_text(value: Raw) -> str | None:
+    """Return common text, None if it is missing."""
+    if type(value) is str:
+        return value
     if type(value) in _MISSING:
         return None
-    found: Raw = parse_number(value) if type(value) is str and not is_text else value
+    raise _UncommonError
+
+
+def _as_exact_number(value: Raw) -> Raw:
+    """Return a common number that equals only the same one in a vocabulary, None if it is missing."""
+    found: Raw = parse_number(value) if type(value) is str else value
     kind = type(found)
-    if kind is str or (kind in _INTEGERS and not is_text):
+    if kind in _INTEGERS:
         return found
-    if is_text:
-        raise _UncommonError
-    if kind in _FLOATS and found != found:  # noqa: PLR0124 - NaN alone is not itself
+    if type(value) in _MISSING or (kind in _FLOATS and found != found):  # noqa: PLR0124 - NaN alone is not itself
         return None
     if kind in _FLOATS and abs(found) < LARGEST_EXACT:
         return found

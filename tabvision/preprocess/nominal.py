@@ -175,9 +175,8 @@ def _explains(codes: NDArray[np.int64], left: NDArray[np.float64], groups: NDArr
     if not len(codes):
         return False
     counts, sums = (np.pad(it, [(1, 1), (0, 0)]) for it in _totals(codes, left))
-    mean_of_neighbors = ((sums[:-2] + sums[2:]) / (counts[:-2] + counts[2:] + _PRIOR))[
-        codes
-    ]  # the codes beside its own
+    # for each row the mean of the rows of the code before its own and of the code after it
+    mean_of_neighbors = ((sums[:-2] + sums[2:]) / (counts[:-2] + counts[2:] + _PRIOR))[codes]
     nothing, neighbors, own = (
         ((left - found) ** 2).sum(axis=1)
         for found in (np.zeros_like(left), mean_of_neighbors, _mean_of_others(codes, left, groups))

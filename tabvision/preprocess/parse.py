@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from tabvision.errors import BadTypeError, asking, cut
-from tabvision.schema import DateFormat, NumberFormat
+from tabvision.schema import DateFormat, DateOrder, NumberFormat, UnixUnit
 
 Raw: TypeAlias = Any  # a value of whatever kind that a raw table holds
 Family = Literal["text", "boolean", "duration", "date", "number"]
@@ -75,7 +75,7 @@ _ISO_DURATION = re.compile(
     r"(T(?=.)((?P<hours>[0-9]{1,6})H)?((?P<minutes>[0-9]{1,6})M)?((?P<seconds>[0-9]+(\.[0-9]{1,9})?)S)?)?"
 )
 
-UNIX_UNITS: dict[DateFormat, float] = {"s": 1, "ms": 1e3, "us": 1e6, "ns": 1e9}  # of them in a second
+UNIX_UNITS: dict[UnixUnit, float] = {"s": 1, "ms": 1e3, "us": 1e6, "ns": 1e9}  # of them in a second
 EPOCH = datetime(1970, 1, 1)
 _FAMILIES: tuple[tuple[Family, tuple[type, ...]], ...] = (  # the first that fits: a bool is an int, a Timestamp a date
     ("text", (str, pd.Interval)),
@@ -303,31 +303,34 @@ def _parse_digits(text: str) -> int | None:
     return None if match is None else microseconds(date(int(match["y"]), int(match["m"]), int(match["d"] or 1)))
 
 
-def _parse_unix(text: str, form: DateFormat) -> int | None:
-    """Return the timestamp of Unix time in one of `UNIX_UNITS`, or None."""
+def _parse_unix(text: str, unit: UnixUnit) -> int | None:
+    """Return the timestamp of Unix time written as a number, or None."""
     if _NUMBER.fullmatch(text) is None:
         return None
-    found = int(unix_timestamps(np.array([float(text)]), form)[0])
+    found = int(unix_timestamps(np.array([float(text)]), unit)[0])
     return None if found == NO_DATE else found
 
 
-def unix_timestamps(numbers: NDArray[np.float64], form: DateFormat) -> NDArray[np.int64]:
-    """Return the timestamps of Unix time in one of `UNIX_UNITS`, `NO_DATE` outside the years 1 to 9999.
+def unix_timestamps(numbers: NDArray[np.float64], unit: UnixUnit) -> NDArray[np.int64]:
+    """Return the timestamps of Unix time, `NO_DATE` outside the years 1 to 9999.
 
     Example:
         >>> unix_timestamps(np.array([1.5, 1e18, 1e308]), "s") > NO_DATE
         array([ True, False, False])
     """
     with np.errstate(over="ignore"):
-        found = np.rint(numbers * (1e6 / UNIX_UNITS[form]))
+        found = np.rint(numbers * (1e6 / UNIX_UNITS[unit]))
     first, last = (microseconds(it) for it in (datetime.min, datetime.max))
     return np.where((found >= first) & (found <= last), found, NO_DATE).astype(np.int64)
 
 
 _PARSERS: dict[DateFormat, Callable[[str], int | None]] = {
-    form: partial(_parse_unix if form in UNIX_UNITS else _parse_ordered, form=form) for form in get_args(DateFormat)
+    **{order: partial(_parse_ordered, form=order) for order in get_args(DateOrder)},
+    **{unit: partial(_parse_unix, unit=unit) for unit in UNIX_UNITS},
+    "iso": lambda _: None,
+    "d month Y": _parse_named,
+    "Ymd": _parse_digits,
 }
-_PARSERS |= {"iso": lambda _: None, "d month Y": _parse_named, "Ymd": _parse_digits}
 
 
 def parse_dates(text: pa.Array, form: DateFormat = "iso") -> NDArray[np.int64]:

@@ -17,14 +17,13 @@ from tabvision.errors import count, listed
 from tabvision.preprocess.columns import Text
 from tabvision.preprocess.parse import (
     NO_DATE,
-    UNIX_UNITS,
     notation_of,
     parse_date,
     parse_dates,
     parse_number,
     without_plural,
 )
-from tabvision.schema import DateFormat, NumberFormat
+from tabvision.schema import DateFormat, DateOrder, NumberFormat
 
 _Values = TypeVar("_Values", NDArray[Any], pa.ChunkedArray)
 
@@ -39,7 +38,6 @@ _WITH_UNIT = re.compile(  # 12 kg, 3.5km/l, 90 m2, 80 sq ft, 10+, or EUR 12
     rf"\s*(?P<before>{_CURRENCIES})?\s*[+-]?[0-9][0-9.,'\u2019\u00a0\u202f]*\s*"
     r"(?P<after>((sq|cu|fl)[.]? )?([^\W\d_]|[°+\"”″])[^\s\d,;:|]{0,14}[23]?)?\s*"
 )
-_ORDERS: tuple[DateFormat, ...] = tuple(it for it in get_args(DateFormat) if it != "iso" and it not in UNIX_UNITS)
 _LEADING_ZERO = re.compile(r"\s*[+-]?0[0-9].*")
 _SEPARATOR = re.compile(r"[0-9][,'\u2019\u00a0\u202f][0-9]")
 _COMMA_OF_DECIMALS = re.compile(r".*,([0-9]{1,2}|[0-9]{4,})(?![0-9,]).*")  # it cannot be between thousands
@@ -224,7 +222,7 @@ def dates_in(column: Text, *, day_first: bool = False) -> tuple[DateFormat, ...]
     samples = [pc.unique(values).drop_null() for values in (sample_of(column.values), column.values)]
     if all(bool((parse_dates(texts) != NO_DATE).all()) for texts in samples):
         return ("iso",)
-    orders = _ORDERS
+    orders: tuple[DateFormat, ...] = get_args(DateOrder)
     for texts in samples:
         orders = tuple(it for it in orders if all(parse_date(text, it) is not None for text in texts.to_pylist()))
     if day_first and len(orders) > 1:

@@ -239,10 +239,9 @@ class Regression(Task):
         if ratings.nunique() < 2:
             problem = f"all ratings in {ratings.name!r} are {ratings.tolist()[0]!r}, so there is nothing to learn"
             raise BadValueError(problem, "If each row means a yes, leave rating out; else pass ratings that differ")
-        y_range = y_range or self.y_range
-        if (
-            y_range is None
-        ):  # that of the ratings, widened by half the smallest step so that a sigmoid reaches both ends
+        if y_range is None:
+            y_range = self.y_range
+        if y_range is None:  # the ratings', widened by half the smallest step so that a sigmoid reaches both ends
             distinct = np.unique(labels.as_floats(ratings.drop_duplicates(), str(ratings.name)))
             half = float(np.diff(distinct).min()) / 2 if len(distinct) > 1 else 0.5
             y_range = float(distinct[0]) - half, float(distinct[-1]) + half

@@ -498,15 +498,15 @@ def test_whole_numbers_that_all_are_dates_are_dates(caplog: pytest.LogCaptureFix
 def test_unix_time_in_a_column_with_the_name_of_a_time_is_dates(caplog: pytest.LogCaptureFixture) -> None:
     rising = 1_600_000_000 + 5_000 * np.arange(N)
     frame = pd.DataFrame({"timestamp": rising, "created_at": rising * 1_000, "Time": rising[::-1] + 0.5, "y": 1})
-    frame["event_ts"] = (rising * 1_000_000).astype("uint64")
+    frame["event_ts"], frame["createdAt"] = (rising * 1_000_000).astype("uint64"), rising
     frame["id"], frame["waiting_time"], frame["candidates"] = rising, rising - rising[0], rising * 5
     caplog.set_level(logging.INFO, "tabvision")
 
     kinds = infer_kinds(frame, target=["y"])
 
-    assert kinds.formats == {"timestamp": "s", "created_at": "ms", "Time": "s", "event_ts": "us"}
+    assert kinds.formats == {"timestamp": "s", "created_at": "ms", "Time": "s", "event_ts": "us", "createdAt": "s"}
     assert [it.name for it in kinds.left_out] == ["id", "waiting_time", "candidates"]  # which rise with the rows
-    assert "'timestamp', 'Time': numbers that read as Unix time in s. To keep them numbers, name it in" in caplog.text
+    assert "'timestamp', 'Time', 'createdAt': numbers that read as Unix time in s. To keep them" in caplog.text
     assert infer_kinds(frame, target=["y"], dates=["id"]).formats["id"] == "s"
     assert infer_kinds(frame, target=["y"], dates=["waiting_time=s"]).formats["waiting_time"] == "s"
     assert "timestamp" in infer_kinds(frame, target=["y"], continuous=["timestamp"]).continuous

@@ -156,9 +156,8 @@ def times_as_numbers(values: pd.Series, *, day_first: bool = False) -> NDArray[A
         numbers = pd.to_numeric(values, errors="coerce") if is_numbers else None
         values = _as_dates(values, day_first=day_first) if numbers is None or numbers.isna().any() else numbers
     found = values.to_numpy()
-    kind = {"m": "timedelta64[us]", "M": "datetime64[us]"}.get(
-        found.dtype.kind
-    )  # files of one table may differ in unit
+    # the files of one table may differ in unit
+    kind = {"m": "timedelta64[us]", "M": "datetime64[us]"}.get(found.dtype.kind)
     return np.asarray(found) if kind is None else found.astype(kind).astype(np.int64)
 
 

@@ -102,10 +102,7 @@ def read_frame(
         frame = frame_of_arrow(source)
     else:
         wanted = "a DataFrame, a dict of columns, a list of dicts or a path"
-        ways = {
-            "to_pandas": "Pass source.to_pandas()",
-            "collect": "Pass source.collect()",
-        }  # the latter of a lazy frame
+        ways = {"to_pandas": "Pass source.to_pandas()", "collect": "Pass source.collect()"}  # `collect` of a lazy frame
         remedy = next((way for name, way in ways.items() if hasattr(source, name)), "Pass one of these")
         raise BadTypeError(f"the source must be {wanted}, got {type(source).__name__}", remedy)
     check_names(frame)
