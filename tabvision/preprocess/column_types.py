@@ -349,12 +349,24 @@ def unix_unit(column: Column) -> UnixUnit | None:
     """
     if not isinstance(column, Numbers) or column.kind not in ("integer", "float") or column.all_missing():
         return None
-    low, high = float(np.nanmin(column.values)), float(np.nanmax(column.values))
-    first, last = _UNIX_SECONDS
-    unit = next(
-        (it for it, per_second in UNIX_UNITS.items() if first <= low / per_second <= high / per_second < last), None
-    )
+    ends = np.array([np.nanmin(column.values), np.nanmax(column.values)], dtype=np.float64)
+    unit = next((it for it in UNIX_UNITS if are_date_numbers(ends, it).all()), None)
     return unit if unit and len(distinct_numbers(column.values)) > MAX_INTEGER_CATEGORIES else None
+
+
+def are_date_numbers(numbers: NDArray[np.float64], form: DateFormat) -> NDArray[np.bool_]:
+    """Return which numbers may be dates of that format: days and months such as 20241231, or Unix time from 1980 to 2100.
+
+    Example:
+        >>> are_date_numbers(np.array([20241231.0, 20241301, 0.5]), "Ymd"), are_date_numbers(np.array([1.6e9, 5]), "s")
+        (array([ True, False, False]), array([ True, False]))
+    """
+    if form in UNIX_UNITS:
+        seconds, (first, last) = numbers / UNIX_UNITS[form], _UNIX_SECONDS
+        return (seconds >= first) & (seconds < last)
+    distinct, rows = np.unique(numbers, return_inverse=True)
+    found = [it % 1 == 0 and parse_date(str(int(it)), form) is not None for it in distinct.tolist()]
+    return np.array(found, dtype=np.bool_)[rows]
 
 
 def _are_days(column: Column) -> bool:
@@ -372,8 +384,7 @@ def _are_days(column: Column) -> bool:
         distinct = np.unique(tried)
         if len(distinct) <= MAX_INTEGER_CATEGORIES or not np.isfinite(distinct).all() or (distinct % 1).any():
             return False
-        texts = [str(int(it)) for it in distinct]
-        if len(texts[0]) != len(texts[-1]) or any(parse_date(text, "Ymd") is None for text in texts):
+        if len(str(int(distinct[0]))) != len(str(int(distinct[-1]))) or not are_date_numbers(distinct, "Ymd").all():
             return False
     return True
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Any, TypeAlias, final
 
@@ -17,8 +17,8 @@ from tabvision.data.tables.blocks import ReadAgain
 from tabvision.data.targets import encode_target, fit_target
 from tabvision.errors import TabvisionError
 from tabvision.preprocess import Columns
-from tabvision.preprocess.column_types import MAX_INTEGER_CATEGORIES, Kinds
-from tabvision.preprocess.parse import parse_date
+from tabvision.preprocess.column_types import MAX_INTEGER_CATEGORIES, Kinds, are_date_numbers
+from tabvision.preprocess.parse import is_blank, parse_date, parse_number
 from tabvision.preprocess.running import Moments
 from tabvision.schema import Target
 from tabvision.tasks import Task
@@ -96,12 +96,24 @@ class RunningTarget:
 
 @final
 class KindsCheck:
-    """Looks in every block for rows that refute the kinds of columns."""
+    """Looks in every block for rows that refute the kinds of columns.
 
-    def __init__(self, settings: TableSettings, kinds: Kinds, task: Task, head: pd.DataFrame) -> None:
+    Args:
+        settings: How the table is read.
+        kinds: The kinds of the columns.
+        task: The task.
+        head: The training rows by which they were inferred.
+        digits: The columns of text that holds numbers alone, which is no number: other text beside them would make them so.
+    """
+
+    def __init__(
+        self, settings: TableSettings, kinds: Kinds, task: Task, head: pd.DataFrame, digits: Collection[str]
+    ) -> None:
         named = {name.rpartition("=")[0] or name for names in settings.named.values() for name in names or ()}
-        of_kind = {name: kinds.formats.get(name, "iso") for name in kinds.dates if name not in named}
-        self._dates: dict[str, Any] = {name: it for name, it in of_kind.items() if is_string_dtype(head[name])}
+        of_kind: dict[str, Any] = {name: kinds.formats.get(name, "iso") for name in kinds.dates if name not in named}
+        self._dates = {name: it for name, it in of_kind.items() if is_string_dtype(head[name])}
+        self._date_numbers = {name: it for name, it in of_kind.items() if is_numeric_dtype(head[name])}
+        self._digits = [name for name in digits if name not in named]
         numbers = {name for name in (*kinds.categorical, *settings.target) if is_numeric_dtype(head[name])}
         most = {name: MAX_INTEGER_CATEGORIES for name in kinds.categorical if name in numbers and name not in named}
         if settings.task is None and task.is_classes and len(settings.target) == 1 and settings.separator is None:
@@ -115,16 +127,9 @@ class KindsCheck:
         self._new: list[tuple[pd.DataFrame, bool]] = []
 
     def look_at(self, columns: Columns, training: Rows) -> None:
-        """Raise if dates of a block cannot be read, or its training rows have too many values, or fractions."""
+        """Raise if the training rows of a block have too many values, or fractions, or if rows are no dates or no numbers."""
+        self._check_formats(columns)
         frame = columns.frame
-        for name, form in self._dates.items():
-            try:
-                columns.timestamps(name, form)
-            except TabvisionError:
-                unread = [str(it).strip() != "" and parse_date(it, form) is None for it in frame[name].fillna("")]
-                if any(unread):
-                    raise ReadAgain([(frame[unread].head(1), False)]) from None
-                raise
         for name, (known, most) in self._few.items():
             distinct = _values(pd.Series(frame[name].array[training], copy=False))
             new = [at for at, value in enumerate(distinct) if value not in known][: most + 1]
@@ -133,6 +138,40 @@ class KindsCheck:
                 known.update(distinct[at] for at in new)
                 if len(known) > most or any(isinstance(distinct[at], float) and distinct[at] % 1 for at in new):
                     raise ReadAgain(self._new)
+
+    def _check_formats(self, columns: Columns) -> None:
+        """Raise if some rows of a block are no dates, or text where all before was numbers."""
+        frame = columns.frame
+        for name, form in self._date_numbers.items():
+            numbers = columns.numbers(name).values.astype(np.float64)
+            if (is_other := ~(are_date_numbers(numbers, form) | np.isnan(numbers))).any():
+                raise ReadAgain([(frame[is_other].head(1), False)])
+        for name in self._digits:
+            if others := [it for it in _values(frame[name]) if it is not None and not _may_be_number(it)]:
+                raise ReadAgain([(frame[(frame[name] == others[0]).to_numpy(bool)].head(1), False)])
+        for name, form in self._dates.items():
+            try:
+                columns.timestamps(name, form)
+            except TabvisionError:
+                unread = [str(it).strip() != "" and parse_date(it, form) is None for it in frame[name].fillna("")]
+                if any(unread):
+                    raise ReadAgain([(frame[unread].head(1), False)]) from None
+                raise
+
+
+def text_of_numbers(frame: pd.DataFrame) -> list[str]:
+    """Return the columns of text in which every value is a number.
+
+    Example:
+        >>> text_of_numbers(pd.DataFrame({"zip": ["10115", None, " "], "size": ["7", "?", "8"], "age": [1, 2, 3]}))
+        ['zip']
+    """
+    texts = [name for name in frame if isinstance(frame[name].dtype, pd.StringDtype)]
+    return [name for name in texts if all(it is None or _may_be_number(it) for it in _values(frame[name]))]
+
+
+def _may_be_number(text: str) -> bool:
+    return is_blank(text) or parse_number(text, "lenient") is not None
 
 
 def _values(column: pd.Series) -> list[Any]:

@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from tabvision.counter_random import uniforms
-from tabvision.data.prepared.facts import MAY_VARY, KindsCheck, RunningTarget, joined
+from tabvision.data.prepared.facts import MAY_VARY, KindsCheck, RunningTarget, joined, text_of_numbers
 from tabvision.data.rows import (
     chosen_task,
     reserved_columns,
@@ -136,9 +136,9 @@ class Scan:
         kinds = self._kinds(head, is_training, reserved)
         if isinstance(divide, StratifiedSplit) or settings.calibration is not None:
             part_of = self._part_of(divide, task)  # that of the head knows which classes it has seen
-        self._set_columns_of(kinds, head, task, {*reserved, getattr(divide, "column", None)})
+        digits = self._set_columns_of(kinds, head, task, {*reserved, getattr(divide, "column", None)})
         rows = joined([head[is_training], *(it for it, trains in self._evidence if trains)])
-        check = KindsCheck(settings, kinds, task, rows)
+        check = KindsCheck(settings, kinds, task, rows, digits)
         kinds = self._with_nominal(kinds, rows, task)
         max_sample = _MAX_CELLS // max(1, len(kinds.continuous) + len(kinds.dates))
         features = RunningFeatures(kinds, min(MAX_SAMPLE, max(10_000, max_sample)))
@@ -157,13 +157,21 @@ class Scan:
         every = pd.DataFrame(columns=self.tables[0].names)
         return schema_of_features(features.features(Columns(every)), target, reserved, settings.form)
 
-    def _set_columns_of(self, kinds: Kinds, head: pd.DataFrame, task: Task, raw: Collection[object]) -> None:
-        """Set the columns to read, those that are left out for good aside; text is read as categories, but for `raw`."""
-        left_out = {it.name for it in kinds.left_out if it.reason not in MAY_VARY}
+    def _set_columns_of(self, kinds: Kinds, head: pd.DataFrame, task: Task, raw: Collection[object]) -> list[str]:
+        """Set the columns to read, those that are left out for good aside; text is read as categories, but for `raw`.
+
+        Returns:
+            The columns of text whose values all are numbers so far, and which are no numbers or dates.
+        """
+        every = joined([head, *(it for it, _ in self._evidence)])
+        used = {*kinds.continuous, *kinds.dates, *self.settings.target, *raw}
+        digits = [name for name in text_of_numbers(every) if name not in used]
+        left_out = {it.name for it in kinds.left_out if it.reason not in MAY_VARY and it.name not in digits}
         settings = self.settings
         texts = [*kinds.categorical, *(settings.target if task.is_classes and settings.separator is None else ())]
         texts = [name for name in texts if isinstance(head[name].dtype, pd.StringDtype) and name not in raw]
         self._set_columns({*self.tables[0].names} - left_out, texts)
+        return digits
 
     def _set_columns(self, inputs: Collection[str], categories: Collection[str]) -> None:
         """Set the columns to read: these, and those of target, split, weight and draws."""

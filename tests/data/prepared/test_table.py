@@ -352,6 +352,31 @@ def test_a_word_that_is_a_value_in_some_blocks_is_one_in_all(tmp_path: Path, mon
     assert (codes == 1).all()
 
 
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+@pytest.mark.parametrize("odd", [False, True])
+def test_a_late_row_says_that_numbers_are_no_dates_and_text_of_digits_numbers(
+    kind: str, odd: bool, tmp_path: Path
+) -> None:
+    rows = np.arange(ROWS)
+    frame = pd.DataFrame({"day": pd.date_range("2020-01-01", periods=ROWS).strftime("%Y%m%d").astype(int)})
+    frame["created_at"], frame["zip"] = 1_600_000_000 + 90_000 * rows, [f"{10_000 + 7 * row % 301}" for row in rows]
+    frame["age"], frame["key"] = (20 + rows % 70).astype(str), [f"{10**6 + row}" for row in rows]
+    frame["paid"] = np.where(rows % 3 > 0, "yes", "no")
+    if odd:
+        frame.loc[ROWS - 2, ["day", "created_at", "age", "key"]] = (20_190_199, 7, "?", "?")
+    source = written(frame, tmp_path, kind)
+
+    prepared = quiet(source, prepared=tmp_path / "prepared", split=None).schema
+
+    in_memory = quiet(source, split=None).schema
+    assert prepared.dates == in_memory.dates
+    assert [it.name for it in prepared.dates] == ([] if odd else ["day", "created_at"])
+    assert {it.name for it in prepared.continuous} == {it.name for it in in_memory.continuous}
+    assert prepared.categorical == in_memory.categorical
+    assert prepared.left_out == in_memory.left_out
+    assert ("age" in {it.name for it in prepared.continuous}) == (odd or kind == "csv")
+
+
 def test_the_cache_needs_a_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = written(pd.DataFrame({"x": [1]}), tmp_path, "parquet")
     monkeypatch.setenv("XDG_CACHE_HOME", "")
