@@ -124,6 +124,10 @@ def _slices_of_column(results: Results, column: str, num_slices: int) -> NDArray
     for number in results.schema.continuous:
         if number.source == number.name == column:  # perhaps written as text
             values = pd.Series(Columns(results.frame).numbers(column, number.text).values)
+    for date in results.schema.dates:
+        if date.name == column:  # perhaps written as text or a number
+            times = Columns(results.frame).timestamps(column, date.format).values
+            values = pd.Series(times.view("datetime64[us]"))
     is_name = column in {it.source for it in results.schema.categorical if it.part in (None, "value")}
     return _slices_of(values, num_slices, is_name=is_name)
 
@@ -139,7 +143,9 @@ def _slices_of(values: pd.Series[Any], num_slices: int, *, is_name: bool = False
         groups = ordered.groupby(pd.qcut(ordered, num_slices, duplicates="drop", labels=False))
         ends = zip(groups.transform("min"), groups.transform("max"), strict=True)
         if is_date:
-            texts = [f"{str(low)[:10]} to {str(high)[:10]}" for low, high in ends]
+            is_within_day = (groups.min().dt.date == groups.max().dt.date).any()
+            length = 16 if is_within_day else 10  # 2024-12-31 23:59, or without the time
+            texts = [f"{str(low)[:length]} to {str(high)[:length]}" for low, high in ends]
         else:
             texts = [
                 f"{four_digits(low)} to {four_digits(high)}" if low < high else four_digits(low) for low, high in ends

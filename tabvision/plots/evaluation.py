@@ -64,7 +64,7 @@ def confusion_matrix(frame: pd.DataFrame, *, title: str = "") -> Figure:
             text = f"{value:.2f}" if value % 1 else f"{value:,.0f}"
             cell = axes.text(column, row, text, ha="center", va="center", color=INK, fontsize=8)
             if shade(fractions[row, column]) > 0.4:  # the ink of text would not stand out
-                cell.set(color="white", path_effects=[withStroke(linewidth=1.5, foreground=_BLUE)])
+                cell.set(color="white", path_effects=[withStroke(linewidth=3, foreground=_BLUE)])
     return figure
 
 

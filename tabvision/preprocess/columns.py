@@ -304,7 +304,8 @@ class Levels(Column):
             return Timestamps(_look_up(self.values.to_timestamps(name, form).values, self.codes, NO_DATE))
         timestamps = parse_dates(self.values.values, form)
         if found := self._found_texts(self.values.to_list(), timestamps == NO_DATE):
-            wanted, remedy = f"dates in the order {form}", "Write them so or as 2024-12-31"
+            wanted = f"Unix time in {form}" if form in UNIX_UNITS else f"dates in the order {form}"
+            remedy = "Write them so or as 2024-12-31"
             order = next(
                 (it for it in get_args(DateOrder) if (parse_dates(self.values.values, it) != NO_DATE).all()), None
             )

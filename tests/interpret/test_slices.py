@@ -12,7 +12,7 @@ import pytest
 from tabvision.errors import BadValueError, MissingColumnsError
 from tabvision.inference import Results
 from tabvision.interpret import errors_by, worst_slices
-from tabvision.schema import Categorical
+from tabvision.schema import Categorical, Date
 from tabvision.tasks import Multilabel
 from tests.interpret.test_mistakes import N, binary, made, numbers
 from tests.made.results import results_of
@@ -41,6 +41,24 @@ def test_numbers_and_dates_are_cut_and_rare_values_pooled() -> None:
     assert errors_by(results, "x", num_slices=4)["rows"].tolist() == [100] * 4
     assert "2024-01-01 to 2024-04-09" in errors_by(results, "day", num_slices=4)["day"].tolist()
     assert errors_by(results, "name", num_slices=4)["rows"].max() == N - 4
+
+
+@pytest.mark.parametrize(
+    ("form", "written"),
+    [
+        ("d/m/Y", lambda days: days.strftime("%d/%m/%Y %H:%M")),
+        ("ms", lambda days: (days - pd.Timestamp(0)) // pd.Timedelta("1ms")),
+    ],
+)
+def test_dates_that_are_written_otherwise_are_cut_as_dates(form: Any, written: Any) -> None:
+    days, hours = pd.date_range("2024-01-01", periods=N), pd.date_range("2024-01-01 22:00", periods=N, freq="min")
+    results = numbers(day=written(days), hour=written(hours))
+    dates = tuple(Date(name=name, parts=("day",), format=form) for name in ("day", "hour"))
+    results = dataclasses.replace(results, schema=dataclasses.replace(results.schema, dates=dates))
+
+    assert "2024-01-01 to 2024-04-09" in errors_by(results, "day", num_slices=4)["day"].tolist()
+    found = errors_by(results, "hour", num_slices=4)["hour"].tolist()
+    assert {"2024-01-01 22:00 to 2024-01-01 23:39", "2024-01-02 03:00 to 2024-01-02 04:39"} <= {*found}
 
 
 def test_numbers_that_the_model_takes_as_names_are_sliced_by_value_and_large_ones_are_legible() -> None:

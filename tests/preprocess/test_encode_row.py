@@ -14,7 +14,7 @@ import pytest
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
-from tabvision.errors import BadTypeError, MissingColumnsError, TabvisionError
+from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError, TabvisionError
 from tabvision.preprocess import Features, RowEncoder, encode_rows, fit_features, infer_kinds, to_arrays
 from tests.made.sweeps import fuzzed
 from tests.made.tables import mixed_table
@@ -264,6 +264,10 @@ def test_unix_time_is_encoded_as_the_date_that_it_is(unit: str, ticks: float) ->
     assert len({continuous.tobytes() for continuous, _ in encoded}) == len(rows)
     with pytest.raises(BadTypeError, match=r"'when' must hold dates, got numbers such as"):
         encode_rows(features, [{"when": 1e307}])
+    with pytest.raises(
+        BadValueError, match=rf"'when' must hold Unix time in {unit}, got text that is none: .* 'never'"
+    ):
+        encode_rows(features, [{"when": "never"}])
 
 
 def test_rows_may_mix_numbers_with_text_where_text_is_read_as_numbers() -> None:
