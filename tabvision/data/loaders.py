@@ -114,6 +114,7 @@ class BatchPlan:
         """Let the next iteration resume at the saved step, if it is of the same epoch; other ranks may have saved it."""
         self._resume = state
 
+    @speaking("train_dataloader")
     def _check_ranks(self) -> None:
         """Raise if several ranks train, and the loader was made for one: each would train on all rows."""
         ranks = distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1

@@ -18,6 +18,7 @@ from tabvision.data import ImageDataModule
 from tabvision.data.splits.base import PartName
 from tabvision.data.tables.write import written_whole
 from tabvision.errors import BadTypeError, BadValueError, speaking
+from tabvision.logs import quiet_lightning
 from tabvision.metrics import values_of
 from tabvision.modules import VisionModule
 from tabvision.modules.vision_network import image_of
@@ -57,7 +58,8 @@ class Probe:
             data: The datamodule of the probe, whose augmentation the checkpoint records for test-time augmentation.
         """
         settings: dict[str, Any] = {"logger": False, "enable_checkpointing": False, "enable_model_summary": False}
-        trainer = pl.Trainer(accelerator="cpu", devices=1, **settings)
+        with quiet_lightning():
+            trainer = pl.Trainer(accelerator="cpu", devices=1, **settings)
         trainer.strategy.connect(self.module)
         self.module.trainer, trainer.datamodule = trainer, data  # type: ignore[attr-defined]  # set by Lightning's connector
         with written_whole(Path(path)) as partial:

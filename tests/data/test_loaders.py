@@ -112,7 +112,8 @@ def test_a_loader_that_was_made_for_one_rank_does_not_give_all_rows_to_each(monk
     monkeypatch.setattr(distributed, "get_world_size", lambda: 2)
 
     with pytest.raises(
-        BadValueError, match=r"each of 2 ranks would train on all rows.* trainer\.fit\(model, datamodule="
+        BadValueError,
+        match=r"^train_dataloader: each of 2 ranks would train on all rows.* trainer\.fit\(model, datamodule=",
     ):
         next(iter(alone))
     assert len(rows_of(in_order)) == 3  # such as rows that rank 0 alone evaluates

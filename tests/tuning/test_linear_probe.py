@@ -1,5 +1,6 @@
 """A linear probe: what it minimizes, what it measures, and that its checkpoint answers as measured."""
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -33,14 +34,18 @@ def make(source: Any, target: Any = None, **settings: Any) -> tuple[VisionModule
     return VisionModule(data.schema, body="test_resnet", weights=None), data
 
 
-def test_a_probe_answers_from_its_checkpoint_as_it_was_measured(photos: Path, tmp_path: Path) -> None:
+def test_a_probe_answers_from_its_checkpoint_as_it_was_measured(
+    photos: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     module, data = make(photos)
     before = {name: value.clone() for name, value in module.state_dict().items()}
     state = torch.get_rng_state()
 
     found = probe(module, data)
-    found.save(tmp_path / "probe.ckpt", data)
+    with caplog.at_level(logging.INFO, "pytorch_lightning"):
+        found.save(tmp_path / "probe.ckpt", data)
 
+    assert "GPU available" not in caplog.text
     assert torch.equal(state, torch.get_rng_state())
     assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())
     val = data.parts["val"]
