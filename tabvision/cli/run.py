@@ -262,8 +262,8 @@ def _best_network(of_each: Mapping[str, Mapping[str, float]], metric: str, num_r
     Args:
         of_each: Metrics of validation rows by name.
         metric: The metric.
-        num_rows: The number of these rows if a linear head will be fitted to them as well, which lowers its loss: the other
-            network must be better by about the error of so few rows, one divided by the root of their number. None if not.
+        num_rows: The number of validation rows if a linear head will be refitted with them, which lowers its loss. The loss
+            of a network with another head then counts 1 + 1 / sqrt(num_rows) times. None if no head will be refitted.
 
     Example:
         >>> probe = {"val/loss": 0.5, "val/accuracy": 0.8}
@@ -276,10 +276,10 @@ def _best_network(of_each: Mapping[str, Mapping[str, float]], metric: str, num_r
     """
     if PROBE not in of_each:
         return next(iter(of_each))
-    margin = 1 if num_rows is None else 1 + 1 / math.sqrt(num_rows)
+    handicap = 1 if num_rows is None else 1 + 1 / math.sqrt(num_rows)
     sign, of_probe = -1 if is_higher_better(metric) is False else 1, of_each[PROBE]
     better = {
-        name: each["val/loss"] * (margin if name not in _LINEAR else 1)
+        name: each["val/loss"] * (handicap if name not in _LINEAR else 1)
         for name, each in of_each.items()  # not if one is not a number
         if each["val/loss"] <= of_probe["val/loss"] and sign * each[f"val/{metric}"] >= sign * of_probe[f"val/{metric}"]
     }
