@@ -136,7 +136,8 @@ def to_markdown(result: Mapping[str, Any]) -> str:
     means = [f"{np.exp(fmean(ratios[way])):.3f}" if ratios[way] else "" for way in ways]
     rows.append(["loss, of the probe's", *means, "", ""])
     heads = ["photos in all", "probe", "`tabvision train`", *ways[2:], "kept", "seconds"]
-    text = f"{count(result['seeds'], 'draw')} a set, {result['size']} px; log loss / accuracy of up to {MOST_TESTED} other photos."
+    scores = f"log loss / accuracy of up to {MOST_TESTED} other photos"
+    text = f"{count(result['seeds'], 'draw')} a set, {result['size']} px; {scores}."
     return f"{table(heads, rows)}\n\n{text} {describe_run(dict(result))}."
 
 
