@@ -56,7 +56,7 @@ def answered(folder: Path, rows: int, seed: int, size: int) -> dict[str, Any] | 
         return None
     order = np.random.default_rng(seed).permutation(len(files))
     drawn = pd.DataFrame({"photo": [files[number].resolve() for number in order]})
-    drawn["label"] = [f"class {each.parent.name}" for each in drawn["photo"]]
+    drawn["label"] = [f"class {files[number].parent.name}" for number in order]  # a photo may be a link to elsewhere
     learned, others = drawn[:rows], drawn[rows : rows + MOST_TESTED]
     with tempfile.TemporaryDirectory() as name:
         photos, tested, run = (Path(name) / each for each in ("photos.csv", "tested.csv", "run"))
