@@ -20,7 +20,6 @@ from tabvision.callbacks.schedule import max_epochs, num_epochs
 from tabvision.checks import check_positive, check_whole
 from tabvision.errors import BadTypeError, BadValueError, speaking
 from tabvision.lightning import Callback
-from tabvision.tasks import Task
 
 Key = str | int
 _INPUTS = ("image", "has_image", "continuous", "categorical")  # of a tabvision batch
@@ -135,9 +134,10 @@ class _Mixing(Owner, ABC):
 
     def _softened(self, module: pl.LightningModule, target: Tensor) -> Tensor:
         """Return the target as numbers that can be blended."""
-        task = getattr(module, "task", None)
-        if isinstance(task, Task):
-            return task.soften(target)
+        task: Any = getattr(module, "task", None)
+        if hasattr(task, "soften"):  # of tabvision, where another module's may be a word
+            softened: Tensor = task.soften(target)
+            return softened
         if target.is_floating_point():
             return target
         if target.ndim > 1:
