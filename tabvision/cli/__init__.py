@@ -42,6 +42,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         more, as after `| head`.
     """
     words = list(sys.argv[1:] if argv is None else argv)
+    # torch's threads wait for each other asleep: awake, on cores that other processes use, training takes ten times as long
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch is loaded
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a column's name may have letters that the terminal's encoding lacks
             stream.reconfigure(errors="backslashreplace")

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import re
 from pathlib import Path
 
@@ -222,6 +223,15 @@ def test_a_name_of_5000_letters_is_a_short_sentence(words: list[str], capsys: py
 def test_an_option_that_names_columns_may_be_given_twice(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*TRAIN, "--ignore", "job", "--ignore", "age"]) == 2
     assert "'job' (ignored on request), 'age' (ignored on request)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("given", "used"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
+def test_threads_wait_asleep_unless_told_otherwise(
+    given: str | None, used: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "environ", {} if given is None else {"OMP_WAIT_POLICY": given})
+    main(["recipes", "list"])
+    assert os.environ["OMP_WAIT_POLICY"] == used
 
 
 def test_one_validation_row_is_enough(capsys: pytest.CaptureFixture[str]) -> None:

@@ -119,6 +119,11 @@ def test_eight_threads_have_the_same_answers(either: Callable[..., Any]) -> None
 # What only a file has.
 
 
+def test_threads_wait_asleep() -> None:
+    options = asked()._session.get_session_options()
+    assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"
+
+
 def test_a_file_comes_from_an_address_or_from_memory() -> None:
     content = exported("binary").read_bytes()
     expected = asked().predict(raw())
