@@ -133,9 +133,7 @@ def _session(content: bytes, name: str, threads: int | None) -> Any:  # noqa: AN
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # errors are raised as exceptions
     options.intra_op_num_threads = threads or 0
-    options.add_session_config_entry(
-        "session.intra_op.allow_spinning", "0"
-    )  # its threads wait asleep: others may be busy
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # wait asleep: others need the cores
     try:  # from the bytes, so that the file cannot refer to other files
         return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"], enable_fallback=0)
     except Exception as error:  # onnxruntime has an error class for each kind of damage
