@@ -55,7 +55,9 @@ WAYS = {
     "5 epochs": Way(5, 0.3, 0),
     "5 epochs, features of 2 views": Way(5, 0.3, 2),
     "5 epochs, features of 1 view": Way(5, 0.3, 1),
-    "10 epochs, features of 2 views": Way(10, 0.3, 2),
+    "20 epochs": Way(20, 0.3, 0),
+    "20 epochs, features of 2 views": Way(20, 0.3, 2),
+    "20 epochs, features of 1 view": Way(20, 0.3, 1),
 }
 
 
@@ -177,14 +179,26 @@ def to_markdown(result: Mapping[str, Any]) -> str:
     for name, ways in result["sets"].items():
         rows, is_whole = [], all("best" in run for way, runs in ways.items() if way != PROBE for run in runs)
         for way, runs in ways.items():
-            differences = [run["frozen"] - probed["frozen"] for run, probed in zip(runs, ways[PROBE], strict=True)]
-            beside = "" if way == PROBE else mean_and_error(differences, sign="+")
+            fresh = way.split(", features")[0]
+            beside = [
+                mean_and_error([it["frozen"] - its["frozen"] for it, its in zip(runs, ways[other], strict=True)], "+")
+                if other in ways and other != way
+                else ""
+                for other in (PROBE, fresh)
+            ]
             best = mean_and_error([run["best"] for run in runs]) if "best" in runs[0] else ""
             seconds = statistics.median(run["frozen_seconds"] for run in runs)
             accuracy = mean_and_error([run["frozen"] for run in runs])
             loss = f"{statistics.fmean(run['frozen_loss'] for run in runs):.3f}"
-            rows.append([way, accuracy, beside, loss, f"{seconds:.1f}", *([best] if is_whole else [])])
-        headers = [f"{name}, frozen", "accuracy at its end", "beside the probe", "log loss", "CPU seconds"]
+            rows.append([way, accuracy, *beside, loss, f"{seconds:.1f}", *([best] if is_whole else [])])
+        headers = [
+            f"{name}, frozen",
+            "accuracy at its end",
+            "beside the probe",
+            "beside new views an epoch",
+            "log loss",
+            "CPU seconds",
+        ]
         parts.append(table([*headers, *(["of the whole run's best epoch"] if is_whole else [])], rows))
     text = f"Mean ± standard error over {result['seeds']} seeds; photos of folders at {result['size']} px."
     return "\n\n".join([*parts, f"{text} {describe_run(dict(result))}."])
