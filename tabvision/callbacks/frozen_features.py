@@ -214,7 +214,12 @@ class FrozenFeatures(Callback):
                     break
                 others = {name: tensor.cpu() for name, tensor in finished.items() if name != "image"}
                 own.append({**others, "features": features.cpu()})
-        return _joined(None if exceeds else own)
+        batches: list[dict[str, Tensor]] = []
+        for part_of_rank in of_all_ranks(None if exceeds else own):
+            if part_of_rank is None:
+                return None
+            batches += part_of_rank
+        return {name: torch.cat([batch[name] for batch in batches]) for name in batches[0]}
 
     def _exceeds(self, features: Tensor, data: BaseImageDataModule, parts: Sequence[PartName]) -> bool:
         """Return whether the features of all rows and views of the parts to keep are too large, and say so."""
@@ -305,12 +310,3 @@ def unfreeze_of(trainer: pl.Trainer) -> Unfreeze | None:
 def _loaders(found: object) -> list[ImageLoader]:
     """Return our loaders of one or several."""
     return [each for each in (found if isinstance(found, list | tuple) else [found]) if isinstance(each, ImageLoader)]
-
-
-def _joined(own: list[dict[str, Tensor]] | None) -> _Tensors | None:
-    """Return the tensors of the batches of all ranks as one, or None if a rank has None."""
-    parts = of_all_ranks(own)
-    if any(part is None for part in parts):
-        return None
-    batches = [batch for part in parts for batch in part or ()]
-    return {name: torch.cat([batch[name] for batch in batches]) for name in batches[0]}

@@ -48,10 +48,13 @@ def metrics_of(trainer: pl.Trainer) -> dict[str, Tensor]:
 
 def state_of_rank(module: pl.LightningModule) -> dict[str, Any]:
     """Return what a checkpoint holds of each rank, beside its metrics."""
+    # whether the last optimizer step has used the gradients; under manual optimization the next one may use all
+    are_used = module.automatic_optimization and not module.trainer.fit_loop._should_accumulate()  # noqa: SLF001 - a test guards it
+    parameters = () if are_used else module.named_parameters()
     return {
         "random": random_state(),
         "module": module.resume_state() if isinstance(module, Resumable) else {},
-        "gradients": _unused_gradients(module),
+        "gradients": {name: part.grad.cpu() for name, part in parameters if part.grad is not None},
         "buffers": _own_buffers(module),
         "shares": getattr(module.trainer.strategy.model, _SHARES, True),
     }
@@ -88,13 +91,6 @@ def restore_buffers(module: pl.LightningModule, saved: dict[str, Any]) -> None:
     model = module.trainer.strategy.model
     if hasattr(model, _SHARES):
         setattr(model, _SHARES, saved.get("shares", True))
-
-
-def _unused_gradients(module: pl.LightningModule) -> dict[str, Tensor]:
-    """Return the gradients that the next optimizer step will use, by parameter; under manual optimization all there are."""
-    if module.automatic_optimization and not module.trainer.fit_loop._should_accumulate():  # noqa: SLF001 - a test guards it
-        return {}
-    return {name: part.grad.cpu() for name, part in module.named_parameters() if part.grad is not None}
 
 
 def state_on(saved: Sequence[State], rank: int, ranks: int) -> State:

@@ -121,8 +121,13 @@ class Unfreeze(Owner):
         self._enter_stage(trainer, pl_module)
 
     def _enter_stage(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if self.apply(pl_module, trainer.current_epoch):
-            _rewrap(trainer)
+        changed, strategy = self.apply(pl_module, trainer.current_epoch), trainer.strategy
+        if (
+            changed and isinstance(strategy, DDPStrategy) and strategy.model is not pl_module
+        ):  # DDP has to wrap it again
+            strategy.model = pl_module
+            strategy._pl_static_graph_delay_done = False  # noqa: SLF001 - as when it first wrapped; a test guards it
+            strategy.configure_ddp()
         self._set_modes(pl_module, trainer.current_epoch)
 
     def _set_modes(self, module: pl.LightningModule, epoch: int) -> None:
@@ -256,13 +261,3 @@ def _check_strategy(trainer: pl.Trainer) -> None:
     if isinstance(strategy, DDPStrategy) and getattr(strategy, "_ddp_comm_state", None) is not None:
         problem = "a DDP communication hook with state would lose it when layers are unfrozen"
         raise BadValueError(problem, "Leave the hook out, or use one without state")
-
-
-def _rewrap(trainer: pl.Trainer) -> None:
-    """Wrap the model again under DDP; other strategies do not need it."""
-    strategy = trainer.strategy
-    if not isinstance(strategy, DDPStrategy) or strategy.model is strategy.lightning_module:
-        return
-    strategy.model = strategy.lightning_module
-    strategy._pl_static_graph_delay_done = False  # noqa: SLF001 - as when the strategy first wrapped; a test guards it
-    strategy.configure_ddp()
