@@ -21,7 +21,6 @@ from tabvision import __version__
 from tabvision import lightning as pl
 from tabvision.callbacks.layer_groups import layer_groups_of
 from tabvision.callbacks.mixing import CutMix, MixUp
-from tabvision.callbacks.resume_state import of_all_ranks
 from tabvision.callbacks.unfreeze import Unfreeze
 from tabvision.checks import check_positive, check_whole
 from tabvision.data.images.base import BaseImageDataModule
@@ -33,7 +32,7 @@ from tabvision.data.tables.write import writing, written_whole
 from tabvision.errors import BadValueError, speaking
 from tabvision.lightning import Callback, TrainerFn, callbacks_of, check_trainer
 from tabvision.nets.layer_groups import num_new
-from tabvision.nets.layers import evaluating
+from tabvision.nets.layers import evaluating, of_all_ranks
 
 CHUNK_ROWS = 64  # images that the body sees at once: fixed, so that every batch has the same features on any ranks
 _logger = logging.getLogger("tabvision")
@@ -105,8 +104,9 @@ class FrozenFeatures(Callback):
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if not _blending(trainer):
             self._serve(trainer, pl_module, trainer.train_dataloader, view=trainer.current_epoch % self.views)
-            if _has_folds(trainer.datamodule):  # type: ignore[attr-defined]  # as above
-                self._serve(trainer, pl_module, trainer.datamodule.fold_loader(), view=0)  # type: ignore[attr-defined]  # as above
+            data: Any = trainer.datamodule  # type: ignore[attr-defined]  # as below
+            if "fold" in data.parts["train"].tensors:  # each training row is left out by a member of the network
+                self._serve(trainer, pl_module, data.fold_loader(), view=0)
 
     @override
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
@@ -146,7 +146,8 @@ class FrozenFeatures(Callback):
             self._is_too_large = found is None
             if found is not None:
                 self._kept[key] = found
-            if part == "train" and _has_folds(data) and callable(fit := getattr(module, "fit_on_features", None)):
+            has_folds = part == "train" and "fold" in data.parts["train"].tensors
+            if has_folds and callable(fit := getattr(module, "fit_on_features", None)):
                 if found is None:
                     problem = (
                         f"the network fits heads to the features of all rows, and they exceed most_gb={self.most_gb:g}"
@@ -288,11 +289,6 @@ def _key(trainer: pl.Trainer, module: pl.LightningModule, part: PartName, view: 
     machine = (trainer.precision, module.device.type, torch.__version__, __version__)
     hashed.update(repr((network, images, machine)).encode())
     return hashed.hexdigest()
-
-
-def _has_folds(data: BaseImageDataModule) -> bool:
-    """Return whether each training row is left out by a member of the network."""
-    return "fold" in data.parts["train"].tensors
 
 
 def _blending(trainer: pl.Trainer) -> list[str]:

@@ -50,11 +50,6 @@ def layer_groups_of(module: pl.LightningModule, groups: Groups | None) -> list[L
     return found
 
 
-def group_sizes(groups: Sequence[LayerGroup]) -> dict[str, int]:
-    """Return the number of parameter elements in each layer group, by name."""
-    return {group.name: sum(parameter.numel() for parameter in group) for group in groups}
-
-
 def set_trainable(
     group: LayerGroup, *, trains: bool, exempt: Sequence[nn.Module] = (), frozen: Collection[int] = ()
 ) -> bool:
@@ -135,7 +130,7 @@ def _divide(optimizer: Optimizer, groups: Sequence[LayerGroup]) -> None:
             own = {"name": groups[number].name, "layer_group": number, "initial_lr": old.get("initial_lr", old["lr"])}
             for each in ("params", "param_names"):  # the latter where the optimizer was given named parameters
                 if each in old:
-                    own[each] = [item for item, place in zip(old[each], numbers, strict=True) if place == number]
+                    own[each] = [item for item, its in zip(old[each], numbers, strict=True) if its == number]
             divided.append({**old, **own})
     divided.sort(key=lambda group: group["layer_group"])
     names = [group["name"] for group in divided]

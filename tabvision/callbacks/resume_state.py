@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, distributed
@@ -14,7 +14,9 @@ from tabvision.lightning import ModelCheckpoint, WeightAveraging, callbacks_of
 from tabvision.random_state import random_state
 
 State = dict[str, Any]
-Own = TypeVar("Own")
+# Whether DDP copies rank 0's buffers to all ranks before the next forward pass: not after one without a step, such as a
+# validation or an accumulation
+_SHARES = "require_forward_param_sync"
 
 
 @runtime_checkable
@@ -26,19 +28,6 @@ class Resumable(Protocol):
 
     def load_resume_state(self, state: dict[str, Any]) -> None:
         """Restore what `resume_state` returned."""
-
-
-def _is_distributed() -> bool:
-    return distributed.is_available() and distributed.is_initialized()
-
-
-def of_all_ranks(own: Own) -> list[Own]:
-    """Return an object of each rank, in order, given this rank's."""
-    ranks: list[Any] = [own]
-    if _is_distributed():
-        ranks = [None] * distributed.get_world_size()
-        distributed.all_gather_object(ranks, own)
-    return ranks
 
 
 def metrics_of(trainer: pl.Trainer) -> dict[str, Tensor]:
@@ -60,11 +49,6 @@ def state_of_rank(module: pl.LightningModule) -> dict[str, Any]:
     }
 
 
-# Whether DDP copies rank 0's buffers to all ranks before the next forward pass: not after one without a step, such as a
-# validation or an accumulation
-_SHARES = "require_forward_param_sync"
-
-
 def _buffers(module: pl.LightningModule) -> dict[str, Tensor]:
     """Return the buffers of a module and of the averages that Lightning keeps of it, by name."""
     averages = [callback._average_model for callback in callbacks_of(module.trainer, WeightAveraging)]  # noqa: SLF001
@@ -74,7 +58,7 @@ def _buffers(module: pl.LightningModule) -> dict[str, Tensor]:
 
 def _own_buffers(module: pl.LightningModule) -> dict[str, Tensor]:
     """Return the buffers in which this rank differs from rank 0, whose buffers the checkpoint holds."""
-    if not _is_distributed():
+    if not (distributed.is_available() and distributed.is_initialized()):
         return {}
     mine = {name: buffer.cpu() for name, buffer in _buffers(module).items()}
     theirs = [mine]

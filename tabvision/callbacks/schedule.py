@@ -13,10 +13,11 @@ from torch.optim import Optimizer
 from typing_extensions import override
 
 from tabvision import lightning as pl
-from tabvision.callbacks.layer_groups import Groups, checked_groups, divide_optimizers, group_sizes, layer_groups_of
+from tabvision.callbacks.layer_groups import Groups, checked_groups, divide_optimizers, layer_groups_of
 from tabvision.callbacks.ownership import Owner, Quantity, check_no_scheduler, check_none_added
 from tabvision.errors import BadValueError, count, speaking
 from tabvision.lightning import EarlyStopping, GradientAccumulationScheduler, Timer, callbacks_of
+from tabvision.nets.layer_groups import group_sizes
 from tabvision.schedules import Setting, epoch_ends
 
 logger = logging.getLogger("tabvision")
@@ -108,7 +109,7 @@ class Schedule(Owner, ABC):
         self._length = self._measured(trainer, ends[:epoch])
         self._log_changed_length(trainer, saved.get("total", self._length.total), "when saved")
         if self.has_horizon:
-            _warn_of_early_stopping(trainer, type(self).__name__)
+            self._warn_of_early_stopping(trainer)
         for optimizer in trainer.optimizers:
             for group in optimizer.param_groups:  # restoring a checkpoint of a fit without a schedule removes it
                 group.setdefault("initial_lr", group["lr"])
@@ -190,7 +191,7 @@ class Schedule(Owner, ABC):
         if not self.has_horizon:
             return RunLength(1)
         max_steps = trainer.max_steps if trainer.max_steps is not None and trainer.max_steps > 0 else math.inf
-        limit = min(max_steps - self._first_step, _steps_in_time(trainer, trainer.global_step - self._first_step))
+        limit = min(max_steps - self._first_step, self._steps_in_time(trainer))
         batches = trainer.num_training_batches
         if math.inf in (batches, max_epochs(trainer)):
             if limit < math.inf:
@@ -209,6 +210,25 @@ class Schedule(Owner, ABC):
         ends = [*past, *(done + end for end in epoch_ends(int(batches), batches_per_step))]
         ends = [max(0, int(min(end, limit))) for end in ends]
         return RunLength(max(1, ends[-1] if ends else 1), tuple(ends))
+
+    def _steps_in_time(self, trainer: pl.Trainer) -> float:
+        """Return in how many steps a clock ends the fit at its speed so far, the same on all ranks; infinite without one."""
+        times = [(timer.time_elapsed(), timer.time_remaining() or 0.0) for timer in _time_limits(trainer)]
+        if not times:
+            return math.inf
+        used = max(min(1.0, elapsed / max(elapsed + left, 1e-9)) for elapsed, left in times)
+        return round(max(1, trainer.global_step - self._first_step) / max(trainer.strategy.broadcast(used), 1e-9))
+
+    def _warn_of_early_stopping(self, trainer: pl.Trainer) -> None:
+        """Warn if `EarlyStopping` can end the fit inside the schedule."""
+        for callback in callbacks_of(trainer, EarlyStopping):
+            if callback.patience + 1 < (checks := _num_checks(trainer, callback)):
+                patience = f"EarlyStopping(patience={callback.patience})"
+                problem = (
+                    f"{patience} can end the fit after {callback.patience + 1} of {checks} checks, near the peak rate"
+                )
+                remedy = f"Set patience={checks - 1}, or leave EarlyStopping out and use the best checkpoint"
+                logger.warning(f"{type(self).__name__}: {problem}. {remedy}.")
 
     def _log_changed_length(self, trainer: pl.Trainer, before: int, when: str) -> None:
         if before != (total := self._length.total) and not _is_estimated(trainer):
@@ -241,15 +261,6 @@ def _is_estimated(trainer: pl.Trainer) -> bool:
     return not trainer.lightning_module.automatic_optimization or bool(_time_limits(trainer))
 
 
-def _steps_in_time(trainer: pl.Trainer, done: int) -> float:
-    """Return in how many steps a clock ends the fit at its speed so far, the same on every rank; infinite without one."""
-    times = [(timer.time_elapsed(), timer.time_remaining() or 0.0) for timer in _time_limits(trainer)]
-    if not times:
-        return math.inf
-    used = max(min(1.0, elapsed / max(elapsed + left, 1e-9)) for elapsed, left in times)
-    return round(max(1, done) / max(trainer.strategy.broadcast(used), 1e-9))
-
-
 def max_epochs(trainer: pl.Trainer) -> float:
     """Return the epoch in which a fit ends by its own setting; infinite if it has none."""
     return math.inf if trainer.max_epochs is None or trainer.max_epochs < 0 else trainer.max_epochs
@@ -267,16 +278,6 @@ def num_epochs(trainer: pl.Trainer) -> float:
 def _num_batches(trainer: pl.Trainer) -> int:
     """Return the number of training batches that the trainer has begun, over all epochs and fits."""
     return trainer.fit_loop.total_batch_idx + 1
-
-
-def _warn_of_early_stopping(trainer: pl.Trainer, speaker: str) -> None:
-    """Warn if `EarlyStopping` can end the fit inside the schedule."""
-    for callback in callbacks_of(trainer, EarlyStopping):
-        if callback.patience + 1 < (checks := _num_checks(trainer, callback)):
-            patience = f"EarlyStopping(patience={callback.patience})"
-            problem = f"{patience} can end the fit after {callback.patience + 1} of {checks} checks, near the peak rate"
-            remedy = f"Set patience={checks - 1}, or leave EarlyStopping out and use the best checkpoint"
-            logger.warning(f"{speaker}: {problem}. {remedy}.")
 
 
 def _num_checks(trainer: pl.Trainer, stopping: EarlyStopping) -> int:
