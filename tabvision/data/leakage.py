@@ -24,12 +24,6 @@ _MAX_OF_THREE, _MAX_NEAREST, _MAX_CHECKED = 100, 1_000, 5
 _MAX_LABELS = 10_000  # values of a column that are compared
 
 
-def log_leakage(schema: Schema, training: DataPart) -> None:
-    """Log each column that gives the target away, and columns whose sum is the target."""
-    for sentence in leakage_notes(schema, training):
-        logger.info(f"Note: {sentence}")
-
-
 def leakage_notes(schema: Schema, training: DataPart) -> list[str]:
     """Return a sentence for each column that gives the target away, or for two or three columns whose sum it is."""
     if "target" not in training.tensors:

@@ -60,7 +60,7 @@ def infer_task(frame: pd.DataFrame, columns: Sequence[str], separator: str | Non
         named = raw if are_classes else _with_numbers(raw, columns, forms)
         values = named[columns[0]]
         few = _few_values(values)
-        hint = _number_hint(values) or _labels_hint(values) if few is None or len(few) > 2 else ""
+        hint = _text_hint(values) if few is None or len(few) > 2 else ""
         if named is not raw:
             hint = f" Its text, such as {raw.iloc[0, 0]!r}, reads as numbers."
     for kind in KINDS:
@@ -281,19 +281,12 @@ def _check_repeats(values: pd.Series, hint: str) -> None:
         raise BadValueError(problem, f"{remedy}.{hint}".rstrip("."))
 
 
-def _number_hint(values: pd.Series) -> str:
-    """Return a hint if the text holds numbers in a form that is not parsed, such as $1,000 or 1,5 or 5%; else ""."""
-    if not isinstance(values.dtype, pd.StringDtype) or labels.parse_as_numbers(values):
-        return ""
-    if not all_match(Text(pa.chunked_array([pa.array(values, pa.large_string())])), NUMBER_LIKE):
-        return ""
-    return f" Its text looks like numbers, such as {values.iloc[0]!r}; to predict numbers, write them as 1234.5."
-
-
-def _labels_hint(values: pd.Series) -> str:
-    """Return a hint if the text may hold several labels a row; else ""."""
+def _text_hint(values: pd.Series) -> str:
+    """Return a hint if text holds numbers in a form that is not parsed, or perhaps several labels a row; else ""."""
     if not isinstance(values.dtype, pd.StringDtype):
         return ""
+    if not labels.parse_as_numbers(values) and all_match(_text_of(values), NUMBER_LIKE):
+        return f" Its text looks like numbers, such as {values.iloc[0]!r}; to predict numbers, write them as 1234.5."
     found = labels.joined_by(values.iloc[:_COMPARED].unique().tolist())
     if found is None:
         return ""
