@@ -99,7 +99,7 @@ class Unfreeze(Owner):
             pl_module.configure_model()  # Lightning does so only after this, and asks that it can be called twice
             vars(pl_module).setdefault(PRETRAINED_NORMS, norms_with_statistics(pl_module))
             if self._frozen is None or not self._is_sweep:
-                self._frozen = _frozen_within(layer_groups_of(pl_module, self.groups), pl_module)
+                self._frozen = self._frozen_within_groups(pl_module)
             self.apply(pl_module, trainer.current_epoch)  # before DDP wraps, so that the first wrap is right
             self._started = True
             _configure_with_all_layers(pl_module, self.groups)
@@ -207,6 +207,13 @@ class Unfreeze(Owner):
         ]
         return any(changed)  # a list first, so that every group is set
 
+    def _frozen_within_groups(self, module: pl.LightningModule) -> frozenset[str]:
+        """Return the names of the frozen parameters in layer groups of which other parameters train."""
+        groups = layer_groups_of(module, self.groups)
+        parts = [group for group in groups if any(parameter.requires_grad for parameter in group)]
+        frozen = {id(parameter) for parameter in itertools.chain(*parts) if not parameter.requires_grad}
+        return frozenset(plain_name(name) for name, parameter in module.named_parameters() if id(parameter) in frozen)
+
     def _frozen_before(self, module: pl.LightningModule) -> set[int]:
         """Return the ids of the parameters that stay frozen, as before the fit."""
         names = self._frozen or ()
@@ -242,13 +249,6 @@ def _configure_with_all_layers(module: pl.LightningModule, groups: Groups | None
                 parameter.requires_grad_(False)
 
     vars(module)["configure_optimizers"] = MethodType(configure_once, module)  # bound anew in a copy of the module
-
-
-def _frozen_within(groups: Sequence[LayerGroup], module: nn.Module) -> frozenset[str]:
-    """Return the names of the frozen parameters in layer groups of which other parameters train."""
-    parts = [group for group in groups if any(parameter.requires_grad for parameter in group)]
-    frozen = {id(parameter) for parameter in itertools.chain(*parts) if not parameter.requires_grad}
-    return frozenset(plain_name(name) for name, parameter in module.named_parameters() if id(parameter) in frozen)
 
 
 def _check_strategy(trainer: pl.Trainer) -> None:
