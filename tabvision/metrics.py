@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Literal, TypeAlias, cast, final
+from typing import Any, TypeAlias, cast, final
 
 import numpy as np
 import torch
@@ -45,9 +45,7 @@ def multiclass_metrics(num_classes: int) -> MetricCollection:
 
 def multilabel_metrics(num_classes: int, threshold: float) -> MetricCollection:
     """Return accuracy over all rows and labels, and f1 averaged over the labels that occur, of predictions (B, C)."""
-    return _collection(
-        accuracy=_LabelScore("accuracy", num_classes, threshold), f1=_LabelScore("f1", num_classes, threshold)
-    )
+    return _collection(accuracy=_LabelAccuracy(num_classes, threshold), f1=_LabelF1(num_classes, threshold))
 
 
 def regression_metrics(num_targets: int) -> MetricCollection:
@@ -217,12 +215,10 @@ def _mean_distance(predicted: Rows, wanted: Rows) -> float:
     return float(distances.mean()) if len(distances) else float("nan")
 
 
-@final
 class _LabelScore(Metric):
-    """Count the correct, predicted and true rows of each label, and compute a score from the counts at the end.
+    """Count the correct, predicted and true rows of each label, for a score that is computed from the counts at the end.
 
     Args:
-        name: "accuracy" of all pairs of a row and a label, or "f1", the mean over the labels that are predicted or true.
         num_classes: The number of labels.
         threshold: The probability above which a label is predicted.
     """
@@ -235,13 +231,14 @@ class _LabelScore(Metric):
     positive: Tensor
     num_rows: Tensor
 
-    def __init__(self, name: Literal["accuracy", "f1"], num_classes: int, threshold: float) -> None:
+    def __init__(self, num_classes: int, threshold: float) -> None:
         super().__init__()
-        self._score_name, self.threshold = name, threshold
+        self.threshold = threshold
         for state in ("hits", "predicted", "positive"):
             self.add_state(state, default=torch.zeros(num_classes, dtype=torch.int64), dist_reduce_fx="sum")
         self.add_state("num_rows", default=torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
 
+    @final
     @override
     def update(self, predictions: Tensor, target: Tensor) -> None:
         predicted, positive = predictions.detach().float() > self.threshold, target > 0.5
@@ -251,11 +248,23 @@ class _LabelScore(Metric):
         self.positive = self.positive + positive.sum(dim=0)
         self.num_rows = self.num_rows + len(target)
 
+
+@final
+class _LabelAccuracy(_LabelScore):
+    """The fraction of correct pairs of a row and a label; NaN without rows."""
+
     @override
     def compute(self) -> Tensor:
-        if self._score_name == "accuracy":  # not a number without rows
-            wrong = (self.predicted + self.positive - 2 * self.hits).sum().float()
-            return 1 - wrong / (self.num_rows * len(self.hits))
+        wrong = (self.predicted + self.positive - 2 * self.hits).sum().float()
+        return 1 - wrong / (self.num_rows * len(self.hits))
+
+
+@final
+class _LabelF1(_LabelScore):
+    """The mean f1 of the labels that are predicted or true in some row."""
+
+    @override
+    def compute(self) -> Tensor:
         value = _mean_f1(*(counts.cpu().numpy() for counts in (self.hits, self.predicted, self.positive)))
         return torch.tensor(value, dtype=torch.float32, device=self.hits.device)
 
