@@ -52,17 +52,6 @@ def _held_out_losses(
     return (totals[:-1] / totals[-1]).float()
 
 
-def _first_leap(scores: Sequence[float]) -> int | None:
-    """Return the first epoch, from 1, whose loss is more than twice that of the epoch before and of every other before it.
-
-    Example:
-        >>> _first_leap([0.9, 0.14, 69.0]), _first_leap([0.9, 0.14, 0.5])
-        (2, None)
-    """
-    leaps = (epoch for epoch in range(1, len(scores)) if scores[epoch] > 2 * max(scores[:epoch]))
-    return next(leaps, None)
-
-
 class AverageAndStop(Owner):
     """Average the weights over the steps, keep those of the best epoch, and stop when they no longer improve.
 
@@ -125,7 +114,13 @@ class AverageAndStop(Owner):
         if not self.folds or self.patience is None or getattr(module, "fold_members", 1) < 2:
             return False
         is_mixed = any("how rows are mixed" in getattr(each, "owns", ()) for each in callbacks_of(trainer, Callback))
-        return getattr(data, "may_fold", False) and not is_mixed and _has_separate_members(trainer, module)
+        if is_mixed or not getattr(data, "may_fold", False):
+            return False
+        if not (num_shared := getattr(module, "num_shared_groups", 0)):
+            return True
+        # layers that the members share must stay frozen to the end
+        groups, unfreeze = module.layer_groups(), unfreeze_of(trainer)
+        return unfreeze is not None and unfreeze.num_trained(_LAST_EPOCH, groups) <= len(groups) - num_shared
 
     @override
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -205,12 +200,14 @@ class AverageAndStop(Owner):
             self._fit_temperature(trainer, pl_module)
             kept = f"the average of epoch {self.best_epoch + 1} of {trainer.current_epoch}"
             logger.info(f"{type(self).__name__}: kept {kept}, loss {self.best_score:.4g}.")
-            if (leap := _first_leap(self.scores)) is not None:
-                before, after = self.scores[leap - 1 : leap + 1]
+            # epochs whose loss is more than twice that of every epoch before
+            leaps = [epoch for epoch, loss in enumerate(self.scores) if epoch and loss > 2 * max(self.scores[:epoch])]
+            if leaps:
+                before, after = self.scores[leaps[0] - 1 : leaps[0] + 1]
                 logger.warning(
                     f"{type(self).__name__}: the loss of held-out rows leapt from {before:.4g} to {after:.4g} in epoch "
-                    f"{leap + 1}, so single answers may be far off. Look for outliers in the target and in the rows with the "
-                    f'largest errors; for numbers compare the error="mse", "huber" and, if they are skewed, "tweedie".'
+                    f"{leaps[0] + 1}, so single answers may be far off. Look for outliers in the target and in the rows with "
+                    f'the largest errors; for numbers compare the error="mse", "huber" and, if they are skewed, "tweedie".'
                 )
         elif self.patience is not None:
             logger.warning(
@@ -322,15 +319,6 @@ class AverageAndStop(Owner):
         if not trainer.barebones:  # it warns at every log
             pl_module.log("oof/loss", loss, prog_bar=True, sync_dist=True)
         return float(loss)
-
-
-def _has_separate_members(trainer: pl.Trainer, module: Any) -> bool:  # noqa: ANN401 - as in `uses_folds`
-    """Return whether the members of a module share no layers, or only some that stay frozen."""
-    num_shared = getattr(module, "num_shared_groups", 0)
-    if not num_shared:
-        return True
-    groups, unfreeze = module.layer_groups(), unfreeze_of(trainer)
-    return unfreeze is not None and unfreeze.num_trained(_LAST_EPOCH, groups) <= len(groups) - num_shared
 
 
 def save_kept_weights(trainer: pl.Trainer) -> None:

@@ -7,11 +7,12 @@ from typing import final
 from typing_extensions import override
 
 from tabvision import lightning as pl
-from tabvision.callbacks.layer_groups import Groups, checked_groups, divide_optimizers, group_sizes, layer_groups_of
+from tabvision.callbacks.layer_groups import Groups, checked_groups, divide_optimizers, layer_groups_of
 from tabvision.callbacks.ownership import Owner, Quantity, check_no_scheduler
 from tabvision.checks import check_least
 from tabvision.errors import speaking
 from tabvision.lightning import Callback
+from tabvision.nets.layer_groups import group_sizes
 from tabvision.schedules import Rates, check_rates, rates_like, spread_rates
 
 
@@ -72,8 +73,7 @@ class DiscriminativeLR(Owner):
     def _set_rates(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         found = layer_groups_of(module, self.groups)
         divide_optimizers(trainer.optimizers, found, module)
-        sizes = group_sizes(found)
-        rates = spread_rates(self.lr, len(found), body_ratio=self.body_ratio, sizes=sizes)
+        rates = spread_rates(self.lr, len(found), body_ratio=self.body_ratio, sizes=group_sizes(found))
         rates = rates_like(rates, self._last)
         for optimizer in trainer.optimizers:
             for group in optimizer.param_groups:

@@ -27,7 +27,6 @@ from tabvision.callbacks.resume_state import (
     Resumable,
     last_saved,
     metrics_of,
-    of_all_ranks,
     restore_buffers,
     restore_last_saved,
     state_of_rank,
@@ -47,6 +46,7 @@ from tabvision.lightning import (
     check_trainer,
     rank_zero_warn,
 )
+from tabvision.nets.layers import of_all_ranks
 from tabvision.random_state import set_random_state
 
 

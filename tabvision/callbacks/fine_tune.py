@@ -29,8 +29,7 @@ class FineTune(Schedule, Unfreeze):
 
     For `freeze_epochs` the last layer group trains alone at `base_lr`; then every group trains, the head at `base_lr / 2`
     and the first group at a rate `lr_mult` times smaller. Other new groups, such as the `table` of a `FusedModule`, train as
-    the head does. `Trainer(max_epochs=...)` is the whole length, frozen epochs
-    included.
+    the head does. `Trainer(max_epochs=...)` is the whole length, frozen epochs included.
 
     Args:
         freeze_epochs: Epochs in which only new groups train, at least 0.

@@ -21,7 +21,6 @@ from tabvision import __version__
 from tabvision import lightning as pl
 from tabvision.callbacks.layer_groups import layer_groups_of
 from tabvision.callbacks.mixing import CutMix, MixUp
-from tabvision.callbacks.resume_state import of_all_ranks
 from tabvision.callbacks.unfreeze import Unfreeze
 from tabvision.checks import check_positive, check_whole
 from tabvision.data.images.base import BaseImageDataModule
@@ -33,7 +32,7 @@ from tabvision.data.tables.write import writing, written_whole
 from tabvision.errors import BadValueError, speaking
 from tabvision.lightning import Callback, TrainerFn, callbacks_of, check_trainer
 from tabvision.nets.layer_groups import num_new
-from tabvision.nets.layers import evaluating
+from tabvision.nets.layers import evaluating, of_all_ranks
 
 CHUNK_ROWS = 64  # images that the body sees at once: fixed, so that every batch has the same features on any ranks
 _logger = logging.getLogger("tabvision")
@@ -105,8 +104,9 @@ class FrozenFeatures(Callback):
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if not _blending(trainer):
             self._serve(trainer, pl_module, trainer.train_dataloader, view=trainer.current_epoch % self.views)
-            if _has_folds(trainer.datamodule):  # type: ignore[attr-defined]  # as above
-                self._serve(trainer, pl_module, trainer.datamodule.fold_loader(), view=0)  # type: ignore[attr-defined]  # as above
+            data: Any = trainer.datamodule  # type: ignore[attr-defined]  # as below
+            if "fold" in data.parts["train"].tensors:  # each training row is left out by a member of the network
+                self._serve(trainer, pl_module, data.fold_loader(), view=0)
 
     @override
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
@@ -146,7 +146,8 @@ class FrozenFeatures(Callback):
             self._is_too_large = found is None
             if found is not None:
                 self._kept[key] = found
-            if part == "train" and _has_folds(data) and callable(fit := getattr(module, "fit_on_features", None)):
+            has_folds = part == "train" and "fold" in data.parts["train"].tensors
+            if has_folds and callable(fit := getattr(module, "fit_on_features", None)):
                 if found is None:
                     problem = (
                         f"the network fits heads to the features of all rows, and they exceed most_gb={self.most_gb:g}"
@@ -214,7 +215,12 @@ class FrozenFeatures(Callback):
                     break
                 others = {name: tensor.cpu() for name, tensor in finished.items() if name != "image"}
                 own.append({**others, "features": features.cpu()})
-        return _joined(None if exceeds else own)
+        batches: list[dict[str, Tensor]] = []
+        for part_of_rank in of_all_ranks(None if exceeds else own):
+            if part_of_rank is None:
+                return None
+            batches += part_of_rank
+        return {name: torch.cat([batch[name] for batch in batches]) for name in batches[0]}
 
     def _exceeds(self, features: Tensor, data: BaseImageDataModule, parts: Sequence[PartName]) -> bool:
         """Return whether the features of all rows and views of the parts to keep are too large, and say so."""
@@ -285,11 +291,6 @@ def _key(trainer: pl.Trainer, module: pl.LightningModule, part: PartName, view: 
     return hashed.hexdigest()
 
 
-def _has_folds(data: BaseImageDataModule) -> bool:
-    """Return whether each training row is left out by a member of the network."""
-    return "fold" in data.parts["train"].tensors
-
-
 def _blending(trainer: pl.Trainer) -> list[str]:
     """Return the names of the callbacks that blend images."""
     return [
@@ -305,12 +306,3 @@ def unfreeze_of(trainer: pl.Trainer) -> Unfreeze | None:
 def _loaders(found: object) -> list[ImageLoader]:
     """Return our loaders of one or several."""
     return [each for each in (found if isinstance(found, list | tuple) else [found]) if isinstance(each, ImageLoader)]
-
-
-def _joined(own: list[dict[str, Tensor]] | None) -> _Tensors | None:
-    """Return the tensors of the batches of all ranks as one, or None if a rank has None."""
-    parts = of_all_ranks(own)
-    if any(part is None for part in parts):
-        return None
-    batches = [batch for part in parts for batch in part or ()]
-    return {name: torch.cat([batch[name] for batch in batches]) for name in batches[0]}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
 from torch import nn
@@ -48,11 +48,6 @@ def layer_groups_of(module: pl.LightningModule, groups: Groups | None) -> list[L
     if len(seen) > len(set(seen)):
         raise BadValueError(f"{count(len(seen) - len(set(seen)), 'parameter')} in more than one layer group", remedy)
     return found
-
-
-def group_sizes(groups: Sequence[LayerGroup]) -> dict[str, int]:
-    """Return the number of parameter elements in each layer group, by name."""
-    return {group.name: sum(parameter.numel() for parameter in group) for group in groups}
 
 
 def set_trainable(
@@ -101,16 +96,14 @@ def check_optimizers(optimizers: Sequence[Optimizer], groups: Sequence[LayerGrou
     trains = {id(parameter): parameter.requires_grad for group in param_groups for parameter in group["params"]}
     names = {id(parameter): name for name, parameter in module.named_parameters()}
     forgotten = [key for key in trains if trains[key] and key not in in_groups]
-    remedy = "Let the layer groups hold each once; what trains from the start belongs in the last"
-    _check_none(forgotten, names, "of the optimizer in no layer group", remedy)
     absent = [key for key in in_groups if key not in trains]
-    _check_none(absent, names, "of the layer groups not in the optimizer", "Give it every parameter, frozen ones too")
-
-
-def _check_none(keys: Sequence[int], names: Mapping[int, str], problem: str, remedy: str) -> None:
-    if keys:
-        wrong = listed(sorted(names.get(key, "one that is not the module's") for key in keys))
-        raise BadValueError(f"{count(len(keys), 'parameter')} {problem}: {wrong}", remedy)
+    problem, remedy = "of the layer groups not in the optimizer", "Give it every parameter, frozen ones too"
+    if forgotten:
+        problem = "of the optimizer in no layer group"
+        remedy = "Let the layer groups hold each once; what trains from the start belongs in the last"
+    if wrong := forgotten or absent:
+        found = listed(sorted(names.get(key, "one that is not the module's") for key in wrong))
+        raise BadValueError(f"{count(len(wrong), 'parameter')} {problem}: {found}", remedy)
 
 
 def divide_optimizers(optimizers: Sequence[Optimizer], groups: Sequence[LayerGroup], module: nn.Module) -> None:
@@ -137,7 +130,7 @@ def _divide(optimizer: Optimizer, groups: Sequence[LayerGroup]) -> None:
             own = {"name": groups[number].name, "layer_group": number, "initial_lr": old.get("initial_lr", old["lr"])}
             for each in ("params", "param_names"):  # the latter where the optimizer was given named parameters
                 if each in old:
-                    own[each] = [item for item, place in zip(old[each], numbers, strict=True) if place == number]
+                    own[each] = [item for item, its in zip(old[each], numbers, strict=True) if its == number]
             divided.append({**old, **own})
     divided.sort(key=lambda group: group["layer_group"])
     names = [group["name"] for group in divided]

@@ -12,6 +12,10 @@ from tabvision.lightning import EarlyStopping, EarlyStoppingReason, callbacks_of
 if TYPE_CHECKING:
     from pytorch_lightning.loops.fit_loop import _FitLoop as FitLoop
 
+_BATCHES = "epoch_loop.batch_progress"
+_VALIDATION = "epoch_loop.val_loop.batch_progress"
+_BEGUN = {"ready": 1, "started": 1, "processed": 0, "completed": 0}  # counts by which Lightning runs a validation again
+
 
 def was_stopped(trainer: pl.Trainer, checkpoint: dict[str, Any]) -> bool:
     """Return whether an `EarlyStopping` of a Trainer had stopped the fit that a checkpoint was saved of."""
@@ -36,11 +40,6 @@ def stay_stopped(trainer: pl.Trainer) -> bool:
         return True
     trainer.should_stop = True
     return False
-
-
-_BATCHES = "epoch_loop.batch_progress"
-_VALIDATION = "epoch_loop.val_loop.batch_progress"
-_BEGUN = {"ready": 1, "started": 1, "processed": 0, "completed": 0}  # counts by which Lightning runs a validation again
 
 
 def go_on_from_last_step(fit_loop: dict[str, Any]) -> bool:

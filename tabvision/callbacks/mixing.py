@@ -77,7 +77,7 @@ class _Mixing(Owner, ABC):
     ) -> None:
         if self.off_epochs and trainer.current_epoch >= num_epochs(trainer) - self.off_epochs:
             return
-        rng = _generator_of(self.seed, trainer.current_epoch, *micro_batch_at(trainer, batch_idx))
+        rng = np.random.default_rng((self.seed, trainer.current_epoch, *micro_batch_at(trainer, batch_idx)))
         inputs, target = self._keys(batch)
         first = batch[inputs[0]]
         order = torch.from_numpy(rng.permutation(len(first))).to(first.device)
@@ -248,13 +248,3 @@ class CutMix(_Mixing):
             batch[key] = paste(batch[key], box, order)
             fraction = fraction_outside(box, size)
         return torch.full((len(order),), fraction, device=order.device)
-
-
-def _generator_of(seed: int, epoch: int, batch_idx: int, micro_batch: int) -> np.random.Generator:
-    """Return the generator of random numbers for a batch, a function of these four alone.
-
-    Example:
-        >>> _generator_of(0, 1, 2, 0).random() == _generator_of(0, 1, 2, 0).random()
-        True
-    """
-    return np.random.default_rng((seed, epoch, batch_idx, micro_batch))

@@ -113,7 +113,13 @@ class OneCycle(_PeakSchedule):
         self.pct_start = pct_start
         self.div = div
         self.div_final = div_final
-        self.momentum = _checked_momentum(momentum)
+        if momentum is not None:
+            found = finite_numbers(momentum, 3)
+            if found is None or not all(0 <= each < 1 for each in found):
+                problem = f"momentum must be three numbers in [0, 1), got {momentum!r}"
+                raise BadValueError(problem, "Pass (start, peak, end) such as (0.95, 0.85, 0.95), or None")
+            momentum = (found[0], found[1], found[2])
+        self.momentum = momentum
         self.convention: Convention = convention
 
     def at(self, step: int, total: int) -> Setting:
@@ -242,13 +248,3 @@ class InverseDecay(Schedule):
     def for_sweep(self, epoch: int) -> list[Callback]:  # noqa: ARG002 - the same in every epoch
         """Return the callbacks that a learning-rate sweep needs: none, since all groups share a rate."""
         return []
-
-
-def _checked_momentum(momentum: object) -> tuple[float, float, float] | None:
-    if momentum is None:
-        return None
-    found = finite_numbers(momentum, 3)
-    if found is None or not all(0 <= each < 1 for each in found):
-        problem = f"momentum must be three numbers in [0, 1), got {momentum!r}"
-        raise BadValueError(problem, "Pass (start, peak, end) such as (0.95, 0.85, 0.95), or None")
-    return found[0], found[1], found[2]

@@ -38,12 +38,28 @@ class ProgressiveResize(Owner):
     Example:
         >>> [ProgressiveResize({0: 128, 3: 224}).size_at(epoch) for epoch in (0, 2, 3)]
         [(128, 128), (128, 128), (224, 224)]
+        >>> ProgressiveResize({3: (96, 128), 0: 64}).sizes
+        ((0, (64, 64)), (3, (96, 128)))
     """
 
     owns: frozenset[Quantity] = frozenset({"the image size"})
 
+    @speaking()
     def __init__(self, sizes: Mapping[int, int | Size]) -> None:
-        self.sizes = _as_sizes(sizes)
+        remedy = "Pass a mapping such as {0: 128, 3: 224}"
+        if not isinstance(sizes, Mapping):
+            raise BadTypeError(f"sizes must be a mapping from epoch to size, got {sizes!r}", remedy)
+        found: dict[int, Size] = {}
+        for epoch, size in sizes.items():
+            sides = tuple(size) if isinstance(size, tuple | list) else (size, size)
+            if len(sides) != 2 or not all(map(is_integer, (epoch, *sides))):
+                raise BadTypeError(f"sizes are whole numbers, got {epoch!r}: {size!r}", remedy)
+            if epoch < 0 or min(sides) < 1:
+                raise BadValueError(f"epochs count from 0 and sides from 1, got {epoch!r}: {size!r}", remedy)
+            found[epoch] = (sides[0], sides[1])
+        if 0 not in found:
+            raise BadValueError(f"sizes must say what epoch 0 has, got {sizes!r}", remedy)
+        self.sizes = tuple(sorted(found.items()))
 
     def size_at(self, epoch: int) -> Size:
         """Return the image size (height, width) in an epoch."""
@@ -86,7 +102,8 @@ class ProgressiveResize(Owner):
         if schema is not None and image is None:
             raise BadValueError("the data has no images", "Leave it out, or pass an ImageDataModule")
         if image is not None and tuple(image.size) != last:
-            problem = f"the last size must be the data's, {_shown(tuple(image.size))}, got {_shown(last)}"
+            wanted, got = (" x ".join(map(str, size)) for size in (image.size, last))
+            problem = f"the last size must be the data's, {wanted}, got {got}"
             size = last[0] if last[0] == last[1] else last
             raise BadValueError(problem, f"Build the data with size={size}, or change the last size")
         ends = max_epochs(trainer)
@@ -129,36 +146,3 @@ def _resizable(trainer: pl.Trainer) -> Any:  # noqa: ANN401 - any datamodule wit
         remedy = "Give it `def set_size(self, size)`, which loads images of (height, width) from the next pass on"
         raise BadTypeError(problem, remedy)
     return data
-
-
-@speaking("ProgressiveResize")
-def _as_sizes(sizes: object) -> tuple[tuple[int, Size], ...]:
-    """Return pairs of a first epoch and its image size (height, width), in order.
-
-    Raises:
-        BadTypeError: `sizes` is not a mapping from epochs to sizes.
-        BadValueError: Epoch 0 has no size, an epoch is negative, or a side is below 1.
-
-    Example:
-        >>> _as_sizes({3: (96, 128), 0: 64})
-        ((0, (64, 64)), (3, (96, 128)))
-    """
-    remedy = "Pass a mapping such as {0: 128, 3: 224}"
-    if not isinstance(sizes, Mapping):
-        raise BadTypeError(f"sizes must be a mapping from epoch to size, got {sizes!r}", remedy)
-    found = []
-    for epoch, size in sizes.items():
-        sides = tuple(size) if isinstance(size, tuple | list) else (size, size)
-        numbers = (epoch, *sides)
-        if len(sides) != 2 or not all(map(is_integer, numbers)):
-            raise BadTypeError(f"sizes are whole numbers, got {epoch!r}: {size!r}", remedy)
-        if epoch < 0 or min(sides) < 1:
-            raise BadValueError(f"epochs count from 0 and sides from 1, got {epoch!r}: {size!r}", remedy)
-        found.append((epoch, (sides[0], sides[1])))
-    if 0 not in dict(found):
-        raise BadValueError(f"sizes must say what epoch 0 has, got {sizes!r}", remedy)
-    return tuple(sorted(found))
-
-
-def _shown(size: tuple[int, ...]) -> str:
-    return " x ".join(map(str, size))

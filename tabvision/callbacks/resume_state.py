@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, distributed
@@ -14,7 +14,9 @@ from tabvision.lightning import ModelCheckpoint, WeightAveraging, callbacks_of
 from tabvision.random_state import random_state
 
 State = dict[str, Any]
-Own = TypeVar("Own")
+# Whether DDP copies rank 0's buffers to all ranks before the next forward pass: not after one without a step, such as a
+# validation or an accumulation
+_SHARES = "require_forward_param_sync"
 
 
 @runtime_checkable
@@ -28,19 +30,6 @@ class Resumable(Protocol):
         """Restore what `resume_state` returned."""
 
 
-def _is_distributed() -> bool:
-    return distributed.is_available() and distributed.is_initialized()
-
-
-def of_all_ranks(own: Own) -> list[Own]:
-    """Return an object of each rank, in order, given this rank's."""
-    ranks: list[Any] = [own]
-    if _is_distributed():
-        ranks = [None] * distributed.get_world_size()
-        distributed.all_gather_object(ranks, own)
-    return ranks
-
-
 def metrics_of(trainer: pl.Trainer) -> dict[str, Tensor]:
     """Return a copy of the metrics that callbacks monitor."""
     return {name: value.detach().cpu().clone() for name, value in trainer.callback_metrics.items()}
@@ -48,18 +37,16 @@ def metrics_of(trainer: pl.Trainer) -> dict[str, Tensor]:
 
 def state_of_rank(module: pl.LightningModule) -> dict[str, Any]:
     """Return what a checkpoint holds of each rank, beside its metrics."""
+    # whether the last optimizer step has used the gradients; under manual optimization the next one may use all
+    are_used = module.automatic_optimization and not module.trainer.fit_loop._should_accumulate()  # noqa: SLF001 - a test guards it
+    parameters = () if are_used else module.named_parameters()
     return {
         "random": random_state(),
         "module": module.resume_state() if isinstance(module, Resumable) else {},
-        "gradients": _unused_gradients(module),
+        "gradients": {name: part.grad.cpu() for name, part in parameters if part.grad is not None},
         "buffers": _own_buffers(module),
         "shares": getattr(module.trainer.strategy.model, _SHARES, True),
     }
-
-
-# Whether DDP copies rank 0's buffers to all ranks before the next forward pass: not after one without a step, such as a
-# validation or an accumulation
-_SHARES = "require_forward_param_sync"
 
 
 def _buffers(module: pl.LightningModule) -> dict[str, Tensor]:
@@ -71,7 +58,7 @@ def _buffers(module: pl.LightningModule) -> dict[str, Tensor]:
 
 def _own_buffers(module: pl.LightningModule) -> dict[str, Tensor]:
     """Return the buffers in which this rank differs from rank 0, whose buffers the checkpoint holds."""
-    if not _is_distributed():
+    if not (distributed.is_available() and distributed.is_initialized()):
         return {}
     mine = {name: buffer.cpu() for name, buffer in _buffers(module).items()}
     theirs = [mine]
@@ -88,13 +75,6 @@ def restore_buffers(module: pl.LightningModule, saved: dict[str, Any]) -> None:
     model = module.trainer.strategy.model
     if hasattr(model, _SHARES):
         setattr(model, _SHARES, saved.get("shares", True))
-
-
-def _unused_gradients(module: pl.LightningModule) -> dict[str, Tensor]:
-    """Return the gradients that the next optimizer step will use, by parameter; under manual optimization all there are."""
-    if module.automatic_optimization and not module.trainer.fit_loop._should_accumulate():  # noqa: SLF001 - a test guards it
-        return {}
-    return {name: part.grad.cpu() for name, part in module.named_parameters() if part.grad is not None}
 
 
 def state_on(saved: Sequence[State], rank: int, ranks: int) -> State:

@@ -13,10 +13,11 @@ from torch.optim import Optimizer
 from typing_extensions import override
 
 from tabvision import lightning as pl
-from tabvision.callbacks.layer_groups import Groups, checked_groups, divide_optimizers, group_sizes, layer_groups_of
+from tabvision.callbacks.layer_groups import Groups, checked_groups, divide_optimizers, layer_groups_of
 from tabvision.callbacks.ownership import Owner, Quantity, check_no_scheduler, check_none_added
 from tabvision.errors import BadValueError, count, speaking
 from tabvision.lightning import EarlyStopping, GradientAccumulationScheduler, Timer, callbacks_of
+from tabvision.nets.layer_groups import group_sizes
 from tabvision.schedules import Setting, epoch_ends
 
 logger = logging.getLogger("tabvision")
@@ -108,13 +109,14 @@ class Schedule(Owner, ABC):
         self._length = self._measured(trainer, ends[:epoch])
         self._log_changed_length(trainer, saved.get("total", self._length.total), "when saved")
         if self.has_horizon:
-            _warn_of_early_stopping(trainer, type(self).__name__)
+            self._warn_of_early_stopping(trainer)
         for optimizer in trainer.optimizers:
             for group in optimizer.param_groups:  # restoring a checkpoint of a fit without a schedule removes it
                 group.setdefault("initial_lr", group["lr"])
-            peaks = self.peaks(_num_groups(optimizer))
+            groups = _numbered(optimizer)
+            peaks = self.peaks(1 + max(number for number, _ in groups))
             if peaks is not None:
-                for number, group in _numbered(optimizer):
+                for number, group in groups:
                     group["initial_lr"] = peaks[number]
         self._last_set = -1
         self._apply(trainer)
@@ -178,11 +180,55 @@ class Schedule(Owner, ABC):
         self._saved = state_dict
 
     def _measured(self, trainer: pl.Trainer, past: Sequence[int]) -> RunLength:
-        """Return the length of the fit, given the steps completed at the end of each past epoch; 1 without a horizon."""
+        """Return the length of the fit, given the steps completed at the end of each past epoch; 1 without a horizon.
+
+        Lightning's `estimated_stepping_batches` is wrong in a second fit, for a loader that changes, under manual
+        optimization and under a GradientAccumulationScheduler.
+
+        Raises:
+            BadValueError: The length is unknown: the loader has no length, or neither max_epochs nor max_steps is set.
+        """
         if not self.has_horizon:
             return RunLength(1)
-        measured = None if trainer.lightning_module.automatic_optimization else self._batches_per_step
-        return _run_length(trainer, self._first_step, past, measured)
+        max_steps = trainer.max_steps if trainer.max_steps is not None and trainer.max_steps > 0 else math.inf
+        limit = min(max_steps - self._first_step, self._steps_in_time(trainer))
+        batches = trainer.num_training_batches
+        if math.inf in (batches, max_epochs(trainer)):
+            if limit < math.inf:
+                return RunLength(max(1, int(limit)))
+            unknown = "the loader has no length" if batches == math.inf else "max_epochs is not set"
+            remedy = (
+                "Pass Trainer(max_steps=...) or max_time=, or Trainer(max_epochs=...) with a loader that has a length"
+            )
+            raise BadValueError(f"the length of the fit must be known, but {unknown}", remedy)
+        is_automatic = trainer.lightning_module.automatic_optimization
+        batches_per_step = [
+            _accumulation(trainer, epoch) if is_automatic else self._batches_per_step
+            for epoch in range(len(past), int(max_epochs(trainer)))
+        ]
+        done = past[-1] if past else 0
+        ends = [*past, *(done + end for end in epoch_ends(int(batches), batches_per_step))]
+        ends = [max(0, int(min(end, limit))) for end in ends]
+        return RunLength(max(1, ends[-1] if ends else 1), tuple(ends))
+
+    def _steps_in_time(self, trainer: pl.Trainer) -> float:
+        """Return in how many steps a clock ends the fit at its speed so far, the same on all ranks; infinite without one."""
+        times = [(timer.time_elapsed(), timer.time_remaining() or 0.0) for timer in _time_limits(trainer)]
+        if not times:
+            return math.inf
+        used = max(min(1.0, elapsed / max(elapsed + left, 1e-9)) for elapsed, left in times)
+        return round(max(1, trainer.global_step - self._first_step) / max(trainer.strategy.broadcast(used), 1e-9))
+
+    def _warn_of_early_stopping(self, trainer: pl.Trainer) -> None:
+        """Warn if `EarlyStopping` can end the fit inside the schedule."""
+        for callback in callbacks_of(trainer, EarlyStopping):
+            if callback.patience + 1 < (checks := _num_checks(trainer, callback)):
+                patience = f"EarlyStopping(patience={callback.patience})"
+                problem = (
+                    f"{patience} can end the fit after {callback.patience + 1} of {checks} checks, near the peak rate"
+                )
+                remedy = f"Set patience={checks - 1}, or leave EarlyStopping out and use the best checkpoint"
+                logger.warning(f"{type(self).__name__}: {problem}. {remedy}.")
 
     def _log_changed_length(self, trainer: pl.Trainer, before: int, when: str) -> None:
         if before != (total := self._length.total) and not _is_estimated(trainer):
@@ -193,50 +239,16 @@ class Schedule(Owner, ABC):
         step = self._last_set = trainer.global_step - self._first_step
         for optimizer in trainer.optimizers:
             check_none_added(optimizer)
-            num_groups = _num_groups(optimizer)
+            groups = _numbered(optimizer)
+            num_groups = 1 + max(number for number, _ in groups)
             settings = [self.setting(step, self._length, number, num_groups) for number in range(num_groups)]
-            for number, group in _numbered(optimizer):
+            for number, group in groups:
                 factor, momentum = settings[number]
                 group["lr"] = group["initial_lr"] * factor
                 if momentum is not None and "betas" in group:
                     group["betas"] = (momentum, *group["betas"][1:])
                 elif momentum is not None and group.get("momentum"):  # SGD without momentum stays so
                     group["momentum"] = momentum
-
-
-def _run_length(
-    trainer: pl.Trainer, first_step: int, past: Sequence[int], batches_per_step: float | None = None
-) -> RunLength:
-    """Return the length of the fit from `first_step` on, from the trainer's own settings.
-
-    Lightning's `estimated_stepping_batches` is wrong in a second fit, for a loader that changes, under manual optimization
-    and under a GradientAccumulationScheduler.
-
-    Args:
-        trainer: The trainer of the fit.
-        first_step: Optimizer steps completed before the fit.
-        past: Optimizer steps of the fit completed at the end of each past epoch.
-        batches_per_step: For manual optimization; None for what the trainer accumulates.
-
-    Raises:
-        BadValueError: The length is unknown: the loader has no length, or neither max_epochs nor max_steps is set.
-    """
-    limit = trainer.max_steps - first_step if trainer.max_steps is not None and trainer.max_steps > 0 else math.inf
-    limit = min(limit, _steps_in_time(trainer, trainer.global_step - first_step))
-    batches = trainer.num_training_batches
-    if math.inf in (batches, max_epochs(trainer)):
-        if limit < math.inf:
-            return RunLength(max(1, int(limit)))
-        unknown = "the loader has no length" if batches == math.inf else "max_epochs is not set"
-        remedy = "Pass Trainer(max_steps=...) or max_time=, or Trainer(max_epochs=...) with a loader that has a length"
-        raise BadValueError(f"the length of the fit must be known, but {unknown}", remedy)
-    accumulate = [
-        batches_per_step or _accumulation(trainer, epoch) for epoch in range(len(past), int(max_epochs(trainer)))
-    ]
-    done = past[-1] if past else 0
-    ends = [*past, *(done + end for end in epoch_ends(int(batches), accumulate))]
-    ends = [max(0, int(min(end, limit))) for end in ends]
-    return RunLength(max(1, ends[-1] if ends else 1), tuple(ends))
 
 
 def _time_limits(trainer: pl.Trainer) -> list[Timer]:
@@ -247,15 +259,6 @@ def _time_limits(trainer: pl.Trainer) -> list[Timer]:
 def _is_estimated(trainer: pl.Trainer) -> bool:
     """Return whether the length of the fit is known only by the steps done so far."""
     return not trainer.lightning_module.automatic_optimization or bool(_time_limits(trainer))
-
-
-def _steps_in_time(trainer: pl.Trainer, done: int) -> float:
-    """Return in how many steps a clock ends the fit at its speed so far, the same on every rank; infinite without one."""
-    times = [(timer.time_elapsed(), timer.time_remaining() or 0.0) for timer in _time_limits(trainer)]
-    if not times:
-        return math.inf
-    used = max(min(1.0, elapsed / max(elapsed + left, 1e-9)) for elapsed, left in times)
-    return round(max(1, done) / max(trainer.strategy.broadcast(used), 1e-9))
 
 
 def max_epochs(trainer: pl.Trainer) -> float:
@@ -275,16 +278,6 @@ def num_epochs(trainer: pl.Trainer) -> float:
 def _num_batches(trainer: pl.Trainer) -> int:
     """Return the number of training batches that the trainer has begun, over all epochs and fits."""
     return trainer.fit_loop.total_batch_idx + 1
-
-
-def _warn_of_early_stopping(trainer: pl.Trainer, speaker: str) -> None:
-    """Warn if `EarlyStopping` can end the fit inside the schedule."""
-    for callback in callbacks_of(trainer, EarlyStopping):
-        if callback.patience + 1 < (checks := _num_checks(trainer, callback)):
-            patience = f"EarlyStopping(patience={callback.patience})"
-            problem = f"{patience} can end the fit after {callback.patience + 1} of {checks} checks, near the peak rate"
-            remedy = f"Set patience={checks - 1}, or leave EarlyStopping out and use the best checkpoint"
-            logger.warning(f"{speaker}: {problem}. {remedy}.")
 
 
 def _num_checks(trainer: pl.Trainer, stopping: EarlyStopping) -> int:
@@ -310,7 +303,3 @@ def _accumulation(trainer: pl.Trainer, epoch: int) -> int:
 def _numbered(optimizer: Optimizer) -> list[tuple[int, dict[str, Any]]]:
     """Return each param group with the number of its layer group; one without counts as a layer group itself."""
     return [(group.get("layer_group", number), group) for number, group in enumerate(optimizer.param_groups)]
-
-
-def _num_groups(optimizer: Optimizer) -> int:
-    return max(number for number, _ in _numbered(optimizer)) + 1

@@ -99,7 +99,7 @@ class Unfreeze(Owner):
             pl_module.configure_model()  # Lightning does so only after this, and asks that it can be called twice
             vars(pl_module).setdefault(PRETRAINED_NORMS, norms_with_statistics(pl_module))
             if self._frozen is None or not self._is_sweep:
-                self._frozen = _frozen_within(layer_groups_of(pl_module, self.groups), pl_module)
+                self._frozen = self._frozen_within_groups(pl_module)
             self.apply(pl_module, trainer.current_epoch)  # before DDP wraps, so that the first wrap is right
             self._started = True
             _configure_with_all_layers(pl_module, self.groups)
@@ -121,8 +121,13 @@ class Unfreeze(Owner):
         self._enter_stage(trainer, pl_module)
 
     def _enter_stage(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if self.apply(pl_module, trainer.current_epoch):
-            _rewrap(trainer)
+        changed, strategy = self.apply(pl_module, trainer.current_epoch), trainer.strategy
+        if (
+            changed and isinstance(strategy, DDPStrategy) and strategy.model is not pl_module
+        ):  # DDP has to wrap it again
+            strategy.model = pl_module
+            strategy._pl_static_graph_delay_done = False  # noqa: SLF001 - as when it first wrapped; a test guards it
+            strategy.configure_ddp()
         self._set_modes(pl_module, trainer.current_epoch)
 
     def _set_modes(self, module: pl.LightningModule, epoch: int) -> None:
@@ -202,6 +207,13 @@ class Unfreeze(Owner):
         ]
         return any(changed)  # a list first, so that every group is set
 
+    def _frozen_within_groups(self, module: pl.LightningModule) -> frozenset[str]:
+        """Return the names of the frozen parameters in layer groups of which other parameters train."""
+        groups = layer_groups_of(module, self.groups)
+        parts = [group for group in groups if any(parameter.requires_grad for parameter in group)]
+        frozen = {id(parameter) for parameter in itertools.chain(*parts) if not parameter.requires_grad}
+        return frozenset(plain_name(name) for name, parameter in module.named_parameters() if id(parameter) in frozen)
+
     def _frozen_before(self, module: pl.LightningModule) -> set[int]:
         """Return the ids of the parameters that stay frozen, as before the fit."""
         names = self._frozen or ()
@@ -239,13 +251,6 @@ def _configure_with_all_layers(module: pl.LightningModule, groups: Groups | None
     vars(module)["configure_optimizers"] = MethodType(configure_once, module)  # bound anew in a copy of the module
 
 
-def _frozen_within(groups: Sequence[LayerGroup], module: nn.Module) -> frozenset[str]:
-    """Return the names of the frozen parameters in layer groups of which other parameters train."""
-    parts = [group for group in groups if any(parameter.requires_grad for parameter in group)]
-    frozen = {id(parameter) for parameter in itertools.chain(*parts) if not parameter.requires_grad}
-    return frozenset(plain_name(name) for name, parameter in module.named_parameters() if id(parameter) in frozen)
-
-
 def _check_strategy(trainer: pl.Trainer) -> None:
     """Raise if the strategy cannot train in stages."""
     strategy = trainer.strategy
@@ -256,13 +261,3 @@ def _check_strategy(trainer: pl.Trainer) -> None:
     if isinstance(strategy, DDPStrategy) and getattr(strategy, "_ddp_comm_state", None) is not None:
         problem = "a DDP communication hook with state would lose it when layers are unfrozen"
         raise BadValueError(problem, "Leave the hook out, or use one without state")
-
-
-def _rewrap(trainer: pl.Trainer) -> None:
-    """Wrap the model again under DDP; other strategies do not need it."""
-    strategy = trainer.strategy
-    if not isinstance(strategy, DDPStrategy) or strategy.model is strategy.lightning_module:
-        return
-    strategy.model = strategy.lightning_module
-    strategy._pl_static_graph_delay_done = False  # noqa: SLF001 - as when the strategy first wrapped; a test guards it
-    strategy.configure_ddp()

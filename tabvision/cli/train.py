@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import functools
-import importlib
 import logging
 from typing import TYPE_CHECKING
 
@@ -15,13 +14,6 @@ from tabvision.logs import notes_at
 
 if TYPE_CHECKING:
     from tabvision.cli.jobs import Job
-
-_JOBS = {  # by the kind of data the module and the function that returns the run
-    "table": ("tables", "table_job"),
-    "images": ("images", "image_job"),
-    "fused": ("images", "fused_job"),
-    "ratings": ("ratings", "ratings_job"),
-}
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -59,8 +51,7 @@ def _train(arguments: argparse.Namespace) -> None:
         find_folder()
     seed_everything(arguments.seed, workers=True, verbose=False)
     with notes_at(verbose=not arguments.quiet):
-        module, name = _JOBS[kind]
-        job: Job = getattr(importlib.import_module(f"tabvision.cli.{module}"), name)(arguments)
+        job = _job_of(arguments, kind)
         # what is wrong in the data is said before what is in the way of the results
         if (checkpoint := given["from"]) is not None:
             from tabvision.cli.resume import warm_started
@@ -69,6 +60,21 @@ def _train(arguments: argparse.Namespace) -> None:
     if arguments.columns and not is_worker():
         print(format_table([("column", "use", "facts"), *job.datamodule.schema.column_uses()], left=3))
     run_job(job, find_folder(), report=not arguments.no_report)
+
+
+def _job_of(arguments: argparse.Namespace, kind: str) -> Job:
+    """Return the run for a kind of data, of whose modules the others are not imported."""
+    if kind == "table":
+        from tabvision.cli.tables import table_job
+
+        return table_job(arguments)
+    if kind == "ratings":
+        from tabvision.cli.ratings import ratings_job
+
+        return ratings_job(arguments)
+    from tabvision.cli.images import fused_job, image_job
+
+    return fused_job(arguments) if kind == "fused" else image_job(arguments)
 
 
 def _check_verifiable(arguments: argparse.Namespace) -> None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tabvision.data.base import DataPart
 from tabvision.errors import MAX_LISTED, asking
-from tabvision.schema import Label, Schema
+from tabvision.schema import Schema
 
 logger = logging.getLogger("tabvision")
 
@@ -22,12 +22,6 @@ _ROUNDING = 1e-3  # of the target's median deviation
 _NUM_PROBED, _NUM_PROBES = 20, 3  # rows in which a sum must be right before all are read, and how often they are drawn
 _MAX_OF_THREE, _MAX_NEAREST, _MAX_CHECKED = 100, 1_000, 5
 _MAX_LABELS = 10_000  # values of a column that are compared
-
-
-def log_leakage(schema: Schema, training: DataPart) -> None:
-    """Log each column that gives the target away, and columns whose sum is the target."""
-    for sentence in leakage_notes(schema, training):
-        logger.info(f"Note: {sentence}")
 
 
 def leakage_notes(schema: Schema, training: DataPart) -> list[str]:
@@ -65,10 +59,12 @@ def _leaking_columns(schema: Schema, training: DataPart) -> dict[str, bool]:
         return {name: _is_renaming(same_size[name], target) for name in found}
     if schema.task.is_classes or target.shape[1] > 1:
         return {}
-    target = target[:, 0]
+    target = target[:, 0].astype(np.float64)
 
     def is_same(index: int, most: int | None) -> bool:
-        return _is_same_number(tensors["continuous"][rows[:most], index].numpy(), target[:most])
+        """Return whether a column differs from the target only by scale and offset, in the first rows or all."""
+        column, wanted = tensors["continuous"][rows[:most], index].numpy().astype(np.float64), target[:most]
+        return bool(column.std() > 0 and wanted.std() > 0 and abs(np.corrcoef(column, wanted)[0, 1]) > _EXACT)
 
     indices = [
         index for index in range(len(schema.continuous)) if len(rows) <= _FIRST_ROWS or is_same(index, _FIRST_ROWS)
@@ -166,17 +162,16 @@ def log_similar_labels(schema: Schema) -> None:
     columns = [(column.name, column.vocabulary) for column in schema.categorical]
     if len(schema.target.columns) == 1:
         columns.insert(0, (schema.target.columns[0], schema.classes))
-    pairs = [(name, pair) for name, labels in columns if (pair := _similar_pair(labels))]
-    for name, (one, other) in pairs[:MAX_LISTED]:
+    pairs = []
+    for name, labels in columns:
+        seen: dict[str, str] = {}
+        for text in (label for label in labels[:_MAX_LABELS] if isinstance(label, str)):
+            first = seen.setdefault("".join(text.split()).casefold(), text)
+            if first != text:
+                pairs.append((first, text, name))
+                break
+    for one, other, name in pairs[:MAX_LISTED]:
         logger.info(f"Note: {one!r} and {other!r} of {name!r} differ only in spaces or letter case, and count as two.")
-
-
-def _similar_pair(labels: Sequence[Label]) -> tuple[str, str] | None:
-    """Return the first two texts that are equal without spaces and letter case."""
-    seen: dict[str, str] = {}
-    texts = (label for label in labels[:_MAX_LABELS] if isinstance(label, str))
-    pairs = ((seen.setdefault("".join(text.split()).casefold(), text), text) for text in texts)
-    return next((pair for pair in pairs if pair[0] != pair[1]), None)
 
 
 def _is_renaming(codes: NDArray[np.integer], target: NDArray[np.integer], *, least: float = 1) -> bool:
@@ -190,16 +185,3 @@ def _is_renaming(codes: NDArray[np.integer], target: NDArray[np.integer], *, lea
     counts = np.bincount(codes.astype(np.int64) * num_classes + target, minlength=(int(codes.max()) + 1) * num_classes)
     occurs = counts.reshape(-1, num_classes)
     return all(bool((occurs.max(axis=axis) >= least * occurs.sum(axis=axis)).all()) for axis in (0, 1))
-
-
-def _is_same_number(values: NDArray[np.floating], target: NDArray[np.floating]) -> bool:
-    """Return whether two columns of numbers differ only by scale and offset.
-
-    Example:
-        >>> _is_same_number(np.array([1.0, 2.0, 4.0]), np.array([10.0, 20.0, 40.0]))
-        True
-    """
-    one, other = values.astype(np.float64), target.astype(np.float64)
-    if one.std() == 0 or other.std() == 0:
-        return False
-    return bool(abs(np.corrcoef(one, other)[0, 1]) > _EXACT)

@@ -19,7 +19,7 @@ from typing_extensions import override
 from tabvision.data.base import BALANCED, CPU_EVAL_BATCH_SIZE, DataPart, TensorDataModule
 from tabvision.data.corrections import corrected
 from tabvision.data.folds import FoldedRows
-from tabvision.data.leakage import log_leakage, log_similar_labels
+from tabvision.data.leakage import leakage_notes, log_similar_labels
 from tabvision.data.loaders import Order, TensorLoader, with_tensor
 from tabvision.data.prepared.folds import Folds
 from tabvision.data.prepared.table import PreparedTable, default_folder, does_not_fit, prepare
@@ -172,7 +172,8 @@ class TabularDataModule(FoldedRows, TensorDataModule):
                 self._use_prepared(Path(prepared), corrections, {"test": test, "predict": predict})
             logger.info(self.summary())
             log_similar_labels(self.schema)
-            log_leakage(self.schema, self.sampled().parts["train"])
+            for sentence in leakage_notes(self.schema, self.sampled().parts["train"]):
+                logger.info(f"Note: {sentence}")
         self._settings = replace(self._settings, source=None)  # which would stay in memory
 
     def _use_frame(self, corrections: Source | None, sources: Mapping[PartName, Source | None]) -> None:

@@ -54,10 +54,13 @@ def infer_task(frame: pd.DataFrame, columns: Sequence[str], separator: str | Non
     few, hint = None, ""
     if is_one:
         raw = named.dropna()
-        named = raw if _are_few_with_unit(raw) else _with_numbers(raw, columns, number_formats(raw, columns))
+        forms = number_formats(raw, columns)
+        has_unit = bool(forms) and notation_of(forms[0]).has_unit
+        are_classes = has_unit and raw[columns[0]].nunique() <= MAX_INTEGER_CLASSES  # such as 36 months and 60 months
+        named = raw if are_classes else _with_numbers(raw, columns, forms)
         values = named[columns[0]]
         few = _few_values(values)
-        hint = _number_hint(values) or _labels_hint(values) if few is None or len(few) > 2 else ""
+        hint = _text_hint(values) if few is None or len(few) > 2 else ""
         if named is not raw:
             hint = f" Its text, such as {raw.iloc[0, 0]!r}, reads as numbers."
     for kind in KINDS:
@@ -65,7 +68,8 @@ def infer_task(frame: pd.DataFrame, columns: Sequence[str], separator: str | Non
         if sentence := task.suits(named, few, separator):
             if is_one and few is None and task.is_classes:
                 _check_repeats(values, hint)
-            prefix = f"target {columns[0]!r}" if is_one or separator is not None else f"targets {_quoted(columns)}"
+            are_several = not is_one and separator is None
+            prefix = f"targets {listed([*map(repr, columns)])}" if are_several else f"target {columns[0]!r}"
             return task, f"{prefix}: {sentence}{hint}"
     others = [f"{name!r} ({frame[name].dtype})" for name in columns if not labels.are_numbers(frame[name])]
     problem = f"several target columns must all be numbers, or all 0 and 1; these are not: {listed(others)}"
@@ -154,25 +158,12 @@ def number_formats(frame: pd.DataFrame, columns: Sequence[str]) -> tuple[NumberF
         >>> number_formats(pd.DataFrame({"price": ["$1,234", "$5"], "size": [1, 2]}), ["price", "size"])
         ('$', 'strict')
     """
-    forms = tuple(_format_of(frame[name]) for name in columns)
-    return forms if set(forms) != {"strict"} else ()
-
-
-def _format_of(values: pd.Series) -> NumberFormat:
-    numbers = numbers_in(_text_of(values)) if isinstance(values.dtype, pd.StringDtype) else None
-    is_plain = numbers is None or numbers.form in ("lenient", "h:m:s") or any(map(str.strip, numbers.others))
-    return "strict" if numbers is None or is_plain else numbers.form
-
-
-def _are_few_with_unit(frame: pd.DataFrame) -> bool:
-    """Return whether a target is text of few distinct values with a unit, which are classes.
-
-    Example:
-        >>> [_are_few_with_unit(pd.DataFrame({"y": it})) for it in (["36 months", "60 months"], ["$36", "$60"])]
-        [True, False]
-    """
-    values = frame.iloc[:, 0]
-    return values.nunique() <= MAX_INTEGER_CLASSES and notation_of(_format_of(values)).has_unit
+    forms: list[NumberFormat] = []
+    for name in columns:
+        numbers = numbers_in(_text_of(frame[name])) if isinstance(frame[name].dtype, pd.StringDtype) else None
+        is_plain = numbers is None or numbers.form in ("lenient", "h:m:s") or any(map(str.strip, numbers.others))
+        forms.append("strict" if numbers is None or is_plain else numbers.form)
+    return tuple(forms) if set(forms) != {"strict"} else ()
 
 
 def _text_of(values: pd.Series) -> Text:
@@ -251,7 +242,7 @@ def check_missing(frame: pd.DataFrame, columns: Sequence[str], separator: str | 
     missing = int(missing_target(frame, columns).sum())
     if not missing:
         return
-    problem = f"the target {_quoted(columns)} is missing in {missing:,} of {count(len(frame), 'row')}"
+    problem = f"the target {listed([*map(repr, columns)])} is missing in {missing:,} of {count(len(frame), 'row')}"
     remedy = f"Leave them out: frame.dropna(subset={list(columns)!r})"
     remedy += ', or when training missing_target="drop" (--drop-missing-target)'
     if separator is not None:
@@ -290,26 +281,15 @@ def _check_repeats(values: pd.Series, hint: str) -> None:
         raise BadValueError(problem, f"{remedy}.{hint}".rstrip("."))
 
 
-def _number_hint(values: pd.Series) -> str:
-    """Return a hint if the text holds numbers in a form that is not parsed, such as $1,000 or 1,5 or 5%; else ""."""
-    if not isinstance(values.dtype, pd.StringDtype) or labels.parse_as_numbers(values):
-        return ""
-    if not all_match(Text(pa.chunked_array([pa.array(values, pa.large_string())])), NUMBER_LIKE):
-        return ""
-    return f" Its text looks like numbers, such as {values.iloc[0]!r}; to predict numbers, write them as 1234.5."
-
-
-def _labels_hint(values: pd.Series) -> str:
-    """Return a hint if the text may hold several labels a row; else ""."""
+def _text_hint(values: pd.Series) -> str:
+    """Return a hint if text holds numbers in a form that is not parsed, or perhaps several labels a row; else ""."""
     if not isinstance(values.dtype, pd.StringDtype):
         return ""
+    if not labels.parse_as_numbers(values) and all_match(_text_of(values), NUMBER_LIKE):
+        return f" Its text looks like numbers, such as {values.iloc[0]!r}; to predict numbers, write them as 1234.5."
     found = labels.joined_by(values.iloc[:_COMPARED].unique().tolist())
     if found is None:
         return ""
     separator, number = found
     named = f"separator={separator!r} (--separator {shlex.quote(separator)})"
     return f" Its values are combinations of {number} words; if a row may have several labels, say what joins them: {named}."
-
-
-def _quoted(columns: Sequence[str]) -> str:
-    return listed([repr(name) for name in columns])

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from tabvision import modules
+from tabvision.data.tables.text_file import first_line
 from tabvision.errors import BadTypeError, BadValueError, TabvisionError, UnknownNameError, speaking
 from tabvision.inference.calibration.facts import Calibration
 from tabvision.inference.files import Origin, check_facts, check_format, origin_name, read_bytes
@@ -208,8 +209,7 @@ def _build(
         problem = f"the settings in {name} ask for a far larger {_module_name(kind)} than its weights are for"
         raise BadValueError(problem, ASK_FOR_THE_ORIGINAL) from error
     except (TypeError, ValueError, RuntimeError, ArithmeticError, LookupError, AttributeError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
-        problem = f"the settings in {name} do not build a {_module_name(kind)} ({reason})"
+        problem = f"the settings in {name} do not build a {_module_name(kind)} ({first_line(error)})"
         raise BadValueError(problem, _SAVE_AGAIN) from error
 
 

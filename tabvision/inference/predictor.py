@@ -27,7 +27,6 @@ from tabvision.inference.files import Origin
 from tabvision.inference.inputs import InputReader, Source
 from tabvision.inference.results import Results, with_images
 from tabvision.modules.network import SchemaNetwork
-from tabvision.schema import Schema
 
 if TYPE_CHECKING:
     from tabvision.modules import SupervisedModule
@@ -181,7 +180,7 @@ class Predictor:
             TabvisionError: The rows are invalid in another way, such as a missing target.
         """
         inputs, task = self._read(source, **form, labeled=True), self.net.task
-        frame = _labeled_frame(inputs, self.schema)
+        frame = self._labeled_frame(inputs)
         target = encode_target(frame, self.schema.target)
 
         def predict(arrays: Arrays) -> NDArray[np.floating]:
@@ -237,7 +236,7 @@ class Predictor:
             problem = "a module in memory has no checkpoint to write a calibrated copy of"
             raise BadValueError(problem, "Save it with a Trainer first and pass the path, or do not pass out")
         inputs = self._read(source, **form, labeled=True)
-        target = encode_target(_labeled_frame(inputs, self.schema), self.schema.target)
+        target = encode_target(self._labeled_frame(inputs), self.schema.target)
         with torch.inference_mode():
             logits = predict_all(
                 lambda arrays: self.net(self.batch(arrays)).float().cpu().numpy(),
@@ -250,6 +249,20 @@ class Predictor:
         if file is not None and self._origin is not None:
             save_calibrated(self._origin, fitted.calibration, file)
         return fitted
+
+    def _labeled_frame(self, inputs: Inputs) -> pd.DataFrame:
+        """Return the rows with their targets; raise if they are images alone, or what a model answered."""
+        if inputs.frame is None:
+            remedy = "Pass a folder of class folders, or a table with the target"
+            raise BadTypeError("the target of each image is needed, got images alone", remedy)
+        schema, width = self.schema, self.schema.task.num_predictions
+        answers = answer_frame(schema, np.full((1, width), 1 / width)).columns
+        own = [name for name in schema.target.columns if name in answers]
+        if own and len(answers) > 1 and {*answers} <= {*inputs.frame.columns}:  # as in a run's predictions.csv
+            others = listed([*answers[1:]])
+            problem = f"column {own[0]!r} holds what a model answered (it has {others} as well), not the target"
+            raise BadValueError(problem, f"Pass rows whose {own[0]!r} is the target")
+        return inputs.frame
 
     def batch(self, arrays: Arrays) -> Batch:
         """Return one of `read(...).batches()` as tensors on the device."""
@@ -300,21 +313,6 @@ class Predictor:
         scaled = self.calibration.scale(logits.flatten(0, 1))
         members = self.net.task.activate(scaled).unflatten(0, logits.shape[:2])  # type: ignore[no-untyped-call]
         return np.asarray(members.std(1, correction=0).cpu())
-
-
-def _labeled_frame(inputs: Inputs, schema: Schema) -> pd.DataFrame:
-    """Return the rows with their targets; raise if they are images alone, or what a model answered."""
-    if inputs.frame is None:
-        remedy = "Pass a folder of class folders, or a table with the target"
-        raise BadTypeError("the target of each image is needed, got images alone", remedy)
-    width = schema.task.num_predictions
-    answers = answer_frame(schema, np.full((1, width), 1 / width)).columns
-    own = [name for name in schema.target.columns if name in answers]
-    if own and len(answers) > 1 and {*answers} <= {*inputs.frame.columns}:  # as in a run's predictions.csv
-        others = listed([*answers[1:]])
-        problem = f"column {own[0]!r} holds what a model answered (it has {others} as well), not the target"
-        raise BadValueError(problem, f"Pass rows whose {own[0]!r} is the target")
-    return inputs.frame
 
 
 def _readable(inputs: Inputs) -> NDArray[np.bool_]:

@@ -14,7 +14,7 @@ import pyarrow.dataset
 import pyarrow.parquet
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, distributed
+from torch import Tensor
 from typing_extensions import override
 
 from tabvision import lightning as pl
@@ -24,6 +24,7 @@ from tabvision.inference.answers import answer_frame
 from tabvision.inference.batches import finite_answers
 from tabvision.lightning import Callback, check_trainer
 from tabvision.modules import SupervisedModule
+from tabvision.nets.layers import of_all_ranks
 
 _MERGE_ROWS = 1_000_000  # held in memory at once
 _GROUP_BYTES = 1 << 22  # of a shard's row groups: with one a batch, merging takes time with the square of the rows
@@ -254,11 +255,7 @@ def gather(outputs: Sequence[Any] | None) -> dict[str, Tensor]:
     if batches:
         names = [name for name in ("predictions", "index", "loss", "fold") if name in batches[0]]
         own = {name: torch.cat([batch[name].cpu() for batch in batches]) for name in names}
-    found: list[Any] = [own]
-    if distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1:
-        found = [None] * distributed.get_world_size()
-        distributed.all_gather_object(found, own)
-    ranks = [rank for rank in found if rank is not None]
+    ranks = [rank for rank in of_all_ranks(own) if rank is not None]
     if not ranks:
         return {"predictions": torch.empty(0, 0), "index": torch.empty(0, dtype=torch.int64)}
     index, order = torch.cat([rank["index"] for rank in ranks]).sort()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -79,11 +81,11 @@ def duplicates(
         inputs, parts, labels = _photos_of_data(source, predictor.schema, max_photos)
     else:
         inputs, parts, labels = _photos_of_source(predictor, source, split)
-    rows, coarse = _vectors(predictor, inputs, coarse=True)
+    rows, coarse = _vectors(predictor, inputs, _coarse)
     # the mean of two cosines is as high only if each is at least this: few photos have to pass through the network
     near = _with_neighbor(coarse, 2 * threshold - 1)
     rows, coarse = rows[near], coarse[near]
-    _, features = _vectors(predictor, inputs.take(rows), coarse=False)
+    _, features = _vectors(predictor, inputs.take(rows), functools.partial(_features, predictor))
     first, second, similarity = _similar(torch.cat([features, coarse], dim=1) * 0.5**0.5, threshold, max_pairs)
     first, second = rows[first], rows[second]
     assert inputs.images is not None
@@ -150,32 +152,33 @@ def _photos_of_source(
     return inputs, parts, labels
 
 
-def _vectors(predictor: Predictor, inputs: Inputs, *, coarse: bool) -> tuple[NDArray[np.int64], Tensor]:
-    """Return the rows of readable photos, and of each a vector whose products are cosines, (N, D).
-
-    Args:
-        predictor: The predictor of the network.
-        inputs: The photos.
-        coarse: Whether the vectors are the photos in few pixels, less their mean, of which one of a single color is near 0;
-            else the pooled features of the network.
-    """
-    image, module = predictor.schema.image, predictor.module
-    assert image is not None
-    body: Any = module.body
+def _vectors(
+    predictor: Predictor, inputs: Inputs, vectors_of: Callable[[Tensor], Tensor]
+) -> tuple[NDArray[np.int64], Tensor]:
+    """Return the rows of readable photos, and the vector of each, (N, D), given those of the pixels of a batch."""
     rows, found = [np.empty(0, np.int64)], list[Tensor]()
     with torch.inference_mode():
         for arrays in inputs.batches():
             if len(arrays["index"]):
                 pixels = predictor.batch({"index": arrays["index"], "image": arrays["image"]})["image"]
-                if coarse:
-                    few = functional.adaptive_avg_pool2d(pixels.float(), _SIDE).flatten(1)
-                    vectors = functional.normalize(few - few.mean(dim=1, keepdim=True), dim=1, eps=1.0)
-                else:
-                    features = body(normalize(pixels, image.mean, image.std).to(module.dtype))
-                    vectors = functional.normalize(mean_pooled(features).float(), dim=1)
-                found.append(vectors.cpu())
+                found.append(vectors_of(pixels).cpu())
                 rows.append(arrays["index"])
     return np.concatenate(rows), torch.cat(found) if found else torch.empty(0, 1)
+
+
+def _coarse(pixels: Tensor) -> Tensor:
+    """Return photos in few pixels, less their mean, as vectors whose products are cosines; of a single color near 0."""
+    few = functional.adaptive_avg_pool2d(pixels.float(), _SIDE).flatten(1)
+    return functional.normalize(few - few.mean(dim=1, keepdim=True), dim=1, eps=1.0)
+
+
+def _features(predictor: Predictor, pixels: Tensor) -> Tensor:
+    """Return the pooled features of photos, as vectors whose products are cosines."""
+    image, module = predictor.schema.image, predictor.module
+    assert image is not None
+    body: Any = module.body
+    features = body(normalize(pixels, image.mean, image.std).to(module.dtype))
+    return functional.normalize(mean_pooled(features).float(), dim=1)
 
 
 def _with_neighbor(vectors: Tensor, threshold: float) -> NDArray[np.intp]:

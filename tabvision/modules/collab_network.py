@@ -18,7 +18,7 @@ from tabvision.nets.embedding_mlp import EmbeddingMLP
 from tabvision.nets.factorization import EmbeddingDotBias
 from tabvision.nets.layer_groups import LayerGroup
 from tabvision.schedules import Rates
-from tabvision.schema import Categorical, Schema, SchemaSource
+from tabvision.schema import Categorical, SchemaSource
 
 Kind = Literal["dot", "neural"]
 
@@ -63,7 +63,7 @@ class CollabNetwork(SchemaNetwork):
             momentum=momentum,
             saved={**layers, "kind": kind},
         )
-        _check_schema(self.schema)
+        self._check_is_of_ratings()
         cardinalities = [column.cardinality for column in self.schema.categorical]
         if kind == "dot":
             self.net: EmbeddingDotBias | EmbeddingMLP = EmbeddingDotBias(cardinalities, factors=factors, sparse=rowwise)
@@ -82,6 +82,15 @@ class CollabNetwork(SchemaNetwork):
                 raise BadValueError(f"{problem}, got {kind!r}, {optimizer!r} and {decay!r}", "Leave rowwise out")
             self._optimizer = RowAdamW
         self.seen = torch.empty(2, 0, dtype=torch.int32)
+
+    def _check_is_of_ratings(self) -> None:
+        schema, task, remedy = self.schema, self.task, "Build it from the schema of a CollabDataModule"
+        if len(schema.categorical) != 2 or schema.continuous:
+            kinds = f"{len(schema.categorical)} categories and {len(schema.continuous)} numbers"
+            raise BadValueError(f"the schema must have two categories, user and item, got {kinds}", remedy)
+        if not task.ranks_items or task.num_outputs != 1:
+            found = f"{task.name} with {task.num_outputs} outputs"
+            raise BadValueError(f"the target must be one number or a yes-or-no answer, got {found}", remedy)
 
     @property
     def user(self) -> Categorical:
@@ -140,14 +149,3 @@ def sorted_pairs(pairs: Tensor) -> Tensor:
     num_items = int(pairs[1].max()) + 1
     keys = torch.unique(pairs[0].long() * num_items + pairs[1])
     return torch.stack([keys // num_items, keys % num_items]).to(torch.int32)
-
-
-def _check_schema(schema: Schema) -> None:
-    remedy = "Build it from the schema of a CollabDataModule"
-    kinds = f"{len(schema.categorical)} categories and {len(schema.continuous)} numbers"
-    if len(schema.categorical) != 2 or schema.continuous:
-        raise BadValueError(f"the schema must have two categories, user and item, got {kinds}", remedy)
-    task = schema.task
-    if not task.ranks_items or task.num_outputs != 1:
-        found = f"{task.name} with {task.num_outputs} outputs"
-        raise BadValueError(f"the target must be one number or a yes-or-no answer, got {found}", remedy)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, cast, final
+from typing import ClassVar, cast, final
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +24,7 @@ from tabvision.nets.layer_groups import LayerGroup
 from tabvision.nets.layers import BatchNorm1d, Dropout
 from tabvision.nets.linear_fit import Rows, fitted_heads, mean_and_std
 from tabvision.schedules import Rates
-from tabvision.schema import Schema, SchemaSource, schema_of
+from tabvision.schema import SchemaSource, schema_of
 from tabvision.tasks import Task
 from tabvision.tracing import is_traced
 
@@ -89,7 +89,10 @@ class FusedNetwork(ImageNetwork):
                 "part_dropout": part_dropout,
             },
         )
-        image = _images_of(self.schema)
+        image = image_of(self.schema)
+        if not image.optional or not (self.schema.continuous or self.schema.categorical):
+            problem = "the schema is of images alone"
+            raise BadValueError(problem, "Build it from a FusedDataModule's schema, or use VisionModule")
         check_fraction("image_dropout", image_dropout)
         check_fraction("part_dropout", part_dropout)
         if part_dropout >= 0.5:
@@ -239,11 +242,3 @@ def _filled(features: Tensor, has_image: Tensor, absent: Tensor) -> Tensor:
     """Return the features of the images of each row side by side, with others for images that are missing."""
     fractions = has_image.unsqueeze(2)  # of a row that is blended with another, both count
     return (fractions * features + (1 - fractions) * absent).flatten(1)
-
-
-def _images_of(schema: Schema) -> Any:  # noqa: ANN401 - an Image
-    image = image_of(schema)
-    if not image.optional or not (schema.continuous or schema.categorical):
-        problem = "the schema is of images alone"
-        raise BadValueError(problem, "Build it from a FusedDataModule's schema, or use VisionModule")
-    return image

@@ -19,7 +19,6 @@ from tabvision.nets.factorization import EmbeddingDotBias
 from tabvision.nets.growth import copy_factors, copy_outputs, copy_table_net
 from tabvision.nets.packed import PackedNet
 from tabvision.plain import Label
-from tabvision.schedules import Rates
 from tabvision.schema import Categorical, Continuous, Date, Schema, Target
 from tabvision.tasks.target import MOST_GROWTHS
 
@@ -42,27 +41,15 @@ def grown_module(module: Module, schema: Schema) -> Module:
         if name not in ("schema", "optimizer") and not name.startswith("_")  # what a command line adds
     }
     has_more = merged.target.grown != known.target.grown
-    if has_more and isinstance(module, VisionModule):
-        settings["lr"] = _rates_for_classes(settings["lr"])
+    lr = settings["lr"]
+    if has_more and isinstance(module, VisionModule) and isinstance(lr, int | float):  # rates given by group stay
+        # a trained body keeps what it knows, and its head soon answers new classes: benchmarks/warm_start.py
+        settings["lr"] = (lr / 20, lr * 5)
     new = type(module)(merged, optimizer=module._optimizer, **settings)  # noqa: SLF001 - the same class
     weight = next(module.parameters())
     new.to(weight.device, weight.dtype)
     _copy(module, new, has_more=has_more)
     return new
-
-
-def _rates_for_classes(lr: Rates) -> Rates:
-    """Return rates with which a trained body keeps what it knows, and its head soon answers new classes.
-
-    Rates that the user has given by group stay.
-
-    Source: benchmarks/warm_start.py.
-
-    Example:
-        >>> _rates_for_classes(2e-3)
-        (0.0001, 0.01)
-    """
-    return (lr / 20, lr * 5) if isinstance(lr, int | float) else lr
 
 
 def _with_widths(module: SupervisedModule) -> Schema:

@@ -11,7 +11,7 @@ from torch.optim import SGD, Adam, AdamW, Optimizer, RMSprop
 from typing_extensions import override
 
 from tabvision.errors import BadTypeError, UnknownNameError
-from tabvision.nets.layer_groups import LayerGroup
+from tabvision.nets.layer_groups import LayerGroup, group_sizes
 from tabvision.schedules import Rates, spread_rates
 
 Decay = Literal["decoupled", "l2"]
@@ -60,8 +60,7 @@ def param_groups(
         [('body', 0.1, 1), ('body/no_decay', 0.0, 3)]
     """
     groups = []
-    sizes = {layer.name: sum(parameter.numel() for parameter in layer) for layer in layers}
-    rates = spread_rates(lr, len(layers), sizes=sizes)
+    rates = spread_rates(lr, len(layers), sizes=group_sizes(layers))
     for number, (layer, rate) in enumerate(zip(layers, rates, strict=True)):
         exempt = set() if decay_norms else _norms_and_biases(layer)
         decayed = [parameter for parameter in layer.parameters() if id(parameter) not in exempt]

@@ -92,7 +92,10 @@ class TabularNetwork(SchemaNetwork):
         if bag > 1 and OWN in (settings["net"], numbers):
             problem = f"a bag builds its networks from settings, got bag={bag!r} and a network or encoder of your own"
             raise BadValueError(problem, "Leave bag out, or take a network and an encoder by name")
-        lr = _default_rate(settings, schema_of(schema)) if lr is None else lr
+        if lr is None:
+            is_large = settings["net"] == "packed" and not settings["own_inputs"]
+            leaps = is_large and schema_of(schema).task.is_relative
+            lr = _LR_RELATIVE if leaps else _LR[settings["net"]]
         super().__init__(
             schema,
             lr=lr,
@@ -220,11 +223,6 @@ class TabularNetwork(SchemaNetwork):
         parts["head"] += [direct for direct in parts.pop("direct") if direct is not None]
         groups = [LayerGroup(name, tuple(modules)) for name, modules in parts.items()]
         return [group for group in groups if len(group)]
-
-
-def _default_rate(settings: Mapping[str, Any], schema: Schema) -> float:
-    is_large = settings["net"] == "packed" and not settings["own_inputs"]
-    return _LR_RELATIVE if is_large and schema.task.is_relative else _LR[settings["net"]]
 
 
 def packed_defaults(schema: Schema) -> dict[str, Any]:

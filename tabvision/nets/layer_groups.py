@@ -55,6 +55,11 @@ class LayerGroup:
         return True
 
 
+def group_sizes(groups: Sequence[LayerGroup]) -> dict[str, int]:
+    """Return the number of parameter elements in each layer group, by name."""
+    return {group.name: sum(parameter.numel() for parameter in group) for group in groups}
+
+
 def num_new(groups: Sequence[LayerGroup]) -> int:
     """Return how many of the last groups are new, at least 1.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, final
+from typing import Any, TypeVar, final
 
 import torch
 from torch import Tensor, distributed, nn
@@ -16,6 +16,8 @@ from tabvision.checks import check_fraction
 from tabvision.errors import BadValueError, speaking
 from tabvision.nets.weights import plain_name
 from tabvision.tracing import is_traced
+
+Own = TypeVar("Own")
 
 # Attribute of a module, and key of a checkpoint: names of the BatchNorms that had statistics before the module's first fit.
 # Not in a callback's `state_dict`, for which Lightning raises first if two of a kind share it; ours says which to leave out.
@@ -102,6 +104,15 @@ def broadcast_tensors(tensors: Iterable[Tensor]) -> None:
     if distributed.is_available() and distributed.is_initialized():
         for tensor in tensors:
             distributed.broadcast(tensor.detach(), src=0)
+
+
+def of_all_ranks(own: Own) -> list[Own]:
+    """Return an object of each rank, in order, given this rank's."""
+    ranks: list[Any] = [own]
+    if distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1:
+        ranks = [None] * distributed.get_world_size()
+        distributed.all_gather_object(ranks, own)
+    return ranks
 
 
 def restore_pretrained_norms(module: nn.Module, checkpoint: Mapping[str, Any]) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from tabvision.augment.mix import blend_rows, box_of, fraction_outside
 from tabvision.callbacks import CutMix, ExactResume, MixUp
-from tabvision.callbacks.mixing import _generator_of, _Mixing
+from tabvision.callbacks.mixing import _Mixing
 from tabvision.data import RandomSplit, TabularDataModule
 from tabvision.data.loaders import TensorLoader
 from tabvision.modules import TabularModule
@@ -60,7 +60,7 @@ def test_mixup_is_the_formula_with_each_rows_own_share(quick_trainer: MakeTraine
     assert len(seen) == 2 * PER_EPOCH
     for place, batch in enumerate(seen):
         rows = batch["index"]
-        draw = _generator_of(5, place // PER_EPOCH, place % PER_EPOCH, 0)
+        draw = np.random.default_rng((5, place // PER_EPOCH, place % PER_EPOCH, 0))
         order = draw.permutation(8)
         drawn = draw.beta(0.4, 0.4, 8)
         shares = torch.from_numpy(np.maximum(drawn, 1 - drawn)).float()
@@ -78,7 +78,7 @@ def test_cutmix_pastes_one_box_a_batch_and_shares_the_target_by_area(quick_train
     seen = fitted(quick_trainer, CutMix(seed=2), TensorLoader(data, batch_size=8), module)
 
     for step, batch in enumerate(seen):
-        draw = _generator_of(2, 0, step, 0)
+        draw = np.random.default_rng((2, 0, step, 0))
         order = torch.from_numpy(draw.permutation(8))
         top, bottom, left, right = box = box_of(draw.beta(1, 1), (draw.random(), draw.random()), (6, 8))
         images, codes = data["image"][batch["index"]], nn.functional.one_hot(data["target"][batch["index"]], CLASSES)
@@ -93,7 +93,7 @@ def test_shares_are_those_of_the_beta_distribution() -> None:
     batch = {"continuous": torch.eye(4_000)[:, :2], "target": torch.arange(4_000).float()}
     order = torch.arange(4_000)
 
-    shares = MixUp(0.4).mix_inputs(batch, ["continuous"], order, _generator_of(0, 0, 0, 0))
+    shares = MixUp(0.4).mix_inputs(batch, ["continuous"], order, np.random.default_rng(0))
 
     drawn = torch.distributions.Beta(0.4, 0.4).sample((40_000,))
     parts = torch.tensor([0.1, 0.25, 0.5, 0.75])
@@ -103,11 +103,20 @@ def test_shares_are_those_of_the_beta_distribution() -> None:
 
 
 @pytest.mark.parametrize("place", range(4))
-def test_seed_epoch_batch_and_rank_each_change_what_is_drawn(place: int) -> None:
+def test_seed_epoch_batch_and_rank_each_change_what_is_drawn(place: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    def blended(seed: int, epoch: int, step: int, micro_batch: int) -> Tensor:
+        monkeypatch.setattr("tabvision.callbacks.mixing.micro_batch_at", lambda *_: (step, micro_batch))
+        trainer = quiet_trainer()
+        trainer.fit_loop.epoch_progress.current.completed = epoch
+        batch = {"continuous": torch.eye(8), "target": torch.arange(8).float()}
+        MixUp(seed=seed).on_train_batch_start(trainer, pl.LightningModule(), batch, 0)
+        return batch["target"]
+
     other = [0, 0, 0, 0]
     other[place] = 1
 
-    assert _generator_of(0, 0, 0, 0).random() != _generator_of(*other).random()
+    assert torch.equal(blended(0, 0, 0, 0), blended(0, 0, 0, 0))
+    assert not torch.equal(blended(0, 0, 0, 0), blended(*other))
 
 
 TASKS: list[tuple[Task, Tensor, int]] = [
@@ -130,7 +139,7 @@ def test_the_blended_loss_is_what_the_two_rows_losses_add_up_to(
 
     MixUp(1.0).on_train_batch_start(quiet_trainer(), module, batch, 0)
 
-    draw = _generator_of(0, 0, 0, 0)
+    draw = np.random.default_rng((0, 0, 0, 0))
     order, drawn = draw.permutation(4), draw.beta(1, 1, 4)
     shares = torch.from_numpy(np.maximum(drawn, 1 - drawn)).float()
     own = weight if weighted else torch.ones(4)
@@ -191,9 +200,9 @@ def test_a_fit_resumed_at_any_step_ends_bit_for_bit_as_the_uninterrupted_one(
         assert not different(whole.state, TableRun(tmp_path / f"step={step}.ckpt").state)
 
 
-def test_another_seed_would_end_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_draws_would_end_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = TableRun(save_to=tmp_path)
-    monkeypatch.setattr("tabvision.callbacks.mixing._generator_of", lambda *_: np.random.default_rng(5))
+    monkeypatch.setattr("tabvision.callbacks.mixing.micro_batch_at", lambda *_: (7, 0))
 
     assert different(whole.state, TableRun(tmp_path / "step=2.ckpt").state)
 

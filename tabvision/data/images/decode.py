@@ -24,6 +24,7 @@ from typing_extensions import override
 
 from tabvision.augment.geometry import rescaled
 from tabvision.data.images.jpeg import JpegHeader, is_whole, jpeg_header, upright_to_stored
+from tabvision.data.tables.text_file import first_line
 from tabvision.errors import BadValueError
 
 try:
@@ -139,7 +140,7 @@ class StoredPil(StoredImage):
             reason = "damaged: it is cut within its header" if cut else "not an image in a known format"
             raise UnreadableImageError.because(reason) from None
         except Exception as error:  # PIL's formats raise whatever their parsing runs into
-            raise UnreadableImageError.because(reason_of(error)) from error
+            raise UnreadableImageError.because(f"damaged: {first_line(error)}") from error
 
     @override
     def decode(self, shrink: int = 1) -> Stored:
@@ -157,7 +158,7 @@ class StoredPil(StoredImage):
                 image = image.convert("RGBA")  # else PIL warns
             return np.array(image.convert("RGB"))
         except Exception as error:  # as in `of`
-            raise UnreadableImageError.because(reason_of(error)) from error
+            raise UnreadableImageError.because(f"damaged: {first_line(error)}") from error
 
 
 def orientation_of(image: Image.Image) -> int:
@@ -282,8 +283,3 @@ def check_pixels(height: int, width: int, num_bytes: int = 3) -> None:
     if height * width > most:
         reason = f"{width:,} x {height:,} pixels, more than the {most:,} that are safe to decode"
         raise UnreadableImageError.because(reason)
-
-
-def reason_of(error: Exception) -> str:
-    """Return why an image is unreadable, from the error of its decoder."""
-    return f"damaged: {(str(error).strip() or type(error).__name__).splitlines()[0].rstrip('.')}"

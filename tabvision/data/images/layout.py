@@ -24,8 +24,8 @@ from tabvision.data.images.decode import (
     open_file,
     orientation_of,
     read_file,
-    reason_of,
 )
+from tabvision.data.tables.text_file import first_line
 from tabvision.errors import count
 
 logging.getLogger("tifffile").addHandler(logging.NullHandler())  # what it logs about damaged files, our errors say
@@ -92,7 +92,7 @@ def layout_of(source: ImageSource) -> BandLayout:
     except UnidentifiedImageError:
         raise UnreadableImageError.because("not an image in a known format") from None
     except Exception as error:  # the decoders and the system raise whatever their parsing runs into
-        raise UnreadableImageError.because(reason_of(error)) from error
+        raise UnreadableImageError.because(f"damaged: {first_line(error)}") from error
 
 
 def _layout_of_tiff(file: Any) -> BandLayout | None:  # noqa: ANN401 - a binary file
@@ -162,7 +162,7 @@ def stored_values(source: ImageSource, layout: BandLayout, channels: int) -> NDA
     except UnreadableImageError:
         raise
     except Exception as error:  # decoders raise whatever they run into
-        raise UnreadableImageError.because(reason_of(error)) from error
+        raise UnreadableImageError.because(f"damaged: {first_line(error)}") from error
 
 
 def _page_values(page: Any, layout: BandLayout, num_bytes: int) -> NDArray[Any]:  # noqa: ANN401 - a page or a frame

@@ -84,17 +84,16 @@ def _spread(rows: Tensor, codes: Tensor | None, num_folds: int, seed: int) -> _F
         number = np.empty(len(some), dtype=np.int64)
         number[order] = np.arange(len(some)) + np.repeat(seen - (np.cumsum(sizes) - sizes), sizes)
         seen[:] += sizes
-        lot, place = np.divmod(number, num_folds)
-        return np.argsort(uniforms(seed, _STREAM, lot, num_folds), axis=1)[np.arange(len(some)), place]
+        lot, within = np.divmod(number, num_folds)
+        return np.argsort(uniforms(seed, _STREAM, lot, num_folds), axis=1)[np.arange(len(some)), within]
 
     return fold_of
 
 
 def _by_group(rows: Tensor, groups: Tensor, num_folds: int) -> _FoldOf:
     """Return how groups are divided among the folds, by their numbers of rows."""
-    counted: list[
-        tuple[NDArray[Any], NDArray[Any]]
-    ] = []  # the groups and sizes of all rows so far, then those of blocks
+    # the groups and sizes of all rows so far, then those of blocks
+    counted: list[tuple[NDArray[Any], NDArray[Any]]] = []
     for some in _blocks(rows):
         counted.append(np.unique(groups.numpy()[some], return_counts=True))
         if sum(len(names) for names, _ in counted[1:]) > len(counted[0][0]):  # later than that, not with every block
@@ -106,8 +105,8 @@ def _by_group(rows: Tensor, groups: Tensor, num_folds: int) -> _FoldOf:
 
 def _joined(counted: list[tuple[NDArray[Any], NDArray[Any]]]) -> tuple[NDArray[Any], NDArray[np.int64]]:
     """Return the groups of several blocks, in ascending order, and the number of rows of each."""
-    names, places = np.unique(np.concatenate([names for names, _ in counted]), return_inverse=True)
-    return names, np.bincount(places, np.concatenate([sizes for _, sizes in counted])).astype(np.int64)
+    names, inverse = np.unique(np.concatenate([names for names, _ in counted]), return_inverse=True)
+    return names, np.bincount(inverse, np.concatenate([sizes for _, sizes in counted])).astype(np.int64)
 
 
 def _write(folder: Path, rows: Tensor, num_rows: int, num_folds: int, fold_of: _FoldOf) -> None:

@@ -22,7 +22,6 @@ from tabvision.data.ratings.rows import (
     Missing,
     complete_rows,
     settled_duplicates,
-    sorted_by_time,
     titles_of,
     with_whole_ids,
     without_duplicates,
@@ -38,7 +37,7 @@ from tabvision.data.ratings.target import (
 )
 from tabvision.data.rows import taken
 from tabvision.data.splits.base import PartName, Rows, Split, SplitRows
-from tabvision.data.splits.ordered import LeaveLastOut, TimeSplit, ratings_split
+from tabvision.data.splits.ordered import LeaveLastOut, TimeSplit, ratings_split, times_as_numbers
 from tabvision.data.splits.random import as_split
 from tabvision.data.tables.read import Source, read_frame, text_format, words_of
 from tabvision.data.tables.text_file import TextFormat
@@ -217,7 +216,8 @@ class CollabDataModule(TensorDataModule):
         needed = [name for name in (self.user, self.item, self.rating, timestamp) if name is not None]
         rows = complete_rows(frame, needed, self.missing)
         if timestamp is not None and self.duplicates == "last":
-            rows = sorted_by_time(frame, rows, timestamp, day_first=self._day_first)
+            times = times_as_numbers(frame[timestamp].iloc[rows], day_first=self._day_first)
+            rows = rows[np.argsort(times, kind="stable")]  # rows of one time stay in order
         return np.sort(without_duplicates(frame, rows, (self.user, self.item), self.duplicates))
 
     def _titles(self, titles: Source | None, title: str | None) -> pd.DataFrame | None:

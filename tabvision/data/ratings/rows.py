@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from tabvision.checks import check_choice, check_present
 from tabvision.data.rows import taken
-from tabvision.data.splits.ordered import times_as_numbers
 from tabvision.data.tables.cells import with_columns
 from tabvision.data.targets import missing_cells
 from tabvision.errors import BadTypeError, BadValueError, count, listed
@@ -139,19 +138,6 @@ def num_repeats(pairs: pd.DataFrame) -> int:
     keys += items
     keys.sort()
     return int((keys[1:] == keys[:-1]).sum())
-
-
-def sorted_by_time(
-    frame: pd.DataFrame, rows: NDArray[np.int64], timestamp: str, *, day_first: bool = False
-) -> NDArray[np.int64]:
-    """Return row numbers sorted by time; rows with equal timestamps stay in order.
-
-    Example:
-        >>> sorted_by_time(pd.DataFrame({"when": ["2/1/2020", "31/12/2019"]}), np.arange(2), "when").tolist()
-        [1, 0]
-    """
-    times = times_as_numbers(frame[timestamp].iloc[rows], day_first=day_first)
-    return rows[np.argsort(times, kind="stable")]
 
 
 def without_duplicates(

@@ -235,6 +235,9 @@ def test_the_last_of_a_repeated_pair_is_the_latest_in_time() -> None:
 
     assert 0 in rows_of(data)
     assert len(frame) not in rows_of(data)
+    written = twice.assign(when=[*["2/3/2020"] * len(frame), "3/2/2020"])
+    assert 0 in rows_of(ratings_data(written, duplicates="last", timestamp="when", split=None, day_first=True))
+    assert 0 not in rows_of(ratings_data(written, duplicates="last", timestamp="when", split=None))
 
 
 def test_ratings_outside_the_range_are_refused_in_training_and_said_elsewhere(
