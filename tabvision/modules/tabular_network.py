@@ -28,7 +28,7 @@ NetFactory = Callable[[Schema], nn.Module]
 NumbersFactory = Callable[[tuple[Continuous, ...]], nn.Module]
 
 _LR = {"packed": 1.5e-2, "mlp": 3e-2, OWN: 1e-3}
-_ROWS_OF_PART, _MOST_PARTS = 3_072, 4  # of the bins of a number: 64 rows teach each of 48 parts
+_ROWS_OF_PART, _MOST_PARTS = 1_536, 8  # of the bins of a number: 32 rows teach a part of each of 48 bins
 _LR_RELATIVE = 1.5e-3  # of a packed network of a large table whose errors are relative: at ten times this, fits leap
 _MLP_DEFAULTS: dict[str, Any] = {
     "widths": (200, 100),
