@@ -54,6 +54,7 @@ class FusedNetwork(ImageNetwork):
         members: int | None = None,
         member_widths: Sequence[int] | None = None,
         own_inputs: bool | None = None,
+        bin_parts: int | None = None,
         unknown_share: float = 0.003,
         dropout: float | None = None,
         num_groups: int = 5,
@@ -68,7 +69,13 @@ class FusedNetwork(ImageNetwork):
         given_body, given_weights = body, weights
         # these are saved, to rebuild the module from a checkpoint, which holds the weights
         body, weights = (OWN if isinstance(given_body, nn.Module) else given_body), None
-        given = {"members": members, "member_widths": member_widths, "own_inputs": own_inputs, "dropout": dropout}
+        given = {
+            "members": members,
+            "member_widths": member_widths,
+            "own_inputs": own_inputs,
+            "bin_parts": bin_parts,
+            "dropout": dropout,
+        }
         packed = with_defaults(schema, None, given, packed_defaults(facts))
         image_width = facts.target.first_outputs if image_width is None else image_width
         check_whole("image_width", image_width)

@@ -28,6 +28,7 @@ NetFactory = Callable[[Schema], nn.Module]
 NumbersFactory = Callable[[tuple[Continuous, ...]], nn.Module]
 
 _LR = {"packed": 1.5e-2, "mlp": 3e-2, OWN: 1e-3}
+_ROWS_OF_PART, _MOST_PARTS = 1_536, 8  # of the bins of a number: 32 rows teach a part of each of 48 bins
 _LR_RELATIVE = 1.5e-3  # of a packed network of a large table whose errors are relative: at ten times this, fits leap
 _MLP_DEFAULTS: dict[str, Any] = {
     "widths": (200, 100),
@@ -58,6 +59,7 @@ class TabularNetwork(SchemaNetwork):
         members: int | None = None,
         member_widths: Sequence[int] | None = None,
         own_inputs: bool | None = None,
+        bin_parts: int | None = None,
         widths: Sequence[int] | None = None,
         embedding_widths: Mapping[str, int] | None = None,
         embedding_dropout: float | None = None,
@@ -79,7 +81,7 @@ class TabularNetwork(SchemaNetwork):
         check_whole("bag", bag)
         given_net, given_numbers = net, numbers  # a checkpoint holds names, to rebuild the module
         net, numbers = (each if isinstance(each, str | None) else OWN for each in (net, numbers))
-        packed = {"members": members, "member_widths": member_widths, "own_inputs": own_inputs}
+        packed = {"members": members, "member_widths": member_widths, "own_inputs": own_inputs, "bin_parts": bin_parts}
         embedding = {"embedding_widths": embedding_widths, "embedding_dropout": embedding_dropout}
         layers = {"widths": widths, "dropout": dropout, "batch_norm": batch_norm, "activation": activation}
         inputs = {
@@ -232,6 +234,7 @@ def packed_defaults(schema: Schema) -> dict[str, Any]:
         "members": 8 if is_small else 4,
         "member_widths": (64, 48) if is_small else (96, 64),
         "own_inputs": is_small,
+        "bin_parts": min(_MOST_PARTS, max(1, schema.target.num_rows // _ROWS_OF_PART)),
         "dropout": 0.1 if schema.task.is_classes else 0.0,  # a regression is worse off with any
     }
 
@@ -254,7 +257,7 @@ def packed_net(schema: Schema, settings: Mapping[str, Any], joined: int = 0) -> 
         embedding_widths=grown_widths(schema),
         joined=joined,
         direct=settings["own_inputs"] and not joined,
-        **{name: settings[name] for name in ("members", "own_inputs", "dropout", "unknown_share")},
+        **{name: settings[name] for name in ("members", "own_inputs", "bin_parts", "dropout", "unknown_share")},
     )
     frequencies = schema.target.frequencies
     start = schema.task.logits_of(torch.tensor([frequencies])) if frequencies else None

@@ -19,6 +19,7 @@ from tabvision.nets.layers import BatchNorm1d, Dropout
 from tabvision.nets.numeric import squash
 
 _NUMBER_WIDTH = 8  # outputs for each number
+_FINE_SCALE = 0.3  # of the encoding within bins, which so learns as much more slowly: at 1, smooth effects lose
 _HIDDEN_MISSING = 0.01  # of the values of a column that had missing ones; 0.003 and 0.03 are worse
 _HIDDEN_NOMINAL = 0.1  # of the values of a nominal number, since rows to predict often have new ones
 _HEAD_SCALE = 0.3  # as in `EmbeddingMLP`
@@ -54,6 +55,8 @@ class PackedNet(nn.Module):
         joined: Numbers of each row that join the inputs of the last hidden layer, such as what its images gave; 0 for none.
         direct: Whether the encoded inputs also reach the outputs by a linear layer of their own (a skip connection), which
             starts at zero: few rows then teach what is nearly a sum of effects.
+        bin_parts: Equal parts of each bin that an encoding beside that of the bins tells apart, for effects that change
+            quickly along a number; 1 for no such encoding.
 
     Shape:
         - continuous: (B, N) float, standardized
@@ -90,9 +93,11 @@ class PackedNet(nn.Module):
         embedding_widths: Mapping[int, int] | None = None,
         joined: int = 0,
         direct: bool = False,
+        bin_parts: int = 1,
     ) -> None:
         super().__init__()
         check_whole("members", members)
+        check_whole("bin_parts", bin_parts)
         check_widths("widths", widths, remedy="Pass a list such as [96, 64]")
         check_fraction("dropout", dropout)
         check_fraction("unknown_share", unknown_share)
@@ -107,6 +112,7 @@ class PackedNet(nn.Module):
             unknown_share,
             hide if unknown_share else (),
             {**narrow, **(embedding_widths or {})},
+            bin_parts=bin_parts,
         )
         self.layers = nn.Sequential()
         for number, (size, width) in enumerate(itertools.pairwise([self.embeddings.width, *widths]), start=1):
@@ -116,7 +122,7 @@ class PackedNet(nn.Module):
         self.direct = PackedLinear(members, self.embeddings.width, num_outputs) if direct else None
         if self.direct is not None:
             nn.init.zeros_(self.direct.weight)
-        self.register_load_state_dict_pre_hook(_without_direct)  # type: ignore[no-untyped-call]  # torch has no types here
+        self.register_load_state_dict_pre_hook(_with_later_parts)  # type: ignore[no-untyped-call]  # torch has no types here
 
     @override
     def forward(self, continuous: Tensor, categorical: Tensor) -> Tensor:
@@ -141,12 +147,13 @@ class PackedNet(nn.Module):
 class _PackedNumbers(nn.Module):
     """Encode each number by its position among the bins of its column, then by a small linear layer per column.
 
-    The encoding of the bins starts at zero, beside a linear term. Numbers are held between the outer edges, and squashed
-    smoothly at 3 standard deviations.
+    The encodings of the bins, and of equal parts of each, start at zero, beside a linear term. Numbers are held between the
+    outer edges, and squashed smoothly at 3 standard deviations.
 
     Args:
         bins: Increasing edges of each column, at least two; fewer for a constant column.
         members: Number of linear layers per column, one for each member of a `PackedNet`.
+        parts: Parts of each bin.
 
     Shape:
         - continuous: (B, N) float, standardized
@@ -163,8 +170,9 @@ class _PackedNumbers(nn.Module):
     high: Tensor
 
     @speaking()
-    def __init__(self, bins: Sequence[Sequence[float]], members: int = 1) -> None:
+    def __init__(self, bins: Sequence[Sequence[float]], members: int = 1, parts: int = 1) -> None:
         super().__init__()
+        self.parts = parts
         num, width = len(bins), members * _NUMBER_WIDTH
         most = max((len(edges) - 1 for edges in bins), default=1)
         scale, shift = torch.zeros(2, num, max(1, most))
@@ -179,6 +187,7 @@ class _PackedNumbers(nn.Module):
         for name, value in {"scale": scale, "shift": shift, "low": low, "high": high}.items():
             self.register_buffer(name, value, persistent=False)
         self.table = nn.Parameter(torch.zeros(num, max(1, most), width))
+        self.fine = nn.Parameter(torch.zeros(num, max(1, most) * parts, width)) if parts > 1 else None
         self.weight = nn.Parameter(torch.empty(num, width).uniform_(-1, 1) * _NUMBER_WIDTH**-0.5)
         self.bias = nn.Parameter(torch.empty(num, width).uniform_(-1, 1) * _NUMBER_WIDTH**-0.5)
         self.requires_grad_(num > 0)  # without numbers they are empty, and DDP waits for a gradient of all that train
@@ -190,7 +199,30 @@ class _PackedNumbers(nn.Module):
         held = squash(continuous.clamp(low, high)).unsqueeze(-1)
         positions = torch.addcmul(shift, held, scale).clamp(0, 1)
         encoded = torch.bmm(positions.transpose(0, 1), table).transpose(0, 1)
+        if self.fine is not None:
+            encoded = encoded + self._within_bins(positions, self.fine if columns is None else self.fine[list(columns)])
         return torch.addcmul(bias + encoded, held, weight)
+
+    def _within_bins(self, positions: Tensor, table: Tensor) -> Tensor:
+        """Return the encoding of the parts of bins, (B, N, width): the parts passed, and what has been passed of the next.
+
+        Args:
+            positions: (B, N, bins), which fraction of each bin a number has passed.
+            table: (N, bins * parts, width), what each part adds.
+        """
+        num, most = positions.shape[1:]
+        # the bin that a number has not passed; its column's last one if it has passed all of `most`
+        current = positions.floor().sum(2, keepdim=True).long().clamp(0, most - 1)
+        passed = positions.gather(2, current) * self.parts
+        part = passed.long().clamp(0, self.parts - 1)
+        first = torch.arange(num, device=table.device).unsqueeze(1) * (most * self.parts)
+        at = first + current * self.parts + part
+        steps = _FINE_SCALE * table
+        sums_and_steps = torch.cat([steps.cumsum(1) - steps, steps], dim=2).flatten(0, 1)
+        below, step = (
+            sums_and_steps.index_select(0, at.flatten()).view(*at.shape[:2], 2 * table.shape[2]).chunk(2, dim=2)
+        )
+        return torch.addcmul(below, passed - part, step)
 
 
 @final
@@ -205,6 +237,8 @@ class _Inputs(nn.Module):
         unknown_share: float,
         hide: Sequence[HideValues],
         chosen: Mapping[int, int],
+        *,
+        bin_parts: int,
     ) -> None:
         super().__init__()
         if not len(cardinalities) and not len(bins):
@@ -217,7 +251,7 @@ class _Inputs(nn.Module):
         self.members = members
         self.hide = nn.ModuleList(hide)
         self.categories = Embeddings(cardinalities, widths, members=members, unknown_share=unknown_share)
-        self.numbers = _PackedNumbers(bins, members)
+        self.numbers = _PackedNumbers(bins, members, bin_parts)
         self.width = sum(widths) + _NUMBER_WIDTH * len(bins)
 
     @override
@@ -284,11 +318,12 @@ class PackedLinear(nn.Module):
         return outputs if beside is None else outputs + beside
 
 
-def _without_direct(net: nn.Module, state: dict[str, Any], prefix: str, *_: object) -> None:
-    """Give a checkpoint from before there was a direct layer one that changes no answer, at zero."""
-    if isinstance(net.direct, nn.Module) and any(name.startswith(f"{prefix}head.") for name in state):
-        for name, value in net.direct.state_dict(prefix=f"{prefix}direct.").items():
-            state.setdefault(name, torch.zeros_like(value))
+def _with_later_parts(net: nn.Module, state: dict[str, Any], prefix: str, *_: object) -> None:
+    """Give a checkpoint from before there were a direct layer and parts of bins those that change no answer, at zero."""
+    if any(name.startswith(f"{prefix}head.") for name in state):
+        for name, value in net.state_dict(prefix=prefix).items():
+            if name.startswith(f"{prefix}direct.") or name == f"{prefix}embeddings.numbers.fine":
+                state.setdefault(name, torch.zeros_like(value))
 
 
 @final

@@ -25,7 +25,7 @@ from tests.made.trainers import quiet_trainer, saved
 
 NETS: list[dict[str, Any]] = [
     {},
-    {"own_inputs": False, "member_widths": [16]},
+    {"own_inputs": False, "member_widths": [16], "bin_parts": 2},
     {"bag": 2},
     {"net": "mlp"},
     {"numbers": "piecewise"},

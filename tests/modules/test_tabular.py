@@ -167,6 +167,7 @@ def test_the_settings_choose_the_network(settings: dict[str, Any], net: str) -> 
     [
         ({"widths": [8], "members": 4}, "members has no effect with net='mlp'"),
         ({"net": "mlp", "own_inputs": True}, "own_inputs has no effect with net='mlp'"),
+        ({"widths": [8], "bin_parts": 2}, "bin_parts has no effect with net='mlp'"),
         ({"net": "packed", "activation": "relu"}, "activation has no effect with net='packed'"),
         ({"net": nn.Identity(), "dropout": 0.1}, "dropout has no effect with net='own'"),
         ({"net": "boosting"}, "no net named 'boosting'"),
@@ -175,6 +176,14 @@ def test_the_settings_choose_the_network(settings: dict[str, Any], net: str) -> 
 def test_settings_of_two_networks_are_refused(settings: dict[str, Any], words: str) -> None:
     with pytest.raises((BadValueError, UnknownNameError), match=words):
         TabularModule(tabular_data("binary").schema, **settings)
+
+
+@pytest.mark.parametrize(("rows", "parts"), [(0, 1), (3_071, 1), (3_072, 2), (1_000_000, 8)])
+def test_more_rows_tell_finer_parts_of_the_bins_apart(rows: int, parts: int) -> None:
+    schema = tabular_data("regression").schema
+    schema = dataclasses.replace(schema, target=dataclasses.replace(schema.target, num_rows=rows))
+
+    assert TabularModule(schema).hparams["bin_parts"] == parts
 
 
 def test_a_small_table_gets_more_members_with_inputs_of_their_own() -> None:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from tabvision.errors import BadValueError
 from tabvision.nets.layer_groups import LayerGroup, check_groups
+from tabvision.nets.numeric import squash
 from tabvision.nets.packed import PackedNet, _PackedNumbers
 
 CARDINALITIES = [3, 10, 3]
@@ -28,7 +29,7 @@ def batch(rows: int = 16) -> tuple[Tensor, Tensor]:
 
 @pytest.mark.parametrize("own_inputs", [False, True])
 def test_every_member_answers_and_every_parameter_gets_a_gradient(own_inputs: bool) -> None:
-    net = made(own_inputs=own_inputs, dropout=0.2)
+    net = made(own_inputs=own_inputs, dropout=0.2, bin_parts=2)
 
     logits = net(*batch(64))
     logits.square().sum().backward()
@@ -38,7 +39,7 @@ def test_every_member_answers_and_every_parameter_gets_a_gradient(own_inputs: bo
 
 
 def test_a_member_with_inputs_of_its_own_shares_nothing() -> None:
-    net = made(own_inputs=True).eval()
+    net = made(own_inputs=True, bin_parts=2).eval()
     continuous, categorical = batch()
 
     net(continuous, categorical)[:, 1].sum().backward()
@@ -120,6 +121,30 @@ def test_numbers_are_encoded_by_their_place_among_the_bins() -> None:
     assert places(-1e30) == pytest.approx(places(-1.0), abs=1e-6)
 
 
+def test_parts_of_bins_are_encoded_as_finer_bins_at_a_smaller_scale() -> None:
+    torch.manual_seed(0)
+    encoder = _PackedNumbers([(-1.0, 0.0, 2.0), (0.0, 1.0), ()], members=2, parts=4)
+    assert encoder.fine is not None
+    nn.init.normal_(encoder.fine)
+    values = torch.tensor([-1e30, -1.0, -0.75, -0.7, 0.0, 0.4, 0.5, 1.0, 1.7, 2.0, 1e30]).unsqueeze(1).expand(-1, 3)
+
+    held = squash(values.clamp(encoder.low, encoder.high)).unsqueeze(2)
+    fractions = torch.addcmul(encoder.shift, held, encoder.scale).clamp(0, 1)
+    passed = (4 * fractions.unsqueeze(3) - torch.arange(4)).clamp(0, 1).flatten(2)
+    linear = encoder.bias + encoder.weight * held
+    torch.testing.assert_close(encoder(values), linear + 0.3 * torch.einsum("bnp,npw->bnw", passed, encoder.fine))
+    assert torch.equal(encoder(values[:, [1]], [1]), encoder(values)[:, [1]])
+
+
+def test_parts_of_bins_change_no_answer_of_a_checkpoint_from_before_there_were_any() -> None:
+    net, plain, inputs = made(bin_parts=4).eval(), made().eval(), batch()
+
+    saved = net.load_state_dict(plain.state_dict())
+
+    assert not saved.missing_keys
+    assert torch.equal(net(*inputs), plain(*inputs))
+
+
 @pytest.mark.parametrize("value", [-1e30, 12.0, 1e6, 1e30])
 def test_a_number_beyond_all_training_rows_is_answered_as_the_farthest_of_them(value: float) -> None:
     net = made().eval()
@@ -148,14 +173,14 @@ def test_what_seems_constant_to_float32_has_a_bin() -> None:
 @pytest.mark.parametrize("rows", [0, 1, 2])
 def test_a_few_rows_are_answered_in_training_and_evaluation(rows: int) -> None:
     for own_inputs in (False, True):
-        net = made(own_inputs=own_inputs)
+        net = made(own_inputs=own_inputs, bin_parts=2)
         if rows:
             assert net(*batch(rows)).shape == (rows, 3, 2)
         assert net.eval()(*batch(rows)).shape == (rows, 3, 2)
 
 
 def test_tables_of_numbers_or_of_categories_alone_are_answered() -> None:
-    numbers, categories = PackedNet([], BINS, 1), PackedNet(CARDINALITIES, [], 1)
+    numbers, categories = (PackedNet(*columns, 1, bin_parts=2) for columns in (([], BINS), (CARDINALITIES, [])))
 
     assert numbers(torch.randn(4, 3), torch.empty(4, 0, dtype=torch.int64)).shape == (4, 4, 1)
     assert categories(torch.empty(4, 0), torch.zeros(4, 3, dtype=torch.int64)).shape == (4, 4, 1)
@@ -184,6 +209,23 @@ def test_a_copy_and_a_saved_state_answer_the_same() -> None:
 
     assert torch.equal(copy.deepcopy(net)(*inputs), net(*inputs))
     assert torch.equal(other(*inputs), net(*inputs))
+
+
+def test_parts_of_bins_learn_what_changes_quickly_along_a_number() -> None:
+    torch.manual_seed(0)
+    numbers, codes = torch.rand(2048, 1), torch.empty(2048, 0, dtype=torch.int64)
+    target = (16 * numbers).floor() % 2
+    errors = []
+    for parts in (1, 4):
+        net = PackedNet([], [tuple(np.linspace(0, 1, 7).tolist())], 1, bin_parts=parts)
+        optimizer = torch.optim.AdamW(net.parameters(), lr=0.015)
+        for _ in range(150):
+            optimizer.zero_grad()
+            (net(numbers, codes) - target.unsqueeze(1)).square().mean().backward()
+            optimizer.step()
+        errors.append((net.eval()(numbers, codes).mean(1) - target).square().mean().item())
+
+    assert errors[1] < 0.5 * errors[0]
 
 
 def test_it_learns_an_interaction_of_a_category_and_a_number() -> None:
