@@ -150,7 +150,14 @@ SMALL: dict[type[SupervisedModule], dict[str, Any]] = {
         "dropout": 0.0,
     },
     # nothing random in a step
-    TabularModule: {"members": 2, "member_widths": [8, 4], "bin_parts": 2, "lr": 0.01, "unknown_share": 0.0, "dropout": 0.0},
+    TabularModule: {
+        "members": 2,
+        "member_widths": [8, 4],
+        "bin_parts": 2,
+        "lr": 0.01,
+        "unknown_share": 0.0,
+        "dropout": 0.0,
+    },
     VisionModule: {"body": "test_resnet", "weights": None, "head_widths": [8], "dropout": 0.0, "lr": 0.01},
 }
 OF_MLP = {"widths", "batch_norm", "continuous_norm", "squash", "activation", "numbers", "embedding_widths"}

@@ -180,7 +180,7 @@ def test_a_few_rows_are_answered_in_training_and_evaluation(rows: int) -> None:
 
 
 def test_tables_of_numbers_or_of_categories_alone_are_answered() -> None:
-    numbers, categories = (PackedNet(*columns, 1, bin_parts=2) for columns in (([], BINS), (CARDINALITIES, [])))
+    numbers, categories = PackedNet([], BINS, 1, bin_parts=2), PackedNet(CARDINALITIES, [], 1, bin_parts=2)
 
     assert numbers(torch.randn(4, 3), torch.empty(4, 0, dtype=torch.int64)).shape == (4, 4, 1)
     assert categories(torch.empty(4, 0), torch.zeros(4, 3, dtype=torch.int64)).shape == (4, 4, 1)
