@@ -122,9 +122,8 @@ class Unfreeze(Owner):
 
     def _enter_stage(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         changed, strategy = self.apply(pl_module, trainer.current_epoch), trainer.strategy
-        if (
-            changed and isinstance(strategy, DDPStrategy) and strategy.model is not pl_module
-        ):  # DDP has to wrap it again
+        # DDP has to wrap it again
+        if changed and isinstance(strategy, DDPStrategy) and strategy.model is not pl_module:
             strategy.model = pl_module
             strategy._pl_static_graph_delay_done = False  # noqa: SLF001 - as when it first wrapped; a test guards it
             strategy.configure_ddp()
