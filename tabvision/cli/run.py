@@ -183,7 +183,7 @@ def _fit(job: Job, model: SupervisedModule, folder: Path, held: ExitStack, *, re
             clear(folder)
         if not resume and not is_worker():
             with speaking(_WHO):
-                write_recipe(folder / ("recipe.yaml" if job.module is None else RESUME_FILE), job.recipe, data)
+                write_recipe(folder / ("recipe.yaml" if job.module is None else RESUME_FILE), job)
             if job.probe is not None:
                 job.probe.save(folder / PROBE, data)
         for logger in loggers[1:]:
