@@ -187,7 +187,8 @@ class FusedDataModule(FoldedRows, BaseImageDataModule):
     def _loader(
         self, make_reader: Callable[[], BatchReader], tensors: Mapping[str, Tensor], rows: Tensor, **settings: Any
     ) -> ImageLoader:
-        return FusedLoader(make_reader, tensors, rows, self.bad, num_images=len(self.image.columns), **settings)
+        facts: dict[str, Any] = {"num_images": len(self.image.columns), "on_end": self._write_bad_files}
+        return FusedLoader(make_reader, tensors, rows, self.bad, **facts, **settings)
 
     @override
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
