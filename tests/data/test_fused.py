@@ -185,6 +185,21 @@ def test_too_many_broken_images_end_the_pass(folder: Path) -> None:
         list(make(folder, bad_share=0.0).train_dataloader())
 
 
+def test_a_broken_image_in_every_row_ends_the_pass(folder: Path) -> None:
+    frame = pd.read_csv(folder / "houses.csv").assign(front=str(folder / "photos"))  # a folder, say
+
+    with pytest.raises(BadValueError, match="1 of 1 image cannot be read"):
+        list(FusedDataModule(frame, "price", image="front", size=8, split=None, verbose=False).train_dataloader())
+
+
+def test_addresses_are_not_opened(folder: Path) -> None:
+    frame = pd.read_csv(folder / "houses.csv")
+    frame["front"] = [f"https://example.com/{row}.png" for row in range(len(frame))]
+
+    with pytest.raises(MissingFileError, match="Addresses are not opened: download the photos"):
+        FusedDataModule(frame, "price", image="front", verbose=False)
+
+
 def test_a_schema_is_taken_and_must_fit(folder: Path) -> None:
     schema = make(folder).schema
 
