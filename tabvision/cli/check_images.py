@@ -1,4 +1,4 @@
-"""`tabvision check-images`: list the images of a folder that cannot be read or lose something, before training."""
+"""`tabvision check-images`: list the images of a folder or table that cannot be read or lose something, before training."""
 
 from __future__ import annotations
 
@@ -10,14 +10,20 @@ from contextlib import suppress
 import numpy as np
 import pandas as pd
 
+from tabvision.checks import check_present
+from tabvision.cli.options import form_of
 from tabvision.data.images.bands import as_channels, open_as
 from tabvision.data.images.decode import UnreadableImageError
+from tabvision.data.images.files import PATH_COLUMN, ImageTable, check_missing
 from tabvision.data.images.folders import all_images
 from tabvision.data.images.layout import layout_of, stored_values
 from tabvision.data.images.reader import check_workers, single_threaded_cv2
 from tabvision.data.images.settings import notes_on_ignored
+from tabvision.data.tables.cells import MISSING_WORDS
+from tabvision.data.tables.files import are_tables, folder_of
+from tabvision.data.tables.read import read_frame
 from tabvision.data.tables.write import check_destination, write_frame
-from tabvision.errors import count, shown, speaking
+from tabvision.errors import BadValueError, count, shown, speaking
 from tabvision.schema import Image
 
 _SHOWN = 20
@@ -29,30 +35,59 @@ def run(arguments: argparse.Namespace) -> int:
     """Decode every image and list those that are damaged; return 1 if there are any, as a check does."""
     if arguments.out:
         check_destination(arguments.out, overwrite=arguments.overwrite)
-    workers, table, channels = check_workers(arguments.workers), all_images(arguments.folder), arguments.channels
-    files = table.files(np.arange(len(table.frame)))
+    workers, channels, found = check_workers(arguments.workers), arguments.channels, _images(arguments)
+    files = [*dict.fromkeys(found[PATH_COLUMN])]  # rows may share an image
     reasons: list[str | None] = []
     with single_threaded_cv2(), ThreadPoolExecutor(max(1, workers)) as threads:
         for start in range(0, len(files), _FILES_AT_ONCE):
             some = files[start : start + _FILES_AT_ONCE]
             reasons += threads.map(functools.partial(_reason, channels=channels), some)
-        found = [*zip(files, reasons, strict=True)]
-        readable = [file for file, reason in found if reason is None]
+        unreadable = {file: reason for file, reason in zip(files, reasons, strict=True) if reason is not None}
+        readable = [file for file in files if file not in unreadable]
         notes = notes_on_ignored(readable, Image(size=(1, 1), channels=channels), threads.map)
-    unreadable = [(file, reason) for file, reason in found if reason is not None]
-    bad = pd.DataFrame(unreadable, columns=["image", "reason"], dtype="str")
+    bad = found[found[PATH_COLUMN].isin(list(unreadable))].reset_index(drop=True)
+    bad = bad.assign(reason=pd.array([unreadable[file] for file in bad[PATH_COLUMN]], dtype="str"))
     if arguments.out:  # before anything is printed, where the reader may close the pipe
         write_frame(bad, arguments.out, overwrite=arguments.overwrite)
-    for file, reason in bad.head(_SHOWN).itertuples(index=False):
-        print(shown(f"{file}: {reason}"))
+    for *cell, file, reason in bad.head(_SHOWN).itertuples(index=False):
+        place = "row {}, {}: ".format(*cell) if cell else ""
+        print(shown(f"{place}{file}: {reason}"))
     if len(bad) > _SHOWN:
-        print(f"… and {count(len(bad) - _SHOWN, 'more file')}")
-    print(f"{count(len(files), 'image')} decoded, {len(bad):,} of them cannot be read.")
+        print(f"… and {count(len(bad) - _SHOWN, 'more cell' if arguments.image else 'more file')}")
+    print(f"{count(len(files), 'image')} decoded, {len(unreadable):,} of them cannot be read.")
     for note in notes:
         print(note)
     if arguments.out:
         print(f"Listed in {arguments.out}")
     return int(len(bad) > 0)
+
+
+def _images(arguments: argparse.Namespace) -> pd.DataFrame:
+    """Return the path of each image of a folder, or of those that a table names, beside the number of its row and its column.
+
+    Raises:
+        MissingColumnsError: The table has no such column.
+        MissingFileError: Most of the files that the table names do not exist.
+        BadValueError: It is not said which columns of a table name images, or an option is for tables alone.
+    """
+    source, columns = arguments.data, arguments.image
+    if columns is None:
+        if are_tables([source]):
+            raise BadValueError(f"{source!r} is a table", "Name its columns of image paths: --image A,B")
+        if arguments.root is not None or arguments.suffix is not None or form_of(arguments):
+            problem = f"--root, --suffix and the form of a table need --image, got {source!r} alone"
+            raise BadValueError(problem, "Name its columns of image paths: --image A,B")
+        table = all_images(source)
+        return pd.DataFrame({PATH_COLUMN: pd.array(table.files(np.arange(len(table.frame))), dtype="str")})
+    frame = read_frame(source, **form_of(arguments), known=dict.fromkeys(columns, MISSING_WORDS))
+    check_present(columns, frame.columns, "Name the columns of image paths: --image A,B")
+    names = frame[columns].to_numpy(dtype=object).ravel()
+    cells = pd.DataFrame({"row": np.repeat(np.arange(len(frame)), len(columns)), "column": [*columns] * len(frame)})
+    cells = cells.assign(**{PATH_COLUMN: names})[~(pd.isna(names) | (names == ""))]
+    root = folder_of(source) if arguments.root is None else arguments.root
+    named = ImageTable(cells, root=str(root), suffix=arguments.suffix or "")
+    check_missing(named, columns, optional=False)
+    return cells.assign(**{PATH_COLUMN: pd.array(named.files(np.arange(len(cells))), dtype="str")})
 
 
 def _reason(file: str, channels: int = 3) -> str | None:

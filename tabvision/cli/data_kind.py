@@ -7,6 +7,7 @@ from itertools import chain
 from pathlib import Path
 
 from tabvision.cli.options import form_of
+from tabvision.data.images.files import is_image
 from tabvision.data.tables.cells import MISSING_WORDS
 from tabvision.data.tables.files import are_tables, check_file, files_of, folder_of, is_glob, table_files
 from tabvision.data.tables.read import read_frame
@@ -39,7 +40,7 @@ def kind_of_data(arguments: argparse.Namespace) -> str:
     if isinstance(data, list):
         return _kind_of_list(data)
     folder = Path(data).expanduser()
-    return "images" if folder.is_dir() and not table_files(folder) else "table"
+    return "images" if is_image(folder.name) or (folder.is_dir() and not table_files(folder)) else "table"
 
 
 def _kind_of_list(data: list[str]) -> str:

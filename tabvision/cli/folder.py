@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -75,6 +76,11 @@ def chosen_by_validation(folder: Path) -> str:
 def is_finished(folder: Path) -> bool:
     """Return whether the run in a folder came to its end, where it writes metrics.json."""
     return (folder / "metrics.json").exists()
+
+
+def learned_all(folder: Path) -> bool:
+    """Return whether best.ckpt of a finished run was trained anew on the validation rows as well."""
+    return is_finished(folder) and "refit" in json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
 
 
 @contextmanager

@@ -136,6 +136,17 @@ def _add_measuring(commands: _Commands) -> None:
     verify.add_argument("--share", type=functools.partial(fraction, end="]"), default=0.05, help=share)
     verify.add_argument("--safe", action="store_true", help="write only below the working folder, as for fit --safe")
 
+    check = commands.add_parser(
+        "check-images", help="find the images of a folder or table that cannot be read, or not in full"
+    )
+    check.add_argument("data", metavar="DATA", help="a folder, with its subfolders; or a table, with --image")
+    check.add_argument("--image", metavar="A,B", type=names, action="extend", help="columns of image paths of a table")
+    add_form_options(check)
+    check.add_argument("--out", metavar="FILE", help="where to list them with the reason, such as bad_files.csv")
+    check.add_argument("--channels", type=whole, default=3, metavar="N", help="channels to train on (default 3, RGB)")
+    check.add_argument("--workers", type=int, metavar="N", help="threads (default: one per core)")
+    check.add_argument("--overwrite", action="store_true", help=_OVERWRITE)
+
 
 def _add_deploying(commands: _Commands) -> None:
     calibrate = commands.add_parser(
@@ -193,13 +204,6 @@ def _add_others(commands: _Commands) -> None:
     lr_find.add_argument("--safe", action="store_true", help="build only the parts of a list, as for fit --safe")
     lr_find.add_argument("--plot", metavar="FILE", help="draw the curve: .png, .svg or .pdf")
     lr_find.add_argument("--overwrite", action="store_true", help="replace the plot if it is there")
-
-    check = commands.add_parser("check-images", help="find the images of a folder that cannot be read, or not in full")
-    check.add_argument("folder", metavar="DIR", help="a folder; its subfolders are searched as well")
-    check.add_argument("--out", metavar="FILE", help="where to list them with the reason, such as bad_files.csv")
-    check.add_argument("--channels", type=whole, default=3, metavar="N", help="channels to train on (default 3, RGB)")
-    check.add_argument("--workers", type=int, metavar="N", help="threads (default: one per core)")
-    check.add_argument("--overwrite", action="store_true", help=_OVERWRITE)
 
     demo = commands.add_parser("demo", help="train on real data that a package ships, in under three minutes")
     questions = "; ".join(f"{kind}: {question}" for kind, question in QUESTIONS.items())

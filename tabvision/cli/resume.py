@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import logging
 from dataclasses import replace
 from pathlib import Path
 
-from tabvision.cli.folder import RESUME_FILE, is_finished, recipe_file
+from tabvision.cli.folder import RESUME_FILE, is_finished, learned_all, recipe_file
 from tabvision.cli.jobs import Job, build, component
 from tabvision.cli.options import given_flags
 from tabvision.cli.run import run_job
-from tabvision.cli.run_recipe import check_rows, read_recipe
+from tabvision.cli.run_recipe import check_rows, read_recipe, settings_beside
 from tabvision.errors import BadValueError, MissingFileError, listed, speaking
 from tabvision.inference import Predictor
 from tabvision.inference.checkpoint import read_state
 from tabvision.lightning import seed_everything
+
+logger = logging.getLogger("tabvision")
 
 # what may change, or a recipe does not hold
 _ALLOWED = ("--devices", "--intervals", "--no-report", "--quiet", "--refit")
@@ -51,7 +54,8 @@ def resume_run(arguments: argparse.Namespace) -> None:
     again = f"start again with --overwrite, or train on with the new rows: --from {folder / 'best.ckpt'}"
     check_rows(file, data, again)
     given = {"intervals": arguments.intervals, "refit": arguments.refit}
-    job = Job(recipe=recipe, datamodule=data, module=module, quiet=quiet, **given)
+    beside = settings_beside(file) | {name: value for name, value in given.items() if value is not None}
+    job = Job(recipe=recipe, datamodule=data, module=module, quiet=quiet, **beside)
     run_job(job, folder, report=not arguments.no_report, resume=True)
 
 
@@ -86,7 +90,12 @@ def warm_started(job: Job, checkpoint: str) -> Job:
     if job.num_folds > 1:
         raise BadValueError(_WHO, "--preset best trains new networks, got --from as well", "Leave one of the two out")
     with speaking(_WHO):
-        known = Predictor(checkpoint).module
+        known, file = Predictor(checkpoint).module, Path(checkpoint)
+        if file.name == "best.ckpt" and learned_all(file.parent):
+            logger.info(
+                f"{checkpoint} has learned from the validation rows of its run as well: if DATA holds them, the metrics "
+                "below are too good. Measure it on other rows, or go on with a run of --no-refit."
+            )
         data, model = job.recipe["data"], job.recipe["model"]
         kind = model["class_path"].rpartition(".")[2]
         if type(known).__name__ != kind:

@@ -89,8 +89,7 @@ class _Fitted:
 
 def run_job(job: Job, folder: Path, *, report: bool = True, resume: bool = False) -> None:
     """Train, or go on with a run that was interrupted, and write every result into the folder, which is its alone."""
-    may_refit_head = refits_head(job)
-    job, data = replace(job, refit=refits(job)), job.datamodule
+    job, data = replace(job, refit=refits(job) or job.refit), job.datamodule  # None is kept: a head asks for it as well
     model: Any = job.module or build(job.recipe["model"], data.schema)
     start = _start_time(recipe_file(folder), resume=resume)
     with ExitStack() as held:
@@ -103,7 +102,7 @@ def run_job(job: Job, folder: Path, *, report: bool = True, resume: bool = False
                 (tested,) = fitted.trainer.validate(network, data.test_dataloader(), verbose=False)
             anew = refit(job, folder, fitted.trainer) if job.refit else None
         if fitted.trainer.is_global_zero:
-            fitted = replace(fitted, is_linear=fitted.is_linear and may_refit_head)
+            fitted = replace(fitted, is_linear=fitted.is_linear and refits_head(job))
             _write_results(job, model, folder, fitted, tested, anew, start=start, report=report)
 
 
@@ -184,7 +183,7 @@ def _fit(job: Job, model: SupervisedModule, folder: Path, held: ExitStack, *, re
             clear(folder)
         if not resume and not is_worker():
             with speaking(_WHO):
-                write_recipe(folder / ("recipe.yaml" if job.module is None else RESUME_FILE), job.recipe, data)
+                write_recipe(folder / ("recipe.yaml" if job.module is None else RESUME_FILE), job)
             if job.probe is not None:
                 job.probe.save(folder / PROBE, data)
         for logger in loggers[1:]:

@@ -3,27 +3,51 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from tabvision.cli.jobs import LOGGERS
+from tabvision.cli.jobs import LOGGERS, Job
 from tabvision.cli.safe import listed_classes
 from tabvision.data.tables.write import written_whole
 from tabvision.errors import BadValueError, listed
 from tabvision.lightning import in_this_tree, tree
 
 _ROWS = "# rows: "  # begins the first line of a recipe, before the hash of the rows of the run
+_BESIDE = "# beside it: "  # begins the second line, before settings of the run that no recipe holds
+_KEPT = {"refit": bool, "intervals": float}  # these, by the type of each
 _ALL_HASHED, _SOME_HASHED = 1_000_000, 4_096  # rows of a part: each up to so many, else about so many
 
 
-def write_recipe(file: Path, recipe: Mapping[str, Any], data: Any) -> None:  # noqa: ANN401 - one of our datamodules
-    """Write a recipe, with a hash of its rows as the first line."""
+def write_recipe(file: Path, job: Job) -> None:
+    """Write the recipe of a run, below a hash of its rows and those of its settings that no recipe holds."""
+    beside = {name: value for name in _KEPT if (value := getattr(job, name)) is not None}
+    head = f"{_ROWS}{_hash_of_rows(job.datamodule)}\n" + (f"{_BESIDE}{json.dumps(beside)}\n" if beside else "")
     with written_whole(file) as partial:
-        text = yaml.safe_dump(dict(recipe), sort_keys=False, allow_unicode=True)
-        partial.write_text(f"{_ROWS}{_hash_of_rows(data)}\n{text}", encoding="utf-8")
+        text = yaml.safe_dump(dict(job.recipe), sort_keys=False, allow_unicode=True)
+        partial.write_text(f"{head}{text}", encoding="utf-8")
+
+
+def settings_beside(recipe: Path) -> dict[str, Any]:
+    """Return the settings of a run that its recipe does not hold, which stand above it; none if there are none.
+
+    Raises:
+        BadValueError: They are not what `tabvision train` writes.
+    """
+    lines = recipe.read_text(encoding="utf-8").splitlines()[:2]
+    text = next((line.removeprefix(_BESIDE) for line in lines if line.startswith(_BESIDE)), "{}")
+    try:
+        found: dict[str, Any] = json.loads(text)
+        is_known = all(type(value) is _KEPT[name] for name, value in found.items())
+    except (ValueError, KeyError, AttributeError):
+        is_known = False
+    if not is_known:
+        problem = f"{str(recipe)!r} holds settings that tabvision train does not write: {text!r}"
+        raise BadValueError(problem, "Remove that line, and pass them again")
+    return found
 
 
 def read_recipe(file: Path) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from tabvision.data.base import DataPart
 from tabvision.data.folds import FoldedRows
 from tabvision.data.images.base import BaseImageDataModule
 from tabvision.data.images.device import EXTRAS
-from tabvision.data.images.files import PATH_COLUMN, ImageTable, images_by_row
+from tabvision.data.images.files import PATH_COLUMN, ImageTable, images_by_row, num_files
 from tabvision.data.images.loader import FusedLoader, ImageLoader
 from tabvision.data.images.reader import BatchReader
 from tabvision.data.images.settings import SAMPLED_IMAGES, Normalize, ValueRange, fitted, image_columns, image_facts
@@ -161,7 +161,7 @@ class FusedDataModule(FoldedRows, BaseImageDataModule):
         self.sampler = sampler
         self.image = cast("Image", self.schema.image)
         self.tables = {name: table.images.get(name, table.images["train"]) for name in self.parts}
-        self.bad.num_files = sum(len(part.rows) for part in self.parts.values()) * len(columns)
+        self.bad.num_files = num_files(self.tables.values())
 
     @property
     def files(self) -> list[str]:
@@ -187,7 +187,8 @@ class FusedDataModule(FoldedRows, BaseImageDataModule):
     def _loader(
         self, make_reader: Callable[[], BatchReader], tensors: Mapping[str, Tensor], rows: Tensor, **settings: Any
     ) -> ImageLoader:
-        return FusedLoader(make_reader, tensors, rows, self.bad, num_images=len(self.image.columns), **settings)
+        facts: dict[str, Any] = {"num_images": len(self.image.columns), "on_end": self._write_bad_files}
+        return FusedLoader(make_reader, tensors, rows, self.bad, **facts, **settings)
 
     @override
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:

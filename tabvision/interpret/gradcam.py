@@ -46,7 +46,7 @@ def gradcam(
 
     Args:
         model: A `Predictor`, a module in memory, or the path of a checkpoint.
-        images: What `Predictor.predict` takes.
+        images: What `Predictor.predict` takes: rows, if the model reads columns beside its images.
         layer: The part whose output is used, named as in `module.named_modules()`, such as "body.net.layer3"; None for
             the last one with a spatial map.
         target: The class, or the number of several, to explain; None for the predicted class, or the one number.
@@ -54,13 +54,14 @@ def gradcam(
 
     Returns:
         A map in [0, 1] for each image, as large as the network's input: 0 where nothing supports the answer, 1 where the
-        support is greatest. NaN for an image that cannot be read.
+        support is greatest. NaN for an image that is missing or cannot be read. For a model that reads columns as well,
+        the maps of the P images of each row, in the order of the schema: 1 in the image of the row with the greatest support.
 
     Shape:
-        - returns: N arrays (H, W) float32
+        - returns: N arrays (H, W) float32; (P, H, W) if the model reads columns as well
 
     Raises:
-        BadTypeError: The model reads no images, or columns as well.
+        BadTypeError: The model reads no images.
         BadValueError: The network has no spatial map, or none that the answer depends on; or there are several numbers and no
             target.
         UnknownNameError: There is no such layer or target.
@@ -70,14 +71,16 @@ def gradcam(
     """
     check_whole("batch_size", batch_size)
     predictor = model if isinstance(model, Predictor) else Predictor(model)
-    if predictor.schema.image is None or not predictor.schema.is_of_images:
-        problem = "the model must read images alone, and it reads columns"
-        raise BadTypeError(problem, "Look at its columns with importance and effects")
+    if predictor.schema.image is None:
+        raise BadTypeError(
+            "the model must read images, and it reads columns", "Look at these with importance and effects"
+        )
     if layer is not None and layer not in dict(predictor.module.named_modules()):
         raise UnknownNameError("layer", layer, [name for name, _ in predictor.module.named_modules() if name])
     inputs = images if isinstance(images, Inputs) else predictor.read(images)
-    size = predictor.schema.image.size
-    maps = [np.full(size, np.nan, dtype=np.float32) for _ in range(inputs.num_rows)]
+    size, columns = predictor.schema.image.size, predictor.schema.image.columns
+    shape = size if predictor.schema.is_of_images else (len(columns), *size)
+    maps = [np.full(shape, np.nan, dtype=np.float32) for _ in range(inputs.num_rows)]
     for arrays in inputs.batches(batch_size):
         if len(arrays["index"]):
             found = _maps(predictor, arrays, layer, target).cpu().numpy()
@@ -87,20 +90,29 @@ def gradcam(
 
 
 def _maps(predictor: Predictor, arrays: Arrays, layer: str | None, target: Label | None) -> Tensor:
-    """Return the maps of a batch, (B, H, W)."""
+    """Return the maps of a batch, (B, H, W), or (B, P, H, W) of rows with P images."""
     image, module = predictor.schema.image, predictor.module
     assert image is not None
     with torch.inference_mode(mode=False), torch.enable_grad():
         batch = predictor.batch(arrays)
+        rows = batch["image"].shape[:-3]
+        is_there = batch.get("has_image", torch.ones(rows)).flatten() > 0  # the body sees these alone
+        found = torch.full((len(is_there), *image.size), torch.nan, device=predictor.device)
+        if not is_there.any():
+            return found.view(*rows, *image.size)
+        pixels = normalize(batch["image"].flatten(0, -4), image.mean, image.std)
         # the pixels need a gradient, so that a frozen network has a graph as well
-        batch["image"] = normalize(batch["image"], image.mean, image.std).requires_grad_()
+        batch["image"] = pixels.view(*rows, *pixels.shape[1:]).requires_grad_()
         with _outputs_of(module, layer) as outputs:
             logits = module(batch).float()
         channels_first = layer == "body" or getattr(getattr(module, "body", None), "channels_first", True)
-        coarse = _coarse(_scores(predictor, logits, target), outputs, layer, channels_first=channels_first)
+        score, num_images = _scores(predictor, logits, target).sum(), int(is_there.sum())
+        coarse = _coarse(score, num_images, outputs, layer, channels_first=channels_first)
     resized = functional.interpolate(coarse.float().unsqueeze(1), image.size, mode="bilinear").squeeze(1).clamp(min=0)
-    top = resized.amax(dim=(1, 2), keepdim=True)
-    return torch.where(top > 0, resized / top, 0.0).clamp(max=1)
+    found[is_there] = resized
+    found = found.view(len(logits), -1, *image.size)  # the images of each row
+    top = found.nan_to_num(0).amax(dim=(1, 2, 3), keepdim=True)
+    return (found / top.where(top > 0, 1)).clamp(max=1).view(*rows, *image.size)
 
 
 @contextlib.contextmanager
@@ -146,17 +158,19 @@ def _scores(predictor: Predictor, logits: Tensor, target: Label | None) -> Tenso
     return columns.gather(1, codes.long().unsqueeze(1)).squeeze(1)
 
 
-def _coarse(score: Tensor, outputs: dict[str, Tensor], layer: str | None, *, channels_first: bool) -> Tensor:
-    """Return maps of the last output, or a layer's, in which more than one position matters, (B, h, w)."""
+def _coarse(
+    score: Tensor, num_images: int, outputs: dict[str, Tensor], layer: str | None, *, channels_first: bool
+) -> Tensor:
+    """Return maps of the last output, or a layer's, in which more than one position matters, (num_images, h, w)."""
     names = [name for name in reversed(outputs) if layer in (None, name)]
     # a network of tokens has no other maps after its first
     tokens = [name for name in names if outputs[name].ndim == 3]
     for name in dict.fromkeys([*names[:1], *tokens, *names]):
         output = outputs[name]
         grid = _grid(name, outputs) if output.ndim == 3 else output.shape[2:] if channels_first else output.shape[1:3]
-        if grid is None or len(output) != len(score) or math.prod(grid) == 1:
+        if grid is None or len(output) != num_images or math.prod(grid) == 1:
             continue
-        (gradient,) = torch.autograd.grad(score.sum(), output, retain_graph=True, allow_unused=True)
+        (gradient,) = torch.autograd.grad(score, output, retain_graph=True, allow_unused=True)
         if gradient is None:
             continue
         if output.ndim == 3:

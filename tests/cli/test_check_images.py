@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -94,3 +95,46 @@ def test_what_a_network_would_not_see_is_counted_by_kind(tmp_path: Path, capsys:
     told = capsys.readouterr().out
     assert "photo.jpg: it has 3 channels, and 13 are read (channels=13)" in told
     assert "pages.tif" not in told
+
+
+def test_a_table_says_in_which_row_and_column_each_damaged_image_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = write_folder(tmp_path / "photos", {"a": 5})
+    (root / "a" / "a_001.jpg").write_bytes(b"")
+    names = ["a_000", "a_001", None, "a_001", "gone"]
+    pd.DataFrame({"front": names, "kitchen": ["a_002", "", "a_003", "a_004", "a_004"]}).to_csv(
+        tmp_path / "homes.csv", index=False
+    )
+    words = [str(tmp_path / "homes.csv"), "--image", "front,kitchen", "--root", str(root / "a"), "--suffix", ".jpg"]
+
+    assert run(*words, "--out", str(tmp_path / "bad.csv")) == 1
+
+    assert capsys.readouterr().out.splitlines()[:4] == [
+        f"row 1, front: {root}/a/a_001.jpg: 0 bytes",
+        f"row 3, front: {root}/a/a_001.jpg: 0 bytes",
+        f"row 4, front: {root}/a/gone.jpg: no such file",
+        "6 images decoded, 2 of them cannot be read.",
+    ]
+    bad = pd.read_csv(tmp_path / "bad.csv")
+    assert bad[["row", "column"]].to_numpy().tolist() == [[1, "front"], [3, "front"], [4, "front"]]
+    assert run(*words[:2], "kitchen", *words[3:]) == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        (["homes.csv"], "'homes.csv' is a table"),
+        (["homes.csv", "--image", "frnt"], "'frnt'"),
+        (["homes.csv", "--image", "front"], "2 of 2 images in front do not exist, first './x.jpg'"),
+        (["photos", "--suffix", ".jpg"], "need --image, got 'photos' alone"),
+    ],
+)
+def test_what_a_table_is_asked_for_is_said(
+    words: list[str], problem: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    pd.DataFrame({"front": ["x.jpg", "y.jpg"]}).to_csv("homes.csv", index=False)
+
+    with pytest.raises((ValueError, FileNotFoundError), match=re.escape(problem)):
+        run(*words)

@@ -15,10 +15,11 @@ import timm
 import torch
 import yaml
 
-from tabvision.cli import main
-from tabvision.cli.folder import chosen_by_validation
+from tabvision.cli import main, run
+from tabvision.cli.folder import PROBE, chosen_by_validation
 from tabvision.cli.jobs import Job
 from tabvision.cli.refit import refits_head
+from tabvision.cli.run_recipe import settings_beside
 from tabvision.data import ImageDataModule
 from tests.made.images import tiff, write_classes, write_folder
 from tests.made.processes import on_two
@@ -339,6 +340,7 @@ def test_such_a_head_then_learns_from_the_validation_photos_too(capsys: pytest.C
     words = ["train", "photos", *SMALL, "--weights", trained_weights(), "--lr", "1e-9", "--out"]
     assert main([*words, "part", "--no-refit"]) == 0
     assert "--no-refit" not in capsys.readouterr().out
+    assert settings_beside(Path("part/recipe.yaml")) == {"refit": False}  # for a run that goes on
 
     assert main([*words, "probed"]) == 0
 
@@ -357,6 +359,22 @@ def test_such_a_head_then_learns_from_the_validation_photos_too(capsys: pytest.C
     assert not Path("probed/trained.ckpt").exists()
     assert main(["calibrate", "--run", "probed", "--out", "calibrated.ckpt"]) == 2
     assert "was trained anew on the validation rows of the run" in capsys.readouterr().err
+
+
+def test_a_network_beside_a_head_that_learns_from_more_photos_has_a_handicap(monkeypatch: pytest.MonkeyPatch) -> None:
+    held_out: list[int | None] = []
+
+    def chosen(*facts: Any) -> str:
+        held_out.append(facts[2])
+        return PROBE
+
+    monkeypatch.setattr(run, "_best_network", chosen)
+    words = ["train", "photos", *SMALL, "--weights", trained_weights(), "--epochs", "1", "--overwrite"]
+
+    assert main(words) == 0
+    assert main([*words, "--no-refit"]) == 0
+
+    assert held_out == [6, None]
 
 
 @pytest.mark.parametrize(

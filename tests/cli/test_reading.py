@@ -149,3 +149,11 @@ def test_a_working_folder_that_is_gone_is_a_sentence(
 
     assert main(["train", "../people.csv", "--target", "paid"]) == 2
     assert "the working folder has been removed. Change to one that exists." in capsys.readouterr().err
+
+
+def test_one_photo_is_no_table(capsys: pytest.CaptureFixture[str]) -> None:
+    write_folder(Path("photos"), {"cat": 2})
+
+    assert main(["train", "photos/cat/cat_000.jpg"]) == 2
+
+    assert "'photos/cat/cat_000.jpg' is one image" in capsys.readouterr().err

@@ -83,6 +83,43 @@ def test_a_run_killed_after_it_trained_anew_is_measured_by_the_network_before() 
     assert {name: after[name] for name in ("metrics", "refit")} == {name: before[name] for name in ("metrics", "refit")}
 
 
+def test_a_run_that_goes_on_keeps_what_it_was_told(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*BY_TIME, "--no-refit", "--intervals", "0.8", "--epochs", "2"]) == 0
+    calibration = Predictor("run/best.ckpt").calibration
+    assert calibration.to_dict()["coverage"] == 0.8
+    Path("run/metrics.json").unlink()  # which is written last: as if it had been stopped before
+
+    assert main(["train", "--resume", "run", "--no-report"]) == 0
+
+    assert "refit" not in facts_of("run")
+    assert Predictor("run/best.ckpt").calibration == calibration
+
+    Path("run/metrics.json").unlink()
+    assert main(["train", "--resume", "run", "--no-report", "--refit"]) == 0  # what is given again counts
+    assert "refit" in facts_of("run")
+
+    Path("run/metrics.json").unlink()
+    recipe = Path("run/recipe.yaml")
+    recipe.write_text(recipe.read_text().replace('"refit": false', '"refit": "no"'))
+    assert main(["train", "--resume", "run"]) == 2
+    assert '"refit": "no"' in capsys.readouterr().err
+
+
+def test_a_network_that_learned_from_its_validation_rows_says_so_where_it_goes_on(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    words = [*TRAIN, "--validation", "0.2", "--epochs", "1"]
+    for refit in ("--refit", "--no-refit"):
+        run = f"run{refit}"
+        assert main([*words, refit, "--out", run]) == 0
+        capsys.readouterr()
+
+        assert main([*words, "--from", f"{run}/best.ckpt", "--out", f"on{refit}"]) == 0
+
+        said = "has learned from the validation rows of its run" in capsys.readouterr().out
+        assert said is (refit == "--refit")
+
+
 def test_other_splits_train_anew_if_they_are_asked_to() -> None:
     assert main([*TRAIN, "--validation", "0.2", "--refit", "--epochs", "2", "--out", "run"]) == 0
     assert facts_of("run")["refit"] == {"num_rows": ROWS, "num_epochs": 2}

@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from tabvision import lightning as pl
 from tabvision.data import FusedDataModule, IndexSplit
 from tabvision.data.splits.given import SourceSplit
 from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError, MissingFileError
@@ -69,6 +70,18 @@ def test_a_row_without_a_readable_image_stays_and_says_so(folder: Path) -> None:
     assert absent == {2: [0.0, 1.0], 3: [1.0, 0.0], 4: [0.0, 1.0]}
     assert not rows[2]["image"][0].any()
     assert [Path(name).name for name in data.bad_files["image"]] == ["4_front.png"]
+
+
+def test_a_broken_image_that_only_features_and_folds_read_is_listed_too(folder: Path, tmp_path: Path) -> None:
+    for name in ("features", "folds"):
+        data = make(folder)
+        data.trainer = pl.Trainer(default_root_dir=tmp_path / name, accelerator="cpu", logger=False)
+        data.setup("fit")
+        data.use_folds(2)
+        list(data.fold_loader() if name == "folds" else data.ordered_loader("train"))
+
+        (file,) = pd.read_csv(tmp_path / name / "bad_files.csv")["image"]
+        assert file == str(folder / "photos" / "4_front.png")
 
 
 def test_columns_are_read_as_without_images_and_no_path_is_a_feature(folder: Path) -> None:
@@ -170,6 +183,21 @@ def test_what_cannot_be_read_is_refused(
 def test_too_many_broken_images_end_the_pass(folder: Path) -> None:
     with pytest.raises(BadValueError, match="4_front"):
         list(make(folder, bad_share=0.0).train_dataloader())
+
+
+def test_a_broken_image_in_every_row_ends_the_pass(folder: Path) -> None:
+    frame = pd.read_csv(folder / "houses.csv").assign(front=str(folder / "photos"))  # a folder, say
+
+    with pytest.raises(BadValueError, match="1 of 1 image cannot be read"):
+        list(FusedDataModule(frame, "price", image="front", size=8, split=None, verbose=False).train_dataloader())
+
+
+def test_addresses_are_not_opened(folder: Path) -> None:
+    frame = pd.read_csv(folder / "houses.csv")
+    frame["front"] = [f"https://example.com/{row}.png" for row in range(len(frame))]
+
+    with pytest.raises(MissingFileError, match="Addresses are not opened: download the photos"):
+        FusedDataModule(frame, "price", image="front", verbose=False)
 
 
 def test_a_schema_is_taken_and_must_fit(folder: Path) -> None:

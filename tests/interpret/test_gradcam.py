@@ -1,5 +1,6 @@
 """Grad-CAM: the map lies where the network looks, whatever the body is made of, and leaves the network as it was."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,12 @@ from tabvision.augment.normalize import normalize
 from tabvision.errors import BadTypeError, BadValueError, UnknownNameError
 from tabvision.inference import Predictor
 from tabvision.interpret import gradcam
-from tabvision.modules import TabularModule, VisionModule
+from tabvision.modules import FusedModule, TabularModule, VisionModule
 from tabvision.schema import IMAGENET_MEAN, IMAGENET_STD
 from tabvision.tasks import Binary, Multilabel, Points, Regression, Task
 from tests.made.crops import photos, schema_of
 from tests.made.images import encoded, pixels
-from tests.made.pairs import Pair
+from tests.made.pairs import Pair, fused_data
 
 SIDE = 32
 
@@ -190,5 +191,27 @@ def test_a_network_without_positions_is_a_sentence() -> None:
 def test_a_model_of_rows_has_no_images() -> None:
     pair = Pair(TabularModule, "binary")
 
-    with pytest.raises(BadTypeError, match="gradcam: the model must read images alone"):
+    with pytest.raises(BadTypeError, match="gradcam: the model must read images"):
         gradcam(pair.module(pair.data().schema), {"x": 1.0})
+
+
+def test_a_row_with_columns_has_a_map_of_each_of_its_images() -> None:
+    schema = fused_data("binary").schema
+    assert schema.image is not None
+    schema = replace(schema, image=replace(schema.image, size=(SIDE, SIDE), mean=(0.5,) * 3, std=(0.25,) * 3))
+    module = FusedModule(schema, body=bright_net().body.net, num_groups=4)
+    with torch.no_grad():
+        module.images.weight.fill_(1.0)
+        module.images.weight[:, :, 4:] = 0.5  # of the second image
+    row = {**dict.fromkeys(schema.inputs), "file": bright_at(2, 20), "back": bright_at(20, 4)}
+    rows = [row, {**row, "back": None}, {**row, "file": None, "back": None}]
+
+    of_each = {name: gradcam(module, rows, target=name) for name in schema.classes}
+
+    found = max(of_each.values(), key=lambda maps: float(maps[0].sum()))  # the class that brightness speaks for
+    assert found[0].shape == (2, SIDE, SIDE)
+    assert peak(found[0][0]) == pytest.approx((5.5, 23.5), abs=1)
+    assert peak(found[0][1] / found[0][1].max()) == pytest.approx((23.5, 7.5), abs=1)
+    assert (found[0][0].max(), found[0][1].max()) == (1, pytest.approx(0.5))
+    assert np.isnan([found[1][1], *found[2]]).all()
+    np.testing.assert_allclose(found[1][0], found[0][0], atol=1e-5)

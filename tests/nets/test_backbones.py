@@ -239,20 +239,20 @@ def _no_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("name", "weights", "url", "remedy"),
     [
-        ("resnet18", "default", NO_NETWORK, "Fetch that file where there is a network and pass weights= its path"),
-        ("resnet18", "IMAGENET1K_V1", NO_NETWORK, "Fetch"),
+        ("resnet18", "default", NO_NETWORK, 'Without a network body="efficientnet_lite0" loads'),
+        ("resnet18", "IMAGENET1K_V1", NO_NETWORK, "Without"),
         (
             "timm/resnet18",
             "a2_in1k",
             "https://huggingface.co/timm/resnet18.a2_in1k/resolve/main/model.safetensors",
-            "Fetch",
+            "Without",
         ),
-        ("resnet18.a2_in1k", "default", "https://huggingface.co/timm/resnet18.a2_in1k/resolve/main", "Fetch"),
+        ("resnet18.a2_in1k", "default", "https://huggingface.co/timm/resnet18.a2_in1k/resolve/main", "Without"),
         (
             "test_vit",
             "default",
             "https://huggingface.co/timm/test_vit.r160_in1k/resolve/main/model.safetensors",
-            "Fetch",
+            "Without",
         ),
         (
             "efficientnet_lite0",

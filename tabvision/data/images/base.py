@@ -129,9 +129,9 @@ class BaseImageDataModule(PartsDataModule[ImageLoader]):
     @override
     def make_loader(self, part: PartName, order: Order) -> ImageLoader:
         batch_size = self.batch_size * (1 if part == "train" else _EVAL_BATCHES)
-        settings: dict[str, Any] = {"batch_size": batch_size, "on_end": self._write_bad_files, **order}
         classes = self.schema.classes if part == "train" else ()  # a small part may lack one
-        return self._loader(functools.partial(self._reader, part), *self.parts[part], classes=classes, **settings)
+        settings: dict[str, Any] = {"batch_size": batch_size, "classes": classes, **order}
+        return self._loader(functools.partial(self._reader, part), *self.parts[part], **settings)
 
     def _loader(
         self,
@@ -141,7 +141,8 @@ class BaseImageDataModule(PartsDataModule[ImageLoader]):
         **settings: Any,  # noqa: ANN401
     ) -> ImageLoader:
         """Return a loader of rows of a split; see `ImageLoader`."""
-        return ImageLoader(make_reader, tensors, rows, self.bad, task=self.schema.task, **settings)
+        facts: dict[str, Any] = {"task": self.schema.task, "on_end": self._write_bad_files}
+        return ImageLoader(make_reader, tensors, rows, self.bad, **facts, **settings)
 
     def ordered_loader(
         self, part: PartName, rows: Tensor | None = None, batch_size: int | None = None, *, epoch: int | None = None

@@ -9,7 +9,7 @@ import functools
 import logging
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Unpack
@@ -88,6 +88,23 @@ class ImageTable:
                 if name not in names_in(folder or slash) and not os.path.isfile(file):  # noqa: PTH113 - it may be too long
                     missing.append(file)
         return missing
+
+
+def num_files(tables: Iterable[ImageTable]) -> int:
+    """Return the number of different files in tables: one that every row names is one, and all there are.
+
+    Example:
+        >>> num_files([ImageTable(pd.DataFrame({"image": ["a.jpg", "a.jpg", "b.jpg", ""]}))])
+        2
+    """
+    found: set[str] = set()
+    num_listed = 0
+    for table in {id(each): each for each in tables}.values():  # parts share one
+        if table.is_listed:
+            num_listed += len(table.frame)
+        else:
+            found.update(table.frame[table.path].astype("str").unique())
+    return num_listed + len(found - {""})
 
 
 def is_image(name: str) -> bool:
@@ -260,7 +277,8 @@ def check_missing(
         those = f"{len(missing):,} of {count(len(named.frame), 'image')} in {listed([*columns])}"
         problem = f"{those} do not exist, first {missing[0]!r}"
         if len(missing) > len(named.frame) / 2:
-            raise MissingFileError(problem, remedy or _remedy_for(missing[0], named))
+            is_address = "://" in missing[0]
+            raise MissingFileError(problem, (not is_address and remedy) or _remedy_for(missing[0], named))
         if optional:
             logging.getLogger("tabvision").info(f"{problem}; their rows go on without them.")
     return missing
@@ -268,6 +286,8 @@ def check_missing(
 
 def _remedy_for(file: str, table: ImageTable) -> str:
     """Return the remedy for a file that does not exist: the suffix of one that does, or the folder to name."""
+    if "://" in file:
+        return "Addresses are not opened: download the photos, and name their files"
     for suffix in (f".{each}" for name in sorted(SUFFIXES) for each in (name, name.upper())):
         if os.path.isfile(f"{file}{suffix}"):  # noqa: PTH113 - pathlib raises for a path that is too long
             return f'There is one with suffix {suffix!r}: pass suffix="{suffix}" (--suffix {suffix})'

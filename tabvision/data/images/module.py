@@ -20,7 +20,7 @@ from tabvision.data.base import DataPart
 from tabvision.data.corrections import corrected
 from tabvision.data.images.base import BaseImageDataModule
 from tabvision.data.images.device import augmented_by
-from tabvision.data.images.files import LABEL_COLUMN, PATH_COLUMN, ImageTable, check_files
+from tabvision.data.images.files import LABEL_COLUMN, PATH_COLUMN, ImageTable, check_files, num_files
 from tabvision.data.images.reader import BatchReader
 from tabvision.data.images.settings import SAMPLED_IMAGES, Normalize, ValueRange, fitted, image_facts
 from tabvision.data.images.sources import Images, SourceReader, divide, is_folder, target_columns
@@ -284,7 +284,7 @@ class ImageDataModule(BaseImageDataModule):
                 self._add("predict", others)
         self._check_weights()
         self._chances()  # raises if they cannot be drawn
-        self.bad.num_files = sum(len(part.rows) for part in self.parts.values())
+        self.bad.num_files = num_files(self.tables.values())
 
     def _add(self, name: PartName, table: ImageTable) -> None:
         check_files(table)
