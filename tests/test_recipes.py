@@ -10,13 +10,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+import yaml
 
+from benchmarks.cards import render_card
 from tests.made.images import encoded, pixels, write_folder
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = sorted(path.parent for path in (ROOT / "models").glob("*/recipe.yaml"))
 NAMES = [folder.name for folder in FOLDERS]
-TOOL = ROOT / "benchmarks" / "measure_recipe.py"
 
 ONE_BATCH = ["--trainer.fast_dev_run=1", "--trainer.accelerator=cpu", "--trainer.devices=1", "--trainer.logger=false"]
 
@@ -39,15 +40,23 @@ def test_a_recipe_folder_is_complete(name: str) -> None:
     assert {"recipe.yaml", "result.json", "card.md"} <= found
 
 
-@pytest.mark.skipif(not TOOL.exists(), reason="benchmarks/measure_recipe.py is not written yet")
-@pytest.mark.parametrize("name", NAMES)
-def test_a_card_is_the_rendering_of_its_result(name: str) -> None:
-    folder = ROOT / "models" / name
-    result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+@pytest.mark.parametrize("card", sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "models").glob("*/*.md")))
+def test_a_card_is_the_rendering_of_its_result(card: str) -> None:
+    path = ROOT / card
+    figures = {"card.md": "result.json", "best.md": "best.json"}[path.name]
+    result = json.loads((path.parent / figures).read_text(encoding="utf-8"))
 
-    rendered = importlib.import_module("benchmarks.measure_recipe").render_card(name, result)
+    assert path.read_text(encoding="utf-8") == render_card(path.parent.name, result)
 
-    assert (folder / "card.md").read_text(encoding="utf-8") == rendered
+
+@pytest.mark.parametrize("name", ["adult", "diamonds", "flights"])
+def test_the_default_network_has_a_card_and_the_best_one_another(name: str) -> None:
+    model = yaml.safe_load((ROOT / "models" / name / "recipe.yaml").read_text(encoding="utf-8"))["model"]
+    best = json.loads((ROOT / "models" / name / "best.json").read_text(encoding="utf-8"))
+
+    assert model == {"class_path": "tabvision.modules.TabularModule"}
+    assert best["bag"] == 5
+    assert best["model"]["settings"] == {}
 
 
 def test_a_folder_in_models_is_a_recipe() -> None:
