@@ -74,10 +74,11 @@ def _number(value: float) -> str:
 
 def _cost_rows(result: Mapping[str, Any]) -> list[list[str]]:
     speed = [f"{result[key]['mean']:,.0f}" for key in ("training_rows_per_second",) if key in result]
+    seconds = " of the processor" if result.get("clock") == "processor" else ""
     return [
-        ["training, validation left out", f"{result['training_seconds']['mean']:.1f} s"],
+        ["training, validation left out", f"{result['training_seconds']['mean']:.1f} s{seconds}"],
         *(["training rows a second", each] for each in speed),
-        ["all, from imports to metrics", f"{result['total_seconds']['mean']:.1f} s"],
+        ["all, from imports to metrics", f"{result['total_seconds']['mean']:.1f} s{seconds}"],
         ["peak memory of the process", f"{result['peak_memory_mib']:,.0f} MiB"],
     ]
 
