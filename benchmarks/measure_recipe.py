@@ -54,8 +54,8 @@ def main(words: Sequence[str] | None = None) -> None:
     options, extra = parse(words)
     if options.one_seed is not None:
         sys.argv = sys.argv[:1]  # LightningCLI would take our own options for the recipe's
-        clock, run = CLOCKS[options.clock], (options.recipe, options.one_seed, options.threads)
-        print(json.dumps(train_once(*run, extra, options.bag, clock)))
+        clock, one = CLOCKS[options.clock], (options.recipe, options.one_seed, options.threads)
+        print(json.dumps(train_once(*one, extra, options.bag, clock)))
         return
     folder = options.out or options.recipe
     figures, card = [

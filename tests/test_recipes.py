@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from benchmarks.cards import render_card
+from tabvision.data.tables.sizes import most_epochs, table_batch_size
 from tests.made.images import encoded, pixels, write_folder
 
 ROOT = Path(__file__).parents[1]
@@ -49,14 +50,17 @@ def test_a_card_is_the_rendering_of_its_result(card: str) -> None:
     assert path.read_text(encoding="utf-8") == render_card(path.parent.name, result)
 
 
-@pytest.mark.parametrize("name", ["adult", "diamonds", "flights"])
-def test_the_default_network_has_a_card_and_the_best_one_another(name: str) -> None:
-    model = yaml.safe_load((ROOT / "models" / name / "recipe.yaml").read_text(encoding="utf-8"))["model"]
-    best = json.loads((ROOT / "models" / name / "best.json").read_text(encoding="utf-8"))
+@pytest.mark.parametrize("name", ["adult", "diamonds"])
+def test_a_recipe_of_the_default_trains_as_the_command_does(name: str) -> None:
+    recipe = yaml.safe_load((ROOT / "models" / name / "recipe.yaml").read_text(encoding="utf-8"))
+    result = json.loads((ROOT / "models" / name / "result.json").read_text(encoding="utf-8"))
+    rows = result["data"]["rows"]["train"]
 
-    assert model == {"class_path": "tabvision.modules.TabularModule"}
-    assert best["bag"] == 5
-    assert best["model"]["settings"] == {}
+    assert recipe["model"] == {"class_path": "tabvision.modules.TabularModule"}
+    assert recipe["trainer"]["callbacks"][0] == {"class_path": "tabvision.callbacks.FitTable"}
+    assert recipe["trainer"]["max_epochs"] == most_epochs(rows)
+    assert recipe["data"]["init_args"]["batch_size"] == table_batch_size(rows)
+    assert {"test/loss", "val/loss"} <= set(result["metrics"])
 
 
 def test_a_folder_in_models_is_a_recipe() -> None:
