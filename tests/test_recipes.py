@@ -51,7 +51,7 @@ def test_a_card_is_the_rendering_of_its_result(card: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["adult", "diamonds"])
-def test_a_recipe_of_the_default_trains_as_the_command_does(name: str) -> None:
+def test_a_recipe_of_the_default_trains_as_the_command_does_and_has_a_card_of_a_bag(name: str) -> None:
     recipe = yaml.safe_load((ROOT / "models" / name / "recipe.yaml").read_text(encoding="utf-8"))
     result = json.loads((ROOT / "models" / name / "result.json").read_text(encoding="utf-8"))
     rows = result["data"]["rows"]["train"]
@@ -61,6 +61,9 @@ def test_a_recipe_of_the_default_trains_as_the_command_does(name: str) -> None:
     assert recipe["trainer"]["max_epochs"] == most_epochs(rows)
     assert recipe["data"]["init_args"]["batch_size"] == table_batch_size(rows)
     assert {"test/loss", "val/loss"} <= set(result["metrics"])
+    best = json.loads((ROOT / "models" / name / "best.json").read_text(encoding="utf-8"))
+    assert best["bag"] == 5
+    assert best["data"]["rows"] == result["data"]["rows"]
 
 
 def test_a_folder_in_models_is_a_recipe() -> None:
