@@ -50,8 +50,8 @@ def test_a_card_is_the_rendering_of_its_result(card: str) -> None:
     assert path.read_text(encoding="utf-8") == render_card(path.parent.name, result)
 
 
-@pytest.mark.parametrize("name", ["adult", "diamonds"])
-def test_a_recipe_of_the_default_trains_as_the_command_does_and_has_a_card_of_a_bag(name: str) -> None:
+@pytest.mark.parametrize("name", ["adult", "diamonds", "flights"])
+def test_a_recipe_of_the_default_trains_as_the_command_does(name: str) -> None:
     recipe = yaml.safe_load((ROOT / "models" / name / "recipe.yaml").read_text(encoding="utf-8"))
     result = json.loads((ROOT / "models" / name / "result.json").read_text(encoding="utf-8"))
     rows = result["data"]["rows"]["train"]
@@ -61,9 +61,15 @@ def test_a_recipe_of_the_default_trains_as_the_command_does_and_has_a_card_of_a_
     assert recipe["trainer"]["max_epochs"] == most_epochs(rows)
     assert recipe["data"]["init_args"]["batch_size"] == table_batch_size(rows)
     assert {"test/loss", "val/loss"} <= set(result["metrics"])
-    best = json.loads((ROOT / "models" / name / "best.json").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("figures", sorted((ROOT / "models").glob("*/best.json")), ids=lambda path: path.parent.name)
+def test_a_card_of_a_bag_is_of_the_same_rows_as_that_of_the_recipe(figures: Path) -> None:
+    best, result = (json.loads(path.read_text("utf-8")) for path in (figures, figures.with_name("result.json")))
+
     assert best["bag"] == 5
     assert best["data"]["rows"] == result["data"]["rows"]
+    assert best["metrics"].keys() == result["metrics"].keys()
 
 
 def test_a_folder_in_models_is_a_recipe() -> None:
