@@ -1,4 +1,4 @@
-"""The card of a recipe: what its result.json says, for people."""
+"""The card of a recipe, or of a bag of its fits: what its result.json or best.json says, for people."""
 
 from __future__ import annotations
 
@@ -6,6 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from benchmarks.common import describe_run, table
+
+_BAG = (
+    " The networks learn from the training and validation rows; val/ is of all of these rows, each answered by what did not "
+    "learn from it."
+)
 
 
 def render_card(recipe: str, result: Mapping[str, Any]) -> str:
@@ -15,13 +20,16 @@ def render_card(recipe: str, result: Mapping[str, Any]) -> str:
         recipe: Name of the recipe's folder.
         result: What `benchmarks/measure_recipe.py` wrote.
     """
-    data = result["data"]
+    data, bag = result["data"], result.get("bag")
+    figures, repeat = "best.json", [result["command"]]
+    if not bag:
+        figures, repeat = "result.json", ["tabvision fit --config", f"models/{recipe}/recipe.yaml", *result["settings"]]
     parts = [
-        f"# {recipe}",
+        f"# {recipe}{', the best' if bag else ''}",
         f"{data['summary']} " + _training(result),
-        f"Measured by a tool, not by hand: `{result['command']}` writes result.json and renders this card from it.",
+        f"Measured by a tool, not by hand: `{result['command']}` writes {figures} and renders this card from it.",
         "## Figures",
-        _seeds(result["seeds"]),
+        _seeds(result["seeds"]) + (_BAG if bag else ""),
         table(["metric", "mean", "spread", "naive"], _metric_rows(result["metrics"], result["baseline"])),
         "Naive is the best answer that looks at no column.",
         table(["cost of one seed", ""], _cost_rows(result)),
@@ -29,7 +37,7 @@ def render_card(recipe: str, result: Mapping[str, Any]) -> str:
         "## Data",
         *_origin(data),
         "## Repeat",
-        f"```bash\n{' '.join(['tabvision fit --config', f'models/{recipe}/recipe.yaml', *result['settings']])}\n```",
+        f"```bash\n{' '.join(repeat)}\n```",
     ]
     if limits := data.get("limits"):
         parts += ["## Limits", limits[0].upper() + limits[1:]]
@@ -41,13 +49,15 @@ def _training(result: Mapping[str, Any]) -> str:
     settings = ", ".join(f"{name} {value}" for name, value in model["settings"].items()) or "default settings"
     name = model["class"].rpartition(".")[2]
     size = f"{model['parameters']:,} parameters"
+    if bag := result.get("bag"):
+        size = f"{bag} such networks that answer together, as of `tabvision train --preset best`, {size} in all"
     return f"`{name}` with {settings}, {size}; {result['epochs']} epochs, batch {result['data']['batch_size']:,}."
 
 
 def _seeds(seeds: list[int]) -> str:
     if len(seeds) == 1:
-        return f"Seed {seeds[0]}, weights of the last epoch."
-    return f"Mean and standard deviation over seeds {', '.join(map(str, seeds))}, weights of the last epoch."
+        return f"Seed {seeds[0]}, the weights that the fit leaves."
+    return f"Mean and standard deviation over seeds {', '.join(map(str, seeds))}, the weights that the fit leaves."
 
 
 def _metric_rows(metrics: Mapping[str, Any], baseline: Mapping[str, float]) -> list[list[str]]:
@@ -63,10 +73,12 @@ def _number(value: float) -> str:
 
 
 def _cost_rows(result: Mapping[str, Any]) -> list[list[str]]:
+    speed = [f"{result[key]['mean']:,.0f}" for key in ("training_rows_per_second",) if key in result]
+    seconds = " of the processor" if result.get("clock") == "processor" else ""
     return [
-        ["training, validation left out", f"{result['training_seconds']['mean']:.1f} s"],
-        ["training rows a second", f"{result['training_rows_per_second']['mean']:,.0f}"],
-        ["all, from imports to metrics", f"{result['total_seconds']['mean']:.1f} s"],
+        ["training, validation left out", f"{result['training_seconds']['mean']:.1f} s{seconds}"],
+        *(["training rows a second", each] for each in speed),
+        ["all, from imports to metrics", f"{result['total_seconds']['mean']:.1f} s{seconds}"],
         ["peak memory of the process", f"{result['peak_memory_mib']:,.0f} MiB"],
     ]
 

@@ -28,7 +28,8 @@ class FlightsDataModule(TabularDataModule):
 
     Args:
         batch_size: Rows in one training step.
-        split: As for TabularDataModule, or "benchmark" for the fixed 80 % and 20 % that all published figures use.
+        split: As for TabularDataModule; "benchmark" for a fixed 80 % to train and 20 % to validate; or "benchmark_test" to
+            test on these 20 % and validate on a fifth of the rest.
         seed: Determines the order of training rows.
         schema: Facts to use instead of fitting new ones.
         verbose: Whether to print the schema.

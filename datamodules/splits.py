@@ -10,8 +10,8 @@ from tabvision.checks import check_choice
 from tabvision.data import IndexSplit, Split
 
 SPLIT_SEED = 42  # never changes, so that all figures are measured on the same rows
-BenchmarkSplit = float | Split | Literal["benchmark"] | None
-"""As `split` of TabularDataModule, or "benchmark" for the fixed rows of `benchmark_split`."""
+BenchmarkSplit = float | Split | Literal["benchmark", "benchmark_test"] | None
+"""As `split` of TabularDataModule; "benchmark" for `benchmark_split`, "benchmark_test" for `split_with_test`."""
 
 
 def benchmark_split(num_rows: int, fraction: float = 0.2) -> IndexSplit:
@@ -31,11 +31,24 @@ def benchmark_split(num_rows: int, fraction: float = 0.2) -> IndexSplit:
     return IndexSplit(np.sort(order[int((1 - fraction) * num_rows) :]).tolist())
 
 
+def split_with_test(num_rows: int) -> IndexSplit:
+    """Return a fixed random split that tests on what `benchmark_split` validates on, and validates on a fifth of the rest.
+
+    Example:
+        >>> parts = split_with_test(10)
+        >>> list(parts.test), list(parts.validation)
+        ([3, 6], [4, 8])
+    """
+    test = list(benchmark_split(num_rows).validation)
+    others = np.setdiff1d(np.arange(num_rows), test)
+    return IndexSplit(others[list(benchmark_split(len(others)).validation)].tolist(), test)
+
+
 def chosen_split(split: BenchmarkSplit, num_rows: int) -> float | Split | None:
     """Return the `split` of TabularDataModule for a plug-in's `split`.
 
     Raises:
-        UnknownNameError: The split is a string other than "benchmark".
+        UnknownNameError: The split is a string other than "benchmark" or "benchmark_test".
 
     Example:
         >>> chosen_split(0.1, 100)
@@ -43,5 +56,5 @@ def chosen_split(split: BenchmarkSplit, num_rows: int) -> float | Split | None:
     """
     if not isinstance(split, str):
         return split
-    check_choice("split", split, ["benchmark"])
-    return benchmark_split(num_rows)
+    check_choice("split", split, ["benchmark", "benchmark_test"])
+    return benchmark_split(num_rows) if split == "benchmark" else split_with_test(num_rows)

@@ -10,13 +10,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+import yaml
 
+from benchmarks.cards import render_card
+from tabvision.data.tables.sizes import most_epochs, table_batch_size
 from tests.made.images import encoded, pixels, write_folder
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = sorted(path.parent for path in (ROOT / "models").glob("*/recipe.yaml"))
 NAMES = [folder.name for folder in FOLDERS]
-TOOL = ROOT / "benchmarks" / "measure_recipe.py"
 
 ONE_BATCH = ["--trainer.fast_dev_run=1", "--trainer.accelerator=cpu", "--trainer.devices=1", "--trainer.logger=false"]
 
@@ -39,15 +41,35 @@ def test_a_recipe_folder_is_complete(name: str) -> None:
     assert {"recipe.yaml", "result.json", "card.md"} <= found
 
 
-@pytest.mark.skipif(not TOOL.exists(), reason="benchmarks/measure_recipe.py is not written yet")
-@pytest.mark.parametrize("name", NAMES)
-def test_a_card_is_the_rendering_of_its_result(name: str) -> None:
-    folder = ROOT / "models" / name
-    result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+@pytest.mark.parametrize("card", sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "models").glob("*/*.md")))
+def test_a_card_is_the_rendering_of_its_result(card: str) -> None:
+    path = ROOT / card
+    figures = {"card.md": "result.json", "best.md": "best.json"}[path.name]
+    result = json.loads((path.parent / figures).read_text(encoding="utf-8"))
 
-    rendered = importlib.import_module("benchmarks.measure_recipe").render_card(name, result)
+    assert path.read_text(encoding="utf-8") == render_card(path.parent.name, result)
 
-    assert (folder / "card.md").read_text(encoding="utf-8") == rendered
+
+@pytest.mark.parametrize("name", ["adult", "diamonds", "flights"])
+def test_a_recipe_of_the_default_trains_as_the_command_does(name: str) -> None:
+    recipe = yaml.safe_load((ROOT / "models" / name / "recipe.yaml").read_text(encoding="utf-8"))
+    result = json.loads((ROOT / "models" / name / "result.json").read_text(encoding="utf-8"))
+    rows = result["data"]["rows"]["train"]
+
+    assert recipe["model"] == {"class_path": "tabvision.modules.TabularModule"}
+    assert recipe["trainer"]["callbacks"][0] == {"class_path": "tabvision.callbacks.FitTable"}
+    assert recipe["trainer"]["max_epochs"] == most_epochs(rows)
+    assert recipe["data"]["init_args"]["batch_size"] == table_batch_size(rows)
+    assert {"test/loss", "val/loss"} <= set(result["metrics"])
+
+
+@pytest.mark.parametrize("figures", sorted((ROOT / "models").glob("*/best.json")), ids=lambda path: path.parent.name)
+def test_a_card_of_a_bag_is_of_the_same_rows_as_that_of_the_recipe(figures: Path) -> None:
+    best, result = (json.loads(path.read_text("utf-8")) for path in (figures, figures.with_name("result.json")))
+
+    assert best["bag"] == 5
+    assert best["data"]["rows"] == result["data"]["rows"]
+    assert best["metrics"].keys() == result["metrics"].keys()
 
 
 def test_a_folder_in_models_is_a_recipe() -> None:

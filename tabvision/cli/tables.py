@@ -15,9 +15,11 @@ from tabvision.data.prepared.table import default_folder, does_not_fit
 from tabvision.data.tables.sizes import fast_epochs, most_epochs, table_batch_size
 from tabvision.errors import BadValueError, speaking
 from tabvision.inference.calibration.conformal import half_widths
+from tabvision.modules.tabular_network import packed_defaults
 from tabvision.tasks import Task
 
 _BAG = 5  # networks of --preset best
+_MANY_LOGITS = 5_000_000_000  # an epoch of so many takes minutes on a processor
 
 
 def table_job(arguments: argparse.Namespace) -> Job:
@@ -48,6 +50,7 @@ def table_job(arguments: argparse.Namespace) -> Job:
         num_held_out = len(data.parts.get("val", data.parts["train"]).rows) if has_rows else 0
         _check_intervals(data.schema.task, num_held_out, arguments.intervals)
     epochs = fast_epochs(num_rows) if is_fast else arguments.epochs or most_epochs(num_rows)
+    _note_cost(num_rows, packed_defaults(data.schema)["members"], data.schema.target.first_outputs)
     if not has_rows and not is_fixed:
         epochs, is_fixed = max(2, epochs // 2), True
         logging.getLogger("tabvision").info(
@@ -79,6 +82,16 @@ def _num_ranks(arguments: argparse.Namespace) -> int:
     if arguments.devices.isdecimal():
         return int(arguments.devices)
     return 1 if arguments.accelerator == "cpu" else max(1, torch.cuda.device_count())  # auto, -1 or several named
+
+
+def _note_cost(num_rows: int, members: int, num_outputs: int) -> None:
+    """Say that an epoch takes minutes where rows and classes are so many that most time goes into logits."""
+    logits = num_rows * members * num_outputs
+    if logits > _MANY_LOGITS:
+        logging.getLogger("tabvision").info(
+            f"An epoch computes {logits / 1e9:,.0f} billion logits ({num_outputs:,} a row and member), which takes minutes "
+            "on a processor. Group the classes if coarser ones will do, or try it on some of the rows first."
+        )
 
 
 @speaking("tabvision train")

@@ -44,7 +44,7 @@ renders this card from it.
 
 ## Figures
 
-Mean and standard deviation over seeds 0, 1, weights of the last epoch.
+Mean and standard deviation over seeds 0, 1, the weights that the fit leaves.
 
 | metric | mean | spread | naive |
 |---|---:|---:|---:|
@@ -98,3 +98,17 @@ def test_the_card_follows_its_result() -> None:
     assert "Source" not in card
     assert "Limits" not in card
     assert "no commit" in card
+
+
+def test_the_card_of_a_bag_says_what_answers_together_and_how_to_repeat_it() -> None:
+    facts = {key: value for key, value in RESULT.items() if key != "training_rows_per_second"}
+    command = "python benchmarks/measure_recipe.py models/coins --seeds 0,1 --bag 5"
+
+    card = render_card("coins", facts | {"bag": 5, "command": command, "clock": "processor"})
+
+    assert card.startswith("# coins, the best\n")
+    assert "5 such networks that answer together" in card
+    assert "writes best.json" in card
+    assert f"```bash\n{command}\n```" in card
+    assert "rows a second" not in card
+    assert "| training, validation left out | 1.2 s of the processor |" in card

@@ -66,6 +66,22 @@ def test_the_same_seed_gives_the_same_figures_and_another_seed_others(recipe: Pa
     assert first != other
 
 
+@pytest.mark.usefixtures("_same_threads")
+def test_a_bag_learns_from_validation_rows_too_and_is_measured_on_test_rows(recipe: Path) -> None:
+    text = (recipe / "recipe.yaml").read_text(encoding="utf-8")
+    packed = text.replace("  init_args: {widths: [4]}\n", "").replace(
+        "batch_size: 32", "batch_size: 32, split: [0.2, 0.2]"
+    )
+    (recipe / "recipe.yaml").write_text(packed, encoding="utf-8")
+
+    run = train_once(recipe, 0, 1, (), bag=2)
+
+    assert run["epochs"] == 2  # of two networks
+    assert run["data"]["rows"] == {"train": 120, "val": 40, "test": 40}
+    assert {"val/loss", "val/auroc", "test/loss", "test/auroc"} <= set(run["metrics"])
+    assert run["baseline"].keys() == {"test/accuracy", "test/auroc", "test/f1"}
+
+
 @pytest.mark.slow
 def test_the_command_writes_result_and_card(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(recipe.parent)

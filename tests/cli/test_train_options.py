@@ -98,6 +98,19 @@ def test_a_test_file_is_measured_as_evaluate_does(capsys: pytest.CaptureFixture[
     assert "on test rows" in (RUN / "report.html").read_text(encoding="utf-8")
 
 
+def test_that_an_epoch_takes_minutes_is_said_before_it_where_classes_are_very_many(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert main([*TRAIN, "--overwrite"]) == 0
+    assert "billion logits" not in capsys.readouterr().out
+
+    monkeypatch.setattr("tabvision.cli.tables._MANY_LOGITS", 100)
+    assert main([*TRAIN, "--overwrite"]) == 0
+    told = capsys.readouterr().out
+    assert "An epoch computes 0 billion logits (1 a row and member)" in told
+    assert told.index("billion logits") < told.index("epoch   1")
+
+
 def test_a_small_table_needs_no_validation_rows_beside_its_test_rows(capsys: pytest.CaptureFixture[str]) -> None:
     words = [*TRAIN[:4], *TRAIN[6:], "--batch-size", "4", "--test", "0.25"]
     nothing_to_learn(120).to_csv("people.csv", index=False)

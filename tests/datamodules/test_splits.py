@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from datamodules.splits import benchmark_split, chosen_split
+from datamodules.splits import benchmark_split, chosen_split, split_with_test
+from tabvision.data import IndexSplit
 from tabvision.errors import UnknownNameError
 
 
@@ -24,5 +25,17 @@ def test_another_split_passes_unchanged(split: object) -> None:
 
 
 def test_an_unknown_word_is_refused() -> None:
-    with pytest.raises(UnknownNameError, match=r"no split named 'random'\. Choices: benchmark\."):
+    with pytest.raises(UnknownNameError, match=r"no split named 'random'\. Choices: benchmark, benchmark_test\."):
         chosen_split("random", 10)  # type: ignore[arg-type]
+
+
+def test_what_the_benchmark_validates_on_is_tested_and_a_fifth_of_the_rest_validates() -> None:
+    rows = pd.DataFrame(index=range(1_000))
+
+    parts = split_with_test(1_000)(rows, None, seed=5)
+
+    np.testing.assert_array_equal(parts.test, benchmark_split(1_000)(rows, None, seed=5).validation)
+    assert (len(parts.train), len(parts.validation), len(parts.test)) == (640, 160, 200)
+    chosen = chosen_split("benchmark_test", 1_000)
+    assert isinstance(chosen, IndexSplit)
+    np.testing.assert_array_equal(chosen.validation, split_with_test(1_000).validation)
