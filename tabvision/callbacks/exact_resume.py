@@ -34,7 +34,7 @@ from tabvision.callbacks.resume_state import (
 )
 from tabvision.checks import check_whole
 from tabvision.counter_random import seed_of
-from tabvision.data.tables.write import writing, written_whole
+from tabvision.data.tables.write import interrupts_held, writing, written_whole
 from tabvision.errors import BadValueError, count, speaking
 from tabvision.lightning import (
     Callback,
@@ -284,7 +284,7 @@ class _AtomicCheckpointIO(TorchCheckpointIO):
             return
         with writing(path := Path(path)):
             path.parent.mkdir(parents=True, exist_ok=True)
-        with written_whole(path) as partial, partial.open("wb") as file:
+        with written_whole(path) as partial, partial.open("wb") as file, interrupts_held():
             torch.save(checkpoint, file)
 
 

@@ -28,7 +28,7 @@ from tabvision.data.images.cache import stamp_of
 from tabvision.data.images.loader import ImageLoader
 from tabvision.data.loaders import MappedTensors
 from tabvision.data.splits.base import PartName
-from tabvision.data.tables.write import writing, written_whole
+from tabvision.data.tables.write import interrupts_held, writing, written_whole
 from tabvision.errors import BadValueError, speaking
 from tabvision.lightning import Callback, TrainerFn, callbacks_of, check_trainer
 from tabvision.nets.layer_groups import num_new
@@ -191,7 +191,7 @@ class FrozenFeatures(Callback):
                     f"FrozenFeatures: {problem}, so no more features are kept there. Remove old files, or raise it."
                 )
                 return
-        with written_whole(file) as partial, partial.open("wb") as opened:
+        with written_whole(file) as partial, partial.open("wb") as opened, interrupts_held():
             torch.save(dict(found), opened)
 
     @torch.no_grad()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,16 +17,19 @@ from tabvision.tasks import Task
 
 _WEIGHTS = tuple(step / 20 for step in range(21))  # of the network
 _MOST_INPUTS = 5_000_000  # of all members and rows: more take as long as the network, and teach it what a sum is
+_MOST_OF_FEW_ROWS = 40_000_000  # where a row has more inputs than there are rows, which teach no network a sum
+_MOST_ROUNDS = 4
 
 
 @torch.no_grad()
 def stack_linear(net: PackedNet, tensors: Mapping[str, Tensor], task: Task) -> float:
     """Average each member with a linear model of the rows outside its fold, by the weights that answer the folds best.
 
-    Few rows teach a linear model sooner than a network, and where the target is nearly a sum it stays the better one. It
-    becomes part of the `direct` layer. Of classes it gets half of that weight: there a network gains much by the mean of its
-    members, which no fold shows. A network without that layer, or with very many inputs or new classes, stays as it is, and
-    so does one whose loss on the folds would fall by less than a standard error.
+    Few rows teach a linear model sooner than a network, and where the target is nearly a sum it stays the better one, above
+    all where few of very many columns matter. It becomes part of the `direct` layer. Of classes it gets half of that weight:
+    there a network gains much by the mean of its members, which no fold shows. A network without that layer, or with very
+    many inputs or new classes, stays as it is, and so does one whose loss on the folds would fall by less than a standard
+    error.
 
     Args:
         net: The network, in evaluation mode, whose members have inputs of their own.
@@ -39,7 +43,8 @@ def stack_linear(net: PackedNet, tensors: Mapping[str, Tensor], task: Task) -> f
     """
     continuous, categorical, fold = tensors["continuous"], tensors["categorical"], tensors["fold"].cpu()
     inputs = net.embeddings(continuous, categorical)
-    is_small = len(fold) > 1 and inputs.numel() <= _MOST_INPUTS
+    most = _MOST_OF_FEW_ROWS if len(fold) < inputs.shape[2] else _MOST_INPUTS
+    is_small = len(fold) > 1 and inputs.numel() <= most
     has_grown = not isinstance(net.head, PackedLinear)
     if not isinstance(net.direct, PackedLinear) or has_grown or not is_small or not inputs.isfinite().all():
         return 1.0
@@ -50,14 +55,12 @@ def stack_linear(net: PackedNet, tensors: Mapping[str, Tensor], task: Task) -> f
     weight = tensors["weight"].float().cpu() if "weight" in tensors else torch.ones(len(fold))
     target = tensors["target"].cpu()
     rows = Rows((features - mean) / std, target.float() if target.is_floating_point() else target, weight)
-    heads, _ = fitted_heads(rows, task, fold, inputs.shape[1])
-    numbers = torch.arange(len(fold))
-    own, linear = own[numbers, fold], heads.logits(rows.features)[numbers, fold]
+    heads, linear, _ = _linear_model(rows, task, fold, inputs.shape[1])
+    own = own[torch.arange(len(fold)), fold]
     losses = torch.stack([task.loss(each * own + (1 - each) * linear, rows.target) for each in _WEIGHTS]) * weight
     best = int(losses.sum(1).argmin())
-    own_weight, gain = _WEIGHTS[best], losses[-1] - losses[best]
-    is_gain = gain.sum() > gain.std() * len(gain) ** 0.5  # not of losses that are not numbers
-    if not is_gain:
+    own_weight = _WEIGHTS[best]
+    if not _is_gain(losses[-1] - losses[best]):
         return 1.0
     if task.is_classes:  # the folds' single members lose far more than the mean of all will, the linear model hardly
         own_weight = (1 + own_weight) / 2
@@ -67,6 +70,45 @@ def stack_linear(net: PackedNet, tensors: Mapping[str, Tensor], task: Task) -> f
     net.direct.weight.add_(plain.weight.mT.to(continuous.device), alpha=1 - own_weight)
     net.direct.bias.add_(plain.bias.unsqueeze(1).to(continuous.device), alpha=1 - own_weight)
     return own_weight
+
+
+class _Linear(NamedTuple):
+    """A head for each fold, and the logits and weighted losses of all rows, by the heads that did not learn from them."""
+
+    heads: Heads
+    logits: Tensor
+    losses: Tensor
+
+
+def _linear_model(rows: Rows, task: Task, fold: Tensor, num_folds: int) -> _Linear:
+    """Return the linear model that answers the folds best, of all features or of those that matter.
+
+    It is fitted in rounds: in each a feature is scaled by its weight in the round before, so that the penalty drives the
+    weights of those that matter little to zero. A round counts if it lowers the loss on the folds by more than a standard
+    error.
+
+    Source: Bühlmann and Meier 2008, multi-step adaptive penalties, in the discussion of "One-step Sparse Estimates".
+    """
+
+    def fitted(scale: Tensor) -> _Linear:
+        heads, _ = fitted_heads(rows._replace(features=rows.features * scale), task, fold, num_folds)
+        heads = heads._replace(weight=heads.weight * scale.unsqueeze(1))
+        logits = heads.logits(rows.features)[torch.arange(len(fold)), fold]
+        return _Linear(heads, logits, task.loss(logits, rows.target) * rows.weight)
+
+    best = fitted(torch.ones(rows.features.shape[1:]))
+    for _ in range(_MOST_ROUNDS - 1):
+        sizes = torch.linalg.vector_norm(best.heads.weight, dim=1)
+        found = fitted(sizes / sizes.square().mean(1, keepdim=True).sqrt().clamp(min=1e-12))
+        if not _is_gain(best.losses - found.losses):
+            break
+        best = found
+    return best
+
+
+def _is_gain(gain: Tensor) -> bool:
+    """Return whether the rows gain more than a standard error; not if some gain is not a number."""
+    return bool(gain.sum() > gain.std() * len(gain) ** 0.5)
 
 
 def _basis(net: PackedNet, continuous: Tensor, inputs: Tensor) -> Tensor:

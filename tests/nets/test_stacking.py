@@ -12,6 +12,7 @@ from torch import Tensor
 from tabvision.callbacks import FitTable
 from tabvision.data import TabularDataModule
 from tabvision.modules import TabularModule
+from tabvision.nets import stacking
 from tabvision.nets.packed import PackedNet
 from tabvision.nets.stacking import stack_linear
 from tabvision.tasks import Binary, Multiclass, Regression, Task
@@ -49,6 +50,23 @@ def test_a_sum_is_answered_by_the_linear_model() -> None:
 
     assert share < 0.2
     assert held_out_loss(net, rows) < 0.2 * before  # what an embedding of four kinds cannot tell apart stays
+
+
+def test_few_columns_of_many_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stacking, "_MOST_INPUTS", 0)  # a limit where rows are more than a row's inputs
+    continuous, losses = torch.randn(ROWS, 100), []
+    rows = {"continuous": continuous, "categorical": torch.empty(ROWS, 0, dtype=torch.int64)}
+    rows |= {"target": 2 * continuous[:, :1] - continuous[:, 7:8] + 0.5 * torch.randn(ROWS, 1)}
+    rows |= {"fold": torch.arange(ROWS) % MEMBERS}
+    for rounds in (1, 4):
+        monkeypatch.setattr(stacking, "_MOST_ROUNDS", rounds)
+        torch.manual_seed(0)
+        bins = [[-3.0, -1.0, 0.0, 1.0, 3.0]] * 100
+        net = PackedNet([], bins, 1, members=MEMBERS, widths=[8], own_inputs=True, direct=True).eval()
+        assert stack_linear(net, rows, TASK) < 1
+        losses.append(held_out_loss(net, rows))
+
+    assert losses[1] < 0.5 * losses[0]
 
 
 def test_no_member_learns_from_its_fold() -> None:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import glob
 import os
+import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import FrameType
 from typing import IO, BinaryIO
 
 import pandas as pd
@@ -177,6 +180,32 @@ def written_whole(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):  # which would hide the first error
             partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def interrupts_held() -> Iterator[None]:
+    """Hold Ctrl-C back until the block ends, for a library that hangs if an exception stops it in the midst of writing.
+
+    Example:
+        >>> written = []
+        >>> with suppress(KeyboardInterrupt), interrupts_held():
+        ...     signal.raise_signal(signal.SIGINT)
+        ...     written.append("all")
+        >>> written
+        ['all']
+    """
+    handler = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(handler):  # no other thread is stopped
+        yield
+        return
+    held: list[tuple[int, FrameType | None]] = []
+    signal.signal(signal.SIGINT, lambda *received: held.append(received))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+        if held:
+            handler(*held[0])
 
 
 @contextmanager

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from tabvision.checks import check_choice, check_fraction
-from tabvision.data.tables.write import written_whole
+from tabvision.data.tables.write import interrupts_held, written_whole
 from tabvision.errors import BadValueError, speaking
 from tabvision.inference.calibration.conformal import half_widths
 from tabvision.inference.calibration.facts import Calibration
@@ -102,7 +102,7 @@ def save_calibrated(source: Origin, calibration: Calibration, out: Path) -> None
     """Write a copy of the checkpoint that holds the calibration."""
     checkpoint = read_checkpoint(source)
     checkpoint[CHECKPOINT_KEY] = {**checkpoint[CHECKPOINT_KEY], CALIBRATION: calibration.to_dict()}
-    with written_whole(out) as partial, partial.open("wb") as file:
+    with written_whole(out) as partial, partial.open("wb") as file, interrupts_held():
         torch.save(checkpoint, file)  # given a path, torch would hide the system's error
 
 
