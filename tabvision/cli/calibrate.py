@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from tabvision.cli.folder import RESUME_FILE, chosen_by_validation, learned_all, recipe_file
+from tabvision.cli.folder import RESUME_FILE, chosen_by_validation, learned_from_validation, recipe_file
 from tabvision.cli.jobs import build
 from tabvision.cli.options import form_of
 from tabvision.cli.rows import with_photos
@@ -77,7 +77,7 @@ def _rows_of(run: Path) -> pd.DataFrame:
     if name is None:
         problem = f"the run in {str(run)!r} held out no rows, and was calibrated out of fold where it predicts classes"
         raise BadValueError(problem, "Pass CKPT and rows of your own, or train with --calibration 0.1")
-    if name == "val" and learned_all(run):
+    if name == "val" and learned_from_validation(run):
         problem = (
             f"best.ckpt of {str(run)!r} was trained anew on the validation rows of the run, so they cannot calibrate it"
         )

@@ -78,8 +78,8 @@ def is_finished(folder: Path) -> bool:
     return (folder / "metrics.json").exists()
 
 
-def learned_all(folder: Path) -> bool:
-    """Return whether best.ckpt of a finished run was trained anew on the validation rows as well."""
+def learned_from_validation(folder: Path) -> bool:
+    """Return whether the best.ckpt of a finished run was refitted to the validation rows as well."""
     return is_finished(folder) and "refit" in json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
 
 

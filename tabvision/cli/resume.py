@@ -7,11 +7,11 @@ import logging
 from dataclasses import replace
 from pathlib import Path
 
-from tabvision.cli.folder import RESUME_FILE, is_finished, learned_all, recipe_file
+from tabvision.cli.folder import RESUME_FILE, is_finished, learned_from_validation, recipe_file
 from tabvision.cli.jobs import Job, build, component
 from tabvision.cli.options import given_flags
 from tabvision.cli.run import run_job
-from tabvision.cli.run_recipe import check_rows, read_recipe, settings_beside
+from tabvision.cli.run_recipe import check_rows, read_recipe, settings_of_run
 from tabvision.errors import BadValueError, MissingFileError, listed, speaking
 from tabvision.inference import Predictor
 from tabvision.inference.checkpoint import read_state
@@ -54,8 +54,8 @@ def resume_run(arguments: argparse.Namespace) -> None:
     again = f"start again with --overwrite, or train on with the new rows: --from {folder / 'best.ckpt'}"
     check_rows(file, data, again)
     given = {"intervals": arguments.intervals, "refit": arguments.refit}
-    beside = settings_beside(file) | {name: value for name, value in given.items() if value is not None}
-    job = Job(recipe=recipe, datamodule=data, module=module, quiet=quiet, **beside)
+    kept = settings_of_run(file) | {name: value for name, value in given.items() if value is not None}
+    job = Job(recipe=recipe, datamodule=data, module=module, quiet=quiet, **kept)
     run_job(job, folder, report=not arguments.no_report, resume=True)
 
 
@@ -91,7 +91,7 @@ def warm_started(job: Job, checkpoint: str) -> Job:
         raise BadValueError(_WHO, "--preset best trains new networks, got --from as well", "Leave one of the two out")
     with speaking(_WHO):
         known, file = Predictor(checkpoint).module, Path(checkpoint)
-        if file.name == "best.ckpt" and learned_all(file.parent):
+        if file.name == "best.ckpt" and learned_from_validation(file.parent):
             logger.info(
                 f"{checkpoint} has learned from the validation rows of its run as well: if DATA holds them, the metrics "
                 "below are too good. Measure it on other rows, or go on with a run of --no-refit."

@@ -17,28 +17,28 @@ from tabvision.errors import BadValueError, listed
 from tabvision.lightning import in_this_tree, tree
 
 _ROWS = "# rows: "  # begins the first line of a recipe, before the hash of the rows of the run
-_BESIDE = "# beside it: "  # begins the second line, before settings of the run that no recipe holds
-_KEPT = {"refit": bool, "intervals": float}  # these, by the type of each
+_SETTINGS = "# settings of the run: "  # begins the second line, if there are any that no recipe holds
+_KEPT = {"refit": bool, "intervals": float}  # such settings, and the type of each
 _ALL_HASHED, _SOME_HASHED = 1_000_000, 4_096  # rows of a part: each up to so many, else about so many
 
 
 def write_recipe(file: Path, job: Job) -> None:
     """Write the recipe of a run, below a hash of its rows and those of its settings that no recipe holds."""
-    beside = {name: value for name in _KEPT if (value := getattr(job, name)) is not None}
-    head = f"{_ROWS}{_hash_of_rows(job.datamodule)}\n" + (f"{_BESIDE}{json.dumps(beside)}\n" if beside else "")
+    kept = {name: value for name in _KEPT if (value := getattr(job, name)) is not None}
+    head = f"{_ROWS}{_hash_of_rows(job.datamodule)}\n" + (f"{_SETTINGS}{json.dumps(kept)}\n" if kept else "")
     with written_whole(file) as partial:
         text = yaml.safe_dump(dict(job.recipe), sort_keys=False, allow_unicode=True)
         partial.write_text(f"{head}{text}", encoding="utf-8")
 
 
-def settings_beside(recipe: Path) -> dict[str, Any]:
-    """Return the settings of a run that its recipe does not hold, which stand above it; none if there are none.
+def settings_of_run(recipe: Path) -> dict[str, Any]:
+    """Return the settings of a run that are no part of its recipe, from the comment above it; empty if there are none.
 
     Raises:
         BadValueError: They are not what `tabvision train` writes.
     """
     lines = recipe.read_text(encoding="utf-8").splitlines()[:2]
-    text = next((line.removeprefix(_BESIDE) for line in lines if line.startswith(_BESIDE)), "{}")
+    text = next((line.removeprefix(_SETTINGS) for line in lines if line.startswith(_SETTINGS)), "{}")
     try:
         found: dict[str, Any] = json.loads(text)
         is_known = all(type(value) is _KEPT[name] for name, value in found.items())

@@ -24,7 +24,7 @@ from typing_extensions import override
 
 from tabvision import __version__
 from tabvision.batch import Batch
-from tabvision.data.tables.write import check_destination, written_whole
+from tabvision.data.tables.write import check_destination, interrupts_held, written_whole
 from tabvision.errors import BadValueError, speaking
 from tabvision.inference.batches import input_names
 from tabvision.inference.calibration.facts import Calibration
@@ -208,7 +208,7 @@ def _write_onnx(program: ExportedProgram, path: Path, facts: str) -> None:
 
 def _write_pt2(program: ExportedProgram, path: Path, facts: str) -> None:
     # torch warns of weights in channels-last memory; the answers are checked afterwards
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), interrupts_held():
         warnings.filterwarnings("ignore", "No complete tensor found in the group", UserWarning)
         content = io.BytesIO()  # a path on a full disk would end the process
         torch.export.save(program, content, extra_files={KEY: facts})

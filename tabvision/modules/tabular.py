@@ -23,8 +23,8 @@ class TabularModule(TabularNetwork, SupervisedModule):
         members: Number of members, only for "packed".
         member_widths: Outputs of each hidden layer of a member, only for "packed".
         own_inputs: Whether each member has embeddings and encodings of its own, and the linear layer; only for "packed".
-        bin_parts: Parts of each of a number's bins that a finer encoding tells apart, 1 for none; None for one for each 1,536
-            training rows, at most 8; only for "packed".
+        bin_parts: Equal parts of each bin of a number for a second, finer encoding, 1 for none; None for one per 1,536
+            training rows, at most 8. Only for "packed".
         widths: Outputs of each hidden layer; empty for a linear model. This and the next seven are only for "mlp".
         embedding_widths: Embedding width of some columns by name; the rest get `min(600, round(1.6 * n**0.56))`.
         embedding_dropout: Fraction of embedding outputs dropped in training, in [0, 1).

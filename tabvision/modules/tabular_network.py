@@ -28,7 +28,7 @@ NetFactory = Callable[[Schema], nn.Module]
 NumbersFactory = Callable[[tuple[Continuous, ...]], nn.Module]
 
 _LR = {"packed": 1.5e-2, "mlp": 3e-2, OWN: 1e-3}
-_ROWS_OF_PART, _MOST_PARTS = 1_536, 8  # of the bins of a number: 32 rows teach a part of each of 48 bins
+_ROWS_PER_PART, _MOST_PARTS = 1_536, 8  # of the bins of a number: 32 rows teach a part of each of 48 bins
 _LR_RELATIVE = 1.5e-3  # of a packed network of a large table whose errors are relative: at ten times this, fits leap
 _MLP_DEFAULTS: dict[str, Any] = {
     "widths": (200, 100),
@@ -234,7 +234,7 @@ def packed_defaults(schema: Schema) -> dict[str, Any]:
         "members": 8 if is_small else 4,
         "member_widths": (64, 48) if is_small else (96, 64),
         "own_inputs": is_small,
-        "bin_parts": min(_MOST_PARTS, max(1, schema.target.num_rows // _ROWS_OF_PART)),
+        "bin_parts": min(_MOST_PARTS, max(1, schema.target.num_rows // _ROWS_PER_PART)),
         "dropout": 0.1 if schema.task.is_classes else 0.0,  # a regression is worse off with any
     }
 

@@ -55,8 +55,8 @@ class PackedNet(nn.Module):
         joined: Numbers of each row that join the inputs of the last hidden layer, such as what its images gave; 0 for none.
         direct: Whether the encoded inputs also reach the outputs by a linear layer of their own (a skip connection), which
             starts at zero: few rows then teach what is nearly a sum of effects.
-        bin_parts: Equal parts of each bin that an encoding beside that of the bins tells apart, for effects that change
-            quickly along a number; 1 for no such encoding.
+        bin_parts: Equal parts of each bin for a second, finer encoding, which learns what changes quickly along a number;
+            1 for none.
 
     Shape:
         - continuous: (B, N) float, standardized

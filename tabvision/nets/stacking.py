@@ -17,7 +17,7 @@ from tabvision.tasks import Task
 
 _WEIGHTS = tuple(step / 20 for step in range(21))  # of the network
 _MOST_INPUTS = 5_000_000  # of all members and rows: more take as long as the network, and teach it what a sum is
-_MOST_OF_FEW_ROWS = 40_000_000  # where a row has more inputs than there are rows, which teach no network a sum
+_MOST_INPUTS_WIDE = 40_000_000  # where a row has more inputs than there are rows, which teach no network a sum
 _MOST_ROUNDS = 4
 
 
@@ -43,7 +43,7 @@ def stack_linear(net: PackedNet, tensors: Mapping[str, Tensor], task: Task) -> f
     """
     continuous, categorical, fold = tensors["continuous"], tensors["categorical"], tensors["fold"].cpu()
     inputs = net.embeddings(continuous, categorical)
-    most = _MOST_OF_FEW_ROWS if len(fold) < inputs.shape[2] else _MOST_INPUTS
+    most = _MOST_INPUTS_WIDE if len(fold) < inputs.shape[2] else _MOST_INPUTS
     is_small = len(fold) > 1 and inputs.numel() <= most
     has_grown = not isinstance(net.head, PackedLinear)
     if not isinstance(net.direct, PackedLinear) or has_grown or not is_small or not inputs.isfinite().all():

@@ -19,7 +19,7 @@ from tabvision.cli import main, run
 from tabvision.cli.folder import PROBE, chosen_by_validation
 from tabvision.cli.jobs import Job
 from tabvision.cli.refit import refits_head
-from tabvision.cli.run_recipe import settings_beside
+from tabvision.cli.run_recipe import settings_of_run
 from tabvision.data import ImageDataModule
 from tests.made.images import tiff, write_classes, write_folder
 from tests.made.processes import on_two
@@ -340,7 +340,7 @@ def test_such_a_head_then_learns_from_the_validation_photos_too(capsys: pytest.C
     words = ["train", "photos", *SMALL, "--weights", trained_weights(), "--lr", "1e-9", "--out"]
     assert main([*words, "part", "--no-refit"]) == 0
     assert "--no-refit" not in capsys.readouterr().out
-    assert settings_beside(Path("part/recipe.yaml")) == {"refit": False}  # for a run that goes on
+    assert settings_of_run(Path("part/recipe.yaml")) == {"refit": False}  # for a run that goes on
 
     assert main([*words, "probed"]) == 0
 

@@ -184,7 +184,7 @@ def written_whole(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def interrupts_held() -> Iterator[None]:
-    """Hold Ctrl-C back until the block ends, for a library that hangs if an exception stops it in the midst of writing.
+    """Hold Ctrl-C back until the block ends: an exception within torch's writer may end the process by an error or an abort.
 
     Example:
         >>> written = []
