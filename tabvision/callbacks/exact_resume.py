@@ -284,7 +284,7 @@ class _AtomicCheckpointIO(TorchCheckpointIO):
             return
         with writing(path := Path(path)):
             path.parent.mkdir(parents=True, exist_ok=True)
-        with written_whole(path) as partial, partial.open("wb") as file, interrupts_held():
+        with interrupts_held(), written_whole(path) as partial, partial.open("wb") as file:
             torch.save(checkpoint, file)
 
 

@@ -191,7 +191,7 @@ class FrozenFeatures(Callback):
                     f"FrozenFeatures: {problem}, so no more features are kept there. Remove old files, or raise it."
                 )
                 return
-        with written_whole(file) as partial, partial.open("wb") as opened, interrupts_held():
+        with interrupts_held(), written_whole(file) as partial, partial.open("wb") as opened:
             torch.save(dict(found), opened)
 
     @torch.no_grad()

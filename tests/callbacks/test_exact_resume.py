@@ -2,6 +2,7 @@
 
 import contextlib
 import multiprocessing
+import signal
 import time
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
@@ -332,6 +333,26 @@ def test_checkpoints_are_written_whole_by_default(quick_trainer: MakeTrainer) ->
     ExactResume().setup(trainer, pl.LightningModule(), "fit")
 
     assert isinstance(trainer.strategy.checkpoint_io, _AtomicCheckpointIO)
+
+
+class _Interrupted:
+    """What presses Ctrl-C when it is saved."""
+
+    def __reduce__(self) -> tuple[type[int], tuple[int]]:
+        signal.raise_signal(signal.SIGINT)
+        return int, (7,)
+
+
+def test_ctrl_c_waits_until_a_checkpoint_is_whole(tmp_path: Path) -> None:
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # as in a shell
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            _AtomicCheckpointIO().save_checkpoint({"step": _Interrupted()}, tmp_path / "last.ckpt")
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+    assert torch.load(tmp_path / "last.ckpt", weights_only=False) == {"step": 7}
+    assert [file.name for file in tmp_path.iterdir()] == ["last.ckpt"]
 
 
 def test_a_write_that_fails_leaves_the_checkpoint_before(tmp_path: Path) -> None:

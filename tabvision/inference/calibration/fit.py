@@ -102,7 +102,7 @@ def save_calibrated(source: Origin, calibration: Calibration, out: Path) -> None
     """Write a copy of the checkpoint that holds the calibration."""
     checkpoint = read_checkpoint(source)
     checkpoint[CHECKPOINT_KEY] = {**checkpoint[CHECKPOINT_KEY], CALIBRATION: calibration.to_dict()}
-    with written_whole(out) as partial, partial.open("wb") as file, interrupts_held():
+    with interrupts_held(), written_whole(out) as partial, partial.open("wb") as file:
         torch.save(checkpoint, file)  # given a path, torch would hide the system's error
 
 
