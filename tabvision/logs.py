@@ -17,6 +17,8 @@ from contextvars import ContextVar
 
 from typing_extensions import override
 
+from tabvision.errors import shown
+
 _RANK_VARIABLES = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")  # in Lightning's order
 _LOGGERS = ("pytorch_lightning", "lightning_fabric", "lightning.pytorch", "lightning.fabric")
 _USELESS_WARNINGS = (
@@ -80,7 +82,10 @@ class _Printer(logging.Handler):
         )
         if not is_shown:
             encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
-            print(self.format(record).encode(encoding, "backslashreplace").decode(encoding), flush=True)
+            lines = "\n".join(
+                map(shown, self.format(record).split("\n"))
+            )  # a name in a table may be thousands of letters
+            print(lines.encode(encoding, "backslashreplace").decode(encoding), flush=True)
 
 
 def _passes(record: logging.LogRecord) -> bool:

@@ -33,6 +33,13 @@ def test_a_note_is_printed_as_a_plain_sentence_and_a_detail_is_not(capsys: pytes
     assert not capsys.readouterr().out
 
 
+def test_a_note_is_cut_where_a_name_is_long_and_holds_no_control_character(capsys: pytest.CaptureFixture[str]) -> None:
+    LOGGER.info("'%s' is constant.\nand \x1b[31mred", "n" * 3_000)
+
+    first, second = capsys.readouterr().out.splitlines()
+    assert (len(first) < 250, second) == (True, r"and \x1b[31mred")
+
+
 def test_quiet_code_keeps_its_notes_but_not_its_warnings(capsys: pytest.CaptureFixture[str]) -> None:
     with notes_at(verbose=False):
         LOGGER.info("kept back")

@@ -19,6 +19,7 @@ from tabvision.interpret.recommend import PASS_A_NUMBER
 from tabvision.plots.style import COLORS, INK, check_frame, label_ticks, legend, panels, set_figure_title, short
 
 _MAX_WRITTEN = 12  # classes up to which each cell holds its number
+_MOST_SIDE_BY_SIDE, _WIDEST_SIDE_BY_SIDE = 3, 9  # classes, and their letters, up to which names are not turned
 _MAX_PANELS = 6
 _MAX_POINTS = 4_000  # rows drawn in a cloud
 _MAX_LINES = len(COLORS)
@@ -57,7 +58,9 @@ def confusion_matrix(frame: pd.DataFrame, *, title: str = "") -> Figure:
     axes.imshow(fractions, cmap=_CELLS, norm=shade, interpolation="nearest", aspect="equal")
     axes.spines[:].set_visible(True)
     axes.set(xlabel="predicted", ylabel="true", title=short(title, 60))
-    label_ticks(axes, "x", map(str, frame.columns), rotation=90 if len(frame.columns) > 3 else 0, max_labels=34)
+    names = [str(name) for name in frame.columns]
+    is_tight = len(names) > _MOST_SIDE_BY_SIDE or max(map(len, names)) > _WIDEST_SIDE_BY_SIDE
+    label_ticks(axes, "x", names, rotation=90 if is_tight else 0, max_labels=34)
     label_ticks(axes, "y", map(str, frame.index), max_labels=34)
     if max(counts.shape) <= _MAX_WRITTEN:
         for (row, column), value in np.ndenumerate(counts):

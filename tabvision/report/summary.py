@@ -9,7 +9,7 @@ from typing import Any, TypedDict, Unpack
 import numpy as np
 import pandas as pd
 
-from tabvision.errors import BadValueError, count, listed, speaking
+from tabvision.errors import BadValueError, count, cut, listed, shown, speaking
 from tabvision.inference import Results
 from tabvision.inference.results import noun_of
 from tabvision.interpret import evaluate, reliability, threshold_curves
@@ -21,6 +21,7 @@ from tabvision.report.tables import Section, of_100, part_of, rounded, section_o
 
 _RESAMPLES, _MIN_MEASURED = 100, 10  # of rows for an interval, and the fewest rows with one
 _MAX_EPOCHS = 300
+_MAX_NAME = 60  # letters of a column in the heading
 _MAX_EPOCH_ROWS = 12
 _MAX_LABELS = 30
 _MAX_DRIFTED = 10
@@ -101,15 +102,16 @@ def summarize(results: Results, **details: Unpack[ReportDetails]) -> dict[str, A
         _importance_section(importance),
         mistakes_section(results, importance, details.get("slice_by", ()), details.get("model")),
         _calibration_section(results),
-        _data_section(results, details.get("oddities", ()), details.get("drift")),
+        _data_section(results, [*map(shown, details.get("oddities", ()))], details.get("drift")),
         _history_section(details.get("history")),
         _usage_section(results, details.get("checkpoint", "best.ckpt"), details.get("repeat", "")),
         _limits_section(results),
         section_of("How it was made", parts=[part_of("Network, versions and time", facts)] if len(facts) else []),
     ]
     return {
-        "title": details.get("title") or f"A model of {listed(list(results.schema.target.columns))}",
-        "answer": headline(results, details.get("baseline", {})),
+        "title": details.get("title")
+        or f"A model of {listed([cut(name, _MAX_NAME) for name in results.schema.target.columns])}",
+        "answer": shown(headline(results, details.get("baseline", {}))),
         "sections": [section for section in sections if section["texts"] or section["parts"]],
     }
 

@@ -1,6 +1,7 @@
 """Figures of what a model learned show the numbers of their frames, whatever the labels hold."""
 
 import io
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -192,3 +193,11 @@ FRAMES = {
     "threshold_curves": curves(["a"]),
     "slices": sliced(["a"]),
 }
+
+
+def test_names_of_classes_below_a_matrix_do_not_overlap() -> None:
+    for classes in (["setosa", "versicolor", "virginica"], ["short", "long" * 30], ["no", "yes"]):
+        figure = confusion_matrix(confusion_of(classes))
+        figure.canvas.draw()
+        boxes = [label.get_window_extent() for label in figure.axes[0].get_xticklabels()]
+        assert not any(one.overlaps(other) for one, other in itertools.pairwise(boxes))

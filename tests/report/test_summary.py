@@ -148,3 +148,16 @@ def test_one_row_is_enough(kind: str) -> None:
 def test_no_row_is_refused() -> None:
     with pytest.raises(BadValueError, match="summarize: the results have no rows"):
         summarize(results_of("binary").take(np.array([], dtype=int)))
+
+
+def test_long_names_and_control_characters_are_cut() -> None:
+    made = results_of("regression")
+    name = "n" * 3_000
+    schema = dataclasses.replace(made.schema, target=dataclasses.replace(made.schema.target, columns=(name,)))
+    results = dataclasses.replace(made, schema=schema, frame=made.frame.rename(columns={"SalePrice": name}))
+
+    summary = summarize(results, oddities=[f"{name!r} is odd.", "\x1b[31mred"])
+
+    (odd,) = [each["texts"] for each in summary["sections"] if "odd" in each["title"]]
+    assert max(map(len, [summary["title"], summary["answer"], odd[0]])) < 300
+    assert odd[1] == r"\x1b[31mred"
