@@ -18,7 +18,7 @@ LIBRARY = "tabvision"
 # A part imports parts of lower ranks only. Folders of one rank never meet.
 RANKS = (
     {"batch", "errors", "lazy"},
-    # notes; plain data to dataclasses; the metrics that tasks hand out; random generators; whether a graph is recorded; old schemas
+    # notes; plain data to dataclasses; metrics of tasks; random generators; whether a graph is recorded; old schemas
     {
         "logs",
         "plain",

@@ -19,7 +19,7 @@ from tabvision.interpret.recommend import PASS_A_NUMBER
 from tabvision.plots.style import COLORS, INK, check_frame, label_ticks, legend, panels, set_figure_title, short
 
 _MAX_WRITTEN = 12  # classes up to which each cell holds its number
-_MOST_SIDE_BY_SIDE, _WIDEST_SIDE_BY_SIDE = 3, 9  # classes, and their letters, up to which names are not turned
+_MOST_SIDE_BY_SIDE, _WIDEST_SIDE_BY_SIDE = 3, 13  # classes, and their letters, up to which names are not turned
 _MAX_PANELS = 6
 _MAX_POINTS = 4_000  # rows drawn in a cloud
 _MAX_LINES = len(COLORS)

@@ -196,7 +196,11 @@ FRAMES = {
 
 
 def test_names_of_classes_below_a_matrix_do_not_overlap() -> None:
-    for classes in (["setosa", "versicolor", "virginica"], ["short", "long" * 30], ["no", "yes"]):
+    for classes in (
+        [f"{each}{'m' * 15}" for each in "abc"],
+        [f"{each}{'m' * 25}" for each in "ab"],
+        ["no", "yes"],
+    ):
         figure = confusion_matrix(confusion_of(classes))
         figure.canvas.draw()
         boxes = [label.get_window_extent() for label in figure.axes[0].get_xticklabels()]
