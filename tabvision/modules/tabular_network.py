@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -15,6 +16,7 @@ from tabvision.errors import BadTypeError, BadValueError, speaking
 from tabvision.modules.network import OWN, SchemaNetwork, with_defaults
 from tabvision.modules.optimizers import Decay, OptimizerFactory
 from tabvision.nets.embedding_mlp import EmbeddingMLP
+from tabvision.nets.folded import folded
 from tabvision.nets.growth import scale_outputs, with_growth
 from tabvision.nets.hiding import Hidden
 from tabvision.nets.layer_groups import LayerGroup
@@ -191,6 +193,16 @@ class TabularNetwork(SchemaNetwork):
         if fold.ndim == 1:  # a network left the row out
             return self.task.combine(nets[rows, fold])
         return self.task.combine(nets[rows[:, None], torch.arange(nets.shape[1], device=nets.device), fold])
+
+    @override
+    def for_answers(self) -> SchemaNetwork:
+        kind, of_table = type(self), TabularNetwork
+        if kind.forward is not of_table.forward or kind.member_logits is not of_table.member_logits:
+            return self  # a subclass that may read other parts of the network
+        nets = [folded(net) for net in self.nets]
+        found = copy.copy(self)
+        found._modules = self._modules | {"net": nets[0] if self.hparams["bag"] == 1 else nn.ModuleList(nets)}  # noqa: SLF001
+        return found
 
     @property
     def fold_members(self) -> int:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import Any, final
+from typing import final
 
 import torch
 from torch import Tensor
 
+from tabvision.nets.folded import folded_layers
 from tabvision.nets.packed import PackedNet
 
 
@@ -31,20 +32,11 @@ class ColumnSums:
     """
 
     def __init__(self, net: PackedNet) -> None:
-        self._inputs, layers = net.embeddings, list[Any](net.layers)
-        readers = [layers[0].linear, *([] if net.direct is None else [net.direct])]
-        self._weight = torch.cat([it.weight for it in readers], dim=2).transpose(1, 2)
-        self._bias = torch.cat([it.bias for it in readers], dim=2).transpose(1, 2)
-        self._width = readers[0].weight.shape[2]
+        self._inputs = net.embeddings
+        folded = ((bias.mT, weight.mT.contiguous()) for bias, weight in folded_layers(net))
+        (self._bias, self._weight), *self._later = folded
+        self._width = self._later[0][1].shape[2]
         self._numbers, self._categories = self._inputs.spans()
-        self._later = []
-        for layer, following in itertools.pairwise([*layers, None]):
-            linear: Any = net.head if following is None else following.linear
-            norm = layer.norm
-            scale = (norm.weight / (norm.running_var + norm.eps).sqrt()).view(linear.members, 1, -1)
-            shift = norm.bias.view(scale.shape) - norm.running_mean.view(scale.shape) * scale
-            bias, weight = torch.baddbmm(linear.bias, shift, linear.weight), scale.transpose(1, 2) * linear.weight
-            self._later.append((bias.transpose(1, 2), weight.transpose(1, 2).contiguous()))
 
     @property
     def num_inputs(self) -> int:

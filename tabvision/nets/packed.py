@@ -19,7 +19,7 @@ from tabvision.nets.layers import BatchNorm1d, Dropout
 from tabvision.nets.numeric import squash
 
 _NUMBER_WIDTH = 8  # outputs for each number
-_FINE_SCALE = 0.3  # of the encoding within bins, which so learns as much more slowly: at 1, smooth effects lose
+FINE_SCALE = 0.3  # of the encoding within bins, which so learns as much more slowly: at 1, smooth effects lose
 _HIDDEN_MISSING = 0.01  # of the values of a column that had missing ones; 0.003 and 0.03 are worse
 _HIDDEN_NOMINAL = 0.1  # of the values of a nominal number, since rows to predict often have new ones
 _HEAD_SCALE = 0.3  # as in `EmbeddingMLP`
@@ -217,7 +217,7 @@ class _PackedNumbers(nn.Module):
         part = passed.long().clamp(0, self.parts - 1)
         first = torch.arange(num, device=table.device).unsqueeze(1) * (most * self.parts)
         at = first + current * self.parts + part
-        steps = _FINE_SCALE * table
+        steps = FINE_SCALE * table
         sums_and_steps = torch.cat([steps.cumsum(1) - steps, steps], dim=2).flatten(0, 1)
         below, step = (
             sums_and_steps.index_select(0, at.flatten()).view(*at.shape[:2], 2 * table.shape[2]).chunk(2, dim=2)

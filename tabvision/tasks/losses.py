@@ -89,10 +89,13 @@ def logit_of_mean(logits: Tensor) -> Tensor:
         >>> logit_of_mean(torch.tensor([[[-9.0], [9.0]], [[2.0], [2.0]]])).round(decimals=3).tolist()
         [[0.0], [2.0]]
     """
+    import torch
     from torch.nn import functional
 
-    yes, no = functional.logsigmoid(logits), functional.logsigmoid(-logits)
-    return yes.logsumexp(1) - no.logsumexp(1)
+    yes: Tensor
+    no: Tensor
+    yes, no = torch.logsumexp(functional.logsigmoid(torch.stack([logits, -logits])), 2)
+    return yes - no
 
 
 def tweedie_losses(logits: Tensor, target: Tensor) -> Tensor:
