@@ -61,14 +61,14 @@ class FoldedNet(nn.Module):
             inputs.categories.table(column).view(-1, inputs.members, len(span)).transpose(0, 1) @ weight[:, list(span)]
             for column, span in enumerate(inputs.spans()[1])
         ]
+        if of_categories:  # every row has one value of the first category
+            of_categories[0] = of_categories[0] + bias
         first_rows = itertools.accumulate((table.shape[1] for table in of_categories), initial=0)
         of_numbers = weight[:, inputs.categories.width :]
         self.is_shared = inputs.members == 1
-        if self.is_shared:  # one wide matrix
-            bias, of_numbers = bias.flatten(), of_numbers.transpose(0, 1).flatten(1)
         held = {
-            "bias": bias,
-            "weight": of_numbers,
+            "bias": bias.flatten(),
+            "weight": of_numbers.transpose(0, 1).flatten(1) if self.is_shared else of_numbers,
             "first_rows": torch.tensor([*first_rows][:-1], dtype=torch.int64, device=weight.device),
             "table": torch.cat([weight[:, :0], *of_categories], dim=1).transpose(0, 1).flatten(1),
         }
@@ -79,20 +79,21 @@ class FoldedNet(nn.Module):
 
     @override
     def forward(self, continuous: Tensor, categorical: Tensor) -> Tensor:
-        inputs = self.numbers(continuous)
-        if self.is_shared:
-            sums = torch.addmm(self.bias, inputs.squeeze(1), self.weight).view(len(inputs), self.members, -1)
-        else:
-            sums = torch.baddbmm(self.bias, inputs.transpose(0, 1), self.weight).transpose(0, 1)
+        inputs, shape = self.numbers(continuous), (len(continuous), self.members, len(self.bias) // self.members)
+        sums = self.bias.expand(len(continuous), -1)
         if len(self.first_rows):
-            added = functional.embedding_bag(categorical + self.first_rows, self.table, mode="sum")
-            sums = sums + added.view(sums.shape)
-        hidden, direct = sums[:, :, : self.width].transpose(0, 1), sums[:, :, self.width :]
+            sums = functional.embedding_bag(categorical + self.first_rows, self.table, mode="sum")
+        if self.is_shared:
+            sums = torch.addmm(sums, inputs.squeeze(1), self.weight).view(shape).transpose(0, 1)
+        else:
+            sums = torch.baddbmm(sums.view(shape).transpose(0, 1), inputs.transpose(0, 1), self.weight)
+        hidden, direct = sums[:, :, : self.width], sums[:, :, self.width :]
         for number in range(self.num_later):
             bias, weight = self.get_buffer(f"bias{number}"), self.get_buffer(f"weight{number}")
-            hidden = torch.baddbmm(bias, hidden.relu(), weight)
-        logits = hidden.transpose(0, 1)
-        return logits + direct if direct.shape[2] else logits
+            hidden = torch.baddbmm(bias, hidden.relu_(), weight)
+        if direct.shape[2]:
+            hidden = hidden + direct
+        return hidden.transpose(0, 1)
 
 
 @final
