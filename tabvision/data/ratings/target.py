@@ -73,6 +73,8 @@ def _rating_task(frame: pd.DataFrame, rating: str, task: Task | str | None) -> T
     values = frame[rating]
     if task is None:
         is_number = labels.are_numbers(values, bools=False)
+        if not is_number and values.nunique() > 2:  # of text, objects and pandas categories
+            is_number = labels.parse_as_numbers(values.astype("str"))
         chosen = task_named("regression") if is_number else infer_task(frame, [rating])[0]
     else:
         chosen = task_named(task)
