@@ -111,7 +111,7 @@ def check_positive(name: str, value: object, *, remedy: str = DEFAULT) -> None:
 
 
 def check_widths(name: str, widths: object, *, remedy: str) -> None:
-    """Raise unless the outputs of layers are a list of whole numbers from 1.
+    """Raise unless the widths of layers are a list of whole numbers, each at least 1.
 
     Example:
         >>> check_widths("widths", [200, 100], remedy="Pass a list such as [200, 100]")
@@ -123,7 +123,7 @@ def check_widths(name: str, widths: object, *, remedy: str) -> None:
 
 
 def finite_numbers(value: object, number: int) -> tuple[float, ...] | None:
-    """Return a list, tuple or array of so many finite numbers as floats, or None if the value is something else.
+    """Return a tuple of floats if the value is a list, tuple or array of `number` finite numbers; else None.
 
     Example:
         >>> finite_numbers([1, 2.5], 2), finite_numbers([1], 2), finite_numbers("ab", 2)
@@ -171,7 +171,7 @@ def check_choice(what: str, value: object, choices: Iterable[str]) -> None:
 
 
 def check_present(names: Iterable[object], present: Collection[object], remedy: str) -> None:
-    """Raise unless the columns are among those that a frame has; the closest names are hinted at.
+    """Raise unless a frame has the columns; the error suggests the closest names.
 
     Example:
         >>> check_present(["age"], ["Age", "sex"], "Pass a frame with the training columns")
