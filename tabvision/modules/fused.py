@@ -32,7 +32,7 @@ class FusedModule(FusedNetwork, SupervisedModule):
         members: Number of members of the `PackedNet`; None for 8 below 20,000 rows, else 4.
         member_widths: Outputs of each hidden layer of a member; None for (64, 48) or (96, 64), likewise.
         own_inputs: Whether each member has embeddings and encodings of its own; None for below 20,000 rows.
-        bin_parts: Equal parts of each bin of a number for a second, finer encoding, 1 for none; None for one per 1,536
+        bin_parts: Equal parts of each bin of a number, for a finer encoding, 1 for the bins alone; None for one per 1,536
             training rows, at most 8.
         unknown_share: Fraction of categories hidden in training to learn missing and unseen ones, in [0, 1). Unless it is 0,
             a hundredth of the numbers of columns with missing values is hidden as well.
