@@ -16,7 +16,7 @@ from tabvision.nets.packed import PackedLinear, PackedNet
 from tabvision.tasks import Task
 
 _WEIGHTS = tuple(step / 20 for step in range(21))  # candidate weights of the network
-_MOST_INPUTS = 5_000_000  # over members and rows; with more, the fit takes as long as the network, which learns a sum too
+_MOST_INPUTS = 5_000_000  # over members and rows; with more, it takes as long as the network, which learns a sum too
 _MOST_INPUTS_WIDE = 40_000_000  # if there are more inputs than rows, too few for a network to learn a sum
 _MOST_ROUNDS = 4
 
