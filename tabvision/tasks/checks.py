@@ -18,13 +18,13 @@ ClassWeights = tuple[float, ...] | Literal["balanced"] | None
 
 
 def is_within(target: Tensor, low: float, high: float) -> bool:
-    """Return whether all targets lie in a range, ends included; NaN lies in none."""
+    """Return whether all targets lie in a range, ends included; NaN never does."""
     return bool(((target >= low) & (target <= high)).all())
 
 
 @speaking("Task")
 def weights_of(weights: ClassWeights) -> tuple[float, ...]:
-    """Return the weights as numbers; raise if the task is not fitted, so that "balanced" has no numbers yet."""
+    """Return the weights as numbers; raise if they are still "balanced", since the task is not fitted."""
     if weights is None or isinstance(weights, str):
         raise BadValueError(f"class_weights is still {weights!r}", "Build the task through a datamodule, which fits it")
     return weights
@@ -54,7 +54,7 @@ def fitted_count(number: int | None) -> int:
 def check_loss_settings(
     label_smoothing: object, class_weights: object, focal_gamma: object, num_classes: int | None
 ) -> None:
-    """Raise unless the settings of the loss of classes or labels are in range."""
+    """Raise unless the loss settings of a task of classes or labels are in range."""
     check_fraction("label_smoothing", label_smoothing)
     check_least("focal_gamma", focal_gamma, 0, remedy="Pass 2 for the usual focal loss, 0 for none")
     check_weights(class_weights, num_classes)
