@@ -132,7 +132,7 @@ def stop_restarting(loop: FitLoop) -> None:
 def skip_training(loop: FitLoop) -> None:
     """Make a loop that resumes at the last step of an epoch end that epoch, after validation if it is due."""
     epoch = loop.epoch_loop
-    epoch.val_loop.batch_progress.total.reset()  # it is not needed any more
+    epoch.val_loop.batch_progress.total.reset()  # its count has been read
     assert loop._data_fetcher is not None  # noqa: SLF001 - created before training starts
     if not epoch._should_check_val_fx(loop._data_fetcher):  # noqa: SLF001 - a test guards what is used here
         epoch.val_loop._has_run = True  # noqa: SLF001 - otherwise Lightning would train one more batch

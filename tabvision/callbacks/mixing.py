@@ -99,7 +99,7 @@ class _Mixing(Owner, ABC):
         order: Tensor,
         rng: np.random.Generator,
     ) -> Tensor:
-        """Blend each row of the inputs with row `order` of the batch; return the fraction that each row retains, (B,)."""
+        """Blend each row of the inputs with the row given by `order`; return the fraction that each row retains, (B,)."""
 
     def for_sweep(self, epoch: int) -> list[Callback]:  # noqa: ARG002 - the same in every epoch
         """Return the callback that blends rows in the same way in a learning-rate sweep."""

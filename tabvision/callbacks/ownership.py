@@ -29,7 +29,7 @@ Quantity = Literal[
 
 _RATES: frozenset[Quantity] = frozenset({"the base rates", "the rate over time"})
 _THAW = "Leave it out and thaw layers with Unfreeze()"
-# Lightning's callbacks that set quantities which ours own: the quantities, what they do, and what to use instead
+# Lightning's callbacks that set quantities owned by ours: the quantities, what they do, and what to use instead
 _RIVALS: tuple[tuple[type[Callback], frozenset[Quantity], str, str], ...] = (
     (
         BackboneFinetuning,

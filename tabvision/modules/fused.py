@@ -13,7 +13,7 @@ class FusedModule(FusedNetwork, SupervisedModule):
     """A pretrained body for a row's images and a network for tables for its columns, joined before the last layers.
 
     All images of a row go through one body. A linear head predicts from each image's average-pooled features, or from a
-    learned vector for a missing image. Its prediction, and indicators of missing images, are added to the inputs of the last
+    learned vector for a missing image. Its prediction, and indicators of missing images, become further inputs of the last
     hidden layer in every member of a `PackedNet`. In training some rows show only their columns and some only their images,
     so that neither part is ignored.
 

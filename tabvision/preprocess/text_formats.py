@@ -231,7 +231,7 @@ def dates_in(column: Text, *, day_first: bool = False) -> tuple[DateFormat, ...]
 
 
 def note_on_dates(column: Text, order: DateFormat) -> str:
-    """Return the note on text that holds dates in an order, which says so if some in a sample have a zone other than UTC.
+    """Return the note on text that holds dates in an order; it mentions time zones other than UTC found in a sample.
 
     Example:
         >>> note_on_dates(Text(pa.array(["2024-01-02T10:00+02:00"])), "iso")[:69]

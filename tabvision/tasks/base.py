@@ -41,7 +41,7 @@ class Task(ABC):
     is_classes: ClassVar[bool] = False  # whether the target names classes, and predictions are probabilities
     allows_missing: ClassVar[bool] = False  # whether rows with a missing target are used
     moves_with_image: ClassVar[bool] = False  # whether the target is a position in the image and moves with it
-    ranks_items: ClassVar[bool] = False  # whether the last prediction says how much a user likes an item
+    ranks_items: ClassVar[bool] = False  # whether the last prediction is how much a user likes an item
     calibrated_by: ClassVar[frozenset[Correction]] = frozenset()  # how predictions can be corrected after training
     uncalibrated: ClassVar[str] = (
         "this kind of target has nothing that is calibrated, neither probabilities nor intervals"

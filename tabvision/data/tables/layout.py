@@ -189,7 +189,7 @@ def _check_head(path: Path, found: Sequence[tuple[int, list[str]]], layout: Layo
         problem = f"{str(path)!r} has a header ({listed(layout.header)}) but no rows"
         raise BadValueError(problem, "Pass a file with rows")
     line, row = found[min(1, len(found) - 1)]
-    # A title above the header shows as first lines whose number of fields differs from that of nearly all others.
+    # With a title above the header, the first lines have another number of fields than nearly all others.
     widths = [len(each) for _, each in found]
     usual, number = Counter(widths).most_common(1)[0]
     first = widths.index(usual)

@@ -184,7 +184,7 @@ def written_whole(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def interrupts_held() -> Iterator[None]:
-    """Delay Ctrl-C until the block ends, since an exception within torch's writer may fail otherwise or abort the process.
+    """Delay Ctrl-C until the block ends, since raising inside torch's writer may cause other errors or abort the process.
 
     Example:
         >>> written = []
