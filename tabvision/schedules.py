@@ -258,12 +258,12 @@ def as_stages(stages: object) -> Stages:
         raise BadTypeError(f"stages must be a whole number or a mapping, got {stages!r}", remedy)
     found: list[tuple[int, int | None]] = []
     for epoch, number in stages.items():
-        if not isinstance(epoch, int) or not (number == "all" or is_integer(number)):
+        if not is_integer(epoch) or not (number == "all" or is_integer(number)):
             raise BadTypeError(f"a stage is an epoch and a number of groups, got {epoch!r}: {number!r}", remedy)
         if epoch < 0 or (number != "all" and number < 1):
             problem = f"a stage starts at an epoch from 0 and trains at least one group, got {epoch}: {number!r}"
             raise BadValueError(problem, remedy)
-        found.append((epoch, None if number == "all" else number))
+        found.append((int(epoch), None if number == "all" else int(number)))
     if not found or min(found, key=lambda stage: stage[0])[0] != 0:
         raise BadValueError(f"stages must say what trains from epoch 0, got {stages!r}", remedy)
     return tuple(sorted(found, key=lambda stage: stage[0]))

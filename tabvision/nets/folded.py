@@ -17,13 +17,19 @@ _MOST_NUMBERS = 20_000_000  # in the lookup tables: 80 MB
 
 
 def folded(net: nn.Module) -> nn.Module:
-    """Return the `FoldedNet` of a packed network; any other network, or one with grown classes or huge tables, as it is."""
+    """Return a packed network as a `FoldedNet`, and any other network unchanged.
+
+    A packed network stays unchanged, too, if classes were added to it later, if its tables would take too much memory, if its
+    weights have 16 bits, or on a device that may lack the operations.
+    """
     if not isinstance(net, PackedNet) or not isinstance(net.head, PackedLinear):
         return net
     bias, numbers = folded_layers(net)[0][0], net.embeddings.numbers
+    if bias.dtype not in (torch.float32, torch.float64) or bias.device.type not in ("cpu", "cuda"):
+        return net
     num_categories = sum(len(table) for table in net.embeddings.categories.tables)
     size = num_categories * bias.numel() + 2 * numbers.parts * numbers.table.numel()
-    return FoldedNet(net) if size <= _MOST_NUMBERS and bias.dtype in (torch.float32, torch.float64) else net
+    return FoldedNet(net) if size <= _MOST_NUMBERS else net
 
 
 @final
