@@ -117,7 +117,7 @@ def model_card(
     )
     rows = [f"{count(schema.target.num_rows, 'training row')}"] if schema.target.num_rows else []
     data = ", ".join([*([_code(facts["data"])] if facts.get("data") else []), *rows]) or "Not recorded"
-    repeat = ["The recipe that repeats the run on the same data is `recipe.yaml`."] if has_recipe else []
+    repeat = ["`recipe.yaml` is the recipe that reproduces the run on the same data."] if has_recipe else []
     parts = [
         _header(schema, facts, repo, license),
         f"# {repo}",
@@ -138,13 +138,13 @@ def model_card(
     return "\n\n".join(parts) + "\n"
 
 
-_LIMITS = """- The metrics are of rows like the training rows, and say little about rows from elsewhere or from later times.
+_LIMITS = """- The metrics were measured on rows like the training rows, and say little about rows from elsewhere or later.
 - {unlike}
-- Whether it is equally right for different groups of people was not measured."""
+- Whether it is equally accurate for different groups of people was not measured."""
 
-_UNLIKE_ROWS = """A category that training lacked, or a number or date beyond those of training, is answered, but not well;
-  `tabvision predict --strict` refuses such rows."""
-_UNLIKE_IMAGES = "An image of another kind than those of training is answered as well, and nothing says so."
+_UNLIKE_ROWS = """Predictions for unseen categories, and for numbers or dates outside the training range, are not reliable;
+  `tabvision predict --strict` rejects such rows."""
+_UNLIKE_IMAGES = "It also predicts for images unlike the training images, without saying so."
 
 _HOW_ROWS = """```bash
 pip install tabvision
@@ -157,7 +157,7 @@ from tabvision.inference import Predictor
 Predictor("hf://{repo}").predict("new_rows.csv")  # or a frame, a dict, a list of dicts
 ```
 
-The checkpoint is opened as plain data: nothing in it can run."""
+The checkpoint is loaded as plain data: it contains no code that could run."""
 
 
 _HOW_IMAGES = _HOW_ROWS.replace("new_rows.csv", "photos").replace(

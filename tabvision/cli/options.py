@@ -241,7 +241,7 @@ def add_form_options(parser: argparse.ArgumentParser) -> None:
 
 
 def form_of(arguments: argparse.Namespace) -> TextFormat:
-    """Return how a text file is written, as far as the options say so.
+    """Return the settings for the format of a text file that the options give.
 
     Example:
         >>> parser = argparse.ArgumentParser()
@@ -254,7 +254,7 @@ def form_of(arguments: argparse.Namespace) -> TextFormat:
 
 
 def settings_of(arguments: argparse.Namespace, kind: str, part: str) -> dict[str, Any]:
-    """Return the settings that were given for a part of a run, "data" or "model", by name; others are left out.
+    """Return the settings given for a part of a run, "data" or "model", by name.
 
     Example:
         >>> parser = argparse.ArgumentParser()
@@ -269,7 +269,7 @@ def settings_of(arguments: argparse.Namespace, kind: str, part: str) -> dict[str
 
 @speaking("tabvision train")
 def check_options(arguments: argparse.Namespace, kind: str) -> None:
-    """Raise if an option is given that this kind of data does not take, or if a table has no target."""
+    """Raise if an option does not apply to this kind of data, or if a table has no target."""
     others = [(kinds, option) for _, kinds, options in _GROUPS if kind not in kinds for option in options]
     for kinds, option in others:
         if (value := option.value_in(arguments)) is not None:
@@ -294,7 +294,7 @@ def given_flags(arguments: argparse.Namespace) -> list[str]:
         >>> given_flags(parser.parse_args(["--seed", "0", "--epochs", "3"]))
         ['--epochs']
     """
-    defaults: dict[str, Any] = {"store_true": False}  # None for every other option that names no default
+    defaults: dict[str, Any] = {"store_true": False}  # other options without a default have None
     return [
         option.flag
         for _, _, options in _GROUPS
