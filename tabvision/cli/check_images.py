@@ -1,4 +1,4 @@
-"""`tabvision check-images`: list the images of a folder or table that cannot be read or lose something, before training."""
+"""`tabvision check-images`: list images in a folder or table that cannot be read, or only in part, before training."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _FILES_AT_ONCE = 4096  # limits the queue of a folder with a million files
 
 @speaking("tabvision check-images")
 def run(arguments: argparse.Namespace) -> int:
-    """Decode every image and list those that are damaged; return 1 if there are any, as a check does."""
+    """Decode every image and list the damaged ones; return 1 if there are any."""
     if arguments.out:
         check_destination(arguments.out, overwrite=arguments.overwrite)
     workers, channels, found = check_workers(arguments.workers), arguments.channels, _images(arguments)
@@ -47,7 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
         notes = notes_on_ignored(readable, Image(size=(1, 1), channels=channels), threads.map)
     bad = found[found[PATH_COLUMN].isin(list(unreadable))].reset_index(drop=True)
     bad = bad.assign(reason=pd.array([unreadable[file] for file in bad[PATH_COLUMN]], dtype="str"))
-    if arguments.out:  # before anything is printed, where the reader may close the pipe
+    if arguments.out:  # before printing, since the reader may close the pipe
         write_frame(bad, arguments.out, overwrite=arguments.overwrite)
     for *cell, file, reason in bad.head(_SHOWN).itertuples(index=False):
         place = "row {}, {}: ".format(*cell) if cell else ""
@@ -63,12 +63,12 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _images(arguments: argparse.Namespace) -> pd.DataFrame:
-    """Return the path of each image of a folder, or of those that a table names, beside the number of its row and its column.
+    """Return the path of each image in a folder, or named in a table, with its row number and column.
 
     Raises:
         MissingColumnsError: The table has no such column.
-        MissingFileError: Most of the files that the table names do not exist.
-        BadValueError: It is not said which columns of a table name images, or an option is for tables alone.
+        MissingFileError: Most of the files named in the table do not exist.
+        BadValueError: `--image` is missing for a table, or an option applies only to tables.
     """
     source, columns = arguments.data, arguments.image
     if columns is None:

@@ -8,7 +8,7 @@ from tabvision.cli.safe import search_path
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Sweep the rate on a copy of the recipe's model and print the suggestions."""
+    """Sweep the learning rate on a copy of the recipe's model and print the suggestions."""
     with search_path(safe=arguments.safe):  # before the imports below
         _find(arguments)
 

@@ -10,7 +10,7 @@ from tabvision.hub import files_to_push, push
 
 @speaking("tabvision push")
 def run(arguments: argparse.Namespace) -> None:
-    """Upload the files and say how to ask the network."""
+    """Upload the files and print how to use the network."""
     if arguments.dry_run:
         files = files_to_push(arguments.folder, arguments.repo, license=arguments.license)
         print(files["README.md"].decode())

@@ -30,15 +30,9 @@ class FusedModule(FusedNetwork, SupervisedModule):
         image_dropout: Fraction of the images' features dropped in training, in [0, 1).
         part_dropout: Fraction of rows, in [0, 0.5), that train without their images; as many train without their columns.
         members: Number of members of the `PackedNet`; None for 8 below 20,000 rows, else 4.
-<<<<<<< HEAD
-        member_widths: Outputs of each hidden layer of a member; None for (64, 48) or (96, 64), likewise.
-        own_inputs: Whether each member has embeddings and encodings of its own; None for below 20,000 rows.
-        bin_parts: Equal parts of each bin of a number, for a finer encoding, 1 for the bins alone; None for one per 1,536
-=======
         member_widths: Width of each hidden layer of a member; None for (64, 48) below 20,000 rows, else (96, 64).
         own_inputs: Whether each member has embeddings and encodings of its own; None for yes below 20,000 rows, else no.
-        bin_parts: Equal parts of each bin of a number for a second, finer encoding, 1 for none; None for one part per 1,536
->>>>>>> u-prosecode
+        bin_parts: Equal parts of each bin of a number for a finer encoding, 1 for bins alone; None for one part per 1,536
             training rows, at most 8.
         unknown_share: Fraction of categories hidden in training to learn missing and unseen ones, in [0, 1). Unless it is 0,
             one percent of the values in columns with missing numbers is hidden as well.

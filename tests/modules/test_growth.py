@@ -236,7 +236,9 @@ def test_labels_of_a_row_and_ranges_of_numbers_grow(caplog: pytest.LogCaptureFix
     grown = known.grow(tabular_data("multilabel_text", frame).schema)
 
     predictors = [Predictor(module) for module in (known, grown)]
-    assert all(predictor.module for predictor in predictors)  # whose networks then answer, to the bit, and not folded ones
+    assert all(
+        predictor.module for predictor in predictors
+    )  # whose networks then answer, to the bit, and not folded ones
     before, after = (predictor.predict(frame, proba=True) for predictor in predictors)
     assert np.array_equal(before[["probability_a", "probability_b"]], after[["probability_a", "probability_b"]])
     assert np.allclose(after["probability_c"], 1e-3)
