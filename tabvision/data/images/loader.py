@@ -28,7 +28,7 @@ class ImageLoader(BatchLoader):
     """Batches of images: uint8 (B, C, H, W) in channels-last memory, with targets, weights and row numbers.
 
     A row whose file cannot be read is left out of its batch and recorded. Every rank still takes all planned steps: a
-    training batch with fewer than two readable rows (BatchNorm has no variance over one) is filled with the next readable ones.
+    training batch with fewer than two readable rows (BatchNorm has no variance over one) gets the next readable ones.
 
     Args:
         make_reader: Makes the reader for an epoch, so that a change of size takes effect at the next epoch.
