@@ -309,7 +309,7 @@ class CollabDataModule(TensorDataModule):
 
     def _sampler_of_all(self) -> NegativeSampler:
         """Return the sampler for evaluation, which draws items that a user has not taken in any part."""
-        codes = {id(pairs): pairs for part in self.parts.values() for pairs in [part.tensors["categorical"]]}  # shared once
+        codes = {id(pairs): pairs for part in self.parts.values() for pairs in [part.tensors["categorical"]]}  # shared
         first, *others = codes.values()
         sampler = self._sampler((torch.cat([first, *others]) if others else first).T)
         if full := sampler.num_full():
