@@ -62,10 +62,10 @@ class FusedDataModule(FoldedRows, BaseImageDataModule):
         augment: The augmentation of training images, as in `ImageDataModule`; images of one row are augmented independently.
         normalize: "imagenet", (mean, std), or None for the statistics that the network's weights expect.
         task: The kind of target: a task, its name, or None to infer it.
-        separator: What separates the labels in a multi-label column, such as " ".
+        separator: Text between the labels in one multi-label column, such as " ".
         split: Fraction of rows for validation in (0, 1), a split object, or None to train on all rows.
         weight: A column with the weight of each row in the loss, at least 0.
-        sampler: "balanced", or a column to draw rows in proportion to, as in `TabularDataModule`.
+        sampler: "balanced", or a column with the relative frequency at which to draw each row; see `TabularDataModule`.
         test: A table or file with test rows.
         predict: A table or file with rows to predict; the target may be missing.
         batch_size: Rows per rank in one training step.
@@ -75,12 +75,12 @@ class FusedDataModule(FoldedRows, BaseImageDataModule):
         device_augment: Whether the device augments whole batches, instead of the threads; "auto" means only on a GPU.
         bad_share: The largest fraction of images in [0, 1] that may be unreadable.
         corrections: A table or file that relabels or drops rows before the split, as in `TabularDataModule`.
-        calibration: Fraction of the training rows to hold out for `calibrate`, as in `TabularDataModule`.
+        calibration: Fraction of the training rows to keep out of the fit for `calibrate`, as in `TabularDataModule`.
         schema: Facts to reuse instead of fitting new ones: `module.schema` of a trained module.
         encoding: Encoding of a text file that is not UTF-8, such as "latin-1".
-        na_values: Words in a CSV file that mean a missing value, as in `TabularDataModule`.
+        na_values: The words in a CSV file that mark a missing value, as in `TabularDataModule`.
         sep: The text between the fields of a CSV file, as in `TabularDataModule`.
-        names: Column names for a CSV file without a header, as in `TabularDataModule`.
+        names: The column names of a CSV file without a header, as in `TabularDataModule`.
         missing_target: "error" to raise if rows lack a target, "drop" to leave them out and log how many.
         day_first: Whether dates in text have the day before the month, as in `TabularDataModule`.
         verbose: Whether to print the schema and what was inferred.

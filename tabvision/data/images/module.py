@@ -80,12 +80,12 @@ class ImageDataModule(BaseImageDataModule):
             training images if they are not RGB.
         task: The kind of target: a task, its name, or None to infer it. "points" are alternating columns of x and y, in
             pixels of the upright image, and are transformed with it; a missing point has empty values.
-        separator: What separates the labels in a multi-label column, such as " ".
+        separator: Text between the labels in one multi-label column, such as " ".
         split: Fraction of images for validation in (0, 1), a pair of fractions for validation and testing, a split object, or
             None to train on everything. Validation folders override a fraction.
         weight: A column with the weight of each row in the loss, at least 0.
-        sampler: "balanced" to draw each class equally often in training, or a column to draw rows in proportion to; None for
-            each row once per epoch. An epoch has as many draws as rows.
+        sampler: "balanced" to draw each class equally often in training, or a column with the relative frequency at which to
+            draw each row; None for each row once per epoch. An epoch has as many draws as rows.
         test: A folder or table with test images.
         predict: A folder, a table or a list of paths to predict, without labels.
         batch_size: Images per rank in one training step.
@@ -99,14 +99,14 @@ class ImageDataModule(BaseImageDataModule):
             one in ten, at most 3. Each class needs a readable training image in any case.
         schema: Facts to use instead of fitting new ones: `module.schema` of a trained module.
         encoding: Encoding of a text file that is not UTF-8, such as "latin-1".
-        na_values: Words in a CSV file that mean a missing value, besides empty cells; None for NA, nan, NULL and the like
-            (and the word None, except in a column with other words), [] for no words.
-        sep: The text between the fields of a CSV file, such as "::"; " " is any white space, None to detect it.
-        names: Column names for a CSV file without a header; [] to number them, None to detect a header.
+        na_values: The words in a CSV file that mark a missing value, as an empty cell always does; None for NA, nan, NULL and
+            the like (and None, except in a column of words), [] for none.
+        sep: The text between the fields of a CSV file, such as "::"; " " is any white space, None detects it.
+        names: The column names of a CSV file without a header; [] to number the columns, None to detect a header.
         missing_target: "error" to raise if rows lack a target, "drop" to leave them out and log how many.
         corrections: A table or file that relabels or drops rows before the split, such as an edited `likely_mislabeled`:
             columns `row` or the column of paths, and `label`: the new label, or empty or "drop" to drop the row.
-        calibration: Fraction of the training rows to hold out for `calibrate`, as in `TabularDataModule`.
+        calibration: Fraction of the training rows to keep out of the fit for `calibrate`, as in `TabularDataModule`.
         verbose: Whether to print a summary of the data.
 
     Raises:

@@ -84,10 +84,10 @@ class CollabDataModule(TensorDataModule):
         seed: Determines the split and, together with the epoch, the order of training rows and the negatives.
         schema: Facts to reuse instead of fitting new ones: `module.schema` of a trained module.
         encoding: Encoding of a text file that is not UTF-8, such as "latin-1".
-        na_values: Words in a CSV file that mean a missing value, besides empty cells; None for NA, nan, NULL and the like
-            (and the word None, except in a column with other words), [] for no words.
-        sep: The text between the fields of a CSV file, such as "::"; " " is any white space, None to detect it.
-        names: Column names for a CSV file without a header; [] to number them, None to detect a header.
+        na_values: The words in a CSV file that mark a missing value, as an empty cell always does; None for NA, nan, NULL and
+            the like (and None, except in a column of words), [] for none.
+        sep: The text between the fields of a CSV file, such as "::"; " " is any white space, None detects it.
+        names: The column names of a CSV file without a header; [] to number the columns, None to detect a header.
         day_first: Whether timestamps in text such as 3/4/2024 have the day before the month.
         verbose: Whether to print the schema and notes on the data.
 
