@@ -144,5 +144,5 @@ def answer_names(schema: Schema, width: int, *, logits: bool = False) -> list[st
     """
     names = schema.task.names(schema.target)[-width:]
     prefix = "logit" if logits else "probability" if schema.task.is_classes else "prediction"
-    endings = names if len(names) == width else range(width)  # the logits of a task of the user's own
+    endings = names if len(names) == width else range(width)  # logits of a user's own task
     return [prefix] if width == 1 and not schema.task.is_classes else [f"{prefix}_{ending}" for ending in endings]

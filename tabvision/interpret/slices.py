@@ -1,4 +1,4 @@
-"""Measure the error of each slice of a column, and find the slices with the worst."""
+"""Measure the error of each slice of a column, and find the worst slices."""
 
 from __future__ import annotations
 
