@@ -104,7 +104,7 @@ def as_channels(values: NDArray[Any], channels: int) -> NDArray[Any]:
     """Convert values to a number of channels: RGB to gray, gray to RGB, or either without its transparency.
 
     Raises:
-        UnreadableImageError: The numbers of channels are any others.
+        UnreadableImageError: There is no such conversion.
     """
     num = values.shape[2]
     if num == channels:

@@ -112,7 +112,7 @@ class BaseImageDataModule(PartsDataModule[ImageLoader]):
     def setup(self, stage: str) -> None:
         if self.trainer is not None:  # ask here, since Lightning needs every rank to ask for the run's folder
             folder = Path(self.trainer.log_dir or self.trainer.default_root_dir)
-            self._run_folder = None if folder.absolute() == Path.cwd() else folder  # no files here unasked
+            self._run_folder = None if folder.absolute() == Path.cwd() else folder  # no files there unless asked
 
     @override
     def targets_of(self, part: PartName) -> Tensor:
@@ -210,7 +210,7 @@ class BaseImageDataModule(PartsDataModule[ImageLoader]):
             ranks = self._num_local_ranks()
             cache = make_cache(self.cache, presize, num, num_slots=num_slots, part=part, num_processes=ranks)
             for old in [each for each in self._stores if each[0] == part]:
-                del self._stores[old]  # it has another size
+                del self._stores[old]  # for another size
             self._stores[key] = FileStore(self.tables[part], self.bad, presize, cache, self.image)
         return self._stores[key]
 

@@ -23,7 +23,7 @@ from tabvision.data.images.views import Presize
 from tabvision.data.memory import memory_limit
 from tabvision.errors import BadTypeError, BadValueError, speaking
 
-_AUTO_BYTES = 2 * 2**30  # limit of "auto", if a quarter of the machine's memory is not less
+_AUTO_BYTES = 2 * 2**30  # limit of "auto", or a quarter of the machine's memory if that is less
 _PAGE = 4096
 _SAMPLED = 4096  # bytes from the middle of a file, hashed to notice that it changed
 # One row of entries.bin: the stamp of its source (0 for an empty slot), its pixels' checksum and size

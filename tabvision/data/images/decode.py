@@ -29,7 +29,7 @@ from tabvision.errors import BadValueError
 
 try:
     import simplejpeg
-except ImportError:  # OpenCV decodes too, a tenth slower
+except ImportError:  # OpenCV does it, too, a tenth slower
     simplejpeg = None
 
 Pixels = NDArray[np.uint8]

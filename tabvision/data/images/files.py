@@ -91,7 +91,7 @@ class ImageTable:
 
 
 def num_files(tables: Iterable[ImageTable]) -> int:
-    """Return the number of distinct files in the tables, counting a file that several rows name only once.
+    """Return the number of distinct files in the tables; a file in several rows counts once.
 
     Example:
         >>> num_files([ImageTable(pd.DataFrame({"image": ["a.jpg", "a.jpg", "b.jpg", ""]}))])

@@ -83,7 +83,7 @@ class ImageLoader(BatchLoader):
         position = torch.full((int(order.max()) + 1 if len(order) else 0,), -1)
         position[cached[ROW]] = torch.arange(len(cached[ROW]))
         for rows in self.batch_sampler:
-            check_mapped(cached)  # again, since other processes may have written to the file since
+            check_mapped(cached)  # again, since others may have written to the file meanwhile
             found = position[rows][position[rows] >= 0]  # rows at -1 could not be read
             if len(found) < (least := min(self.least, len(rows))):
                 others = position[torch.from_numpy(self._rows_after(rows.numpy()))]

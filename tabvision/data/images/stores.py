@@ -21,7 +21,7 @@ from tabvision.data.images.views import Extras, Presize, Size, View, draw
 from tabvision.errors import BadValueError, count, listed, speaking
 from tabvision.schema import Image
 
-_FEW = 3  # so many unreadable files are always allowed in a large enough folder
+_FEW = 3  # unreadable files that are always allowed, if there are enough files
 
 Opened = StoredImage | UnreadableImageError
 """An image, or the error that says why it cannot be opened."""

@@ -93,7 +93,7 @@ class Presize:
 
     @property
     def most_bytes(self) -> int:
-        """The number of bytes that the pixels of any but a very elongated image need at most."""
+        """The most bytes of pixels per image; only a very elongated image needs more."""
         height, width = (math.ceil(side * max(self.reach, 1)) for side in self.size)
         return self.channels * height * width * (2 if self.resize == "crop" and self.reach else 1)
 

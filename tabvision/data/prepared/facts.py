@@ -103,7 +103,7 @@ class KindsCheck:
         kinds: The kinds of the columns.
         task: The task.
         head: The training rows that these were inferred from.
-        digits: The text columns that so far hold only numbers: other text would make them columns of numbers.
+        digits: Text columns that so far hold only numbers but are not read as numbers; other text in them would change that.
     """
 
     def __init__(

@@ -27,7 +27,7 @@ class Folds:
     """The folds of the training rows.
 
     Args:
-        fold: (N,) fold of each row of the table, meaningful for training rows.
+        fold: (N,) fold of each row of the table, meaningful only for training rows.
         inside: The rows in each fold.
         outside: The training rows outside each fold.
     """

@@ -144,7 +144,7 @@ def prepare(folder: Path, settings: TableSettings) -> PreparedTable:
 
 
 def does_not_fit(source: Any, ranks: int = 1) -> bool:  # noqa: ANN401 - any source
-    """Return whether a table from files needs more memory, five times the size of its rows, than the machine has.
+    """Return whether a table in files, at five times the size of its rows, would take more memory than the machine has.
 
     The size counts Parquet files uncompressed and other files as stored. Memory that other programs use does not count, so
     that all ranks, and later runs, get the same answer.

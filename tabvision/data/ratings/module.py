@@ -1,4 +1,4 @@
-"""A LightningDataModule for ratings, purchases or plays: which user took which item, and perhaps its rating."""
+"""A LightningDataModule for ratings, purchases or plays: which user took which item, and how they rated it."""
 
 from __future__ import annotations
 
