@@ -38,9 +38,9 @@ def corrected(
 
     Args:
         frame: The rows of a source.
-        corrections: A frame or a table file with two columns: `row`, a label of the frame's index (in a file, the row number),
-            or for images the column of paths; and `label`, the new label, or empty or "drop" to leave the row out. Other
-            columns are ignored. None changes nothing.
+        corrections: A frame or a table file with two columns: `row`, a label of the frame's index (in a file, the row
+            number), or for images the column of paths; and `label`, the new label, or empty or "drop" to leave the row out.
+            Other columns are ignored. None changes nothing.
         columns: The target column.
         path: The column of image paths.
         task: The task, if known.

@@ -143,7 +143,7 @@ class Order(TypedDict, total=False):
     """The settings of every loader: the order of a part's rows, how often each is drawn, and which rank loads them.
 
     Args:
-        shuffle: Whether to shuffle the rows anew in each epoch.
+        shuffle: Whether to reshuffle the rows each epoch.
         seed: Determines the order, together with the epoch.
         rank: This rank, from 0.
         world_size: Number of ranks.

@@ -42,7 +42,7 @@ class RowOrder(EpochOrder):
 
     Args:
         rows: (R,) int64 row numbers.
-        shuffle: Whether to shuffle the rows anew in each epoch.
+        shuffle: Whether to reshuffle the rows each epoch.
         seed: Determines the order, together with the epoch.
         chances: (R,) relative frequency at which to draw each row, at least 0; None for each once. An epoch has R draws
             with replacement: each row occurs as often as expected, rounded up or down at random.

@@ -34,7 +34,7 @@ from tabvision.nets.packed import PackedLinear, PackedNet
 
 _ROWS_ON_GPU = 65_536
 _ROWS_OF_PACKED = 512  # few enough at once for the first layer's sums to stay in the CPU's caches
-_MOST_ENCODED = 1 << 27  # up to so many first-layer inputs, 0.5 GB, compute them once instead of at every shuffle
+_MOST_ENCODED = 1 << 27  # up to this many first-layer inputs (0.5 GB) are computed once, not at every shuffle
 _Exchange: TypeAlias = Callable[[int, NDArray[np.intp]], Tensor]
 """Return the logits of a batch with one column, given by its number, taken from other rows, (R, B)."""
 
@@ -113,7 +113,7 @@ def importance(
 def _measure(
     predictor: Predictor, inputs: Inputs, columns: Sequence[Column], orders: NDArray[np.intp], metric: str
 ) -> tuple[NDArray[np.float64], float, bool]:
-    """Return the metric for each column and order, (columns, R), the unshuffled metric, and if higher is better."""
+    """Return the metric for each column and order, (columns, R), the unshuffled metric, and whether higher is better."""
     assert inputs.frame is not None, "read_rows returns one"
     target = encode_target(inputs.frame, predictor.schema.target)
     baseline = _Scores(predictor, metric, 1)
@@ -139,7 +139,7 @@ def _measure(
 def _exchange_of(
     predictor: Predictor, arrays: Arrays, columns: Sequence[Column], values: Sequence[Arrays]
 ) -> _Exchange:
-    """Return a function that answers a batch anew, with one column taken from other rows."""
+    """Return a function that answers a batch again, with one column taken from other rows."""
 
     def exchange(number: int, others: NDArray[np.intp]) -> Tensor:
         found = []

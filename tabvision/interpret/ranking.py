@@ -28,8 +28,8 @@ def ranking_metrics(
 ) -> dict[str, float]:
     """Return recall and NDCG of held-out items in the top `k` of all items that the user did not take in training.
 
-    Every item is ranked instead of a sample, so figures are comparable between models and between data of one size. Users
-    and items unknown to training cannot be ranked and are left out.
+    Every item is ranked, not just a sample, so figures can be compared across models, and across data of the same size.
+    Users and items unknown to training cannot be ranked and are left out.
 
     Args:
         module: A trained module.

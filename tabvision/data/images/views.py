@@ -56,7 +56,7 @@ def _shrink(source: Size, matrix: NDArray[np.float64], size: Size) -> int:
 @final
 @dataclass(frozen=True)
 class Presize:
-    """Resize an image once, before each epoch augments it anew.
+    """Resize an image once, before every epoch augments it.
 
     Args:
         size: (height, width) of the network's input.
@@ -149,7 +149,7 @@ class Prepared(NamedTuple):
 
 @final
 class View:
-    """Show images at the network's size: resized the same way each time, or augmented anew in each epoch.
+    """Show images at the network's size: resized the same way each time, or augmented differently in each epoch.
 
     Args:
         size: (height, width) of the network's input.

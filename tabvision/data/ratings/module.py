@@ -58,7 +58,7 @@ class CollabDataModule(TensorDataModule):
     """Load ratings of items by users for training: encode ids, split rows, join titles.
 
     With a rating, predictions are numbers within `y_range`, or yes and no. Without one, each row means that the user took the
-    item, and negatives are drawn from items not taken: anew each epoch in training, once for validation.
+    item, and negatives are drawn from items not taken: again each epoch in training, once for validation.
 
     Args:
         source: A DataFrame with one row per rating, or the path of a CSV, Parquet, Feather or Excel file, or of several: a

@@ -93,7 +93,7 @@ class NegativeLoader(BatchLoader):
         loader: Batches with `categorical` (B, 2), user first, and `index`.
         sampler: Draws the items.
         times: Negatives per pair, at least 1.
-        fixed: Whether the negatives never change, as in evaluation; otherwise they are drawn anew each epoch.
+        fixed: Whether the negatives never change, as in evaluation; otherwise they are drawn again each epoch.
 
     Shape:
         - categorical: (B * (1 + times), 2) int64
