@@ -95,6 +95,8 @@ class Categorical:
             nominal number, or None for a raw category.
         text: How text is matched with the vocabulary: exactly.
         width: Embedding width, recorded when a network has grown; None for the network's own rule.
+        unseen: The expected fraction of new rows whose value training lacks, as the Good-Turing estimate has it: the fraction
+            of training rows whose value no other row has. 0 if the values are few.
     """
 
     name: str
@@ -105,6 +107,7 @@ class Categorical:
     part: DatePart | Literal["missing", "value"] | None = None
     text: Literal["exact"] = "exact"
     width: Annotated[int, Meta(ge=1)] | None = None
+    unseen: Annotated[float, Meta(ge=0, le=1)] = 0.0
 
     @property
     def cardinality(self) -> int:

@@ -16,12 +16,13 @@ from tabvision.errors import BadTypeError, BadValueError, speaking
 from tabvision.modules.network import OWN, SchemaNetwork, with_defaults
 from tabvision.modules.optimizers import Decay, OptimizerFactory
 from tabvision.nets.embedding_mlp import EmbeddingMLP
+from tabvision.nets.embeddings import embedding_width
 from tabvision.nets.folded import folded
 from tabvision.nets.growth import scale_outputs, with_growth
 from tabvision.nets.hiding import Hidden
 from tabvision.nets.layer_groups import LayerGroup
 from tabvision.nets.numeric import PiecewiseNumbers, PlainNumbers
-from tabvision.nets.packed import PackedNet
+from tabvision.nets.packed import NUMBER_WIDTH, PackedNet
 from tabvision.nets.stacking import stack_linear
 from tabvision.schedules import Rates
 from tabvision.schema import Continuous, Schema, SchemaSource, grown_widths, schema_of
@@ -31,6 +32,10 @@ NumbersFactory = Callable[[tuple[Continuous, ...]], nn.Module]
 
 _LR = {"packed": 1.5e-2, "mlp": 3e-2, OWN: 1e-3}
 _ROWS_PER_PART, _MOST_PARTS = 1_536, 8  # for parts of bins: with 48 bins, 32 rows per part
+# fractions of the values of a column that training hides
+_HIDDEN_MISSING = 0.01  # if it had missing ones; 0.003 and 0.03 are worse
+_HIDDEN_NOMINAL = 0.1  # the least for the values of a nominal number, since new rows often bring new ones
+_MOST_HIDDEN = 0.5
 _LR_RELATIVE = 1.5e-3  # for a packed network on a large table with relative errors: ten times this makes the loss jump
 _MLP_DEFAULTS: dict[str, Any] = {
     "widths": (200, 100),
@@ -264,9 +269,8 @@ def packed_net(schema: Schema, settings: Mapping[str, Any], joined: int = 0) -> 
         [column.edges for column in schema.continuous],
         schema.target.first_outputs,
         widths=settings["member_widths"],
-        missing=_missing_columns(schema),
-        nominal=[at for at, column in enumerate(schema.categorical) if column.part == "value"],
-        embedding_widths=grown_widths(schema),
+        hidden=_hidden_columns(schema),
+        embedding_widths=_nominal_widths(schema) | grown_widths(schema),
         joined=joined,
         direct=settings["own_inputs"] and not joined,
         **{name: settings[name] for name in ("members", "own_inputs", "bin_parts", "dropout", "unknown_share")},
@@ -279,15 +283,29 @@ def packed_net(schema: Schema, settings: Mapping[str, Any], joined: int = 0) -> 
     return net
 
 
-def _missing_columns(schema: Schema) -> list[Hidden]:
-    """Return the values that stand for a missing one, for each raw column with an indicator of missing values."""
+def _nominal_widths(schema: Schema) -> dict[int, int]:
+    """Return the embedding width of each category that holds the values of a nominal number: no wider than a number's own."""
+    nominal = [(at, it) for at, it in enumerate(schema.categorical) if it.part == "value"]
+    return {at: min(NUMBER_WIDTH, embedding_width(column.cardinality)) for at, column in nominal}
+
+
+def _hidden_columns(schema: Schema) -> list[Hidden]:
+    """Return the columns of which training hides some values: those that had missing values, and those of ever new values.
+
+    Of a category as many are hidden as new rows will have values that training lacks, so that the network learns to answer
+    these and relies less on values that few rows taught.
+    """
     found = []
     for source in [it.source for it in schema.categorical if it.part == "missing"]:
         numbers = [(at, it) for at, it in enumerate(schema.continuous) if it.source == source]
         codes = [
             (at, 2 if it.part == "missing" else 0) for at, it in enumerate(schema.categorical) if it.source == source
         ]
-        found.append(Hidden(dict(codes), {at: (it.fill - it.mean) / it.std for at, it in numbers}))
+        found.append(Hidden(dict(codes), {at: (it.fill - it.mean) / it.std for at, it in numbers}, _HIDDEN_MISSING))
+    for at, column in enumerate(schema.categorical):
+        fraction = max(column.unseen, _HIDDEN_NOMINAL if column.part == "value" else 0)
+        if fraction:
+            found.append(Hidden({at: 0}, fraction=min(fraction, _MOST_HIDDEN)))
     return found
 
 

@@ -10,8 +10,6 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
-from tabvision.nets.layers import keep_mask
-
 
 class Hidden(NamedTuple):
     """The values that replace a hidden one, by position among the inputs computed from its raw column.
@@ -19,10 +17,12 @@ class Hidden(NamedTuple):
     Args:
         codes: The code for each category: 0, or that of "missing" for an indicator of missing values.
         fills: The fill value for each number, in standardized units.
+        fraction: Fraction of the rows whose value is hidden, in [0, 1].
     """
 
     codes: Mapping[int, int]
     fills: Mapping[int, float] = MappingProxyType({})
+    fraction: float = 0.01
 
 
 @final
@@ -40,19 +40,21 @@ class HideValues(nn.Module):
         - returns: the same
 
     Example:
-        >>> hide = HideValues([Hidden(codes={1: 2}, fills={0: 0.5})], 0.999)
+        >>> hide = HideValues([Hidden(codes={1: 2}, fills={0: 0.5}, fraction=1.0)])
         >>> [each.tolist() for each in hide(torch.ones(1, 1), torch.tensor([[7, 1]]))]
         [[[0.5]], [[7, 2]]]
         >>> [each.tolist() for each in hide.eval()(torch.ones(1, 1), torch.tensor([[7, 1]]))]
         [[[1.0]], [[7, 1]]]
     """
 
-    def __init__(self, columns: Sequence[Hidden], fraction: float) -> None:
+    fractions: Tensor
+
+    def __init__(self, columns: Sequence[Hidden]) -> None:
         super().__init__()
-        self.fraction = fraction
         numbers = [(at, owner, fill) for owner, column in enumerate(columns) for at, fill in column.fills.items()]
         codes = [(at, owner, code) for owner, column in enumerate(columns) for at, code in column.codes.items()]
-        self._num_columns = len(columns)
+        fractions = torch.tensor([column.fraction for column in columns])
+        self.register_buffer("fractions", fractions, persistent=False)
         for name, cells in (("number", numbers), ("code", codes)):
             at, owner, value = zip(*cells, strict=True) if cells else ((), (), ())
             for part, values in {"at": at, "owner": owner}.items():
@@ -62,9 +64,9 @@ class HideValues(nn.Module):
 
     @override
     def forward(self, continuous: Tensor, categorical: Tensor) -> tuple[Tensor, Tensor]:
-        if not (self.training and self.fraction and self._num_columns):
+        if not (self.training and len(self.fractions)):
             return continuous, categorical
-        is_kept = keep_mask(categorical[:, :1].expand(-1, self._num_columns), self.fraction).bool()
+        is_kept = torch.rand(len(categorical), len(self.fractions), device=categorical.device) >= self.fractions
         return self._with_hidden(continuous, "number", is_kept), self._with_hidden(categorical, "code", is_kept)
 
     def _with_hidden(self, rows: Tensor, name: str, is_kept: Tensor) -> Tensor:

@@ -18,12 +18,10 @@ from tabvision.nets.hiding import Hidden, HideValues
 from tabvision.nets.layers import BatchNorm1d, Dropout
 from tabvision.nets.numeric import squash
 
-_NUMBER_WIDTH = 8  # outputs for each number
+NUMBER_WIDTH = 8  # outputs for each number
 KNOT_SCALE = (
     0.15  # factor on the values inside bins, which slows their learning: at 0.3, smooth effects are learned worse
 )
-_HIDDEN_MISSING = 0.01  # fraction of values hidden in a column that had missing ones; 0.003 and 0.03 are worse
-_HIDDEN_NOMINAL = 0.1  # fraction of values hidden in a nominal number, since new rows often bring new values
 _HEAD_SCALE = 0.3  # as in `EmbeddingMLP`
 _MOST_WEIGHTS = 10_000_000  # in the embeddings of one category: a million values get a width of 10 rather than 600
 # limits how far BatchNorm scales up a unit that is nearly always 0: with torch's 1e-5, rare rows may get extreme predictions
@@ -51,8 +49,8 @@ class PackedNet(nn.Module):
         own_inputs: Whether each member has embeddings and encodings of its own, for small tables. Embeddings are then no
             wider than the encoding of a number, since wide ones overfit values that occur in few rows.
         unknown_share: Fraction of codes that become 0 (missing or unseen) in training, in [0, 1).
-        missing: Columns that had missing values; some more of their values are hidden in training, see `HideValues`.
-        nominal: Positions of the categories that hold the values of a nominal number; a larger fraction of these is hidden.
+        hidden: Columns of which some values are hidden in training, such as those that had missing values; see `HideValues`.
+            Without an effect if `unknown_share` is 0.
         embedding_widths: Embedding width of some categories by position; the rest get `embedding_width`, within limits.
         joined: Number of further inputs of the last hidden layer, such as features of a row's images; 0 for none.
         direct: Whether the encoded inputs also reach the outputs through a linear layer (a skip connection), which starts at
@@ -92,8 +90,7 @@ class PackedNet(nn.Module):
         dropout: float = 0.0,
         own_inputs: bool = False,
         unknown_share: float = 0.003,
-        missing: Sequence[Hidden] = (),
-        nominal: Sequence[int] = (),
+        hidden: Sequence[Hidden] = (),
         embedding_widths: Mapping[int, int] | None = None,
         joined: int = 0,
         direct: bool = False,
@@ -107,15 +104,13 @@ class PackedNet(nn.Module):
         check_fraction("unknown_share", unknown_share)
         if not len(widths):
             raise BadValueError("widths must name at least one layer, got none", 'Pass such as [96, 64], or net="mlp"')
-        narrow = {at: min(_NUMBER_WIDTH, embedding_width(cardinalities[at])) for at in nominal}
-        hide = HideValues(missing, _HIDDEN_MISSING), HideValues([Hidden({at: 0}) for at in nominal], _HIDDEN_NOMINAL)
         self.embeddings = _Inputs(
             cardinalities,
             bins,
             members if own_inputs else 1,
             unknown_share,
-            hide if unknown_share else (),
-            {**narrow, **(embedding_widths or {})},
+            hidden if unknown_share else (),
+            embedding_widths or {},
             bin_parts=bin_parts,
         )
         self.layers = nn.Sequential()
@@ -178,7 +173,7 @@ class _PackedNumbers(nn.Module):
     def __init__(self, bins: Sequence[Sequence[float]], members: int = 1, parts: int = 1) -> None:
         super().__init__()
         self.parts = parts
-        num, width = len(bins), members * _NUMBER_WIDTH
+        num, width = len(bins), members * NUMBER_WIDTH
         most = max((len(edges) - 1 for edges in bins), default=1)
         scale, shift = torch.zeros(2, num, max(1, most))
         low, high = torch.zeros(2, num)
@@ -193,8 +188,8 @@ class _PackedNumbers(nn.Module):
             self.register_buffer(name, value, persistent=False)
         self.table = nn.Parameter(torch.zeros(num, max(1, most), width))
         self.knots = nn.Parameter(torch.zeros(num, max(1, most), parts - 1, width)) if parts > 1 else None
-        self.weight = nn.Parameter(torch.empty(num, width).uniform_(-1, 1) * _NUMBER_WIDTH**-0.5)
-        self.bias = nn.Parameter(torch.empty(num, width).uniform_(-1, 1) * _NUMBER_WIDTH**-0.5)
+        self.weight = nn.Parameter(torch.empty(num, width).uniform_(-1, 1) * NUMBER_WIDTH**-0.5)
+        self.bias = nn.Parameter(torch.empty(num, width).uniform_(-1, 1) * NUMBER_WIDTH**-0.5)
         self.requires_grad_(num > 0)  # if empty, they get no gradient, and DDP would wait for one
 
     @override
@@ -242,7 +237,7 @@ class _Inputs(nn.Module):
         bins: Sequence[Sequence[float]],
         members: int,
         unknown_share: float,
-        hide: Sequence[HideValues],
+        hidden: Sequence[Hidden],
         chosen: Mapping[int, int],
         *,
         bin_parts: int,
@@ -250,21 +245,20 @@ class _Inputs(nn.Module):
         super().__init__()
         if not len(cardinalities) and not len(bins):
             raise BadValueError("a row must have a category or a number, got neither", "Pass at least one column")
-        most = _NUMBER_WIDTH if members > 1 else _MOST_WEIGHTS
+        most = NUMBER_WIDTH if members > 1 else _MOST_WEIGHTS
         widths = [
             chosen.get(column, min(embedding_width(number), most, max(4, _MOST_WEIGHTS // number)))
             for column, number in enumerate(cardinalities)
         ]
         self.members = members
-        self.hide = nn.ModuleList(hide)
+        self.hide = HideValues(hidden)
         self.categories = Embeddings(cardinalities, widths, members=members, unknown_share=unknown_share)
         self.numbers = _PackedNumbers(bins, members, bin_parts)
-        self.width = sum(widths) + _NUMBER_WIDTH * len(bins)
+        self.width = sum(widths) + NUMBER_WIDTH * len(bins)
 
     @override
     def forward(self, continuous: Tensor, categorical: Tensor) -> Tensor:
-        for hide in self.hide:
-            continuous, categorical = hide(continuous, categorical)
+        continuous, categorical = self.hide(continuous, categorical)
         parts = []
         if self.categories.width:
             embedded = self.categories(categorical)
@@ -275,7 +269,7 @@ class _Inputs(nn.Module):
 
     def spans(self) -> tuple[list[range], list[range]]:
         """Return the positions of the inputs that come from each number, and from each category."""
-        return self.categories.spans(len(self.numbers.table), _NUMBER_WIDTH)
+        return self.categories.spans(len(self.numbers.table), NUMBER_WIDTH)
 
     def of_columns(
         self, continuous: Tensor, categorical: Tensor, numbers: Sequence[int], categories: Sequence[int]
@@ -299,7 +293,7 @@ class _Inputs(nn.Module):
 
     def _by_member(self, encoded: Tensor) -> Tensor:
         """Return the encodings of numbers, (B, N, members * 8), as (B, members, N * 8)."""
-        return encoded.view(*encoded.shape[:2], self.members, _NUMBER_WIDTH).transpose(1, 2).flatten(2)
+        return encoded.view(*encoded.shape[:2], self.members, NUMBER_WIDTH).transpose(1, 2).flatten(2)
 
 
 @final

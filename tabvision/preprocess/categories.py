@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from tabvision.errors import BadTypeError
 from tabvision.plain import LARGEST_EXACT, check_digits, codes_by_label
-from tabvision.preprocess.columns import Column, Levels, Numbers, Text, Timestamps
+from tabvision.preprocess.columns import Column, Levels, Numbers, Text, Timestamps, dictionary_of
 from tabvision.preprocess.parse import Family, is_blank, parse_number
 from tabvision.schema import Label
 
@@ -53,6 +53,31 @@ def vocabulary_of(column: Column, name: str) -> tuple[tuple[Label, ...], bool]:
     distinct = distinct_numbers(column.values)
     check_digits(distinct, name)
     return tuple(Numbers(distinct, column.kind).to_list()), False
+
+
+def values_of_one_row(column: Column) -> set[Label]:
+    """Return the values that exactly one row has.
+
+    Example:
+        >>> values_of_one_row(Text(pa.array(["b", "a", None, "b", " "])))
+        {'a'}
+    """
+    column = column.to_labels()
+    if isinstance(column, Text):
+        codes, texts = dictionary_of(column.values)
+        labels = texts.take(np.flatnonzero(_counts(codes, len(texts)) == 1)).to_pylist()
+    elif isinstance(column, Levels):
+        assert not isinstance(column.values, Timestamps), "to_labels leaves no timestamps"
+        values = column.values.to_list()
+        labels = [values[code] for code in np.flatnonzero(_counts(column.codes, len(values)) == 1)]
+    else:
+        codes, values = column.distinct()
+        labels = [values[code] for code in np.flatnonzero(_counts(codes, len(values)) == 1)]
+    return {label for label in labels if not is_blank(label)}
+
+
+def _counts(codes: NDArray[Any], number: int) -> NDArray[np.int64]:
+    return np.bincount(codes[codes >= 0], minlength=number)
 
 
 def distinct_numbers(values: NDArray[Any]) -> NDArray[Any]:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tabvision.errors import accepting_who, speaking
-from tabvision.preprocess.categories import distinct_numbers, vocabulary_of
+from tabvision.preprocess.categories import distinct_numbers, values_of_one_row, vocabulary_of
 from tabvision.preprocess.column_types import Kinds
 from tabvision.preprocess.columns import Column, Levels, Numbers, Timestamps
 from tabvision.preprocess.datetimes import CONTINUOUS_PARTS, DateParts
@@ -19,6 +19,8 @@ from tabvision.preprocess.parse import is_tz_aware
 from tabvision.preprocess.running import RowSample, RunningDate, RunningNumber
 from tabvision.preprocess.statistics import Statistics
 from tabvision.schema import Categorical, Continuous, Date, DatePart, Label, LeftOut
+
+_FEW_VALUES = 0.01  # per row: with fewer, at most so many new rows have a value that training lacks
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,7 @@ class RunningFeatures:
         self._numbers = {name: RunningNumber(merges=merges) for name in kinds.continuous}
         self._dates = {name: RunningDate(merges=merges) for name in kinds.dates}
         self._vocabularies: dict[str, tuple[tuple[Label, ...], bool]] = {}
+        self._of_one_row: dict[str, set[Label]] = {}  # the values that a single row has, of categories with many values
         self._values: dict[str, NDArray[Any]] = {}  # the values of nominal numbers
 
     def add(
@@ -115,7 +118,7 @@ class RunningFeatures:
             self._numbers[name].add(kinds.numbers(columns, name), name, *kept)
 
         def add_category(name: str) -> None:
-            self._add_labels(columns.read(name), name)
+            self._add_labels(columns.read(name), name, len(columns))
 
         def add_values(name: str) -> None:
             values = distinct_numbers(kinds.numbers(columns, name).values)
@@ -127,11 +130,14 @@ class RunningFeatures:
         in_threads(add_date, kinds.dates, columns)
         return kept
 
-    def _add_labels(self, column: Column, name: str) -> None:
-        """Add the values of a category's rows to its vocabulary."""
+    def _add_labels(self, column: Column, name: str, num_rows: int) -> None:
+        """Add the values of a category's rows to its vocabulary, and note which of them one row alone has so far."""
         vocabulary, ordered = vocabulary_of(column, name)
-        known, _ = self._vocabularies.get(name, (vocabulary, ordered))
-        if known != vocabulary:
+        known: tuple[Label, ...] = self._vocabularies[name][0] if name in self._vocabularies else ()
+        if len(vocabulary) > _FEW_VALUES * num_rows:
+            kept = self._of_one_row.get(name, set()).difference(vocabulary)
+            self._of_one_row[name] = kept | values_of_one_row(column).difference(known)
+        if known and known != vocabulary:
             labels: list[Any] = list(dict.fromkeys([*known, *vocabulary]))
             if ordered and isinstance(column, Levels):
                 assert not isinstance(column.values, Timestamps), "dates are levels without an order"
@@ -150,7 +156,7 @@ class RunningFeatures:
         """
         numbers = in_threads(self._number, self.kinds.continuous, columns)
         categories = [
-            Categorical(name=name, source=name, vocabulary=vocabulary, ordered=ordered)
+            Categorical(name=name, source=name, vocabulary=vocabulary, ordered=ordered, unseen=self._unseen(name))
             for name, (vocabulary, ordered) in ((name, self._vocabularies[name]) for name in self.kinds.categorical)
         ]
         taken = set(columns.frame.columns)
@@ -178,6 +184,14 @@ class RunningFeatures:
             ),
             left_out=self.kinds.left_out,
         )
+
+    def _unseen(self, name: str) -> float:
+        """Return the expected fraction of new rows with a value that these rows lack, 0 if it is small.
+
+        Source: Good 1953, "The Population Frequencies of Species and the Estimation of Population Parameters".
+        """
+        fraction = len(self._of_one_row.get(name, ())) / max(1, self.num_rows)
+        return round(fraction, 4) if fraction > _FEW_VALUES else 0.0
 
     def _parts_of_date(self, name: str, taken: set[str]) -> list[Continuous | Categorical]:
         running, parts = self._dates[name], list[Continuous | Categorical]()
