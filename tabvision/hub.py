@@ -115,7 +115,7 @@ def model_card(
     predicts = (
         f"It predicts {target} ({schema.task.name}{classes}{', …' if len(schema.classes) > 20 else ''}) from {source}."
     )
-    rows = [f"{count(schema.target.num_rows, 'training row')}"] if schema.target.num_rows else []
+    rows = [f"{count(schema.target.num_rows, 'row')} of training and validation"] if schema.target.num_rows else []
     data = ", ".join([*([_code(facts["data"])] if facts.get("data") else []), *rows]) or "Not recorded"
     repeat = ["The recipe that repeats the run on the same data is `recipe.yaml`."] if has_recipe else []
     parts = [

@@ -112,7 +112,7 @@ def test_a_card_names_columns_and_ranges_but_no_categories_and_no_markup_of_thei
 
     assert "| <code>age</code> | number | 20 to 64.5 |" in card
     assert "| <code>a&#124;b&#92;n# c</code> | category | 2 values |" in card
-    assert "70 training rows" in card
+    assert "70 rows of training and validation" in card
     assert "Ann" not in card
     assert "<b>" not in card
 

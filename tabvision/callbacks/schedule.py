@@ -117,7 +117,7 @@ class Schedule(Owner, ABC):
             peaks = self.peaks(1 + max(number for number, _ in groups))
             if peaks is not None:
                 for number, group in groups:
-                    group["initial_lr"] = peaks[number]
+                    group["initial_lr"] = float(peaks[number])  # of numpy a checkpoint would not be read
         self._last_set = -1
         self._apply(trainer)
         super().on_train_start(trainer, pl_module)
@@ -244,11 +244,11 @@ class Schedule(Owner, ABC):
             settings = [self.setting(step, self._length, number, num_groups) for number in range(num_groups)]
             for number, group in groups:
                 factor, momentum = settings[number]
-                group["lr"] = group["initial_lr"] * factor
+                group["lr"] = float(group["initial_lr"] * factor)
                 if momentum is not None and "betas" in group:
-                    group["betas"] = (momentum, *group["betas"][1:])
+                    group["betas"] = (float(momentum), *group["betas"][1:])
                 elif momentum is not None and group.get("momentum"):  # SGD without momentum stays so
-                    group["momentum"] = momentum
+                    group["momentum"] = float(momentum)
 
 
 def _time_limits(trainer: pl.Trainer) -> list[Timer]:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pandas as pd
 import torch
 
-from tabvision.cli.folder import OUT_OF_FOLD, PROBE, TRAINED, chosen_by_validation
+from tabvision.cli.folder import OUT_OF_FOLD, PROBE, TRAINED, chosen_by_validation, recipe_file
 from tabvision.cli.jobs import Job
 from tabvision.cli.printing import format_number, format_table, metrics_by_name, short_name
+from tabvision.cli.run_recipe import hash_of_rows
+from tabvision.cli.splits import how_held_out
 from tabvision.data import CollabDataModule
 from tabvision.data.tables.write import written_whole
 from tabvision.data.targets import beside_target
@@ -166,6 +168,8 @@ def write_run_report(
     results: Results,
     tested: Mapping[str, float],
     *,
+    seconds: float,
+    rates: Sequence[float] = (),
     linear_share: float = 0.0,
     learns_all: bool = False,
     **figures: Mapping[str, float],
@@ -174,8 +178,10 @@ def write_run_report(
     best = folder / "best.ckpt"
     measured = folder / TRAINED if job.refit else best
     which = "of training, each answered by those parts of the network that did not learn from it"
+    which += ", by which the epoch was chosen as well"
     if "val" in job.datamodule.parts:
-        which = "held out for validation" + ("" if job.monitor == "oof/loss" else chosen_by_validation(folder))
+        which = f"held out for validation ({_how_held_out(job)})"
+        which += "" if job.monitor == "oof/loss" else chosen_by_validation(folder)
         which += "; best.ckpt then learned from these rows, too" if learns_all else ""
     if linear_share:
         which += f"; a linear model has a share of {linear_share:.0%} in every answer, but none in the losses by epoch"
@@ -185,15 +191,54 @@ def write_run_report(
 
         history = pd.read_csv(folder / "metrics.csv") if (folder / "metrics.csv").exists() else None
         seen = _training_counts(job.datamodule, results) if isinstance(job.datamodule, CollabDataModule) else []
-        details = {"measured_on": rows, "history": history, "slice_by": seen, "overwrite": True, **figures}
+        details: dict[str, Any] = {
+            "measured_on": rows,
+            "history": history,
+            "slice_by": seen,
+            "overwrite": True,
+            **figures,
+        }
         predictor, page = Predictor(measured, device="cpu"), folder / "report.html"
-        facts: dict[str, object] = {"seed": job.recipe["seed_everything"]}
+        facts = _facts(job, folder, seconds, rates)
         if tested:
             said = ", ".join(f"{name[4:]} {format_number(value)}" for name, value in sorted(tested.items()))  # val/…
             facts["on test rows"] = f"{said} ({count(len(job.datamodule.parts['test'].rows), 'row')})"
+        # a bag, and a run that began with a trained network, have none
+        repeat = (
+            "tabvision fit --config recipe.yaml" if (folder / "recipe.yaml").exists() and job.num_folds == 1 else ""
+        )
+        details |= {"repeat": repeat, "divided_by": _time_column(job)}
         report_on(predictor, results, page, checkpoint=best, facts=facts, data=job.datamodule.sampled(), **details)
     except Exception as error:
         print(f"No report was written: {type(error).__name__}: {shown(str(error))}")
+
+
+def _how_held_out(job: Job) -> str:
+    """Return how the validation rows of a run were chosen: as its recipe says, or by the folders of its photos."""
+    tables = getattr(job.datamodule, "tables", {})
+    if "train" in tables and tables["train"].part is not None:
+        return "those of a folder of their own"
+    return how_held_out(job.recipe["data"]["init_args"].get("split"))
+
+
+def _time_column(job: Job) -> str | None:
+    """Return the column by whose order the rows were divided, or None."""
+    split = job.recipe["data"]["init_args"].get("split")
+    is_by_time = isinstance(split, dict) and split["class_path"].endswith("TimeSplit")
+    return split["init_args"].get("column") if is_by_time else None
+
+
+def _facts(job: Job, folder: Path, seconds: float, rates: Sequence[float]) -> dict[str, object]:
+    """Return what the report of a run says of how it was made."""
+    facts: dict[str, object] = {"data": short_name(job.recipe["data"]["init_args"].get("source", ""))}
+    if (recipe := recipe_file(folder)).exists() and (known := hash_of_rows(recipe)):
+        facts["hash of the rows"] = known[:16]
+    facts["seed"] = job.recipe["seed_everything"]
+    if rates:
+        each = f"{rates[0]:.3g}" if len(rates) == 1 else f"{rates[0]:.3g} to {rates[-1]:.3g}, by layer"
+        facts["highest learning rate"] = each
+    facts["time"] = f"{seconds:,.1f} seconds"
+    return facts
 
 
 def _training_counts(data: CollabDataModule, results: Results) -> list[pd.Series[int]]:

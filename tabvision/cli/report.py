@@ -81,18 +81,24 @@ def report_on(
     checkpoint: str | Path,
     facts: Mapping[str, object] | None = None,
     data: object = None,
+    divided_by: str | None = None,
     **details: Any,  # noqa: ANN401 - as for `write_report`
 ) -> None:
-    """Write the page, with the importance of the columns, what is known of the network, and what the training rows tell."""
+    """Write the page, with the importance of the columns, what is known of the network, and what the training rows tell.
+
+    `divided_by` is the column by whose order rows were held out, which therefore is no oddity of theirs.
+    """
     module, schema, ranked = predictor.module, predictor.schema, None
     if schema.continuous or schema.categorical:  # on as many rows as take some seconds
         most = min(_MAX_ROWS, max(_MIN_ROWS, _MOST_ANSWERS // (_REPEATS * len(schema.inputs))))
         ranked = importance(predictor, results.frame, repeats=_REPEATS, max_rows=most, fold=results.fold)
+    bag = module.hparams.get("bag", 1)
+    several = f"{bag} networks that answer together, " if bag > 1 else ""
     network = {
-        "network": f"{type(module).__name__}, {sum(it.numel() for it in module.parameters()):,} parameters",
+        "network": f"{several}{type(module).__name__}, {sum(it.numel() for it in module.parameters()):,} parameters",
         "versions": f"tabvision {__version__}, torch {torch.__version__}, Python {platform.python_version()}",
         "written": f"{datetime.datetime.now().astimezone():%Y-%m-%d %H:%M}",
     }
     details |= {"model": predictor, "importance": ranked, "facts": {**(facts or {}), **network}}
-    details |= oddities(predictor, results, data)
+    details |= oddities(predictor, results, data, divided_by)
     write_report(out, results, checkpoint=Path(checkpoint).name, **details)

@@ -136,6 +136,7 @@ def _write_results(
     if report and fitted.results is not None:
         share = next((callback.linear_share for callback in callbacks_of(fitted.trainer, AverageAndStop)), 0.0)
         settings: dict[str, Any] = {"linear_share": share, "learns_all": job.refit or fitted.is_linear}
+        settings |= {"seconds": seconds, "rates": _rates_of(fitted.trainer)}
         write_run_report(job, folder, fitted.results, tested, metrics=measured, baseline=naive, **settings)
     if fitted.is_linear:  # once the report shows the head that was measured
         anew = refit_head(job, folder, fitted.trainer)
@@ -147,6 +148,12 @@ def _write_results(
     write_metrics(job, model, folder, seconds, metrics, lr=rate, refit=None if anew is None else asdict(anew))
     (folder / TRAINED).unlink(missing_ok=True)
     print_files(job, folder, learns_all=fitted.is_linear)
+
+
+def _rates_of(trainer: pl.Trainer) -> list[float]:
+    """Return the highest learning rates of the layer groups in the last stage of a fit, from low to high."""
+    groups = [group for optimizer in trainer.optimizers for group in optimizer.param_groups]
+    return sorted({float(group.get("initial_lr", group["lr"])) for group in groups})
 
 
 def _start_time(recipe: Path, *, resume: bool) -> float:

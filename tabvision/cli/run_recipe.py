@@ -50,6 +50,12 @@ def settings_of_run(recipe: Path) -> dict[str, Any]:
     return found
 
 
+def hash_of_rows(recipe: Path) -> str:
+    """Return the hash of the rows of a run, from the comment above its recipe; empty if there is none."""
+    first = recipe.read_text(encoding="utf-8").partition("\n")[0]
+    return first.removeprefix(_ROWS) if first.startswith(_ROWS) else ""
+
+
 def read_recipe(file: Path) -> dict[str, Any]:
     """Return a recipe as `tabvision train` writes it, whose classes are parts of tabvision or of Lightning.
 
@@ -87,8 +93,7 @@ def check_rows(recipe: Path, data: Any, remedy: str) -> None:  # noqa: ANN401 - 
     Raises:
         BadValueError: They are others, so that rows which trained could be held out.
     """
-    first = recipe.read_text(encoding="utf-8").partition("\n")[0]
-    if first.startswith(_ROWS) and first.removeprefix(_ROWS) != _hash_of_rows(data):
+    if (known := hash_of_rows(recipe)) and known != _hash_of_rows(data):
         problem = f"the rows, or their division, are not those with which the run in {str(recipe.parent)!r} began"
         raise BadValueError(problem, f"Put the data back as they were; or {remedy}")
 

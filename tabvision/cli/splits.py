@@ -66,6 +66,34 @@ def _named_split(arguments: argparse.Namespace, test: float | None) -> dict[str,
     return component(f"tabvision.data.{name}Split", **named, **fractions)
 
 
+_WAYS = {  # of a recipe's split, by its class: the rows that are held out; {} is its column
+    "TimeSplit": "the latest by {}",
+    "GroupSplit": "drawn at random, each {} whole",
+    "ColumnSplit": "those that column {} names",
+    "SourceSplit": "those of a source of their own",
+    "LeaveLastOut": "the last of each user",
+    "time": "the latest",
+    "last": "the last of each user",
+}
+
+
+def how_held_out(split: object) -> str:
+    """Return how the rows that a recipe's split holds out were chosen, for a sentence.
+
+    Example:
+        >>> how_held_out({"class_path": "tabvision.data.TimeSplit", "init_args": {"column": "when"}})
+        "the latest by 'when'"
+        >>> how_held_out({"class_path": "tabvision.data.TimeSplit", "init_args": {"column": None}}), how_held_out(0.2)
+        ('the last of the table', 'drawn at random')
+    """
+    name, column = str(split), None
+    if isinstance(split, dict):
+        name, column = split["class_path"].rpartition(".")[2], split["init_args"].get("column")
+    if name == "TimeSplit" and column is None:
+        return "the last of the table"
+    return _WAYS.get(name, "drawn at random").format(repr(column))
+
+
 @speaking("tabvision train")
 def ratings_split_setting(arguments: argparse.Namespace) -> Any:  # noqa: ANN401 - as a datamodule takes it
     """Return the split of ratings: by name where a name says it all.

@@ -16,7 +16,7 @@ from typing_extensions import override
 
 from tabvision.augment.settings import Augmentation, augmentation_named
 from tabvision.batch import Batch
-from tabvision.checks import check_present
+from tabvision.checks import as_names, check_present
 from tabvision.data.base import DataPart
 from tabvision.data.folds import FoldedRows
 from tabvision.data.images.base import BaseImageDataModule
@@ -150,7 +150,7 @@ class FusedDataModule(FoldedRows, BaseImageDataModule):
             **shared,
         )
         settings: dict[str, Any] = {"categorical": categorical, "continuous": continuous, "dates": dates}
-        settings |= {"ignore": ignore, "weight": weight, "sampler": sampler}
+        settings |= {"ignore": as_names(ignore), "weight": weight, "sampler": sampler}
         settings |= {"split": split, "test": test, "predict": predict}
         settings |= {"task": task, "separator": separator, "missing_target": missing_target, "schema": schema}
         settings |= {"corrections": corrections, "calibration": calibration, "day_first": day_first}

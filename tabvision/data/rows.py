@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from tabvision.checks import check_choice, check_present
+from tabvision.checks import check_choice, check_present, without_array
 from tabvision.data.splits.base import FractionSplit, Rows, Split, SplitRows, check_fractions
 from tabvision.data.splits.given import PART_COLUMN
 from tabvision.data.splits.random import as_split
@@ -38,7 +38,7 @@ def named_target(target: object, schema: Schema | None) -> tuple[str, ...]:
         >>> named_target("paid", None)
         ('paid',)
     """
-    names = (target,) if isinstance(target, str) else target
+    names = (target,) if isinstance(target, str) else without_array(target)
     if not isinstance(names, Sequence) or not all(isinstance(name, str) for name in names):
         problem = f"target must be a column name or a list of them, got {target!r}"
         raise BadTypeError(problem, "Name the column to predict")

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
+from tabvision.checks import as_names
 from tabvision.data.base import BALANCED, CPU_EVAL_BATCH_SIZE, DataPart, TensorDataModule
 from tabvision.data.corrections import corrected
 from tabvision.data.folds import FoldedRows
@@ -148,7 +149,12 @@ class TabularDataModule(FoldedRows, TensorDataModule):
         self._settings = TableSettings(
             source=source,
             target=named_target(target, schema),
-            named={"categorical": categorical, "continuous": continuous, "dates": dates, "ignore": ignore},
+            named={
+                "categorical": as_names(categorical),
+                "continuous": as_names(continuous),
+                "dates": as_names(dates),
+                "ignore": as_names(ignore),
+            },
             task=stated_task(task, schema),
             separator=separator,
             split=split,

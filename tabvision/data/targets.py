@@ -122,6 +122,11 @@ def fit_target(
     task = task.fit(values, len(target.classes))
     is_plain = values.ndim == 1 and not is_own(task) and getattr(task, "class_weights", None) is None
     frequencies = tuple(task.constant(values)[0].tolist()) if is_plain else ()  # as the loss counts them
+    if not task.is_classes:
+        bounds = np.nanmin(values, axis=0, initial=np.inf), np.nanmax(values, axis=0, initial=-np.inf)
+        if np.isfinite(bounds).all():  # a point may be in no image
+            low, high = (tuple(map(float, each)) for each in bounds)
+            target = dataclasses.replace(target, low=low, high=high)
     return dataclasses.replace(target, task=task, frequencies=frequencies)
 
 

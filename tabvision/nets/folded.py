@@ -1,4 +1,4 @@
-"""A packed network for answers alone: the same logits but for rounding, by lookups and folded weights, in half the time."""
+"""A packed network for inference only: lookups and folded weights give the same logits, up to rounding, in half the time."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing_extensions import override
 from tabvision.nets.numeric import squash
 from tabvision.nets.packed import FINE_SCALE, PackedLinear, PackedNet
 
-_MOST_NUMBERS = 20_000_000  # in the tables that are looked up: 80 MB
+_MOST_NUMBERS = 20_000_000  # in the lookup tables: 80 MB
 
 
 def folded(net: nn.Module) -> nn.Module:
@@ -34,14 +34,14 @@ def folded(net: nn.Module) -> nn.Module:
 
 @final
 class FoldedNet(nn.Module):
-    """A trained `PackedNet` in evaluation mode, computed with less work; later changes of the network do not reach it.
+    """A trained `PackedNet` in evaluation mode, computed with less work; later changes to that network do not affect it.
 
-    What each category adds to the first layer is a row of a table. A number's encoding is a straight line within each part
-    of a bin, and is looked up by that part. Each norm is folded into the weights of the next layer.
+    Each category's contribution to the first layer is looked up in a table. A number's encoding is linear within each part of
+    a bin, so its start and slope are looked up by that part. Each norm is folded into the weights of the next layer.
 
     Shape:
         - continuous: (B, N) float, standardized
-        - categorical: (B, K) int64, below the cardinalities, which is not checked
+        - categorical: (B, K) int64; codes are not checked against the cardinalities
         - returns: (B, k, num_outputs) float, the logits of every member
 
     Example:
@@ -67,7 +67,7 @@ class FoldedNet(nn.Module):
             inputs.categories.table(column).view(-1, inputs.members, len(span)).transpose(0, 1) @ weight[:, list(span)]
             for column, span in enumerate(inputs.spans()[1])
         ]
-        if of_categories:  # every row has one value of the first category
+        if of_categories:  # every row has exactly one value of the first category, so the bias can be added to it
             of_categories[0] = of_categories[0] + bias
         first_rows = itertools.accumulate((table.shape[1] for table in of_categories), initial=0)
         of_numbers = weight[:, inputs.categories.width :]
@@ -104,7 +104,7 @@ class FoldedNet(nn.Module):
 
 @final
 class _FoldedNumbers(nn.Module):
-    """The encodings of numbers, (B, 1 or k, N * 8), of which the start and the slope in each part of a bin are kept."""
+    """Encode numbers, (B, 1 or k, N * 8), from a table of the start and slope in each part of a bin."""
 
     edges: Tensor
     first_rows: Tensor
@@ -118,8 +118,8 @@ class _FoldedNumbers(nn.Module):
         super().__init__()
         numbers = net.embeddings.numbers
         self.parts, self.members = numbers.parts, net.embeddings.members
-        num, most, self.width = numbers.table.shape  # of all members
-        # where the second bin of each column begins, and the later ones; infinity where there is none
+        num, most, self.width = numbers.table.shape  # width over all members
+        # the lower edges of each column's second and later bins; infinity where there is no such bin
         scale, shift = numbers.scale[:, 1:].double(), numbers.shift[:, 1:].double()
         edges = torch.where(scale > 0, -shift / scale, torch.inf)
         passed = numbers.table.cumsum(1) - numbers.table
@@ -147,7 +147,7 @@ class _FoldedNumbers(nn.Module):
         current = torch.searchsorted(self.edges, held.t().contiguous(), right=True).t()  # the bin of each number
         rows = torch.add(self.first_rows, current, alpha=self.parts)
         shift, scale = self.shift_and_scale.index_select(0, rows.flatten()).view(*rows.shape, 2).unbind(2)
-        passed = torch.addcmul(shift, held, scale).clamp(0, self.parts)  # parts of that bin
+        passed = torch.addcmul(shift, held, scale).clamp(0, self.parts)  # how many parts of that bin
         rows = rows + passed.long().clamp(max=self.parts - 1)
         lines = self.start_and_slope.index_select(0, rows.flatten()).view(*rows.shape, 2 * self.width)
         start, slope = lines.chunk(2, dim=2)
@@ -156,9 +156,9 @@ class _FoldedNumbers(nn.Module):
 
 
 def folded_layers(net: PackedNet) -> list[tuple[Tensor, Tensor]]:
-    """Return bias and weight of each layer in turn, the norm before it folded in; first of all that read the inputs, joined.
+    """Return the bias and weight of each layer in turn, with the norm before it folded in.
 
-    Those are the first layer and, after its outputs, the direct one.
+    The first pair joins the two layers that read the inputs: the first layer's outputs, then the direct layer's.
 
     Shape:
         - bias: (k, 1, out)

@@ -151,7 +151,7 @@ def effects(frame: pd.DataFrame, *, title: str = "") -> Figure:
 
 @speaking("plots.reliability")
 def reliability(frame: pd.DataFrame, *, title: str = "") -> Figure:
-    """Draw how often answers of each confidence are right beside the diagonal of calibrated answers, and their rows.
+    """Draw how often answers of each probability are right beside the diagonal of calibrated answers, and their number.
 
     Args:
         frame: The result of `interpret.reliability`.
@@ -164,15 +164,15 @@ def reliability(frame: pd.DataFrame, *, title: str = "") -> Figure:
     Example:
         >>> figure = reliability(pd.DataFrame({"confidence": [0.6, 0.9], "accuracy": [0.5, 0.9], "rows": [10, 90]}))
         >>> [axes.get_ylabel() for axes in figure.axes]
-        ['right', 'rows']
+        ['how often it is so', 'answers']
     """
     check_frame(frame, ("confidence", "accuracy", "rows"), "Pass what interpret.reliability gave")
     figure, (top, bottom) = panels(4.2, 2, sharex=True, height_ratios=(4, 1))
     top.plot([0, 1], [0, 1], color=INK, linewidth=0.8, linestyle="--", label="calibrated")
     top.plot(frame["confidence"], frame["accuracy"], "o-", color=COLORS[0], label="model")
     bottom.bar(frame["confidence"], frame["rows"], width=0.03, color=COLORS[0])
-    top.set(ylabel="right", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), title=short(title, 60))
-    bottom.set(xlabel="confidence", ylabel="rows")
+    top.set(ylabel="how often it is so", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), title=short(title, 60))
+    bottom.set(xlabel="probability", ylabel="answers")
     legend(top)
     return figure
 

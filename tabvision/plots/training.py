@@ -32,7 +32,7 @@ _TALLEST = 1.5  # times the first loss: larger losses would hide the rest
 
 @speaking("plots.history")
 def history(metrics: Metrics | Mapping[str, Metrics], *, title: str = "") -> Figure:
-    """Draw the loss and each metric over the epochs, and the learning rates over the steps.
+    """Draw the loss and each metric over the epochs, the first of which is 1, and the learning rates over the steps.
 
     Args:
         metrics: The path of the `metrics.csv` that Lightning's `CSVLogger` writes, the same as a frame, or several by a name
@@ -119,17 +119,17 @@ def _read(metrics: object) -> pd.DataFrame:
 
 
 def _per_epoch(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the last value of each metric in each epoch, in the columns that have any.
+    """Return the last value of each metric in each epoch, counted from 1, in the columns that have any.
 
     Example:
-        >>> _per_epoch(pd.DataFrame({"epoch": [0, 0], "val/loss": [0.5, None], "train/loss": [None, 0.4]})).to_dict("list")
-        {'val/loss': [0.5], 'train/loss': [0.4]}
+        >>> _per_epoch(pd.DataFrame({"epoch": [0, 0], "val/loss": [0.5, None], "train/loss": [None, 0.4]})).to_dict()
+        {'val/loss': {1: 0.5}, 'train/loss': {1: 0.4}}
     """
     numbers = frame.select_dtypes("number")
     parts = tuple(f"{part}{mark}" for part in _STYLES for mark in "/_")
     names = [name for name in numbers if name.startswith(parts) and numbers[name].notna().any()]
     epochs = numbers["epoch"] if "epoch" in numbers else pd.Series(frame.index, frame.index)
-    return cast("pd.DataFrame", numbers[names].groupby(epochs).last())
+    return cast("pd.DataFrame", numbers[names].groupby(epochs + 1).last())
 
 
 @speaking("plots.schedule")

@@ -85,16 +85,22 @@ def _residuals(results: Results) -> list[dict[str, Any]]:
 
 
 def _few_columns(frame: pd.DataFrame, results: Results, importance: pd.DataFrame | None) -> pd.DataFrame:
-    """Return the row's number, the answer and the most important inputs; not all of a hundred probabilities."""
-    probabilities = [name for name in frame if str(name).startswith("probability_")]
-    frame = frame.drop(columns=probabilities) if len(probabilities) > _MAX_PROBABILITIES else frame
+    """Return the row's number, the answer and the most important inputs; not all of a hundred probabilities.
+
+    The user's columns come after the answer, whose names they may share.
+    """
+    names = list(results.frame.drop(columns=list(results.schema.target.columns)))
+    answer, inputs = frame.iloc[:, : frame.shape[1] - len(names)], frame.iloc[:, frame.shape[1] - len(names) :]
+    probabilities = [name for name in answer if str(name).startswith("probability_")]
+    answer = answer.drop(columns=probabilities) if len(probabilities) > _MAX_PROBABILITIES else answer
+    answer = answer if "predicted" in answer else answer.rename(columns={"label": "predicted"})
     order = [] if importance is None else list(importance["column"])
-    inputs = [name for name in frame if name in results.frame and name not in results.schema.target.columns]
-    inputs.sort(key=lambda name: order.index(name) if name in order else len(order))
-    frame = frame.drop(columns=inputs[_MAX_INPUTS:])
-    frame = frame if "label" in results.frame else frame.rename(columns={"label": "predicted"})
+    ranks = [order.index(name) if name in order else len(order) for name in names]
+    inputs = inputs.iloc[:, sorted(sorted(range(len(names)), key=ranks.__getitem__)[:_MAX_INPUTS])]
     for name in results.schema.image.columns if results.schema.image is not None else ():
-        if name in frame:  # not where the files lie
-            frame = frame.assign(**{name: [Path(path).name if isinstance(path, str) else None for path in frame[name]]})
-    frame.insert(0, "row", frame.index.astype(str), allow_duplicates=True)
-    return frame
+        if name in inputs:  # not where the files lie
+            paths = inputs[name]
+            inputs = inputs.assign(**{name: [Path(path).name if isinstance(path, str) else None for path in paths]})
+    found = pd.concat([answer.rename(columns={"row": "true_row"}), inputs.rename(columns={"row": "input_row"})], axis=1)
+    found.insert(0, "row", found.index.astype(str))
+    return found

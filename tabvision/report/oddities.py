@@ -23,8 +23,15 @@ _SAME = 0.999  # and the same
 _MAX_PHOTOS = 1_000  # of a part that are compared
 
 
-def oddities(predictor: Predictor, results: Results, data: object) -> dict[str, Any]:
-    """Return the details `oddities` and `drift` of a report, as far as the data has any."""
+def oddities(predictor: Predictor, results: Results, data: object, divided_by: str | None = None) -> dict[str, Any]:
+    """Return the details `oddities` and `drift` of a report, as far as the data has any.
+
+    Args:
+        predictor: The model.
+        results: Rows that it did not learn from.
+        data: The datamodule of its run, or None.
+        divided_by: The column by whose order these rows were held out: that its values differ is no oddity.
+    """
     if isinstance(data, ImageDataModule) and "val" in data.parts:
         return _oddities_of_photos(predictor, data)
     if predictor.schema.is_of_images:
@@ -33,8 +40,8 @@ def oddities(predictor: Predictor, results: Results, data: object) -> dict[str, 
     unseen, far = "that training lacks", "far beyond those of training, whose answers are guesses"
     notes = [
         f"Some of {num_rows} have a value {what}: {listed([f'{name!r} in {num:,}' for name, num in counts.items()])}."
-        for counts, what in ((inputs.unseen, unseen), (inputs.outside, far))
-        if counts
+        for all_counts, what in ((inputs.unseen, unseen), (inputs.outside, far))
+        if (counts := {name: num for name, num in all_counts.items() if name != divided_by})
     ]
     if not isinstance(data, TabularDataModule):
         return {"oddities": notes}
@@ -51,7 +58,10 @@ def oddities(predictor: Predictor, results: Results, data: object) -> dict[str, 
             f"{len(found):,} of {num_rows} are among the training rows as well, in all columns that the model reads, {same:,}"
             f" of them with the same target: rows {where}. The model may know them by heart."
         )
-    return {"oddities": notes, "drift": drift(rows, results.frame, schema=data.schema)}
+    moved = drift(rows, results.frame, schema=data.schema)
+    if divided_by in set(moved["column"]):
+        notes.append(f"The rows were divided by {divided_by!r}, whose values therefore differ.")
+    return {"oddities": notes, "drift": moved[moved["column"] != divided_by]}
 
 
 def _oddities_of_photos(predictor: Predictor, data: ImageDataModule) -> dict[str, Any]:

@@ -14,7 +14,8 @@ import yaml
 
 from tabvision.errors import BadValueError, listed
 
-_LOSSES = ("oof/loss", "val/loss", "val_loss", "train/loss")  # the first of these chooses the best epoch
+HELD_OUT_LOSSES = ("oof/loss", "val/loss", "val_loss")
+_LOSSES = (*HELD_OUT_LOSSES, "train/loss")  # the first of these chooses the best epoch
 _RECIPES = ("recipe.yaml", "resume.yaml")  # the latter of a run that began with a trained network
 _MAX_BYTES = 1 << 20  # of a recipe or of metrics.json; ours have some thousand
 _MAX_SETTINGS, _MAX_DEPTH = 1_000, 8  # that a recipe may hold

@@ -16,6 +16,7 @@ from tabvision.interpret import evaluate, reliability, threshold_curves
 from tabvision.interpret.rows import Model
 from tabvision.report.headline import headline
 from tabvision.report.mistakes import mistakes_section
+from tabvision.report.runs import HELD_OUT_LOSSES
 from tabvision.report.tables import Section, of_100, part_of, rounded, section_of
 
 _RESAMPLES, _MIN_MEASURED = 100, 10  # of rows for an interval, and the fewest rows with one
@@ -27,6 +28,18 @@ _LEAST = 0.01  # of the greatest importance: a column below it is not shown
 _SURE_ENOUGH = 0.05  # mean distance of confidence and correctness
 
 
+_MEANINGS = {  # of metrics, as a reader meets them for the first time
+    "accuracy": "the fraction of right answers",
+    "f1": "the harmonic mean of precision (how many that it names are right) and recall (how many it finds)",
+    "auroc": "how often it gives a row that is a yes a higher probability than one that is a no",
+    "mae": "how far the answers are off on average",
+    "rmse": "the root of the mean squared error, in which large errors count more",
+    "r2": "the fraction of the target's variance that the answers explain",
+    "distance": "how far the points are off on average",
+    "loss": "what training lowers",
+}
+
+
 class ReportDetails(TypedDict, total=False):
     """Facts about a model besides its results, each optional.
 
@@ -34,6 +47,7 @@ class ReportDetails(TypedDict, total=False):
         title: The heading; the names of the target's columns if left out.
         measured_on: Which rows the results are of, such as "876 rows of new.csv".
         checkpoint: The path of the model in the commands of the page.
+        repeat: A command that trains the model anew, if there is one.
         baseline: Metrics of the best constant prediction: `data.baseline()`.
         metrics: Metrics of the model: what `trainer.validate` returned.
         importance: The frame that `interpret.importance` returned.
@@ -49,6 +63,7 @@ class ReportDetails(TypedDict, total=False):
     title: str
     measured_on: str
     checkpoint: str
+    repeat: str
     baseline: Mapping[str, float]
     metrics: Mapping[str, float]
     importance: pd.DataFrame | None
@@ -88,7 +103,7 @@ def summarize(results: Results, **details: Unpack[ReportDetails]) -> dict[str, A
         _calibration_section(results),
         _data_section(results, details.get("oddities", ()), details.get("drift")),
         _history_section(details.get("history")),
-        _usage_section(results, details.get("checkpoint", "best.ckpt")),
+        _usage_section(results, details.get("checkpoint", "best.ckpt"), details.get("repeat", "")),
         _limits_section(results),
         section_of("How it was made", parts=[part_of("Network, versions and time", facts)] if len(facts) else []),
     ]
@@ -126,7 +141,9 @@ def _metrics_section(
         "what other such rows would change, not what another training run would."
     )
     part = part_of("Metrics of the model and of a naive answer", table, text=how if is_known else "")
-    return section_of("How well it answers", text, parts=[part] if names else [])
+    meanings = "; ".join(f"{name}: {_MEANINGS[name]}" for name in shown if name in _MEANINGS)
+    texts = (text, f"{meanings}.") if meanings else (text,)
+    return section_of("How well it answers", *texts, parts=[part] if names else [])
 
 
 def _importance_section(importance: pd.DataFrame | None) -> Section:
@@ -162,7 +179,8 @@ def _calibration_section(results: Results) -> Section:
         f"On average, how sure the model says it is and how often it is right differ by {rounded(100 * error)} of 100. "
         f"{is_sure if error <= _SURE_ENOUGH else is_wrong}"
     )
-    parts = [part_of("How often answers of each confidence are right", found, "reliability")]
+    shown = found.set_axis(["probability", "how often it is so", "answers"], axis=1)
+    parts = [part_of("How often an answer of each probability is right", shown, "reliability", found)]
     if not results.is_one_class or len(results.schema.target.classes) == 2:
         curves = threshold_curves(results)
         best = curves.loc[curves.groupby("label", sort=False)["f1"].idxmax()].head(_MAX_LABELS)
@@ -199,15 +217,25 @@ def _history_section(history: pd.DataFrame | None) -> Section:
     caption = f"Loss and metrics over {count(len(epochs), 'epoch')}"
     if not any(str(name).startswith(("train/", "val/", "oof/", "test/")) for name in names):
         return section_of(title)
-    return section_of(title, parts=[part_of(caption, epochs[names].iloc[rows], "history", thin)])
+    held_out = next((name for name in HELD_OUT_LOSSES if name in epochs and epochs[name].notna().any()), None)
+    texts = list[str]()
+    if held_out is not None:
+        best = int(epochs.loc[epochs[held_out].idxmin(), "epoch"]) + 1
+        texts.append(
+            f"The loss on rows that the network did not learn from was lowest in epoch {best} of {len(epochs)}."
+        )
+    table = epochs[names].iloc[rows].assign(epoch=lambda frame: frame["epoch"].astype(int) + 1)  # as the command counts
+    return section_of(title, *texts, parts=[part_of(caption, table, "history", thin)])
 
 
-def _usage_section(results: Results, checkpoint: str) -> Section:
+def _usage_section(results: Results, checkpoint: str, repeat: str) -> Section:
     path, schema = shlex.quote(checkpoint), results.schema
     inputs = listed([repr(name) for name in schema.inputs])
     new = "photos/" if schema.is_of_images else "new.csv"
-    commands = (f"tabvision predict {path} {new} --out predictions.csv", f"tabvision serve {path}")
-    text = f"It answers rows with {inputs}; the first command answers a file, the second opens a page and answers over HTTP."
+    commands: tuple[str, ...] = (f"tabvision predict {path} {new} --out predictions.csv", f"tabvision serve {path}")
+    text = f"It answers rows with {inputs}; the first command answers a file, the second opens a page and answers over HTTP"
+    text += ", the third trains it anew, where its data lie as they did." if repeat else "."
+    commands += (repeat,) if repeat else ()
     uses = pd.DataFrame(schema.column_uses(), columns=["column", "use", "facts"])
     return section_of("How to ask it", text, commands=commands, parts=[part_of("What every column is", uses)])
 
@@ -215,7 +243,8 @@ def _usage_section(results: Results, checkpoint: str) -> Section:
 def _limits_section(results: Results) -> Section:
     target, texts = results.schema.target, list[str]()
     if target.num_rows:
-        texts.append(f"It was fitted to {count(target.num_rows, 'row')}, and knows of nothing else.")
+        rows = count(target.num_rows, "row")
+        texts.append(f"It was made from {rows} of training and validation, and knows of nothing else.")
     if target.classes:
         noun = "classes" if results.is_one_class else "labels"
         named = listed(list(map(str, target.classes)))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeVar
 
 import numpy as np
 
+from tabvision.checks import without_array
 from tabvision.errors import BadTypeError, BadValueError, speaking
 from tabvision.plain import Label, from_plain
 
@@ -325,7 +326,9 @@ class Task(ABC):
             problem = f"the task {self.name!r} must be a dataclass"
             raise BadTypeError(problem, "Its fields are stored; decorate the class")
         facts = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        plain = {name: list(value) if isinstance(value, tuple) else value for name, value in facts.items()}
+        plain = {
+            name: without_array(list(value) if isinstance(value, tuple) else value) for name, value in facts.items()
+        }
         return {"name": self.name, **({"own": True} if is_own(self) else {}), **plain}
 
     @staticmethod

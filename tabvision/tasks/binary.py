@@ -65,7 +65,8 @@ class Binary(OneClass):
     def __post_init__(self) -> None:
         """Check the arguments."""
         check_fraction("threshold", self.threshold, "()", remedy="Pass a fraction such as 0.5")
-        check_loss_settings(self.label_smoothing, self.class_weights, self.focal_gamma, 2)
+        weights = check_loss_settings(self.label_smoothing, self.class_weights, self.focal_gamma, 2)
+        object.__setattr__(self, "class_weights", weights)
 
     @override
     def suits(self, frame: pd.DataFrame, few: Sequence[Label] | None, separator: str | None) -> str | None:

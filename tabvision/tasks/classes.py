@@ -14,7 +14,7 @@ from tabvision.errors import BadValueError, speaking
 from tabvision.tasks.base import NEW_CLASS, Task
 from tabvision.tasks.checks import (
     ClassWeights,
-    check_weights,
+    checked_weights,
     fit_weights,
     fitted_count,
     grow_weights,
@@ -71,7 +71,7 @@ class CountedClasses(Classes):
         if self.num_classes not in (None, num_classes):
             problem = f"num_classes is {self.num_classes}, but the training target has {num_classes} classes"
             raise BadValueError(problem, "Leave it out")
-        check_weights(self.class_weights, num_classes)
+        checked_weights(self.class_weights, num_classes)
         counts = target.sum(axis=0) if target.ndim == 2 else np.bincount(target, minlength=num_classes)
         return self._with(num_classes=num_classes, class_weights=fit_weights(self.class_weights, counts))
 

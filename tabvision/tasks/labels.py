@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from numbers import Number
 from typing import Any, cast
 
 import numpy as np
@@ -240,6 +241,8 @@ def _sorted(distinct: pd.Series, name: str) -> tuple[Label, ...]:
     found = [value.item() if isinstance(value, np.generic) else value for value in numbers.tolist()]
     if not all(isinstance(label, str | int | float) for label in found):
         problem = f"the target {name!r} holds {type(found[0]).__name__} values, expected text, numbers or bools"
+        if isinstance(found[0], Number):
+            raise BadTypeError(problem, f"Turn them into numbers of Python: frame[{name!r}].astype(float)")
         raise BadTypeError(problem, f'Turn them into text: frame[{name!r}].astype("str")')
     if any(isinstance(label, float) and not np.isfinite(label) for label in found):
         raise BadValueError(f"the target {name!r} holds infinities, which are not classes", "Leave those rows out")

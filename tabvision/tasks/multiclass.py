@@ -56,7 +56,8 @@ class Multiclass(CountedClasses, OneClass):
         if self.num_classes is not None:
             remedy = "For a yes-or-no target use tabvision.tasks.Binary()"
             check_whole("num_classes", self.num_classes, 2, remedy=remedy)
-        check_loss_settings(self.label_smoothing, self.class_weights, self.focal_gamma, self.num_classes)
+        weights = check_loss_settings(self.label_smoothing, self.class_weights, self.focal_gamma, self.num_classes)
+        object.__setattr__(self, "class_weights", weights)
 
     @override
     def suits(self, frame: pd.DataFrame, few: Sequence[Label] | None, separator: str | None) -> str | None:

@@ -62,7 +62,8 @@ class Multilabel(CountedClasses):
             remedy = "Pass the number of labels, or leave it out to take it from the data"
             check_whole("num_classes", self.num_classes, remedy=remedy)
         check_fraction("threshold", self.threshold, "()", remedy="Pass a fraction such as 0.5")
-        check_loss_settings(self.label_smoothing, self.class_weights, self.focal_gamma, self.num_classes)
+        weights = check_loss_settings(self.label_smoothing, self.class_weights, self.focal_gamma, self.num_classes)
+        object.__setattr__(self, "class_weights", weights)
 
     @override
     def suits(self, frame: pd.DataFrame, few: Sequence[Label] | None, separator: str | None) -> str | None:

@@ -42,6 +42,23 @@ def test_a_run_ends_with_a_report_unless_told_not_to(capsys: pytest.CaptureFixtu
     assert Path("other/best.ckpt").exists()
 
 
+def test_the_report_of_a_run_split_by_time_says_how_it_was_measured_and_made() -> None:
+    frame = people(200).assign(hired=pd.date_range("2020-01-01", periods=200))
+    frame.to_csv("people.csv", index=False)
+
+    assert main([*REPORTED, "--split", "time:hired", "--no-refit"]) == 0
+
+    said = html.unescape(text_of("runs/people/report.html"))
+    assert "rows held out for validation (the latest by 'hired'), by which the epoch was chosen as well." in said
+    assert "The rows were divided by 'hired', whose values therefore differ." in said
+    assert "'hired' in" not in said  # is not called odd
+    assert "It was made from 200 rows of training and validation" in said
+    assert "tabvision fit --config recipe.yaml" in said
+    (known,) = re.findall("# rows: (.{16})", Path("runs/people/recipe.yaml").read_text(encoding="utf-8"))
+    assert f"hash of the rows {known}" in said
+    assert re.search(r"data people\.csv .* highest learning rate 0\.\d+ time [\d.]+ seconds", said)
+
+
 @pytest.mark.slow
 def test_a_report_says_what_share_a_linear_model_has(capsys: pytest.CaptureFixture[str]) -> None:
     draw = np.random.default_rng(0)
@@ -52,7 +69,10 @@ def test_a_report_says_what_share_a_linear_model_has(capsys: pytest.CaptureFixtu
 
     share = re.search(r"a linear model has a share of (\d+%)", capsys.readouterr().out)
     assert share is not None
-    assert f"a linear model has a share of {share[1]} in every answer, but none" in text_of("runs/sums/report.html")
+    said = text_of("runs/sums/report.html")
+    assert f"a linear model has a share of {share[1]} in every answer, but none" in said
+    assert "did not learn from it, by which the epoch was chosen as well" in said
+    assert "It has seen y from" in said
 
 
 @pytest.mark.usefixtures("run")

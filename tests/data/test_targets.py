@@ -10,7 +10,7 @@ import pytest
 from tabvision.data.targets import check_missing, encode_target, fit_target, infer_task, missing_target
 from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError
 from tabvision.schema import Schema, Target
-from tabvision.tasks import Binary, Multiclass, Multilabel, Regression, Task
+from tabvision.tasks import Binary, Multiclass, Multilabel, Points, Regression, Task
 
 MANY = [f"class {place}" for place in range(30)]
 INFERRED: list[tuple[Any, type[Task], str]] = [
@@ -115,6 +115,17 @@ def test_the_mean_of_a_number_is_fitted_in_full_precision() -> None:
     assert isinstance(target.task, Regression)
     assert target.task.mean[0] == pytest.approx(values.mean(), rel=1e-14)
     assert target.task.spread[0] == pytest.approx(values.std(), rel=1e-9)
+
+
+def test_the_range_of_numbers_is_recorded() -> None:
+    one = fit_target(pd.DataFrame({"pay": [3.0, -1.0, 2.5]}), ["pay"], Regression())
+    two = fit_target(pd.DataFrame({"x": [1, 2], "y": [30, 40]}), ["x", "y"], Regression())
+    frame = pd.DataFrame({"x": [1.0, 2.0], "y": [3.0, 4.0], "lost x": [np.nan, np.nan], "lost y": [np.nan, np.nan]})
+    points = fit_target(frame, list(frame), Points(num_points=2), has_image=True)
+
+    assert (one.low, one.high) == ((-1.0,), (3.0,))
+    assert (two.low, two.high) == ((1.0, 30.0), (2.0, 40.0))
+    assert (points.low, points.high) == ((), ())
 
 
 def test_codes_to_stratify_by_exist_for_single_classes_only() -> None:

@@ -71,6 +71,7 @@ def test_a_file_of_metrics_is_drawn(tmp_path: Path) -> None:
 
     assert [line.get_label() for line in loss.get_lines()] == ["train", "val"]
     assert list(loss.get_lines()[1].get_ydata()) == pytest.approx([2, 1, 2 / 3, 0.5, 0.4])  # type: ignore[arg-type]
+    assert list(loss.get_lines()[1].get_xdata()) == [1, 2, 3, 4, 5]  # type: ignore[arg-type]
     assert (loss.get_ylabel(), f1.get_ylabel(), rates.get_ylabel()) == ("loss", "f1", "learning rate")
     assert list(rates.get_lines()[0].get_xdata()) == [0, 10, 20, 30, 40]  # type: ignore[arg-type]
 

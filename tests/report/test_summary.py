@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -71,6 +72,54 @@ def test_the_slice_that_is_answered_worst_is_named() -> None:
     (part,) = [each for each in section["parts"] if each["figure"] == "slices"]
 
     assert part["table"]["rows"][0][:2] == ["job", "pilot"]
+
+
+def table_in(summary: dict[str, Any], caption: str) -> dict[str, Any]:
+    (part,) = [part for it in summary["sections"] for part in it["parts"] if part["caption"].startswith(caption)]
+    found: dict[str, Any] = part["table"]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        ("regression", ["row", "SalePrice", "prediction", "loss", "age", "job", "input_prediction", "input_row"]),
+        ("binary", ["row", "kind", "predicted", "probability_no", "probability_yes", "loss", "age", "job"]),
+    ],
+)
+def test_columns_of_the_users_that_are_named_as_an_answer_hide_none(kind: str, expected: list[str]) -> None:
+    made = results_of(kind)
+    frame = made.frame.assign(**dict.fromkeys(("prediction", "row", "label", "predicted"), -1.0))
+
+    worst = table_in(summarize(dataclasses.replace(made, frame=frame)), "The rows with the greatest loss")
+
+    assert worst["columns"][: len(expected)] == expected
+    if kind == "regression":
+        row, target, answer = worst["rows"][0][:3]
+        assert (target, answer) == (made.target[int(row), 0], pytest.approx(made.predictions[int(row), 0]))
+
+
+def test_epochs_count_from_1_and_the_best_of_them_is_named() -> None:
+    history = pd.DataFrame({"epoch": [0, 1, 2], "oof/loss": [0.5, 0.3, 0.4], "train/loss": [0.5, 0.3, 0.2]})
+
+    summary = summarize(results_of("binary"), history=history)
+
+    (section,) = [each for each in summary["sections"] if each["title"] == "How it learned"]
+    assert section["texts"] == ["The loss on rows that the network did not learn from was lowest in epoch 2 of 3."]
+    assert [row[0] for row in table_in(summary, "Loss and metrics")["rows"]] == [1, 2, 3]
+
+
+def test_probabilities_of_labels_are_counted_as_such() -> None:
+    table = table_in(summarize(results_of("multilabel")), "How often an answer of each probability is right")
+
+    assert table["columns"] == ["probability", "how often it is so", "answers"]
+    assert sum(row[2] for row in table["rows"]) == 3 * 400
+
+
+def test_metrics_are_told_in_words() -> None:
+    told = summarize(results_of("regression"), metrics={"val/mae": 1.0, "val/own": 2.0})["sections"][0]["texts"]
+
+    assert told[1] == "mae: how far the answers are off on average."
 
 
 def test_only_columns_that_drifted_are_listed() -> None:

@@ -10,7 +10,7 @@ from typing import Any, cast, get_args
 
 import numpy as np
 
-from tabvision.checks import check_choice, check_whole, is_integer
+from tabvision.checks import check_choice, check_whole, is_integer, without_array
 from tabvision.data.images.bands import as_channels, ignored_content, open_as
 from tabvision.data.images.decode import UnreadableImageError
 from tabvision.data.images.layout import layout_of, stored_values
@@ -35,7 +35,7 @@ _LEAST_STD = 1 / 255  # of a channel that is constant
 
 def image_columns(image: object, schema: Schema | None) -> tuple[str, ...]:
     """Return the columns of paths: those named, or the schema's."""
-    given = () if image is None else (image,) if isinstance(image, str) else image
+    given = () if image is None else (image,) if isinstance(image, str) else without_array(image)
     if not isinstance(given, list | tuple) or not all(isinstance(name, str) for name in given):
         problem = f"image must be a column or a list of columns, got {image!r}"
         raise BadTypeError(problem, 'Pass such as ["front", "back"]')
@@ -212,13 +212,14 @@ def checked_size(size: object) -> tuple[int, int]:
         >>> checked_size(224), checked_size([96, 128])
         ((224, 224), (96, 128))
     """
-    sides: list[Any] = list(size) if isinstance(size, tuple | list) else [size, size]
+    given = without_array(size)
+    sides: list[Any] = list(given) if isinstance(given, tuple | list) else [given, given]
     remedy = "Pass a side in pixels such as 224, or (height, width)"
     if len(sides) != 2 or not all(map(is_integer, sides)):
         raise BadTypeError(f"size must be a whole number or two of them, got {size!r}", remedy)
     if min(sides) < 1:
         raise BadValueError(f"size must be positive, got {size!r}", remedy)
-    return sides[0], sides[1]
+    return int(sides[0]), int(sides[1])
 
 
 def _statistics(

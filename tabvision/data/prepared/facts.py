@@ -91,6 +91,8 @@ class RunningTarget:
         facts = TargetFacts(rows_of, found.mean, std, found.low, found.high)
         fitted = fit_target(frame, target.columns, target.task.refit(facts), separator, is_stated=is_stated)
         frequencies = (rows_of / max(1, rows_of.sum())).astype(np.float32) if fitted.frequencies else rows_of[:0]
+        if not fitted.task.is_classes:
+            fitted = replace(fitted, low=tuple(found.low.tolist()), high=tuple(found.high.tolist()))
         return replace(fitted, task=fitted.task.refit(facts), frequencies=tuple(frequencies.tolist()))
 
 

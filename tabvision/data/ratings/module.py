@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from tabvision.checks import check_present
+from tabvision.checks import check_present, check_whole
 from tabvision.data.base import DataPart, TensorDataModule
 from tabvision.data.loaders import TensorLoader
 from tabvision.data.ratings.negatives import NegativeLoader, NegativeSampler
@@ -135,8 +135,9 @@ class CollabDataModule(TensorDataModule):
     ) -> None:
         super().__init__(batch_size=batch_size, seed=seed, verbose=verbose)
         check_names(user, item, rating, timestamp=timestamp, title=title)
-        check_settings(rating, task, y_range, negatives)
-        self.user, self.item, self.rating, self.negatives = user, item, rating, negatives
+        check_settings(rating, task, y_range)
+        self.user, self.item, self.rating = user, item, rating
+        self.negatives = check_whole("negatives", negatives, remedy="Pass a number such as 4")
         self.missing, self._day_first = missing, day_first
         self._form = text_format(schema, encoding=encoding, na_values=na_values, sep=sep, names=names)
         with notes_at(verbose):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -28,12 +29,13 @@ logger = logging.getLogger("tabvision")
 Duplicates = Literal["error", "last", "keep", "few"]
 Missing = Literal["error", "drop"]
 _FEW = 0.001  # fraction of the rows
+_FRACTIONAL = (float, np.floating, Decimal)
 
 
 def with_whole_ids(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
-    """Return the frame with float ids converted to integers, and log each such column.
+    """Return the frame with float and decimal ids converted to integers, and log each such column.
 
-    A join converts integers to floats if some row has no match.
+    A join converts integers to floats if some row has no match; databases hand out decimals.
 
     Raises:
         BadTypeError: Ids are floats with a fraction or too large to be exact, lists, or of several types.
@@ -45,20 +47,43 @@ def with_whole_ids(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
     """
     new = {}
     for name in columns:
-        values = frame[name]
-        if values.dtype == object:
-            _check_one_kind(values.dropna(), name)
-        if not pd.api.types.is_float_dtype(values):
-            continue
+        values = _without_categories(frame[name])
         present = values.dropna()
-        if len(fractions := present[~np.isfinite(present) | (present % 1 != 0)]):
-            problem = f"column {name!r} must hold ids, got the number {fractions.iloc[0]:g}"
+        if values.dtype == object:
+            _check_one_kind(present, name)
+            if not any(isinstance(value, _FRACTIONAL) for value in present):
+                continue
+            floats = np.array([value for value in present if not isinstance(value, Decimal)], np.float64)
+        elif pd.api.types.is_float_dtype(values):
+            floats = present.to_numpy()
+        else:
+            continue
+        numbers = present.to_numpy(np.float64)
+        if len(fractions := numbers[~np.isfinite(numbers) | (numbers != np.floor(numbers))]):
+            problem = f"column {name!r} must hold ids, got the number {fractions[0]:g}"
             raise BadTypeError(problem, "Name the column with the ids; numbers with a fraction are not ids")
-        check_digits(present.to_numpy(), name)
+        check_digits(floats, name)  # a decimal has all of its own
         if len(present):
-            new[name] = values.astype("Int64") if values.isna().any() else values.astype(np.int64)
+            new[name] = _as_integers(values)
             logger.info(f"Column {name!r} holds floats that are all whole: taken as whole numbers.")
     return with_columns(frame, new) if new else frame
+
+
+def _without_categories(ids: pd.Series) -> pd.Series:
+    """Return a pandas category of floats or of mixed objects, and decimals of Arrow, as the values themselves."""
+    if isinstance(ids.dtype, pd.CategoricalDtype):
+        kind = ids.cat.categories.dtype
+        is_number = pd.api.types.is_float_dtype(kind) or pd.api.types.is_object_dtype(kind)
+        return ids.astype(kind) if is_number else ids
+    return ids.astype(object) if isinstance(ids.dtype, pd.ArrowDtype) and ids.dtype.type is Decimal else ids
+
+
+def _as_integers(ids: pd.Series) -> pd.Series:
+    """Return whole floats and decimals as integers; missing ones stay missing."""
+    if ids.dtype != object:
+        return ids.astype("Int64") if ids.isna().any() else ids.astype(np.int64)
+    whole = [pd.NA if missing else int(value) for value, missing in zip(ids, ids.isna(), strict=True)]
+    return pd.Series(whole, index=ids.index, name=ids.name, dtype=object).infer_objects()
 
 
 def _check_one_kind(ids: pd.Series, name: str) -> None:
@@ -68,7 +93,8 @@ def _check_one_kind(ids: pd.Series, name: str) -> None:
     if None in families:
         kind, value = next((kind, value) for kind, value in examples.items() if family_of(kind) is None)
         problem = f"column {name!r} must hold ids, got {kind.__name__} such as {value!r}"
-        raise BadTypeError(problem, "Name the column with the ids, one per row")
+        remedy = f"Name the column with the ids, one per row, or make them text: frame[{name!r}].astype(str)"
+        raise BadTypeError(problem, remedy)
     if len(families) > 1:
         shown = " and ".join(f"{kind.__name__} ({value!r})" for kind, value in examples.items())
         remedy = f"Make them text: frame[{name!r}] = frame[{name!r}].astype(str)"

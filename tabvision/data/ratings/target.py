@@ -6,7 +6,6 @@ import logging
 
 import pandas as pd
 
-from tabvision.checks import check_whole
 from tabvision.data.splits.base import factorized
 from tabvision.data.targets import fit_target, infer_task
 from tabvision.errors import BadTypeError, BadValueError, count
@@ -74,6 +73,8 @@ def _rating_task(frame: pd.DataFrame, rating: str, task: Task | str | None) -> T
     values = frame[rating]
     if task is None:
         is_number = labels.are_numbers(values, bools=False)
+        if not is_number and values.nunique() > 2:  # of text, objects and pandas categories
+            is_number = labels.parse_as_numbers(values.astype("str"))
         chosen = task_named("regression") if is_number else infer_task(frame, [rating])[0]
     else:
         chosen = task_named(task)
@@ -111,9 +112,8 @@ def check_several(frame: pd.DataFrame, user: str, item: str) -> None:
             raise BadValueError(problem, "Preferences are learned by comparison; pass more data or name another column")
 
 
-def check_settings(rating: str | None, task: object, y_range: object, negatives: object) -> None:
-    """Raise if `negatives` is out of range, or an argument has no effect without a rating."""
-    check_whole("negatives", negatives, remedy="Pass a number such as 4")
+def check_settings(rating: str | None, task: object, y_range: object) -> None:
+    """Raise if an argument has no effect without a rating."""
     if rating is None and (task is not None or y_range is not None):
         problem = "without a rating each row means yes, so there is neither a task nor a y_range"
         raise BadValueError(problem, "Name the column of ratings, or leave both out")

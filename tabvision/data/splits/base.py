@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from tabvision.checks import check_present
+from tabvision.checks import check_present, is_number
 from tabvision.data.tables.cells import Known
 from tabvision.data.tables.text_file import TextFormat
 from tabvision.errors import BadTypeError, BadValueError, count, listed, speaking
@@ -183,7 +183,7 @@ def parts_from(
 def check_fractions(share: object, test_share: object, *, test_alone: bool = False) -> None:
     """Raise if a fraction is no number or out of range, or if both leave no rows for training; 0 is right if some test."""
     for name, value in (("share", share), ("test_share", test_share)):
-        if isinstance(value, bool) or not isinstance(value, int | float):
+        if not is_number(value):
             raise BadTypeError(f"{name} must be a number, got {value!r}", "Pass a fraction of the rows such as 0.2")
         if not (0 < value < 1 or (value == 0 and (name == "test_share" or (test_alone and test_share)))):
             bounds = "(0, 1)" if name == "share" else "[0, 1)"

@@ -12,6 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from typing_extensions import override
 
+from tabvision.checks import is_number
 from tabvision.counter_random import uniforms
 from tabvision.data.splits.base import (
     TEST,
@@ -218,7 +219,7 @@ def as_split(value: ShortSplit, *, stratify: bool) -> Split:
         return value
     if isinstance(value, tuple | list) and len(value) == 2:
         return (StratifiedSplit if stratify else RandomSplit)(0 if value[0] is None else value[0], value[1])
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if not is_number(value):
         problem = f"split must be a fraction in (0, 1), a split object or None, got {value!r}"
         raise BadTypeError(problem, "Pass 0.2, or SourceSplit(validation=...) for rows from another source")
     return StratifiedSplit(value) if stratify else RandomSplit(value)
