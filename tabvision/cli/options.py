@@ -1,4 +1,4 @@
-"""The options of `tabvision train`: for each, the kinds of data that take it and the setting that it sets."""
+"""The options of `tabvision train`: each with the kinds of data that accept it and the setting that it controls."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from tabvision.data.tables.text_file import TextFormat
 
 DEFAULT_VALIDATION = 0.2
-NO_ROWS = "none"  # of --validation
+NO_ROWS = "none"  # a value of --validation
 _KINDS = {"table": "a table", "images": "images", "fused": "a table with images", "ratings": "ratings"}
 _ALL = tuple(_KINDS)
 _TABLE = "a table (what is not named is inferred and printed)"
@@ -42,8 +42,8 @@ class _Option(NamedTuple):
 
     Args:
         flag: The option as typed.
-        setting: "data.NAME" for a setting of the datamodule, "model.NAME" of the module, "" of the command itself.
-        metavar: The placeholder of its value in the help, or None.
+        setting: "data.NAME" for a setting of the datamodule, "model.NAME" for one of the module, "" for the command's own.
+        metavar: The placeholder for its value in the help, or None.
         help: The help text.
         details: Other arguments of `add_argument`.
     """
@@ -54,17 +54,17 @@ class _Option(NamedTuple):
     help: str
     details: Mapping[str, Any] = {}
 
-    def add_to(self, parser: Any) -> None:  # noqa: ANN401 - a parser or a group of it
+    def add_to(self, parser: Any) -> None:  # noqa: ANN401 - a parser or a group in it
         """Add the option to a parser."""
         metavar = {} if self.metavar is None else {"metavar": self.metavar}
         parser.add_argument(self.flag, help=self.help, **metavar, **self.details)
 
     def value_in(self, arguments: argparse.Namespace) -> Any:  # noqa: ANN401 - as the option's type
-        """Return what a command was given for the option."""
+        """Return the option's value among the parsed arguments."""
         return getattr(arguments, self.flag.removeprefix("--").replace("-", "_"))
 
 
-_FORM = [  # how a text file is written: also of commands that predict
+_FORM = [  # the format of a text file; commands that predict take these too
     _Option("--encoding", "data.encoding", "NAME", 'encoding of a text file that is not UTF-8, such as "latin-1"'),
     _Option("--na", "data.na_values", "A,B", 'words that mean a missing value, as empty cells always do ("" for none)',
             _NAMES),
@@ -72,11 +72,11 @@ _FORM = [  # how a text file is written: also of commands that predict
     _Option("--no-header", "data.names", None, "the file has no header", {"action": "store_const", "const": []}),
     _Option("--names", "data.names", "A,B", "names of the columns of a file without a header", _NAMES),
 ]  # fmt: skip
-_PATHS = [  # where the photos of a table are: also of commands that predict
+_PATHS = [  # where the photos of a table are; commands that predict take these too
     _Option("--root", "data.root", "DIR", "folder that paths of photos are relative to (default: that of the table)"),
     _Option("--suffix", "data.suffix", "TEXT", "suffix to append to paths of photos, such as .jpg"),
 ]
-_GROUPS: list[tuple[str | None, tuple[str, ...], list[_Option]]] = [  # title, kinds of data that take them, options
+_GROUPS: list[tuple[str | None, tuple[str, ...], list[_Option]]] = [  # title, kinds of data, options
     (None, _ALL, [
         _Option("--target", "data.target", "COL", "the column to predict, or several: a,b", _NAMES),
         _Option("--task", "data.task", "NAME[,SETTING=VALUE]",
@@ -235,13 +235,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def add_form_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options for how a text file is written, and where its photos are, to the parser of another command."""
+    """Add the options for the format of a text file, and for where its photos are, to another command's parser."""
     for option in (*_FORM, *_PATHS):
         option.add_to(parser)
 
 
 def form_of(arguments: argparse.Namespace) -> TextFormat:
-    """Return how a text file is written, as far as the options say so.
+    """Return the format of a text file, as far as the options specify it.
 
     Example:
         >>> parser = argparse.ArgumentParser()
@@ -254,7 +254,7 @@ def form_of(arguments: argparse.Namespace) -> TextFormat:
 
 
 def settings_of(arguments: argparse.Namespace, kind: str, part: str) -> dict[str, Any]:
-    """Return the settings that were given for a part of a run, "data" or "model", by name; others are left out.
+    """Return by name the settings that were given for "data" or "model"; leave out the others.
 
     Example:
         >>> parser = argparse.ArgumentParser()
@@ -269,7 +269,7 @@ def settings_of(arguments: argparse.Namespace, kind: str, part: str) -> dict[str
 
 @speaking("tabvision train")
 def check_options(arguments: argparse.Namespace, kind: str) -> None:
-    """Raise if an option is given that this kind of data does not take, or if a table has no target."""
+    """Raise if an option is given that this kind of data does not accept, or if a table has no target."""
     others = [(kinds, option) for _, kinds, options in _GROUPS if kind not in kinds for option in options]
     for kinds, option in others:
         if (value := option.value_in(arguments)) is not None:
@@ -286,7 +286,7 @@ def check_options(arguments: argparse.Namespace, kind: str) -> None:
 
 
 def given_flags(arguments: argparse.Namespace) -> list[str]:
-    """Return the options whose value is not the default.
+    """Return the options whose value differs from the default.
 
     Example:
         >>> parser = argparse.ArgumentParser()
@@ -294,7 +294,7 @@ def given_flags(arguments: argparse.Namespace) -> list[str]:
         >>> given_flags(parser.parse_args(["--seed", "0", "--epochs", "3"]))
         ['--epochs']
     """
-    defaults: dict[str, Any] = {"store_true": False}  # None for every other option that names no default
+    defaults: dict[str, Any] = {"store_true": False}  # other options without a default have None
     return [
         option.flag
         for _, _, options in _GROUPS
