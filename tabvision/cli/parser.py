@@ -1,4 +1,4 @@
-"""The parser of the command line: every command with its arguments. What a command does stands in the file of its name."""
+"""The command-line parser: every command with its arguments. The file named after a command implements it."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from tabvision.cli.demo import QUESTIONS
 from tabvision.cli.options import add_form_options, add_options
 from tabvision.errors import closest, shown
 
-USAGE_ERROR = 2  # exit status for wrong input, the same as argparse's
+USAGE_ERROR = 2  # exit status for wrong input, as in argparse
 LIGHTNING_COMMANDS = {
     "fit": "train a recipe",
     "validate": "evaluate a recipe on its validation rows",
     "test": "evaluate a recipe on its test rows",
 }
-_Commands: TypeAlias = "argparse._SubParsersAction[Any]"  # noqa: SLF001 - what `add_subparsers` returns
+_Commands: TypeAlias = "argparse._SubParsersAction[Any]"  # noqa: SLF001 - the type that `add_subparsers` returns
 _CHECKPOINT = "a .ckpt file, such as best.ckpt"
 _DEVICE = "cpu, cuda, mps or auto (default)"
 _OVERWRITE = "replace FILE if it is there"
@@ -28,7 +28,7 @@ _LABELED = "a table with the target, in one file or several, or a folder of clas
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser whose errors are one sentence, and show long and unprintable words as the library's do."""
+    """A parser whose errors are one sentence, with long or unprintable words shown as in the library's errors."""
 
     @override
     def error(self, message: str) -> NoReturn:
@@ -36,7 +36,7 @@ class _Parser(argparse.ArgumentParser):
 
     @override
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Refuse unknown words here, where the command and its options are known."""
+        """Reject unknown words here, where the command and its options are known."""
         found, unknown = super().parse_known_args(args, namespace)
         if unknown:
             close = closest(unknown[0].split("=")[0], list(self._option_string_actions))
@@ -45,7 +45,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Return the parser of all commands."""
+    """Return a parser for all commands."""
     parser = _Parser(
         prog="tabvision",
         description="Train on tables, photos and ratings with PyTorch Lightning, and predict with the trained model.",

@@ -1,4 +1,4 @@
-"""Train the network of a run, or a linear head, anew on its validation rows as well, once it was measured on them."""
+"""Retrain a run's network, or its linear head, with the validation rows included, once they have measured it."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ logger = logging.getLogger("tabvision")
 
 _LEARNED: tuple[PartName, ...] = ("train", "val")
 _STOPPING = ("tabvision.callbacks.FitTable", "tabvision.callbacks.AverageAndStop")
-_MOST_ROWS = 10_000  # of which a head learns anew: of more, further rows are worth little, and their features take long
+_MOST_ROWS = 10_000  # to refit a head on: beyond that, more rows help little and their features are slow
 
 
 @final
 @dataclass(frozen=True)
 class Refit:
-    """What a network was trained anew on.
+    """What a network was retrained on.
 
     Args:
         num_rows: Training and validation rows.
-        num_epochs: Epochs, as many as the network that was measured had needed; 0 if its linear head alone was fitted anew.
+        num_epochs: Epochs, as many as the measured network needed; 0 if only its linear head was refitted.
     """
 
     num_rows: int
@@ -42,10 +42,10 @@ class Refit:
 
 @speaking("tabvision train")
 def refits(job: Job) -> bool:
-    """Return whether the network of a run is trained anew on the validation rows; by default if they are the latest.
+    """Return whether to retrain a run's network on its validation rows too; by default only if they are the latest.
 
     Raises:
-        BadValueError: It is asked for where it cannot be.
+        BadValueError: `--refit` is given for a run that cannot be refitted.
     """
     data = job.datamodule
     is_table = type(data) is TabularDataModule
@@ -65,10 +65,10 @@ def refits(job: Job) -> bool:
 
 
 def refit(job: Job, folder: Path, fitted: pl.Trainer) -> Refit:
-    """Train a new network on all rows that are not for tests, and have best.ckpt hold it; trained.ckpt is the measured one.
+    """Train a new network on all rows but the test rows and save it as best.ckpt; the measured one becomes trained.ckpt.
 
-    Rows at the end of a table in time are the most like those to come, so a network that never learned from them is behind.
-    It trains for as many epochs as were best, and its logits get the temperature that was best.
+    In a table ordered by time the last rows are most like those to come, so a network should not go without them. The new
+    one trains for as many epochs as the best one had, and its logits get the same temperature.
     """
     data = job.datamodule.with_validation_rows()
     (average,) = callbacks_of(fitted, AverageAndStop)
@@ -81,7 +81,7 @@ def refit(job: Job, folder: Path, fitted: pl.Trainer) -> Refit:
     )
     callbacks = [
         component(each["class_path"], **{**each.get("init_args", {}), "patience": None})
-        if each["class_path"] in _STOPPING  # at the loss of held-out rows, of which there are none
+        if each["class_path"] in _STOPPING  # by held-out loss, and no rows are held out here
         else each
         for each in trainer_of["callbacks"]
     ]
@@ -94,16 +94,16 @@ def refit(job: Job, folder: Path, fitted: pl.Trainer) -> Refit:
     module.scale_logits(1 / average.temperature)
     best = folder / "best.ckpt"
     if trainer.is_global_zero:
-        best.replace(folder / TRAINED)  # what is resumed begins with it
+        best.replace(folder / TRAINED)  # a resumed run starts from it
     trainer.strategy.barrier()
     trainer.save_checkpoint(best, weights_only=True)
     return found
 
 
 def refits_head(job: Job) -> bool:
-    """Return whether a linear head, if it is the best, is fitted to the validation rows as well, once it was measured.
+    """Return whether to refit a linear head with the validation rows as well, if it turns out the best.
 
-    Rows that the user names in a file, a folder or a column may be meant to measure other networks too, and are left out.
+    Not if the user names them in a file, folder or column, since they may be meant to measure other networks too.
     """
     data = job.datamodule
     if type(data) is not ImageDataModule or job.refit is False or "val" not in data.parts:
@@ -116,7 +116,7 @@ def refits_head(job: Job) -> bool:
 
 @speaking("tabvision train")
 def refit_head(job: Job, folder: Path, fitted: pl.Trainer) -> Refit:
-    """Fit the linear head of best.ckpt to all rows that are not for tests: of few photos a fifth more is worth its time."""
+    """Refit the linear head of best.ckpt to all rows but the test rows: with few photos, a fifth more is worth the time."""
     data, best = job.datamodule, folder / "best.ckpt"
     module = VisionModule.load_from_checkpoint(best, map_location="cpu", weights_only=True)
     refitted(module.to(fitted.strategy.root_device), data).save(best, data)
