@@ -1,4 +1,4 @@
-"""Share a run on the Hugging Face hub, with a model card; `Predictor("hf://user/model")` opens it."""
+"""Share a run on the Hugging Face Hub, with a model card; `Predictor("hf://user/model")` opens it."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ _METRICS = ("metrics.json", "metrics.csv")
 
 
 @speaking("push")
-def push(run: str | Path, repo: str, *, private: bool = False, license: str | None = None) -> str:  # noqa: A002 - the hub's word
-    """Upload a run's best network, metrics and recipe with a model card, and return the address that `Predictor` takes.
+def push(run: str | Path, repo: str, *, private: bool = False, license: str | None = None) -> str:  # noqa: A002 - the Hub's word
+    """Upload a run's best network, metrics, recipe and a model card, and return the address that `Predictor` takes.
 
-    Rows, predictions and the report stay here; paths in the recipe are cut to the names of their files.
+    Rows, predictions and the report are not uploaded; paths in the recipe are cut to file names.
 
     Args:
         run: The folder that `tabvision train` wrote.
-        repo: The repository, "user/model"; it is created if it is not there, and else gets a new commit.
-        private: Whether a new repository is private.
-        license: The license of the network, such as "apache-2.0"; None to state none.
+        repo: The repository, "user/model"; it is created if it does not exist, and gets a new commit otherwise.
+        private: Whether to make a new repository private.
+        license: The license of the network, such as "apache-2.0"; None to leave it unstated.
 
     Raises:
         MissingFileError: The folder holds no best.ckpt.
-        BadValueError: The checkpoint cannot be opened, or the hub refuses.
+        BadValueError: The checkpoint cannot be opened, or the Hub refuses the upload.
     """
     from huggingface_hub import CommitOperationAdd, HfApi, errors
 
@@ -43,7 +43,7 @@ def push(run: str | Path, repo: str, *, private: bool = False, license: str | No
         api.create_repo(repo, private=private or None, exist_ok=True)
         operations = [CommitOperationAdd(name, content) for name, content in files.items()]
         api.create_commit(repo, operations, commit_message=f"Upload with tabvision {__version__}")
-    except Exception as error:  # no network, no token, a repository's name that is none
+    except Exception as error:  # no network, no token, an invalid repository name
         if isinstance(error, errors.HfHubHTTPError) and getattr(error.response, "status_code", None) in (401, 403):
             problem = f"the hub lets nobody write to {repo} without a token of its owner"
             remedy = "Log in: hf auth login, or set HF_TOKEN to a token that may write"
@@ -78,7 +78,7 @@ def files_to_push(run: str | Path, repo: str, *, license: str | None = None) -> 
 
 
 def _without_folders(plain: Any) -> Any:  # noqa: ANN401 - plain data
-    """Return plain data with the names of files in place of absolute paths, which tell about a machine.
+    """Return plain data with absolute paths, which reveal something about the machine, cut to file names.
 
     Example:
         >>> _without_folders({"source": "/home/ann/people.csv", "target": "paid"})
@@ -99,14 +99,14 @@ def model_card(
     license: str | None = None,  # noqa: A002
     has_recipe: bool = False,
 ) -> str:
-    """Return a model card: what the network is, its data, metrics and limits, and how to ask it.
+    """Return a model card: what the network is, its data, metrics and limits, and how to use it.
 
     Args:
         schema: The schema of the network.
-        facts: What the run's metrics.json holds, as far as it is known.
+        facts: The contents of the run's metrics.json, as far as they are known.
         repo: The repository, "user/model".
         license: The license of the network, or None.
-        has_recipe: Whether the repository holds the recipe.
+        has_recipe: Whether the repository contains the recipe.
     """
     target = ", ".join(map(_code, schema.target.columns))
     classes = f": {', '.join(map(_code, schema.classes[:20]))}" if schema.classes else ""
@@ -166,7 +166,7 @@ _HOW_IMAGES = _HOW_ROWS.replace("new_rows.csv", "photos").replace(
 
 
 def _header(schema: Schema, facts: Mapping[str, Any], repo: str, license: str | None) -> str:  # noqa: A002
-    """Return the YAML block that the hub reads."""
+    """Return the YAML block that the Hub reads."""
     from huggingface_hub import EvalResult, ModelCardData
 
     kind = "classification" if schema.task.is_classes else "regression"
@@ -187,7 +187,7 @@ def _header(schema: Schema, facts: Mapping[str, Any], repo: str, license: str | 
     data = ModelCardData(
         library_name="tabvision",
         license=license,
-        pipeline_tag=tag if tag != "image-regression" else None,  # which the hub does not know
+        pipeline_tag=tag if tag != "image-regression" else None,  # the Hub does not know this one
         tags=["tabvision", "pytorch-lightning"],
         model_name=repo,
         eval_results=results or None,
@@ -196,7 +196,7 @@ def _header(schema: Schema, facts: Mapping[str, Any], repo: str, license: str | 
 
 
 def _reading(schema: Schema, name: str) -> tuple[str, str]:
-    """Return how a raw column is read, and what is known of its training values; values of categories are left out."""
+    """Return how a raw column is read and the range of its training values; for categories only their number."""
     if schema.image is not None and name in schema.image.columns:
         height, width = schema.image.size
         return "image", f"{height} x {width} pixels"
@@ -231,7 +231,7 @@ def _table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
 
 
 def _plain(text: object) -> str:
-    """Return a text in which Markdown and HTML mean nothing.
+    """Escape all Markdown and HTML in a text.
 
     Example:
         >>> _plain("a|b <c>")
