@@ -286,7 +286,7 @@ def divided(source: Source, seed: int, by: str = "random", column: str | None = 
         frame[source.target] = target.astype(str)
     classes = () if is_number else tuple(sorted(frame[source.target].unique()))
     train, stop, test = (frame.iloc[rows].reset_index(drop=True) for rows in parts)
-    unused = (column,) if column is not None and by == "group" else ()  # test rows have others; the command knows
+    unused = (column,) if column is not None and by == "group" else ()  # test rows have others; the command drops it
     return Parts(train, stop, test, source.target, classes, unused, by == "time")
 
 

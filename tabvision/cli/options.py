@@ -31,7 +31,7 @@ DEFAULT_VALIDATION = 0.2
 NO_ROWS = "none"  # a value of --validation
 _KINDS = {"table": "a table", "images": "images", "fused": "a table with images", "ratings": "ratings"}
 _ALL = tuple(_KINDS)
-_TABLE = "a table (what is not named is inferred and printed)"
+_TABLE = "a table (columns that are not named are inferred and printed)"
 _NAMES: dict[str, Any] = {"type": names, "action": "extend"}
 _WHOLE: dict[str, Any] = {"type": whole}
 _YES: dict[str, Any] = {"action": "store_const", "const": True}
@@ -65,160 +65,160 @@ class _Option(NamedTuple):
 
 
 _FORM = [  # the format of a text file; commands that predict take these too
-    _Option("--encoding", "data.encoding", "NAME", 'encoding of a text file that is not UTF-8, such as "latin-1"'),
-    _Option("--na", "data.na_values", "A,B", 'words that mean a missing value, as empty cells always do ("" for none)',
+    _Option("--encoding", "data.encoding", "NAME", 'encoding of a text file, if not UTF-8, such as "latin-1"'),
+    _Option("--na", "data.na_values", "A,B", 'words that mean a missing value, besides empty cells ("" for none)',
             _NAMES),
     _Option("--sep", "data.sep", "TEXT", 'text between fields, such as "::"; " " is any white space'),
     _Option("--no-header", "data.names", None, "the file has no header", {"action": "store_const", "const": []}),
-    _Option("--names", "data.names", "A,B", "names of the columns of a file without a header", _NAMES),
+    _Option("--names", "data.names", "A,B", "column names for a file without a header", _NAMES),
 ]  # fmt: skip
 _PATHS = [  # where the photos of a table are; commands that predict take these too
-    _Option("--root", "data.root", "DIR", "folder that paths of photos are relative to (default: that of the table)"),
-    _Option("--suffix", "data.suffix", "TEXT", "suffix to append to paths of photos, such as .jpg"),
+    _Option("--root", "data.root", "DIR", "folder that photo paths are relative to (default: the table's)"),
+    _Option("--suffix", "data.suffix", "TEXT", "suffix to append to photo paths, such as .jpg"),
 ]
 _GROUPS: list[tuple[str | None, tuple[str, ...], list[_Option]]] = [  # title, kinds of data, options
     (None, _ALL, [
         _Option("--target", "data.target", "COL", "the column to predict, or several: a,b", _NAMES),
         _Option("--task", "data.task", "NAME[,SETTING=VALUE]",
-                f"kind of target: {', '.join(TASKS)} (default: inferred), and settings of it such as regression,error=huber "
+                f"kind of target: {', '.join(TASKS)} (default: inferred), with settings such as regression,error=huber "
                 "or binary,threshold=0.3", {"type": task}),
     ]),
     (None, ("table", "images", "fused"), [
-        _Option("--separator", "data.separator", "TEXT", "separator of the labels in one multi-label column"),
-        _Option("--weight", "data.weight", "COL", "column of row weights"),
+        _Option("--separator", "data.separator", "TEXT", "separator between the labels in one multi-label column"),
+        _Option("--weight", "data.weight", "COL", "column with row weights"),
         _Option("--sampler", "data.sampler", "balanced|COL",
-                "draw each class equally often in training, or each row as often as that column says"),
+                "sample each class equally often in training, or each row as often as a column says"),
         _Option("--corrections", "data.corrections", "FILE",
-                "table of rows to relabel or drop: row (or the image's path) and label (empty or drop)"),
+                "table of rows to relabel or drop: row (or image path) and label (empty or drop)"),
         _Option("--calibration", "data.calibration", "FRACTION",
-                "fraction of the training rows to keep apart for `tabvision calibrate --run DIR`", {"type": fraction}),
+                "fraction of the training rows to set aside for `tabvision calibrate --run DIR`", {"type": fraction}),
     ]),
     (None, _ALL, [
-        _Option("--day-first", "data.day_first", None, "dates such as 3/4/2024 have the day first", _YES),
-        _Option("--drop-missing-target", "data.missing_target", None, "leave out rows without a target",
+        _Option("--day-first", "data.day_first", None, "in dates such as 3/4/2024 the day comes first", _YES),
+        _Option("--drop-missing-target", "data.missing_target", None, "drop rows without a target",
                 {"action": "store_const", "const": "drop"}),
         *_FORM,
     ]),
     (_TABLE, ("table", "fused"), [
         _Option("--categorical", "data.categorical", "A,B", "columns to read as categories", _NAMES),
         _Option("--continuous", "data.continuous", "A,B", "columns to read as numbers", _NAMES),
-        _Option("--dates", "data.dates", "A,B", "columns to read as dates; when=d/m/Y also gives the order", _NAMES),
-        _Option("--ignore", "data.ignore", "A,B", "columns to leave out", _NAMES),
+        _Option("--dates", "data.dates", "A,B", "columns to read as dates; when=d/m/Y also sets the order", _NAMES),
+        _Option("--ignore", "data.ignore", "A,B", "columns to ignore", _NAMES),
     ]),
     (_TABLE, ("table",), [
-        _Option("--preset", "", None, "fast: a few epochs, for a first look; best: five networks that answer together, in "
-                "five times the time", {"choices": ["fast", "default", "best"]}),
+        _Option("--preset", "", None, "fast: a few epochs, for a first look; best: five networks whose predictions are "
+                "averaged, in five times the time", {"choices": ["fast", "default", "best"]}),
         _Option("--prepared", "data.prepared", "FOLDER",
-                "encode the table once into that folder and train from there, as a table larger than memory needs (default: "
-                "if it would not fit, in the user's cache)"),
+                "encode the table once into a folder and train from there, for tables larger than memory (default: in the "
+                "user's cache, if the table would not fit)"),
     ]),
     (_TABLE, ("table", "images"), [
         _Option("--refit", "", None,
-                "train best.ckpt anew on the validation rows as well, once they have measured the network (default: if they "
-                "are the latest; of photos, if a linear head is the best)", {"action": argparse.BooleanOptionalAction}),
+                "retrain best.ckpt with the validation rows included, once they have measured the network (default: if they "
+                "are the latest rows; for photos, if a linear head is best)", {"action": argparse.BooleanOptionalAction}),
     ]),
     (_TABLE, ("table",), [
-        _Option("--intervals", "", "FRACTION", "for numbers: add intervals that hold that fraction of new rows, such as 0.9",
+        _Option("--intervals", "", "FRACTION", "for numbers: add intervals that cover this fraction of new rows, such as 0.9",
                 {"type": fraction}),
     ]),
     ("images", ("images", "fused"), [
         _Option("--image", "data.image", "A,B",
-                "columns of image paths, if DATA is a table; its other columns are learned from too", _NAMES),
+                "columns of image paths, if DATA is a table; other columns are inputs too", _NAMES),
         *_PATHS,
     ]),
     ("images", ("images",), [
-        _Option("--image-only", "", None, "learn only from the images of --image, not from other columns", _YES),
+        _Option("--image-only", "", None, "use only the images of --image as inputs, not other columns", _YES),
         _Option("--label-depth", "data.label_depth", "N", "depth of the class folders below DATA (default 1)", _WHOLE),
         _Option("--label-pattern", "data.label_pattern", "REGEX",
-                "read the label from the file name: the first (group) of REGEX"),
+                "read the label from the file name: the first group in REGEX"),
         _Option("--probe", "", None,
-                "fit a linear probe on frozen features first, and a linear head to the trained body at the end; keep what "
-                "is best (default: for pretrained weights)", {"action": argparse.BooleanOptionalAction}),
+                "fit a linear probe on frozen features first, and a linear head on the trained body at the end; keep the "
+                "best (default: for pretrained weights)", {"action": argparse.BooleanOptionalAction}),
     ]),
     ("images", ("images", "fused"), [
         _Option("--body", "model.body", "NAME",
-                "pretrained network of torchvision or timm (default resnet34); of a,b,c the one with the best linear probe"),
+                "pretrained network of torchvision or timm (default resnet34); a,b,c picks the best by linear probe"),
         _Option("--weights", "model.weights", "NAME", "pretrained weights: default, a named set, a local file, or none"),
         _Option("--size", "data.size", "PIXELS", "image size, 224 or 192x256 (default 224)", {"type": size}),
-        _Option("--resize", "data.resize", None, "how images of other shapes are fitted to that size (default crop)",
+        _Option("--resize", "data.resize", None, "how to fit images of other shapes to that size (default crop)",
                 {"choices": ["crop", "squish", "pad"]}),
         _Option("--channels", "data.channels", "N",
-                "channels to read: 1 for gray, 3 for RGB (default), or as many as the images have", _WHOLE),
+                "channels to read: 1 for gray, 3 for RGB (default), or the images' own number", _WHOLE),
         _Option("--value-range", "data.value_range", ("LOW", "HIGH"),
-                "stored values of black and white (default: 0 255 for 8 bits, else the range of most values)",
+                "stored values for black and white (default: 0 255 for 8 bits, else the range of most values)",
                 {"nargs": 2, "type": float}),
         _Option("--augment", "data.augment", "NAME", "strength of augmentation: none, light, default or strong"),
         _Option("--freeze-epochs", "", "N",
-                "epochs in which only new layers train, 0 for none (default 5 of 9; with other columns 30 of 32, and "
-                "all below 10,000 rows)",
+                "epochs that train only new layers, 0 for none (default 5 of 9; with other columns 30 of 32, or all "
+                "below 10,000 rows)",
                 {"type": functools.partial(whole, least=0)}),
         _Option("--features", "", "FOLDER",
-                "keep features of the frozen body there, and read those that a run with the same photos and settings kept"),
+                "save features of the frozen body there, and reuse those of a run with the same photos and settings"),
         _Option("--cache", "data.cache", "WHERE",
-                "where small copies of the photos are kept: memory, none, or a folder (default auto)"),
+                "where to keep small copies of the photos: memory, none, or a folder (default auto)"),
         _Option("--bad-share", "data.bad_share", "FRACTION",
-                "fraction of unreadable files allowed (default 0.01; a few always are, unless it is 0)", {"type": float}),
+                "fraction of files that may be unreadable (default 0.01; a few always may, unless it is 0)", {"type": float}),
     ]),
     ("images", ("images",), [
         _Option("--mixup", "", "ALPHA",
-                "MixUp: train on photos blended in pairs, such as 0.4; for long runs", {"type": positive}),
+                "MixUp: train on blended pairs of photos, with ALPHA such as 0.4; for long runs", {"type": positive}),
         _Option("--head", "model.head", None, "kind of head (default concat)", {"choices": ["concat", "mlp", "linear"]}),
         _Option("--frozen-bf16", "model.frozen_bf16", None,
-                "compute the frozen body in bfloat16, for processors that are fast at it", _YES),
+                "compute the frozen body in bfloat16, for processors where that is fast", _YES),
     ]),
-    ("ratings (without --target each row means that the user took the item)", ("ratings",), [
+    ("ratings (without --target, each row means that the user took the item)", ("ratings",), [
         _Option("--user", "data.user", "COL", "column of users"),
         _Option("--item", "data.item", "COL", "column of items"),
-        _Option("--timestamp", "data.timestamp", "COL", "column of timestamps, for --split and --duplicates"),
+        _Option("--timestamp", "data.timestamp", "COL", "column with timestamps, for --split and --duplicates"),
         _Option("--duplicates", "data.duplicates", None,
-                "what to do with repeated pairs (default few: take the last if there are few)",
+                "what to do with repeated pairs (default few: keep the last if there are few)",
                 {"choices": ["error", "last", "keep", "few"]}),
-        _Option("--titles", "data.titles", "FILE", "a table with the items' ids and titles"),
-        _Option("--title", "data.title", "COL", "column with titles, of --titles (default title) or else of DATA"),
+        _Option("--titles", "data.titles", "FILE", "table with the items' ids and titles"),
+        _Option("--title", "data.title", "COL", "column with titles, in --titles (default title) or else in DATA"),
         _Option("--y-range", "data.y_range", ("LOW", "HIGH"),
-                "lowest and highest prediction (default: the ratings', half a step wider)", {"nargs": 2, "type": float}),
+                "lowest and highest prediction (default: the ratings' range plus half a step)", {"nargs": 2, "type": float}),
         _Option("--negatives", "data.negatives", "N",
-                "without --target: items not taken, drawn for each row (default 4)", _WHOLE),
-        _Option("--kind", "model.kind", None, "how factors are combined: by their dot product, or by layers (default dot)",
+                "without --target: items to draw per row that the user did not take (default 4)", _WHOLE),
+        _Option("--kind", "model.kind", None, "combine factors by their dot product, or by layers (default dot)",
                 {"choices": ["dot", "neural"]}),
-        _Option("--factors", "model.factors", "N", "numbers that describe each user and item", _WHOLE),
+        _Option("--factors", "model.factors", "N", "size of the vector for each user and item", _WHOLE),
     ]),
     ("training", _ALL, [
-        _Option("--from", "", "CKPT", "go on with the network in that checkpoint; it grows by the new values, columns and "
-                "classes of DATA"),
-        _Option("--epochs", "", "N", "passes over the training rows (default: by the data)", _WHOLE),
+        _Option("--from", "", "CKPT", "train the network in a checkpoint further; it grows to fit new values, columns and "
+                "classes in DATA"),
+        _Option("--epochs", "", "N", "passes over the training rows (default: depends on the data)", _WHOLE),
         _Option("--lr", "", "RATE", 'peak learning rate: "1e-2", first and last "1e-4:1e-2", or auto'),
-        _Option("--batch-size", "", "N", "rows in a step (default: by the data)", _WHOLE),
+        _Option("--batch-size", "", "N", "rows per step (default: depends on the data)", _WHOLE),
         _Option("--validation", "", "FILE|FRACTION|none",
                 "rows to validate on: a file, a folder, a fraction of DATA (default 0.2; a table below 20,000 rows needs "
-                "none), or none, to train on every row", {"type": file_or_fraction}),
+                "none), or none to train on every row", {"type": file_or_fraction}),
         _Option("--test", "", "FILE|FRACTION",
                 "rows to measure the finished network on: a file, a folder, or a fraction of DATA",
                 {"type": file_or_fraction}),
-        _Option("--split", "", "WAY", "which rows are held out: random, stratified, time:COL (the latest), group:COL (whole "
-                "groups), column:COL (which holds train, valid or test), last (the last rows; of ratings the last of each "
-                "user); for ratings also time",
+        _Option("--split", "", "WAY", "which rows to hold out: random, stratified, time:COL (the latest), group:COL (whole "
+                "groups), column:COL (with train, valid or test), last (the last rows; for ratings, each user's last), or "
+                "time, for ratings",
                 {"type": way_to_split}),
         _Option("--class-weights", "", "WEIGHTS",
-                "with --task: weights of the classes in the loss, balanced, or 1,5 in their order", {"type": weights}),
-        _Option("--max-time", "", "TIME", "stop after this time: 90s, 30m or 2h; with --preset best it is for each network",
+                "with --task: class weights in the loss: balanced, or 1,5 in the classes' order", {"type": weights}),
+        _Option("--max-time", "", "TIME", "stop after this time: 90s, 30m or 2h; with --preset best, per network",
                 {"type": duration}),
-        _Option("--seed", "data.seed", "N", "seed of split, weights and order (default 0)", {"type": seed, "default": 0}),
+        _Option("--seed", "data.seed", "N", "seed for split, weights and order (default 0)", {"type": seed, "default": 0}),
         _Option("--accelerator", "", "NAME", "auto (default), cpu, gpu …: as for a Trainer", {"default": "auto"}),
-        _Option("--devices", "", "N", "how many, or auto (default): as for a Trainer", {"default": "auto"}),
-        _Option("--micro-batches", "", "N", "batches that make a step, which the devices share: --resume goes on with any "
-                "number of devices that divides it (default: the devices)", _WHOLE),
+        _Option("--devices", "", "N", "number of devices, or auto (default): as for a Trainer", {"default": "auto"}),
+        _Option("--micro-batches", "", "N", "batches per step, shared by the devices; --resume works with any number of "
+                "devices that divides it (default: the number of devices)", _WHOLE),
         _Option("--precision", "", "NAME", "32-true (default), bf16-mixed …: as for a Trainer"),
     ]),
     ("output", _ALL, [
-        _Option("--out", "", "DIR", "folder for everything written (default runs/NAME-OF-DATA)"),
-        _Option("--overwrite", "", None, "replace the run that DIR holds", {"action": "store_true"}),
-        _Option("--verifiable", "", None, "keep the checkpoint of every epoch, and hashes of all files, for tabvision verify",
+        _Option("--out", "", "DIR", "folder for all output (default runs/NAME-OF-DATA)"),
+        _Option("--overwrite", "", None, "replace the run in DIR", {"action": "store_true"}),
+        _Option("--verifiable", "", None, "keep every epoch's checkpoint, and hashes of all files, for tabvision verify",
                 {"action": "store_true"}),
-        _Option("--logger", "", None, "log to another tool as well, if it is installed (default csv: metrics.csv alone)",
+        _Option("--logger", "", None, "log to another tool as well, if it is installed (default csv: only metrics.csv)",
                 {"choices": ["csv", "tensorboard", "mlflow", "wandb"], "default": "csv"}),
         _Option("--quiet", "", None, "print only the metrics and the files", {"action": "store_true"}),
-        _Option("--columns", "", None, "print what every column is, however many there are", {"action": "store_true"}),
+        _Option("--columns", "", None, "print how each column is read, however many there are", {"action": "store_true"}),
         _Option("--no-report", "", None, "do not write report.html", {"action": "store_true"}),
     ]),
 ]  # fmt: skip
