@@ -160,9 +160,7 @@ def _add_deploying(commands: _Commands) -> None:
     calibrate.add_argument("--out", metavar="FILE", required=True, help="the calibrated checkpoint: a new .ckpt file")
     metric = "choose thresholds by f1, f2, accuracy, balanced_accuracy or youden (two classes, labels)"
     calibrate.add_argument("--metric", help=metric)
-    calibrate.add_argument(
-        "--per-label", action="store_true", help="fit a temperature per label instead of one for all"
-    )
+    calibrate.add_argument("--per-label", action="store_true", help="fit one temperature per label, not one for all")
     coverage = "coverage of intervals around numbers (default: 0.9)"
     calibrate.add_argument("--coverage", type=fraction, default=0.9, help=coverage)
     add_form_options(calibrate)
