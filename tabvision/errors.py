@@ -64,7 +64,7 @@ class TabvisionError(Exception):
 
 
 class BadValueError(TabvisionError, ValueError):
-    """A value outside what is allowed."""
+    """A value that is not allowed."""
 
 
 class NoFeatureError(BadValueError):

@@ -1,6 +1,6 @@
-"""Estimators with scikit-learn's interface: they train on a table as `tabvision train` does, with the same parts.
+"""Estimators with scikit-learn's interface, which train on a table with the same parts as `tabvision train`.
 
-They keep what they learned as the bytes of a checkpoint, so a pickled estimator contains plain data that our loader reads.
+They keep the trained network as the bytes of a checkpoint, so a pickle stores plain data, which our own loader reads.
 """
 
 from __future__ import annotations
@@ -95,13 +95,13 @@ class _TabularEstimator(BaseEstimator, ABC):  # type: ignore[misc]  # scikit-lea
         """Train on rows and their targets.
 
         Args:
-            X: (N, F): a DataFrame, whose columns may be categories, numbers, dates or text and have missing values; or an
+            X: (N, F), a DataFrame whose columns may be categories, numbers, dates or text with missing values, or an
                 array, whose columns are named x0, x1 and so on.
-            y: (N,) the classes or numbers; (N, T) for several numbers.
-            sample_weight: (N,) the weight of each row in the loss, at least 0.
+            y: (N,) classes or numbers; numbers may also be (N, T).
+            sample_weight: (N,) weight of each row in the loss, at least 0.
 
         Raises:
-            ValueError: The rows or the targets cannot be used for training.
+            ValueError: The rows cannot be used for training as they are.
         """
         frame = self._frame(X, y)
         if len(frame) < 2:
@@ -153,8 +153,8 @@ class _TabularEstimator(BaseEstimator, ABC):  # type: ignore[misc]  # scikit-lea
         self.predictor_ = Predictor(self.checkpoint_, device=trainer.strategy.root_device.type)
 
     def _frame(self, X: Any, y: Any = "no_validation") -> pd.DataFrame:  # noqa: ANN401
-        """Return X as a frame; if y is passed, record the columns, and otherwise check that they are the same."""
-        if hasattr(X, "__arrow_c_stream__") and not isinstance(X, pd.DataFrame):  # keeps the types of polars
+        """Return X as a frame; record its columns if y is passed, otherwise check that they are the same."""
+        if hasattr(X, "__arrow_c_stream__") and not isinstance(X, pd.DataFrame):  # an array of polars' would lose types
             X = frame_of_arrow(X)
         is_named = isinstance(X, pd.DataFrame) and all(isinstance(name, str) for name in X)
         if is_named:
@@ -190,13 +190,13 @@ class _TabularEstimator(BaseEstimator, ABC):  # type: ignore[misc]  # scikit-lea
         return tags
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return the settings and the bytes of the checkpoint, so that no module is pickled."""
+        """Return the settings and the bytes of the checkpoint; no module is pickled."""
         state: dict[str, Any] = {**super().__getstate__()}
         state.pop("predictor_", None)
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Read the checkpoint as safely as a file."""
+        """Load the checkpoint like any other file."""
         super().__setstate__(state)
         if "checkpoint_" in state:
             is_cpu = (self.trainer or {}).get("accelerator") == "cpu"
@@ -208,34 +208,34 @@ class TabularClassifier(ClassifierMixin, _TabularEstimator):  # type: ignore[mis
     """Classify the rows of a table, with scikit-learn's interface: a `TabularModule` trained with `FitTable`.
 
     Args:
-        categorical: Columns to read as categories, whatever their values; "x0", "x1" and so on for an array. The kinds of
-            other columns are inferred.
+        categorical: Columns to read as categories, whatever their values ("x0", "x1" and so on for an array). Other columns
+            are inferred.
         continuous: Columns to read as numbers.
         dates: Columns to read as dates.
         ignore: Columns to leave out.
         task: A task with settings of your own, such as Multiclass(label_smoothing=0.1); None for the default.
-        split: The validation rows, as for `TabularDataModule`. "auto" holds out none below 20,000 rows or with `epochs`,
-            which need none, and otherwise 0.2.
+        split: The validation rows, as for `TabularDataModule`. "auto" is None where none are needed, below 20,000 rows or
+            with `epochs`, otherwise 0.2.
         batch_size: Rows per step; None to choose by the number of rows.
-        epochs: Passes over the rows, in one cycle of the rate; None for `FitTable`, which stops by itself.
-        callbacks: Callbacks for the Trainer in place of these; each fit gets copies.
-        lr: As for `TabularModule`, like the next four.
+        epochs: Passes over the rows, in one cycle of the learning rate; None for early stopping with `FitTable`.
+        callbacks: Callbacks of the Trainer to use instead; each fit gets copies.
+        lr: Learning rate, as for `TabularModule`, like the next four.
         weight_decay: Strength of the weight decay.
-        dropout: Dropout after each hidden layer.
+        dropout: Fraction dropped after each hidden layer.
         members: Number of small networks whose predictions are averaged.
         member_widths: Width of each hidden layer of a member.
         module: Other settings of `TabularModule`, such as {"net": "mlp"}.
         trainer: Settings of the Trainer, such as {"accelerator": "cpu"}; a single device by default.
-        random_state: Determines the weights, the order of rows and the split; None for a different fit each time.
-        verbose: Whether to print the progress and how the columns are read.
+        random_state: Determines weights, row order and split; None for a different fit each time.
+        verbose: Whether to print how the columns are read, and progress.
 
     Attributes:
         classes_: (C,) the classes, sorted.
         n_features_in_: The number of columns.
         feature_names_in_: Their names, if X was a frame.
         n_iter_: The number of epochs.
-        checkpoint_: The network and its schema as the bytes of a checkpoint: `Path("best.ckpt").write_bytes(...)`.
-        predictor_: The `Predictor` that makes the predictions.
+        checkpoint_: The network and its schema, as the bytes of a checkpoint: `Path("best.ckpt").write_bytes(...)`.
+        predictor_: The `Predictor` that predicts.
 
     Example:
         >>> X = pd.DataFrame({"job": ["cook", "nurse"] * 40, "age": [30.5, None, 41.0, 52.0] * 20})
@@ -246,7 +246,7 @@ class TabularClassifier(ClassifierMixin, _TabularEstimator):  # type: ignore[mis
 
     @override
     def _targets(self, y: Any, frame: pd.DataFrame) -> tuple[dict[str, NDArray[Any]], Task]:
-        values = y.to_numpy() if isinstance(y, pd.Series) else y  # keeps Int64 exact
+        values = y.to_numpy() if isinstance(y, pd.Series) else y  # integers in Int64 stay exact
         y_ = column_or_1d(values, warn=True)
         if y_.dtype == object and (missing := pd.isna(y_)).any():
             problem = f"y must hold a class in every row, but {count(int(missing.sum()), 'row')} of {len(y_):,} lack it"
@@ -267,7 +267,7 @@ class TabularClassifier(ClassifierMixin, _TabularEstimator):  # type: ignore[mis
 
     @speaking()
     def predict(self, X: Any) -> NDArray[Any]:  # noqa: ANN401
-        """Return the most probable class for each row, (N,)."""
+        """Return the most probable class of each row, (N,)."""
         best = self._predictions(X).argmax(axis=1)
         found: NDArray[Any] = self.classes_[best]
         return found
@@ -275,14 +275,14 @@ class TabularClassifier(ClassifierMixin, _TabularEstimator):  # type: ignore[mis
 
 @final
 class TabularRegressor(RegressorMixin, _TabularEstimator):  # type: ignore[misc]
-    """Predict numbers from the rows of a table, with scikit-learn's interface; the settings are those of `TabularClassifier`.
+    """Predict numbers from the rows of a table, with scikit-learn's interface and the settings of `TabularClassifier`.
 
     Attributes:
         n_features_in_: The number of columns.
         feature_names_in_: Their names, if X was a frame.
         n_iter_: The number of epochs.
-        checkpoint_: The network and its schema as the bytes of a checkpoint.
-        predictor_: The `Predictor` that makes the predictions.
+        checkpoint_: The network and its schema, as the bytes of a checkpoint.
+        predictor_: The `Predictor` that predicts.
 
     Example:
         >>> X = np.linspace(0, 1, 200)[:, None]

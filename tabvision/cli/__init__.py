@@ -1,6 +1,6 @@
-"""The command line: thin commands over the same functions that a script would call.
+"""The command line: thin commands on top of the parts that a script uses.
 
-Each command's file is imported only when the command runs, so `tabvision --help` is instant.
+A command's file is imported when the command runs, so `tabvision --help` is fast.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _NOT_OPENED = {
     **dict.fromkeys((errno.EIO, errno.ESTALE, errno.ETIMEDOUT), "Check the disk or the network that it is on"),
     **dict.fromkeys((errno.EMFILE, errno.ENFILE), "Allow more open files: ulimit -n 4096"),
 }
-_INTERRUPTED, _BROKEN_PIPE = 130, 141  # the shell's statuses for Ctrl-C and for a closed pipe
+_INTERRUPTED, _BROKEN_PIPE = 130, 141  # the shell's status after Ctrl-C, and for a program whose output pipe was closed
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -36,14 +36,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: The arguments after `tabvision`; None means those of the process.
 
     Returns:
-        The exit status: 0 for success; 1 if `check-images` found an unreadable image, `predict` could read none,
-        `verify` found a stretch that differs, or `compare` was given a folder without a run; 2 for wrong input, a full
-        disk or too little memory, explained in one sentence on standard error; 130 after Ctrl-C; 141 if the reader of
-        the output is gone, as after `| head`.
+        The exit status: 0 for success; 1 if `check-images` found an image that cannot be read, `predict` could read no
+        image, `verify` found a stretch that differs, or `compare` a folder without a run; 2 for wrong input, a full disk or
+        too little memory, with one sentence on standard error; 130 after Ctrl-C; 141 if the output pipe was closed,
+        as after `| head`.
     """
     words = list(sys.argv[1:] if argv is None else argv)
-    # let torch's waiting threads sleep: spinning on cores that other processes use makes training ten times as slow
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # torch reads it when it is loaded
+    # let torch's threads sleep while waiting: busy-waiting on cores in use by others makes training ten times as slow
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch is loaded
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # the terminal's encoding may lack letters of a column's name
             stream.reconfigure(errors="backslashreplace")
@@ -78,10 +78,10 @@ def _exit_status(words: list[str]) -> int:
 
 
 def _memory_error(error: MemoryError | RuntimeError) -> TabvisionError:
-    """Return our error for running out of memory, which torch reports as a RuntimeError.
+    """Return the error to show when memory runs out; torch's own errors are RuntimeErrors.
 
     Raises:
-        RuntimeError: The error is about something else.
+        RuntimeError: The error has another cause.
     """
     reason = str(error).strip().split("\n")[0].rstrip(".")
     if type(error).__name__ == "OutOfMemoryError":  # torch's, on a GPU; torch may not be imported
@@ -94,7 +94,7 @@ def _memory_error(error: MemoryError | RuntimeError) -> TabvisionError:
 
 
 def _run(words: list[str]) -> int:
-    """Run one command and flush its output; return its exit status, 0 by default."""
+    """Run one command, flush its output, and return its exit status, 0 by default."""
     try:
         Path.cwd()
     except FileNotFoundError as error:
@@ -124,12 +124,12 @@ def _run_recipe(words: list[str], *, safe: bool) -> None:
 
 
 def _file_error(error: OSError) -> TabvisionError:
-    """Return our error for a file that cannot be opened, a name that is too long, or a disk that is full or read-only.
+    """Return the error to show for a file that cannot be opened, a name that is too long, or a full or read-only disk.
 
-    It reports the root cause: the first file that failed, since closing others then fails too, or the wrong input.
+    It reports the first of several files, since closing the others fails too, or the wrong input that came before.
 
     Raises:
-        OSError: The error is about something else.
+        OSError: The error has another cause.
     """
     chain: list[BaseException] = [error]
     while (before := chain[-1].__cause__ or chain[-1].__context__) and not isinstance(before, SystemExit):

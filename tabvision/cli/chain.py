@@ -1,4 +1,4 @@
-"""The hash chain of a run: each line has the hash of one file (recipe, data, checkpoint) and of the line before."""
+"""The chain of a run: hashes of its recipe, data and checkpoints, each including the previous hash."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Stretch(NamedTuple):
     """The training steps between two checkpoints.
 
     Args:
-        start: The checkpoint at its start; None if it starts from the seed.
+        start: The checkpoint at its start; None for the seed.
         first: The step of that checkpoint.
         end: The checkpoint at its end.
         last: The step of that checkpoint.
@@ -67,10 +67,10 @@ def write_chain(folder: Path, recipe: Mapping[str, Any], datamodule: object, dev
 
 
 def read_chain(folder: Path) -> tuple[dict[str, str], list[Stretch], str]:
-    """Check that no file has changed; return the machine a run was trained on, its stretches, and the last line's hash.
+    """Check that every file is unchanged; return the machine of the run, its stretches and the hash of the last line.
 
     Raises:
-        MissingFileError: The folder has no chain, or a file of it is missing.
+        MissingFileError: The folder has no chain, or a file in the chain is missing.
         BadValueError: A line or a file was changed, or a checkpoint is not in the chain.
     """
     chain, remedy = folder / _CHAIN, "Ask for the original"
@@ -106,7 +106,7 @@ def read_chain(folder: Path) -> tuple[dict[str, str], list[Stretch], str]:
 
 
 def facts_of(device: torch.device) -> dict[str, str]:
-    """Return the facts about the machine and the versions that must match for a fit to repeat bit for bit."""
+    """Return the machine and versions that a bit-identical fit needs."""
     chip = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
     file = Path("/proc/cpuinfo")
     models = [line for line in file.read_text().splitlines() if "model name" in line] if file.is_file() else []
@@ -121,7 +121,7 @@ def facts_of(device: torch.device) -> dict[str, str]:
 
 
 def checkpoints_of(folder: Path) -> list[tuple[int, Path]]:
-    """Return the checkpoints that a run kept, each with its step, in order."""
+    """Return the checkpoints that a run kept, each with its step, in order of steps."""
     files = {file.stem.partition("=")[2]: file for file in (folder / CHECKPOINTS).glob("step=*.ckpt")}
     return sorted((int(step), file) for step, file in files.items() if step.isdecimal())
 

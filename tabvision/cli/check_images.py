@@ -1,4 +1,4 @@
-"""`tabvision check-images`: before training, list the images of a folder or table that are unreadable or lossy to read."""
+"""`tabvision check-images`: list images in a folder or table that cannot be read, or only in part, before training."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
         notes = notes_on_ignored(readable, Image(size=(1, 1), channels=channels), threads.map)
     bad = found[found[PATH_COLUMN].isin(list(unreadable))].reset_index(drop=True)
     bad = bad.assign(reason=pd.array([unreadable[file] for file in bad[PATH_COLUMN]], dtype="str"))
-    if arguments.out:  # write before printing, since the reader may close the pipe
+    if arguments.out:  # before printing, since the reader may close the pipe
         write_frame(bad, arguments.out, overwrite=arguments.overwrite)
     for *cell, file, reason in bad.head(_SHOWN).itertuples(index=False):
         place = "row {}, {}: ".format(*cell) if cell else ""
@@ -63,12 +63,12 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _images(arguments: argparse.Namespace) -> pd.DataFrame:
-    """Return the path of each image in a folder or named in a table, with its row number and column.
+    """Return the path of each image in a folder, or named in a table, with its row number and column.
 
     Raises:
         MissingColumnsError: The table has no such column.
-        MissingFileError: Most of the files that the table names do not exist.
-        BadValueError: `--image` is missing for a table, or an option that is only for tables is given for a folder.
+        MissingFileError: Most of the files named in the table do not exist.
+        BadValueError: `--image` is missing for a table, or an option applies only to tables.
     """
     source, columns = arguments.data, arguments.image
     if columns is None:

@@ -1,4 +1,4 @@
-"""Decide what kind of data DATA of `tabvision train` is: a table, images, a table with images, or ratings."""
+"""Detect whether DATA of `tabvision train` is a table, images, a table with images, or ratings."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from tabvision.tasks.registry import KINDS
 
 
 def kind_of_data(arguments: argparse.Namespace) -> str:
-    """Return the kind of DATA, inferred from its path and the options; keep what had to be read in `arguments.read`.
+    """Return the kind of DATA, inferred from its path and the options; `arguments.read` keeps what was read of it.
 
     Raises:
-        MissingFileError: There is no such file or folder.
+        MissingFileError: There is no such file or folder; it would be taken for a table.
     """
     data, arguments.read = arguments.data, {}
     with speaking("tabvision train"):
@@ -29,7 +29,7 @@ def kind_of_data(arguments: argparse.Namespace) -> str:
             found = [str(file) for file in files_of(data)]
             arguments.data = data = data if are_tables(found) else found  # a recipe lists every image
         for each in data if isinstance(data, list) else [data]:
-            if "://" not in each and not is_glob(each):  # the reader has a better error for URLs
+            if "://" not in each and not is_glob(each):  # for a URL, reading raises the error
                 check_file(Path(each).expanduser())
     if arguments.user or arguments.item:
         return "ratings"
@@ -55,7 +55,7 @@ def _kind_of_list(data: list[str]) -> str:
 
 
 def check_held_out(arguments: argparse.Namespace) -> None:
-    """Raise if the file of validation or test rows is also a training file."""
+    """Raise if the file of validation or test rows is part of the training data."""
     data = arguments.data if isinstance(arguments.data, list) else [arguments.data]
     paths = [Path(each).expanduser() for each in data]
     found = [files_of(it) if is_glob(it) else table_files(it) if it.is_dir() else [] for it in paths]
@@ -67,7 +67,7 @@ def check_held_out(arguments: argparse.Namespace) -> None:
 
 
 def _learns_from_columns(arguments: argparse.Namespace) -> bool:
-    """Return whether DATA has columns to learn from besides its images; never if the target is a position in the image."""
+    """Return whether DATA has columns besides its images, target and weights, and the target is not in the image."""
     in_images = {kind.name for kind in KINDS if kind.moves_with_image}
     if arguments.task is not None and arguments.task[0] in in_images:
         return False

@@ -13,8 +13,8 @@ from tabvision.errors import BadValueError
 if TYPE_CHECKING:
     import pandas as pd
 
-_MAPPED = 1_000  # how many of the most rated items the map shows
-_SHOWN = 8  # items to print per list
+_MAPPED = 1_000  # items on the map, those with the most ratings
+_SHOWN = 8  # items in a list
 QUESTIONS = {
     "tabular": "will a flight be late?",
     "vision": "which digit was written?",
@@ -28,7 +28,7 @@ def run(arguments: argparse.Namespace) -> None:
     from tabvision.cli import build_parser, train
 
     folder = Path(arguments.out or f"runs/demo-{arguments.kind}")
-    if arguments.out and folder.exists() and any(folder.iterdir()):  # the demo would overwrite its files
+    if arguments.out and folder.exists() and any(folder.iterdir()):  # the demo would replace its files
         raise BadValueError("tabvision demo", f"{folder} is not empty", "Choose a new folder with --out")
     folder.mkdir(parents=True, exist_ok=True)
     start = time.perf_counter()
@@ -62,7 +62,7 @@ def _write_data(kind: str, folder: Path, num_rows: int | None) -> list[str]:
 
 
 def _show_films(folder: Path) -> None:
-    """Print the best and worst items of a run by bias, and save plots of the factors and biases next to its checkpoint."""
+    """Print the best and worst items of a run by bias, and plot factors and biases next to its checkpoint."""
     from tabvision.data.tables.write import written_whole
     from tabvision.inference.checkpoint import open_checkpoint
     from tabvision.interpret import item_bias, item_factors, pca

@@ -18,7 +18,7 @@ from tabvision.interpret import evaluate
 
 @speaking("tabvision evaluate")
 def run(arguments: argparse.Namespace) -> None:
-    """Predict for the rows, print the metrics and write them to a file."""
+    """Predict the rows, print the metrics and write them."""
     if arguments.out:
         suffixes, reads = [".json", *FORMATS], [arguments.checkpoint, *arguments.data]
         check_destination(arguments.out, suffixes=suffixes, overwrite=arguments.overwrite, reads=reads)

@@ -1,4 +1,4 @@
-"""The folder of a run: check that it is free, lock it, and clear it of an older run."""
+"""The folder of a run: check that it is free, lock it for one run, and clear it of an older one."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from tabvision.data.tables.read import Source
 from tabvision.data.tables.write import check_not_read, lock, writing
 from tabvision.errors import BadValueError, speaking
 
-RESUME_FILE = "resume.yaml"  # written instead of a recipe if the run starts from a trained network
+RESUME_FILE = "resume.yaml"  # instead of a recipe, which would start with a new network
 _WHO = "tabvision train"
-PROBE, REFIT = "probe.ckpt", "refit.ckpt"  # a linear head on the pretrained body, and one on the trained body
-TRAINED = "trained.ckpt"  # the network that one of them replaced as best.ckpt, until the run is finished
-METRICS_BEFORE = "metrics.before.csv"  # metrics of the earlier epochs, until a resumed run has started to log
+PROBE, REFIT = "probe.ckpt", "refit.ckpt"  # linear heads on a frozen body: the pretrained one, and the trained one
+TRAINED = "trained.ckpt"  # the network that one of them replaced in best.ckpt, kept until the run is finished
+METRICS_BEFORE = "metrics.before.csv"  # metrics of earlier epochs, kept until a resumed run has started to log
 OUT_OF_FOLD = "out_of_fold.parquet"  # a bag's predictions for all rows of a prepared table
 _FILES = (
     *("report.html", "best.ckpt", "last.ckpt", PROBE, REFIT, TRAINED, "metrics.csv", METRICS_BEFORE),
@@ -34,13 +34,13 @@ def free_folder(out: str | None, data: Source, *, overwrite: bool, reads: Sequen
     """Return the folder for a run, without creating or removing anything.
 
     Args:
-        out: The folder that the user gave, or None for runs/NAME-OF-DATA.
+        out: The folder given by the user, or None for runs/NAME-OF-DATA.
         data: The data.
-        overwrite: Whether the folder may hold an older run, which will then be removed.
+        overwrite: Whether the folder may contain a run, which will be removed.
         reads: Other files that the run reads.
 
     Raises:
-        BadValueError: The folder is a file, already holds a run, or holds something that the run reads.
+        BadValueError: The folder already contains a run, or a file that the run reads, or is a file.
     """
     folder = Path(out).expanduser() if out else Path("runs") / name_of(data)
     if is_worker():
@@ -63,18 +63,18 @@ def free_folder(out: str | None, data: Source, *, overwrite: bool, reads: Sequen
 
 
 def recipe_file(folder: Path) -> Path:
-    """Return the file that describes the run in a folder: resume.yaml if there is one, else recipe.yaml."""
+    """Return the file that describes the run in a folder: its recipe, or the one used instead."""
     return found if (found := folder / RESUME_FILE).is_file() else folder / "recipe.yaml"
 
 
 def chosen_by_validation(folder: Path) -> str:
-    """Return the end of a sentence about a run's validation rows: what was selected on them."""
+    """Return the end of a sentence on a run's validation rows: what they were used to choose."""
     heads = ", and the best of network, linear probe and new head" if (folder / PROBE).exists() else ""
     return f", by which the epoch was chosen as well{heads}"
 
 
 def is_finished(folder: Path) -> bool:
-    """Return whether the run in a folder has finished: it writes metrics.json last."""
+    """Return whether the run in a folder is finished: it writes metrics.json last."""
     return (folder / "metrics.json").exists()
 
 
@@ -85,7 +85,7 @@ def learned_from_validation(folder: Path) -> bool:
 
 @contextmanager
 def alone_in(folder: Path) -> Iterator[None]:
-    """Lock a run's folder so that no second run can write to it or remove it; the lock ends with the process.
+    """Lock a run's folder, so that no other run writes to it or removes it; the lock ends with the process.
 
     Raises:
         BadValueError: Another run has locked it.
@@ -124,7 +124,7 @@ def clear(folder: Path) -> None:
 
 @contextmanager
 def cleared_if_nothing_is_saved(folder: Path) -> Iterator[None]:
-    """If a run fails before it saves a network, remove what it wrote, so that it can be started again."""
+    """Remove what the run wrote if it fails before it saves a network, so that the next start finds the folder free."""
     try:
         yield
     except BaseException:
@@ -134,5 +134,5 @@ def cleared_if_nothing_is_saved(folder: Path) -> Iterator[None]:
 
 
 def is_worker() -> bool:
-    """Return whether this is not the first process of the run; only the first manages the folder."""
+    """Return whether this is not the first process of the run, the only one that manages the folder."""
     return int(os.environ.get("LOCAL_RANK", "0")) != 0 or int(os.environ.get("NODE_RANK", "0")) != 0

@@ -21,19 +21,19 @@ if TYPE_CHECKING:
     from tabvision.modules import SupervisedModule
     from tabvision.tuning import Probe
 
-_OF_DATA = ("num_classes", "num_points", "mean", "spread", "low", "high")  # task settings inferred from the data
-_WEIGHTED = ("binary", "multiclass", "multilabel")  # the tasks that take class weights
+_OF_DATA = ("num_classes", "num_points", "mean", "spread", "low", "high")  # task settings taken from the data
+_WEIGHTED = ("binary", "multiclass", "multilabel")  # tasks with class weights
 LOGGERS = {"tensorboard": "TensorBoardLogger", "mlflow": "MLFlowLogger", "wandb": "WandbLogger"}  # besides metrics.csv
 _MLFLOW_SERVER = "MLFLOW_TRACKING_URI"  # the environment variable that MLflow reads
-LAST = "epoch"  # monitored if no rows are held out: the last network counts as the best
-_AUTO = "auto"  # --lr auto: find the rate before training
+LAST = "epoch"  # the monitored value if the last network counts as the best
+_AUTO = "auto"  # --lr auto: find the learning rate before training
 EXACT_RESUME = "tabvision.callbacks.ExactResume"
-CHECKPOINTS = "checkpoints"  # the subfolder for the checkpoints that `--verifiable` keeps
+CHECKPOINTS = "checkpoints"  # subfolder of a run for the checkpoints of `--verifiable`
 KEEP_EVERY: dict[str, Any] = {  # settings of the `ModelCheckpoint` that keeps them
     "filename": f"{CHECKPOINTS}/{{step}}",
     "save_top_k": -1,
     "save_on_train_epoch_end": True,
-    "mode": "max",  # no effect without a monitor, but Lightning needs a setting to tell the two apart
+    "mode": "max",  # has no effect without a monitor, but lets Lightning tell two of these callbacks apart
 }
 
 
@@ -48,18 +48,18 @@ def component(class_path: str, **settings: Any) -> dict[str, Any]:  # noqa: ANN4
 
 
 def build(value: Any, *arguments: Any, **changed: Any) -> Any:  # noqa: ANN401 - settings of a recipe
-    """Build an object from a recipe, with any components among its settings; return other values unchanged.
+    """Build a component of a recipe, with the components in its settings; return any other setting unchanged.
 
     Args:
-        value: A component, or any other value.
+        value: A component, or another setting.
         arguments: Positional arguments of the class.
-        changed: Settings that override or extend those of the recipe.
+        changed: Settings that replace or extend those of the recipe.
     """
     if not isinstance(value, Mapping) or "class_path" not in value:
         return value
     module, _, name = value["class_path"].rpartition(".")
     settings = {key: build(each) for key, each in {**value.get("init_args", {}), **changed}.items()}
-    if module.startswith("tabvision.tasks"):  # tasks take tuples, which YAML has as lists
+    if module.startswith("tabvision.tasks"):  # their settings are tuples, which YAML writes as lists
         settings = {key: tuple(each) if isinstance(each, list) else each for key, each in settings.items()}
     return getattr(importlib.import_module(module), name)(*arguments, **settings)
 
@@ -70,28 +70,28 @@ def model_checkpoint() -> str:
 
 
 def extra_logger(class_path: str, folder: str | Path, **named: str) -> dict[str, Any]:
-    """Return an extra logger that writes to a folder; `named` has the name and version of a TensorBoard run."""
+    """Return a logger besides metrics.csv that writes to a folder; `named` has name and version for TensorBoard."""
     settings = {"save_dir": str(folder), **(named if class_path.endswith(LOGGERS["tensorboard"]) else {})}
     if class_path.endswith(LOGGERS["mlflow"]) and not os.environ.get(_MLFLOW_SERVER):
-        settings["tracking_uri"] = f"sqlite:///{folder}/mlflow.db"  # MLflow refuses plain folders
+        settings["tracking_uri"] = f"sqlite:///{folder}/mlflow.db"  # it does not accept plain folders
     return component(class_path, **settings)
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """A training run: its recipe, and what a recipe cannot hold.
+    """One training run: its recipe, and what a recipe cannot hold.
 
     Args:
-        recipe: The recipe, from which `tabvision fit --config` reproduces the same numbers.
-        datamodule: The datamodule of the recipe, already built, since its rows decide batch size and epochs.
-        module: The network to train further, or None for a new one.
-        num_folds: The number of networks in a bag, as for `cross_validate`; 1 for a single network.
-        intervals: Coverage of the intervals to add to the checkpoint, measured on held-out rows; None for no intervals.
-        probe: The linear probe to save with the run, or None.
-        refit: Whether to train a second network on the validation rows as well, once the first was measured on them; None
-            for the default: only if they are the latest.
-        quiet: Whether to show no progress.
+        recipe: The recipe, which `tabvision fit --config` reproduces to the same numbers.
+        datamodule: The datamodule of the recipe, already built, since its rows determine batch size and epochs.
+        module: The network to continue with instead of a new one, or None.
+        num_folds: Number of networks in a bag, as for `cross_validate`; 1 for a single network.
+        intervals: Coverage of the intervals to add to the checkpoint, fitted on held-out rows; None for none.
+        probe: The linear probe to save with the run; None for none.
+        refit: Whether to retrain on training and validation rows after measuring the first network; None for the default,
+            which does so if the validation rows are the latest.
+        quiet: Whether to show nothing during the fit.
     """
 
     recipe: dict[str, Any]
@@ -105,7 +105,7 @@ class Job:
 
     @property
     def monitor(self) -> str:
-        """The logged loss that decides which checkpoint is best; "epoch" for the last one, if no rows are held out."""
+        """The logged loss that determines the best checkpoint; "epoch" for the last one, if no rows are held out."""
         return monitor_of(self.recipe)
 
     @property
@@ -128,7 +128,7 @@ def monitor_of(recipe: Mapping[str, Any]) -> str:
 
 
 def _saving(arguments: argparse.Namespace, monitor: str) -> list[dict[str, Any]]:
-    """Return the callbacks that save the best network's weights and, after each epoch, the state to resume from."""
+    """Return the callbacks that save the weights of the best network, and after each epoch the state to resume from."""
     best = {
         "filename": "best",
         "monitor": monitor,
@@ -184,7 +184,7 @@ def make_job(
     monitor: str | None = None,
     **rest: Any,  # noqa: ANN401 - what a recipe cannot hold
 ) -> Job:
-    """Return the run for a datamodule already built from `settings`; add the batch size to them."""
+    """Return the run of a datamodule already built from `settings`; add the batch size to both."""
     datamodule.batch_size = settings["batch_size"] = batch_size
     name, num_steps = name_of(settings["source"]), len(datamodule.parts["train"].rows) // batch_size
     loggers = [component(f"{tree()}.loggers.CSVLogger", save_dir="runs", name=name)]
@@ -211,7 +211,7 @@ def make_job(
 
 
 def lr_setting(name: str, lr: Any) -> dict[str, Any]:  # noqa: ANN401 - text, or a number
-    """Return the setting for a learning rate; empty if none is given, or if it is found before training.
+    """Return the setting for a learning rate; no setting if none is given or if it is found before training.
 
     Example:
         >>> lr_setting("lr", "1e-3"), lr_setting("lr", "auto")
@@ -223,7 +223,7 @@ def lr_setting(name: str, lr: Any) -> dict[str, Any]:  # noqa: ANN401 - text, or
 def default_batch_size(num_rows: int, *, least: int = 32, most: int = 4096, steps_per_epoch: int = 60) -> int:
     """Return the largest power of two from `least` to `most` that gives about `steps_per_epoch` steps.
 
-    60 steps an epoch allow large batches on large tables and still give small tables enough steps.
+    60 steps give large batches on large tables and enough steps on small ones.
 
     Example:
         >>> [default_batch_size(rows) for rows in (100, 40_000, 10_000_000)]

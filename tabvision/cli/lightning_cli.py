@@ -44,7 +44,7 @@ _REMEDY = "Pass --config with a recipe such as the recipe.yaml that tabvision tr
 
 
 class _OneRecipeParser(LightningArgumentParser):
-    """A parser that reads only the files of --config: if values could name files, errors would print their contents."""
+    """A parser that reads only the files of --config: its errors would print the contents of a file named by a value."""
 
     def _add_signature_parameter(self, *arguments: Any, **settings: Any) -> Any:  # noqa: ANN401 - jsonargparse's
         return super()._add_signature_parameter(*arguments, **{**settings, "sub_configs": False})
@@ -53,7 +53,7 @@ class _OneRecipeParser(LightningArgumentParser):
         return super()._create_group_if_requested(*arguments, **{**settings, "config_load": False})  # type: ignore[no-untyped-call]
 
     def _load_config_parser_mode(self, content: str, *arguments: Any, **settings: Any) -> Any:  # noqa: ANN401
-        """Read a recipe written for either of the two Lightning packages."""
+        """Read a recipe, whichever of Lightning's two packages it names."""
         return super()._load_config_parser_mode(in_this_tree(content), *arguments, **settings)
 
 
@@ -61,8 +61,8 @@ class _SchemaCLI(LightningCLI):
     """A LightningCLI that passes `data.schema` to the model, so that a recipe need not contain the schema.
 
     Args:
-        called: The Trainer method to run, the only one to build a parser for; None to run none.
-        safe: Whether the recipe is untrusted and may write only inside the working folder.
+        called: The Trainer method to run, the only one whose parser is built; None for none.
+        safe: Whether the recipe may write only inside the working folder.
         settings: As for LightningCLI.
     """
 
@@ -89,8 +89,8 @@ class _SchemaCLI(LightningCLI):
         The module raises during setup if the checkpoint's schema differs.
 
         Raises:
-            MissingFileError: The checkpoint does not exist, or there is none to measure: none given, none beside the recipe.
-            BadValueError: The recipe asks to run code from a checkpoint.
+            MissingFileError: The checkpoint does not exist, or none is given to evaluate and none is next to the recipe.
+            BadValueError: The recipe asks to run the code in a checkpoint.
         """
         settings = self._settings
         if settings.get("weights_only") is False:
@@ -124,8 +124,8 @@ class _SchemaCLI(LightningCLI):
     @override
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         trainer = self._settings.trainer
-        if not isinstance(trainer, str) and trainer.logger in (None, True):  # Lightning's default is lightning_logs
-            recipe = Path(str((self._settings.get("config") or ["recipe"])[-1]))  # there may be no file
+        if not isinstance(trainer, str) and trainer.logger in (None, True):  # by default Lightning uses lightning_logs
+            recipe = Path(str((self._settings.get("config") or ["recipe"])[-1]))  # "recipe" if there is no file
             name = recipe.resolve().parent.name if recipe.name == "recipe.yaml" else recipe.stem
             kwargs["logger"] = CSVLogger(trainer.default_root_dir or "runs", name=name or "recipe")
         with reworded_trainer_errors(_WHO):
@@ -141,10 +141,10 @@ class _SchemaCLI(LightningCLI):
             super()._run_subcommand(subcommand)
 
     def before_fit(self) -> None:
-        """Raise if nothing would be saved because the monitored metric is never measured.
+        """Raise if nothing would be saved because the monitored metric is never computed.
 
         Raises:
-            BadValueError: A callback monitors a metric of held-out rows, and no rows are held out.
+            BadValueError: A callback monitors a metric on rows that are not held out.
         """
         parts = getattr(self.datamodule, "parts", {})
         trainer: Any = self.trainer
@@ -161,7 +161,7 @@ class _SchemaCLI(LightningCLI):
             raise BadValueError(_WHO, problem, remedy)
 
     def after_fit(self) -> None:
-        """Print the paths of what was saved."""
+        """Print where the checkpoints and metrics are."""
         trainer: Any = self.trainer
         save_kept_weights(trainer)
         if trainer.is_global_zero and not trainer.fast_dev_run:
@@ -184,7 +184,7 @@ def make_cli(arguments: ArgsType, *, run: bool, safe: bool = False) -> _SchemaCL
     Args:
         arguments: Command-line arguments, or the recipe as a dict.
         run: Whether the first argument names a Trainer method to run.
-        safe: Whether to build only the classes on a fixed list, and write only inside the working folder.
+        safe: Whether to build only listed parts, and write only inside the working folder.
 
     Raises:
         TabvisionError: The recipe or a setting is wrong.
@@ -216,7 +216,7 @@ def _reworded_parser_errors() -> Iterator[None]:
     """Reword an error of the recipe parser as one sentence.
 
     Raises:
-        TabvisionError: The library's own error that caused the parser's, or else the parser's message, reworded.
+        TabvisionError: The library's error that caused the parser's, otherwise the parser's text, reworded.
     """
     try:
         yield
@@ -224,7 +224,7 @@ def _reworded_parser_errors() -> Iterator[None]:
         raise
     except UnicodeDecodeError as error:
         if Path(traceback.extract_tb(error.__traceback__)[-2].filename).parent.name != "jsonargparse":
-            raise  # from the user's own code
+            raise  # the error is from the user's own code
         problem = f"the recipe is not UTF-8 text (byte {error.object[error.start]:#04x} at {error.start:,})"
         raise BadValueError(_WHO, problem, "Save it as UTF-8") from error
     except argparse.ArgumentError as error:
@@ -236,7 +236,7 @@ def _reworded_parser_errors() -> Iterator[None]:
 
 
 def _cause_of(error: BaseException) -> TabvisionError | BrokenPipeError | None:
-    """Return the library's own error, or the broken pipe, that caused this one, or None."""
+    """Return the library's error, or the BrokenPipeError, that caused this one, or None."""
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, TabvisionError | BrokenPipeError):
         cause = cause.__cause__ or cause.__context__
@@ -244,7 +244,7 @@ def _cause_of(error: BaseException) -> TabvisionError | BrokenPipeError | None:
 
 
 def _reworded(text: str) -> BadValueError:
-    """Return an error with the parser's message, without Python types or the recipe that it may quote."""
+    """Return an error with the parser's text, without Python types or the recipe that the text may contain."""
     if denied := re.search(
         r"Importing '([^']+)' is not allowed, denied by the '([*]|tabvision|pytorch_|light|torch)?", text
     ):

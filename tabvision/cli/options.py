@@ -1,4 +1,4 @@
-"""The options of `tabvision train`: each with the kinds of data that accept it and the setting that it controls."""
+"""The options of `tabvision train`: the kinds of data that each applies to, and the setting that it sets."""
 
 from __future__ import annotations
 
@@ -60,20 +60,20 @@ class _Option(NamedTuple):
         parser.add_argument(self.flag, help=self.help, **metavar, **self.details)
 
     def value_in(self, arguments: argparse.Namespace) -> Any:  # noqa: ANN401 - as the option's type
-        """Return the option's value among the parsed arguments."""
+        """Return the value that a command was given for the option."""
         return getattr(arguments, self.flag.removeprefix("--").replace("-", "_"))
 
 
-_FORM = [  # the format of a text file; commands that predict take these too
-    _Option("--encoding", "data.encoding", "NAME", 'encoding of a text file, if not UTF-8, such as "latin-1"'),
+_FORM = [  # how a text file is written; commands that predict have these options too
+    _Option("--encoding", "data.encoding", "NAME", 'encoding of a text file that is not UTF-8, such as "latin-1"'),
     _Option("--na", "data.na_values", "A,B", 'words that mean a missing value, besides empty cells ("" for none)',
             _NAMES),
     _Option("--sep", "data.sep", "TEXT", 'text between fields, such as "::"; " " is any white space'),
     _Option("--no-header", "data.names", None, "the file has no header", {"action": "store_const", "const": []}),
     _Option("--names", "data.names", "A,B", "column names for a file without a header", _NAMES),
 ]  # fmt: skip
-_PATHS = [  # where the photos of a table are; commands that predict take these too
-    _Option("--root", "data.root", "DIR", "folder that photo paths are relative to (default: the table's)"),
+_PATHS = [  # where the photos of a table are; commands that predict have these options too
+    _Option("--root", "data.root", "DIR", "folder that photo paths are relative to (default: the table's folder)"),
     _Option("--suffix", "data.suffix", "TEXT", "suffix to append to photo paths, such as .jpg"),
 ]
 _GROUPS: list[tuple[str | None, tuple[str, ...], list[_Option]]] = [  # title, kinds of data, options
@@ -87,14 +87,14 @@ _GROUPS: list[tuple[str | None, tuple[str, ...], list[_Option]]] = [  # title, k
         _Option("--separator", "data.separator", "TEXT", "separator between the labels in one multi-label column"),
         _Option("--weight", "data.weight", "COL", "column with row weights"),
         _Option("--sampler", "data.sampler", "balanced|COL",
-                "sample each class equally often in training, or each row as often as a column says"),
+                "draw each class equally often in training, or each row in proportion to that column"),
         _Option("--corrections", "data.corrections", "FILE",
                 "table of rows to relabel or drop: row (or image path) and label (empty or drop)"),
         _Option("--calibration", "data.calibration", "FRACTION",
-                "fraction of the training rows to set aside for `tabvision calibrate --run DIR`", {"type": fraction}),
+                "fraction of the training rows to hold out for `tabvision calibrate --run DIR`", {"type": fraction}),
     ]),
     (None, _ALL, [
-        _Option("--day-first", "data.day_first", None, "in dates such as 3/4/2024 the day comes first", _YES),
+        _Option("--day-first", "data.day_first", None, "dates such as 3/4/2024 have the day first", _YES),
         _Option("--drop-missing-target", "data.missing_target", None, "drop rows without a target",
                 {"action": "store_const", "const": "drop"}),
         *_FORM,
@@ -103,65 +103,65 @@ _GROUPS: list[tuple[str | None, tuple[str, ...], list[_Option]]] = [  # title, k
         _Option("--categorical", "data.categorical", "A,B", "columns to read as categories", _NAMES),
         _Option("--continuous", "data.continuous", "A,B", "columns to read as numbers", _NAMES),
         _Option("--dates", "data.dates", "A,B", "columns to read as dates; when=d/m/Y also sets the order", _NAMES),
-        _Option("--ignore", "data.ignore", "A,B", "columns to ignore", _NAMES),
+        _Option("--ignore", "data.ignore", "A,B", "columns to leave out", _NAMES),
     ]),
     (_TABLE, ("table",), [
-        _Option("--preset", "", None, "fast: a few epochs, for a first look; best: five networks whose predictions are "
-                "averaged, in five times the time", {"choices": ["fast", "default", "best"]}),
+        _Option("--preset", "", None, "fast: a few epochs, for a first look; best: average five networks, in five "
+                "times the time", {"choices": ["fast", "default", "best"]}),
         _Option("--prepared", "data.prepared", "FOLDER",
-                "encode the table once into a folder and train from there, for tables larger than memory (default: in the "
-                "user's cache, if the table would not fit)"),
+                "encode the table once into that folder and train from there, as needed for a table larger than memory "
+                "(default: in the user's cache if it would not fit)"),
     ]),
     (_TABLE, ("table", "images"), [
         _Option("--refit", "", None,
-                "retrain best.ckpt with the validation rows included, once they have measured the network (default: if they "
-                "are the latest rows; for photos, if a linear head is best)", {"action": argparse.BooleanOptionalAction}),
+                "after measuring the network, retrain best.ckpt on training and validation rows (default: if the validation "
+                "rows are the latest; for photos, if a linear head is the best)", {"action": argparse.BooleanOptionalAction}),
     ]),
     (_TABLE, ("table",), [
-        _Option("--intervals", "", "FRACTION", "for numbers: add intervals that cover this fraction of new rows, such as 0.9",
+        _Option("--intervals", "", "FRACTION", "for numbers: add intervals that cover that fraction of new rows, such as 0.9",
                 {"type": fraction}),
     ]),
     ("images", ("images", "fused"), [
         _Option("--image", "data.image", "A,B",
-                "columns of image paths, if DATA is a table; other columns are inputs too", _NAMES),
+                "columns of image paths, if DATA is a table; its other columns are used too", _NAMES),
         *_PATHS,
     ]),
     ("images", ("images",), [
-        _Option("--image-only", "", None, "use only the images of --image as inputs, not other columns", _YES),
+        _Option("--image-only", "", None, "train only on the images of --image, not on other columns", _YES),
         _Option("--label-depth", "data.label_depth", "N", "depth of the class folders below DATA (default 1)", _WHOLE),
         _Option("--label-pattern", "data.label_pattern", "REGEX",
-                "read the label from the file name: the first group in REGEX"),
+                "read the label from the file name: the first group of REGEX"),
         _Option("--probe", "", None,
-                "fit a linear probe on frozen features first, and a linear head on the trained body at the end; keep the "
+                "fit a linear probe on frozen features first and a linear head on the trained body at the end; keep the "
                 "best (default: for pretrained weights)", {"action": argparse.BooleanOptionalAction}),
     ]),
     ("images", ("images", "fused"), [
         _Option("--body", "model.body", "NAME",
-                "pretrained network of torchvision or timm (default resnet34); a,b,c picks the best by linear probe"),
+                "pretrained torchvision or timm network (default resnet34); for a,b,c the one with the best linear probe"),
         _Option("--weights", "model.weights", "NAME", "pretrained weights: default, a named set, a local file, or none"),
         _Option("--size", "data.size", "PIXELS", "image size, 224 or 192x256 (default 224)", {"type": size}),
         _Option("--resize", "data.resize", None, "how to fit images of other shapes to that size (default crop)",
                 {"choices": ["crop", "squish", "pad"]}),
         _Option("--channels", "data.channels", "N",
-                "channels to read: 1 for gray, 3 for RGB (default), or the images' own number", _WHOLE),
+                "channels to read: 1 for grayscale, 3 for RGB (default), or as many as the images have", _WHOLE),
         _Option("--value-range", "data.value_range", ("LOW", "HIGH"),
-                "stored values for black and white (default: 0 255 for 8 bits, else the range of most values)",
+                "stored values for black and white (default: 0 255 for 8 bits, otherwise the range of most values)",
                 {"nargs": 2, "type": float}),
         _Option("--augment", "data.augment", "NAME", "strength of augmentation: none, light, default or strong"),
         _Option("--freeze-epochs", "", "N",
-                "epochs that train only new layers, 0 for none (default 5 of 9; with other columns 30 of 32, or all "
-                "below 10,000 rows)",
+                "epochs in which only new layers train, 0 for none (default 5 of 9; with other columns 30 of 32, or "
+                "all below 10,000 rows)",
                 {"type": functools.partial(whole, least=0)}),
         _Option("--features", "", "FOLDER",
-                "save features of the frozen body there, and reuse those of a run with the same photos and settings"),
+                "cache features of the frozen body there, for later runs with the same photos and settings"),
         _Option("--cache", "data.cache", "WHERE",
                 "where to keep small copies of the photos: memory, none, or a folder (default auto)"),
         _Option("--bad-share", "data.bad_share", "FRACTION",
-                "fraction of files that may be unreadable (default 0.01; a few always may, unless it is 0)", {"type": float}),
+                "allowed fraction of unreadable files (default 0.01; a few always are, unless it is 0)", {"type": float}),
     ]),
     ("images", ("images",), [
         _Option("--mixup", "", "ALPHA",
-                "MixUp: train on blended pairs of photos, with ALPHA such as 0.4; for long runs", {"type": positive}),
+                "train on photos blended in pairs (MixUp), such as 0.4; for long runs", {"type": positive}),
         _Option("--head", "model.head", None, "kind of head (default concat)", {"choices": ["concat", "mlp", "linear"]}),
         _Option("--frozen-bf16", "model.frozen_bf16", None,
                 "compute the frozen body in bfloat16, for processors where that is fast", _YES),
@@ -173,52 +173,52 @@ _GROUPS: list[tuple[str | None, tuple[str, ...], list[_Option]]] = [  # title, k
         _Option("--duplicates", "data.duplicates", None,
                 "what to do with repeated pairs (default few: keep the last if there are few)",
                 {"choices": ["error", "last", "keep", "few"]}),
-        _Option("--titles", "data.titles", "FILE", "table with the items' ids and titles"),
-        _Option("--title", "data.title", "COL", "column with titles, in --titles (default title) or else in DATA"),
+        _Option("--titles", "data.titles", "FILE", "a table with the items' ids and titles"),
+        _Option("--title", "data.title", "COL", "column of titles, in --titles (default title) or otherwise in DATA"),
         _Option("--y-range", "data.y_range", ("LOW", "HIGH"),
-                "lowest and highest prediction (default: the ratings' range plus half a step)", {"nargs": 2, "type": float}),
+                "lowest and highest prediction (default: the ratings, half a step wider)", {"nargs": 2, "type": float}),
         _Option("--negatives", "data.negatives", "N",
-                "without --target: items to draw per row that the user did not take (default 4)", _WHOLE),
-        _Option("--kind", "model.kind", None, "combine factors by their dot product, or by layers (default dot)",
+                "without --target: number of items not taken to draw for each row (default 4)", _WHOLE),
+        _Option("--kind", "model.kind", None, "how to combine factors: by their dot product or by layers (default dot)",
                 {"choices": ["dot", "neural"]}),
-        _Option("--factors", "model.factors", "N", "size of the vector for each user and item", _WHOLE),
+        _Option("--factors", "model.factors", "N", "number of factors for each user and item", _WHOLE),
     ]),
     ("training", _ALL, [
-        _Option("--from", "", "CKPT", "train the network in a checkpoint further; it grows to fit new values, columns and "
-                "classes in DATA"),
+        _Option("--from", "", "CKPT", "start from the network in that checkpoint, extended by the new values, columns and "
+                "classes of DATA"),
         _Option("--epochs", "", "N", "passes over the training rows (default: depends on the data)", _WHOLE),
         _Option("--lr", "", "RATE", 'peak learning rate: "1e-2", first and last "1e-4:1e-2", or auto'),
         _Option("--batch-size", "", "N", "rows per step (default: depends on the data)", _WHOLE),
         _Option("--validation", "", "FILE|FRACTION|none",
-                "rows to validate on: a file, a folder, a fraction of DATA (default 0.2; a table below 20,000 rows needs "
-                "none), or none to train on every row", {"type": file_or_fraction}),
+                "validation rows: a file, a folder, a fraction of DATA (default 0.2; a table below 20,000 rows needs "
+                "none), or none, to train on all rows", {"type": file_or_fraction}),
         _Option("--test", "", "FILE|FRACTION",
-                "rows to measure the finished network on: a file, a folder, or a fraction of DATA",
+                "test rows for the finished network: a file, a folder, or a fraction of DATA",
                 {"type": file_or_fraction}),
-        _Option("--split", "", "WAY", "which rows to hold out: random, stratified, time:COL (the latest), group:COL (whole "
-                "groups), column:COL (with train, valid or test), last (the last rows; for ratings, each user's last), or "
-                "time, for ratings",
+        _Option("--split", "", "WAY", "rows to hold out: random, stratified, time:COL (the latest), group:COL (whole "
+                "groups), column:COL (values train, valid or test), last (the last rows; for ratings the last of each "
+                "user); for ratings also time",
                 {"type": way_to_split}),
         _Option("--class-weights", "", "WEIGHTS",
-                "with --task: class weights in the loss: balanced, or 1,5 in the classes' order", {"type": weights}),
-        _Option("--max-time", "", "TIME", "stop after this time: 90s, 30m or 2h; with --preset best, per network",
+                "with --task: class weights in the loss, balanced, or 1,5 in the order of the classes", {"type": weights}),
+        _Option("--max-time", "", "TIME", "stop after this time: 90s, 30m or 2h; with --preset best for each network",
                 {"type": duration}),
         _Option("--seed", "data.seed", "N", "seed for split, weights and order (default 0)", {"type": seed, "default": 0}),
-        _Option("--accelerator", "", "NAME", "auto (default), cpu, gpu …: as for a Trainer", {"default": "auto"}),
-        _Option("--devices", "", "N", "number of devices, or auto (default): as for a Trainer", {"default": "auto"}),
-        _Option("--micro-batches", "", "N", "batches per step, shared by the devices; --resume works with any number of "
+        _Option("--accelerator", "", "NAME", "auto (default), cpu, gpu …, as for a Trainer", {"default": "auto"}),
+        _Option("--devices", "", "N", "number of devices, or auto (default), as for a Trainer", {"default": "auto"}),
+        _Option("--micro-batches", "", "N", "batches per step, divided among the devices; --resume works with any number of "
                 "devices that divides it (default: the number of devices)", _WHOLE),
-        _Option("--precision", "", "NAME", "32-true (default), bf16-mixed …: as for a Trainer"),
+        _Option("--precision", "", "NAME", "32-true (default), bf16-mixed …, as for a Trainer"),
     ]),
     ("output", _ALL, [
         _Option("--out", "", "DIR", "folder for all output (default runs/NAME-OF-DATA)"),
         _Option("--overwrite", "", None, "replace the run in DIR", {"action": "store_true"}),
-        _Option("--verifiable", "", None, "keep every epoch's checkpoint, and hashes of all files, for tabvision verify",
+        _Option("--verifiable", "", None, "keep a checkpoint of every epoch and hashes of all files, for tabvision verify",
                 {"action": "store_true"}),
-        _Option("--logger", "", None, "log to another tool as well, if it is installed (default csv: only metrics.csv)",
+        _Option("--logger", "", None, "also log to another tool, if it is installed (default csv: metrics.csv only)",
                 {"choices": ["csv", "tensorboard", "mlflow", "wandb"], "default": "csv"}),
         _Option("--quiet", "", None, "print only the metrics and the files", {"action": "store_true"}),
-        _Option("--columns", "", None, "print how each column is read, however many there are", {"action": "store_true"}),
+        _Option("--columns", "", None, "print how every column is used, however many there are", {"action": "store_true"}),
         _Option("--no-report", "", None, "do not write report.html", {"action": "store_true"}),
     ]),
 ]  # fmt: skip
@@ -235,13 +235,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def add_form_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options for the format of a text file, and for where its photos are, to another command's parser."""
+    """Add the options for the format of a text file and the location of its photos to another command's parser."""
     for option in (*_FORM, *_PATHS):
         option.add_to(parser)
 
 
 def form_of(arguments: argparse.Namespace) -> TextFormat:
-    """Return the format of a text file, as far as the options specify it.
+    """Return the settings for the format of a text file that the options give.
 
     Example:
         >>> parser = argparse.ArgumentParser()
@@ -254,7 +254,7 @@ def form_of(arguments: argparse.Namespace) -> TextFormat:
 
 
 def settings_of(arguments: argparse.Namespace, kind: str, part: str) -> dict[str, Any]:
-    """Return by name the settings that were given for "data" or "model"; leave out the others.
+    """Return the settings given for a part of a run, "data" or "model", by name.
 
     Example:
         >>> parser = argparse.ArgumentParser()
@@ -269,7 +269,7 @@ def settings_of(arguments: argparse.Namespace, kind: str, part: str) -> dict[str
 
 @speaking("tabvision train")
 def check_options(arguments: argparse.Namespace, kind: str) -> None:
-    """Raise if an option is given that this kind of data does not accept, or if a table has no target."""
+    """Raise if an option does not apply to this kind of data, or if a table has no target."""
     others = [(kinds, option) for _, kinds, options in _GROUPS if kind not in kinds for option in options]
     for kinds, option in others:
         if (value := option.value_in(arguments)) is not None:

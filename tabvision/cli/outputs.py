@@ -1,4 +1,4 @@
-"""What a run prints and writes when it ends: metrics, predictions, intervals, the report, and a list of the files."""
+"""What a run prints and writes at the end: metrics, predictions, intervals, the report, and a list of its files."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def write_metrics(
     metrics: Mapping[str, Mapping[str, Any]],
     **found: Any,  # noqa: ANN401 - plain data
 ) -> None:
-    """Write metrics.json: facts about the run, and the best network's metrics, grouped by the rows they were measured on."""
+    """Write metrics.json: what was trained and found, and the best network's metrics on each set of rows."""
     networks = f"{job.num_folds} x " if job.num_folds > 1 else ""
     num_parameters = sum(each.numel() for each in model.parameters())
     facts = {
@@ -65,7 +65,7 @@ def write_metrics(
 
 
 def held_out_table(data: DataModule, gathered: Mapping[str, Any]) -> pd.DataFrame:
-    """Return a table of the held-out rows: image paths, or user and item; the target; and the best network's predictions."""
+    """Return images, or user and item, and the target of the held-out rows, with the best checkpoint's predictions."""
     image = data.schema.image
     shown = [data.user, data.item] if isinstance(data, CollabDataModule) else image.columns if image else ()
     answers = answer_frame(data.schema, finite_answers(gathered["predictions"].numpy()))
@@ -73,7 +73,7 @@ def held_out_table(data: DataModule, gathered: Mapping[str, Any]) -> pd.DataFram
 
 
 def with_row_numbers(table: pd.DataFrame, data: DataModule) -> pd.DataFrame:
-    """Return the table with the source's row numbers, even if it holds a sample of a prepared table."""
+    """Return a table with the row numbers of the source, even if its rows are a sample of a prepared table."""
     sampled = data.sampled()
     return table if sampled is data else table.assign(row=sampled.frame.index[table["row"]])
 
@@ -81,7 +81,7 @@ def with_row_numbers(table: pd.DataFrame, data: DataModule) -> pd.DataFrame:
 def add_extra_metrics(
     job: Job, model: SupervisedModule, measured: Mapping[str, float], results: Results | None
 ) -> tuple[dict[str, float], dict[str, float]]:
-    """Return the metrics on held-out rows, including those that only some kinds of data have, and the naive answer's."""
+    """Return the metrics of the held-out rows, including those for some kinds of data only, and the naive ones."""
     data = job.datamodule
     measured, naive = {**measured}, {**naive_metrics(data, "val" if "val" in data.parts else "train")}
     if is_without_ratings(data):
@@ -90,7 +90,7 @@ def add_extra_metrics(
         module: Any = model  # a CollabModule
         try:
             ranked: Mapping[str, float] = ranking_metrics(module, data, _RANKED, max_users=_RANKED_USERS)
-        except BadValueError as error:  # the validation rows may share no user and item with training
+        except BadValueError as error:  # validation may have no user or item seen in training
             print(error)
             ranked = {}
         for name in (f"recall@{_RANKED}", f"ndcg@{_RANKED}") if ranked else ():
@@ -108,12 +108,12 @@ def add_extra_metrics(
 
 
 def is_without_ratings(data: DataModule) -> bool:
-    """Return whether the rows are pairs without ratings; a report cannot show mistakes on them."""
+    """Return whether the rows are pairs without a rating, for which a report has no wrong predictions to show."""
     return isinstance(data, CollabDataModule) and data.rating is None
 
 
 def naive_metrics(data: DataModule, part: PartName) -> dict[str, float]:
-    """Return the metrics of the best constant prediction on a part, and its loss if the task can express it as logits."""
+    """Return the metrics of the best constant prediction for a split, and its loss if the task can give its logits."""
     if not (found := data.baseline(part)):
         return {}
     task = data.schema.task
@@ -130,7 +130,7 @@ def naive_metrics(data: DataModule, part: PartName) -> dict[str, float]:
 def print_metrics(
     measured: Mapping[str, float], naive: Mapping[str, float], title: str
 ) -> dict[str, dict[str, float | None]]:
-    """Print the metrics beside those of a naive prediction, and name those that are worse; return both by name.
+    """Print the metrics beside those of a naive prediction and name those that are worse; return them by name.
 
     Example:
         >>> found = print_metrics({"val/loss": 0.5, "val/mae": 2.0}, {"val/mae": 1.0}, "validation")
@@ -153,7 +153,7 @@ def print_metrics(
 
 
 def add_intervals(results: Results, coverage: float, *checkpoints: Path) -> None:
-    """Add intervals to checkpoints, based on the errors on held-out rows; `calibrate` does so with new rows."""
+    """Add intervals to checkpoints from the errors on held-out rows, as `calibrate` does from separate rows."""
     widths = half_widths(results.predictions, results.target, coverage)
     for checkpoint in checkpoints:
         save_calibrated(checkpoint, Calibration(coverage=coverage, half_widths=widths), checkpoint)
@@ -174,7 +174,7 @@ def write_run_report(
     learns_all: bool = False,
     **figures: Mapping[str, float],
 ) -> None:
-    """Write report.html; if that fails, only print the reason, since the run is complete without it."""
+    """Write report.html; if that fails, only print why, since the run is complete without it."""
     best = folder / "best.ckpt"
     measured = folder / TRAINED if job.refit else best
     which = "of training, each answered by those parts of the network that did not learn from it"
@@ -250,7 +250,7 @@ def _training_counts(data: CollabDataModule, results: Results) -> list[pd.Series
 
 
 def print_files(job: Job, folder: Path, *, learns_all: bool = False) -> None:
-    """Print the path and purpose of each file; set `learns_all` if a linear head was refitted to all rows."""
+    """Print the path and purpose of each file; `learns_all` if a linear head was finally fitted to all rows."""
     is_bag, title = job.num_folds > 1, job.measured_on
     is_sample = job.datamodule.sampled() is not job.datamodule
     rows = "the validation rows" if title == "validation" else "every row, by members that did not learn from it"
@@ -260,7 +260,7 @@ def print_files(job: Job, folder: Path, *, learns_all: bool = False) -> None:
         else "a sample of the rows, by members that did not learn from it"
     )
     network = f"the network with the lowest {title} loss" if title else "the network after the last epoch"
-    if (folder / PROBE).exists():  # chosen by a metric as well as the loss
+    if (folder / PROBE).exists():  # it may have been chosen by a metric other than the loss
         network = "the best of the network and two linear heads on the validation rows"
         network += ", fitted to these, too" if learns_all else ""
     network = f"the {job.num_folds} networks" if is_bag else network

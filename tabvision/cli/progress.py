@@ -1,4 +1,4 @@
-"""What a run shows while it fits: a line for each finished epoch and, in a terminal, a progress bar below."""
+"""What a run shows during the fit: a line per epoch, with a progress bar below it in a terminal."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tabvision.lightning import Callback, TQDMProgressBar, TrainerFn
 
 
 def progress_callbacks(refresh_rate: int, *, quiet: bool) -> list[Callback]:
-    """Return the callbacks that show progress: none if quiet, and a bar only in a terminal, which can redraw it."""
+    """Return the callbacks that show progress: none if quiet, and a bar only if a terminal can redraw it."""
     if quiet:
         return []
     bar: list[Callback] = [_Bar(refresh_rate=refresh_rate)] if sys.stdout.isatty() and sys.stderr.isatty() else []
@@ -22,7 +22,7 @@ def progress_callbacks(refresh_rate: int, *, quiet: bool) -> list[Callback]:
 
 
 def show_progress(trainer: pl.Trainer) -> None:
-    """Replace the default bar of a Trainer by our progress; a bar that the user chose stays."""
+    """Replace the default bar of an existing Trainer by this progress; keep a bar chosen by the user."""
     callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]  # a plain list, set by Lightning's connector
     default = [callback for callback in callbacks if type(callback) is TQDMProgressBar]
     for callback in default:
@@ -32,7 +32,7 @@ def show_progress(trainer: pl.Trainer) -> None:
 
 
 class _Bar(TQDMProgressBar):
-    """One bar per epoch that shows only the latest loss, to fit any terminal; the history lines have the rest."""
+    """One bar per epoch with only the latest loss, so that terminals do not truncate it; the history has the rest."""
 
     @override
     def init_sanity_tqdm(self) -> Any:

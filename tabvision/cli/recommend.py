@@ -1,4 +1,4 @@
-"""`tabvision recommend`: recommend items to a user, or find similar items, with nothing but a checkpoint."""
+"""`tabvision recommend`: recommend items to a user, or find similar ones, with only a checkpoint."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def run(arguments: argparse.Namespace) -> None:
             found = similar_items(module, arguments.similar_to, arguments.k, **least)
         else:
             found = recommend(module, arguments.user, arguments.k, exclude_seen=not arguments.include_seen, **least)
-    if arguments.out:  # write before printing, since the reader may close the pipe
+    if arguments.out:  # before printing, since the reader may close the pipe
         write_frame(found, arguments.out, overwrite=arguments.overwrite)
     for warning in caught:
         print(warning.message)

@@ -1,4 +1,4 @@
-"""Retrain a run's network, or its linear head, with the validation rows included, once they have measured it."""
+"""Retrain the network of a run, or a linear head, on training and validation rows, once it was measured on the latter."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ logger = logging.getLogger("tabvision")
 
 _LEARNED: tuple[PartName, ...] = ("train", "val")
 _STOPPING = ("tabvision.callbacks.FitTable", "tabvision.callbacks.AverageAndStop")
-_MOST_ROWS = 10_000  # to refit a head on: beyond that, more rows help little and their features are slow
+_MOST_ROWS = 10_000  # to refit a head on: above that, more rows help little and their features take long
 
 
 @final
@@ -32,8 +32,8 @@ class Refit:
     """What a network was retrained on.
 
     Args:
-        num_rows: Training and validation rows.
-        num_epochs: Epochs, as many as the measured network needed; 0 if only its linear head was refitted.
+        num_rows: Number of training and validation rows.
+        num_epochs: The best number of epochs of the measured network; 0 if only its linear head was refitted.
     """
 
     num_rows: int
@@ -42,10 +42,10 @@ class Refit:
 
 @speaking("tabvision train")
 def refits(job: Job) -> bool:
-    """Return whether to retrain a run's network on its validation rows too; by default only if they are the latest.
+    """Return whether to retrain the network of a run on the validation rows too; by default if they are the latest.
 
     Raises:
-        BadValueError: `--refit` is given for a run that cannot be refitted.
+        BadValueError: `--refit` is given but not possible.
     """
     data = job.datamodule
     is_table = type(data) is TabularDataModule
@@ -65,10 +65,10 @@ def refits(job: Job) -> bool:
 
 
 def refit(job: Job, folder: Path, fitted: pl.Trainer) -> Refit:
-    """Train a new network on all rows but the test rows and save it as best.ckpt; the measured one becomes trained.ckpt.
+    """Train a new network on all rows except test rows and save it as best.ckpt; trained.ckpt is the measured one.
 
-    In a table ordered by time the last rows are most like those to come, so a network should not go without them. The new
-    one trains for as many epochs as the best one had, and its logits get the same temperature.
+    The latest rows of a table are the most like future ones, so a network that was not trained on them lags behind.
+    It trains for the best number of epochs, and its logits are divided by the best temperature.
     """
     data = job.datamodule.with_validation_rows()
     (average,) = callbacks_of(fitted, AverageAndStop)
@@ -81,7 +81,7 @@ def refit(job: Job, folder: Path, fitted: pl.Trainer) -> Refit:
     )
     callbacks = [
         component(each["class_path"], **{**each.get("init_args", {}), "patience": None})
-        if each["class_path"] in _STOPPING  # by held-out loss, and no rows are held out here
+        if each["class_path"] in _STOPPING  # by the loss on held-out rows, and now there are none
         else each
         for each in trainer_of["callbacks"]
     ]
@@ -101,9 +101,9 @@ def refit(job: Job, folder: Path, fitted: pl.Trainer) -> Refit:
 
 
 def refits_head(job: Job) -> bool:
-    """Return whether to refit a linear head with the validation rows as well, if it turns out the best.
+    """Return whether a linear head that is the best is refitted with the validation rows, after it was measured.
 
-    Not if the user names them in a file, folder or column, since they may be meant to measure other networks too.
+    Validation rows that the user gives in a file, folder or column may be meant for other networks too, so they are not used.
     """
     data = job.datamodule
     if type(data) is not ImageDataModule or job.refit is False or "val" not in data.parts:
@@ -116,7 +116,7 @@ def refits_head(job: Job) -> bool:
 
 @speaking("tabvision train")
 def refit_head(job: Job, folder: Path, fitted: pl.Trainer) -> Refit:
-    """Refit the linear head of best.ckpt to all rows but the test rows: with few photos, a fifth more is worth the time."""
+    """Refit the linear head of best.ckpt on all rows except test rows: with few photos, a fifth more is worth it."""
     data, best = job.datamodule, folder / "best.ckpt"
     module = VisionModule.load_from_checkpoint(best, map_location="cpu", weights_only=True)
     refitted(module.to(fitted.strategy.root_device), data).save(best, data)

@@ -1,4 +1,4 @@
-"""`tabvision report`: one page about a model: how good it is, what it relies on, and where it is wrong."""
+"""`tabvision report`: one page on a model: how accurate it is, what it relies on, and where it is wrong."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from tabvision.interpret.evaluate import scores
 from tabvision.report import write_report
 from tabvision.report.oddities import oddities
 
-_REPEATS = 3  # shuffles per column
-_MOST_ANSWERS = 500_000  # the most predictions to spend on importance: a few seconds
-_MIN_ROWS, _MAX_ROWS = 500, 10_000  # bounds on the rows for importance
+_REPEATS = 3  # shuffles of each column
+_MOST_ANSWERS = 500_000  # predictions for the importance of all columns: a few seconds
+_MIN_ROWS, _MAX_ROWS = 500, 10_000  # rows to measure importance on
 
 
 @speaking("tabvision report")
 def run(arguments: argparse.Namespace) -> None:
-    """Predict for the rows and write the page."""
+    """Predict the rows and write the page."""
     data = arguments.data[0] if len(arguments.data) == 1 else arguments.data
     reads = [arguments.checkpoint, *arguments.data]
     check_destination(arguments.out, suffixes=[".html"], overwrite=arguments.overwrite, reads=reads)
@@ -56,7 +56,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _pair_counts(predictor: Predictor, results: Results) -> list[pd.Series[int]]:
-    """Return how many of the checkpoint's pairs have each row's user, and its item; nothing for other models.
+    """Return how many pairs in the checkpoint have each row's user, and its item; nothing for other models.
 
     A checkpoint holds the training and validation pairs, which `recommend` excludes. A row's own pair does not count.
     """
@@ -84,9 +84,9 @@ def report_on(
     divided_by: str | None = None,
     **details: Any,  # noqa: ANN401 - passed to `write_report`
 ) -> None:
-    """Write the page, with column importance, facts about the network, and oddities found in the training rows.
+    """Write the page, with column importance, facts about the network, and oddities in the training rows.
 
-    `divided_by` is the column that rows were held out by in time order; its shift is no oddity.
+    `divided_by` is the column by whose order rows were held out, and so is not listed among the oddities.
     """
     module, schema, ranked = predictor.module, predictor.schema, None
     if schema.continuous or schema.categorical:  # on as many rows as take a few seconds

@@ -1,4 +1,4 @@
-"""Continue: `tabvision train --resume` finishes an interrupted run, and `--from` trains a network further on new rows."""
+"""Continue an interrupted run (`tabvision train --resume`) or a trained network on new rows (`--from`)."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from tabvision.lightning import seed_everything
 
 logger = logging.getLogger("tabvision")
 
-# options that may change on resuming, or that a recipe does not hold
+# options that may change, or that a recipe does not hold
 _ALLOWED = ("--devices", "--intervals", "--no-report", "--quiet", "--refit")
 _WHO = "tabvision train"
-_OF_SCHEMA = (  # settings of a datamodule that the schema determines
+_OF_SCHEMA = (  # settings of a datamodule that its schema determines
     *("categorical", "continuous", "dates", "ignore", "task", "separator", "na_values"),
     *("size", "resize", "channels", "value_range", "y_range"),
 )
@@ -30,7 +30,7 @@ _OF_SCHEMA = (  # settings of a datamodule that the schema determines
 
 @speaking("tabvision train")
 def resume_run(arguments: argparse.Namespace) -> None:
-    """Finish the run in a folder, and write what it would have written.
+    """Train the run in a folder to the end, and write what it would have written.
 
     Raises:
         MissingFileError: The folder has no run that can be resumed.
@@ -60,7 +60,7 @@ def resume_run(arguments: argparse.Namespace) -> None:
 
 
 def _check_run(folder: Path) -> None:
-    """Raise unless a folder holds an interrupted run."""
+    """Raise unless a folder has an interrupted run."""
     recipe = recipe_file(folder)
     if not recipe.is_file():
         problem = f"{str(folder)!r} holds no run, which would have a recipe.yaml"

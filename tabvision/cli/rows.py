@@ -1,4 +1,4 @@
-"""The input rows of `predict`, `evaluate`, `report` and `calibrate`, with photos found where the options say."""
+"""The rows given to `predict`, `evaluate`, `report` and `calibrate`, with photos in the folder given by the command."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tabvision.schema import Schema
 
 
 def with_photos(arguments: argparse.Namespace, schema: Schema, source: Any) -> Any:  # noqa: ANN401 - any source
-    """Return a table with its image paths completed by `--root` and `--suffix`; without these, the source as it is.
+    """Return a table with `--root` and `--suffix` applied to its image paths; without these options, the source itself.
 
     Raises:
         BadValueError: One of them is given, and the source is not a table of image paths.

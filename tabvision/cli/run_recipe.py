@@ -1,4 +1,4 @@
-"""Write and read the recipe in a run's folder, with a hash of the rows that it was written for."""
+"""Write the recipe in a run's folder, with a hash of the run's rows, and read it back."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from tabvision.data.tables.write import written_whole
 from tabvision.errors import BadValueError, listed
 from tabvision.lightning import in_this_tree, tree
 
-_ROWS = "# rows: "  # starts the first line of a recipe; the hash of the run's rows follows
-_SETTINGS = "# settings of the run: "  # starts the second line, if a run has settings outside its recipe
-_KEPT = {"refit": bool, "intervals": float}  # those settings, with their types
-_ALL_HASHED, _SOME_HASHED = 1_000_000, 4_096  # hash every row of a part up to the first, else about the second
+_ROWS = "# rows: "  # start of a recipe's first line, before the hash of the run's rows
+_SETTINGS = "# settings of the run: "  # start of the second line, if there are settings that a recipe cannot hold
+_KEPT = {"refit": bool, "intervals": float}  # these settings and their types
+_ALL_HASHED, _SOME_HASHED = 1_000_000, 4_096  # hash all rows of a part up to the first, else about the second
 
 
 def write_recipe(file: Path, job: Job) -> None:
@@ -32,7 +32,7 @@ def write_recipe(file: Path, job: Job) -> None:
 
 
 def settings_of_run(recipe: Path) -> dict[str, Any]:
-    """Return the settings of a run that a recipe cannot hold, from the comment above it; empty if there are none.
+    """Return the settings of a run that its recipe cannot hold, from the comment above it; empty if there are none.
 
     Raises:
         BadValueError: `tabvision train` does not write such settings.
@@ -57,10 +57,10 @@ def hash_of_rows(recipe: Path) -> str:
 
 
 def read_recipe(file: Path) -> dict[str, Any]:
-    """Read a recipe written by `tabvision train`; all its classes must come from tabvision or Lightning.
+    """Return a recipe written by `tabvision train`, whose classes are all parts of tabvision or Lightning.
 
     Raises:
-        BadValueError: The file is not such a recipe, or names other classes.
+        BadValueError: It is not such a recipe, or names other classes.
     """
     try:
         recipe = dict(yaml.safe_load(in_this_tree(file.read_text(encoding="utf-8"))))
@@ -88,10 +88,10 @@ def _class_paths(value: object) -> Iterator[str]:
 
 
 def check_rows(recipe: Path, data: Any, remedy: str) -> None:  # noqa: ANN401 - one of our datamodules
-    """Raise if the rows of a run, or their split, have changed since its recipe was written.
+    """Raise if the rows of a run, or their split, are no longer those of its recipe.
 
     Raises:
-        BadValueError: They have changed, so training rows could now be held out.
+        BadValueError: They changed, so training rows could end up held out.
     """
     if (known := hash_of_rows(recipe)) and known != _hash_of_rows(data):
         problem = f"the rows, or their division, are not those with which the run in {str(recipe.parent)!r} began"
@@ -99,7 +99,7 @@ def check_rows(recipe: Path, data: Any, remedy: str) -> None:  # noqa: ANN401 - 
 
 
 def _hash_of_rows(data: Any) -> str:  # noqa: ANN401 - as above
-    """Return a hash of each part's rows: their numbers and tensors, and for images the file names."""
+    """Return a hash of the rows of each part: their numbers and encoded values, and for images their file names."""
     hashed = hashlib.sha256()
     for part, (tensors, rows) in data.parts.items():
         table = getattr(data, "tables", {}).get(part)

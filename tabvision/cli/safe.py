@@ -1,4 +1,4 @@
-"""What a recipe may import: nothing that runs commands, and with `--safe` only classes on a fixed list."""
+"""What a recipe may import: nothing that runs commands, and with `--safe` only listed parts."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ _OUTSIDE = re.compile(r"[~/\\]|[A-Za-z]:|.*://|(.*[/\\])?\.\.([/\\]|$)")  # a pa
 
 @contextmanager
 def importing(*, safe: bool) -> Iterator[None]:
-    """Make the recipe parser refuse forbidden names before it imports them.
+    """Make the recipe parser reject names before it imports them.
 
     Args:
-        safe: Whether to build only the listed classes; if not, refuse only what jsonargparse denies (os, subprocess, …).
+        safe: Whether to build only the listed parts; otherwise what jsonargparse denies (os, subprocess, …) is rejected.
 
     Raises:
-        BadValueError: `safe` is set, and the installed jsonargparse cannot refuse names.
+        BadValueError: The installed jsonargparse cannot reject names, as `safe` requires.
     """
     import jsonargparse
     from jsonargparse._common import parsing_settings
@@ -65,7 +65,7 @@ def importing(*, safe: bool) -> Iterator[None]:
 
 @contextmanager
 def search_path(*, safe: bool) -> Iterator[None]:
-    """Put the working folder on `sys.path`, so that `datamodules.…` in a recipe resolves; in safe mode, take it off."""
+    """Search the working folder for modules, so that `datamodules.…` in a recipe resolves; in safe mode, never search it."""
     before, here = list(sys.path), Path.cwd()
     if safe:
         sys.path[:] = [folder for folder in sys.path if Path(folder or ".").resolve() != here]
@@ -79,7 +79,7 @@ def search_path(*, safe: bool) -> Iterator[None]:
 
 
 def listed_classes() -> dict[str, type]:
-    """Return the classes that safe mode builds, by public path and by the path of the defining module."""
+    """Return the classes that safe mode builds, by public name and by name in the defining module."""
     names = {package: importlib.import_module(package).__all__ for package in _TABVISION}
     names |= {f"{tree()}.{part}": kinds for part, kinds in _LIGHTNING.items()} | _OTHERS
     found: dict[str, type] = {}
@@ -92,11 +92,11 @@ def listed_classes() -> dict[str, type]:
 
 
 def check_writes_here(trainer: Mapping[str, object], data: Mapping[str, object]) -> None:
-    """Raise if a setting that names an output path leads out of the working folder.
+    """Raise if a setting with an output path leads out of the working folder.
 
     Args:
         trainer: The settings of the Trainer, its callbacks and loggers.
-        data: The datamodule: its class and settings.
+        data: The class and settings of the datamodule.
 
     Raises:
         BadValueError: A path is absolute, is a URL, or goes up.

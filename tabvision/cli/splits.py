@@ -1,4 +1,4 @@
-"""Turn `--validation`, `--test` and `--split` into the split of a recipe: the rows that `tabvision train` holds out."""
+"""The rows that `tabvision train` holds out: `--validation`, `--test` and `--split`, as in a recipe."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tabvision.errors import BadValueError, speaking
 
 @speaking("tabvision train")
 def split_setting(arguments: argparse.Namespace, default: Any) -> Any:  # noqa: ANN401 - as a datamodule takes it
-    """Return the split in the form of a recipe; `default` applies if no option names the validation rows.
+    """Return the split as in a recipe; `default` is used if no option sets the validation rows.
 
     Raises:
         BadValueError: The column is missing, or the options contradict each other.
@@ -96,7 +96,7 @@ def how_held_out(split: object) -> str:
 
 @speaking("tabvision train")
 def ratings_split_setting(arguments: argparse.Namespace) -> Any:  # noqa: ANN401 - as a datamodule takes it
-    """Return the split of ratings, in its short form ("time" or "last") where that is enough.
+    """Return the split of ratings, as a plain name where that is enough.
 
     Raises:
         BadValueError: The split has no timestamp column, or contradicts another option.

@@ -1,4 +1,4 @@
-"""`tabvision train` on a table: infer the columns, and choose batch size and epochs by the number of rows."""
+"""`tabvision train` on a table: infer columns, and choose batch size and epochs by the number of rows."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from tabvision.inference.calibration.conformal import half_widths
 from tabvision.modules.tabular_network import packed_defaults
 from tabvision.tasks import Task
 
-_BAG = 5  # the number of networks for --preset best
-_MANY_LOGITS = 5_000_000_000  # an epoch with this many takes minutes on a CPU
+_BAG = 5  # networks of --preset best
+_MANY_LOGITS = 5_000_000_000  # an epoch with more takes minutes on a CPU
 
 
 def table_job(arguments: argparse.Namespace) -> Job:
-    """Return the run for a table; the number of rows decides the batch size and the most epochs.
+    """Return the run for a table, with batch size and maximum epochs chosen by the number of rows.
 
-    Without `--epochs` the fit stops early by itself; with it, or with `--preset fast`, the number of epochs is fixed and
-    they form one cycle.
+    Without `--epochs` the fit stops early by itself; with it, or with `--preset fast`, it is one cycle over a fixed number
+    of epochs.
 
     Raises:
-        BadValueError: `--validation` with `--preset best`, `--epochs` with `--preset fast`, or `--intervals` for a target
-            other than numbers or with too few rows.
+        BadValueError: `--validation` is given with `--preset best`, `--epochs` with `--preset fast`, or `--intervals` for
+            a target that is not a number or with too few rows.
     """
     _check_preset(arguments)
     is_bag, is_fast = arguments.preset == "best", arguments.preset == "fast"
@@ -38,7 +38,7 @@ def table_job(arguments: argparse.Namespace) -> Job:
     split = split_setting(arguments, None if is_bag else DEFAULT_VALIDATION if is_fixed else "auto")
     settings = {**source_settings(arguments, "table"), "split": split}
     if "prepared" not in settings and does_not_fit(arguments.data, _num_ranks(arguments)):
-        settings["prepared"] = str(default_folder(arguments.data))  # so that the recipe can be repeated
+        settings["prepared"] = str(default_folder(arguments.data))  # so that the recipe names the folder
         note = "The table would not fit in memory; it is prepared (--prepared FOLDER says where)."
         logging.getLogger("tabvision").info(note)
     data = build(component("tabvision.data.TabularDataModule", **settings))
@@ -78,14 +78,14 @@ def table_job(arguments: argparse.Namespace) -> Job:
 
 
 def _num_ranks(arguments: argparse.Namespace) -> int:
-    """Return roughly how many processes will train; each holds the table in memory."""
+    """Return about how many processes will train, each with the table in memory."""
     if arguments.devices.isdecimal():
         return int(arguments.devices)
     return 1 if arguments.accelerator == "cpu" else max(1, torch.cuda.device_count())  # auto, -1 or a list
 
 
 def _note_cost(num_rows: int, members: int, num_outputs: int) -> None:
-    """Warn that an epoch takes minutes if there are so many rows and classes that logits dominate the time."""
+    """Log that an epoch takes minutes if rows and classes are so many that most time goes into logits."""
     logits = num_rows * members * num_outputs
     if logits > _MANY_LOGITS:
         logging.getLogger("tabvision").info(

@@ -1,4 +1,4 @@
-"""Trainers for the commands: built from a recipe, with reworded errors, and checkpoints read as plain data."""
+"""Make the commands' Trainers from a recipe, reword their errors, and load their checkpoints as plain data."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def reworded_trainer_errors(speaker: str, *, only: type[Exception] = Exception) 
     """Reword a Trainer's errors about its settings as one sentence.
 
     Args:
-        speaker: The name at the start of the sentence.
-        only: The class of errors to reword, for blocks in which a user's own code runs as well.
+        speaker: The name that starts the sentence.
+        only: The type of errors to reword, if a user's own code runs too.
     """
     try:
         yield
@@ -47,14 +47,14 @@ def reworded_trainer_errors(speaker: str, *, only: type[Exception] = Exception) 
 
 @contextmanager
 def tidied(trainer: pl.Trainer, remedy: str = "") -> Iterator[None]:
-    """Merge each epoch's rows in `metrics.csv` when the block ends, and name the best network if Ctrl-C ended it.
+    """Merge the rows of each epoch in `metrics.csv` when the block ends, and name the best network if Ctrl-C ends it.
 
     Args:
         trainer: The Trainer that fits in the block.
-        remedy: How to continue, starting with its punctuation.
+        remedy: How to continue, with the punctuation before it.
 
     Raises:
-        KeyboardInterrupt: On Ctrl-C, with what was saved; also in place of the SystemExit that a Trainer raises.
+        KeyboardInterrupt: With what was saved; it also replaces the SystemExit that a Trainer raises on Ctrl-C.
     """
     loggers = [logger for logger in trainer.loggers if isinstance(logger, CSVLogger)]
     try:
@@ -71,21 +71,21 @@ def tidied(trainer: pl.Trainer, remedy: str = "") -> Iterator[None]:
         for logger in loggers if trainer.is_global_zero else ():
             file = Path(logger.log_dir) / "metrics.csv"
             rows = pd.read_csv(file, dtype="str") if file.exists() else pd.DataFrame()
-            if {"epoch", "step"} <= {*rows}:  # Lightning writes training metrics on a row below validation's
+            if {"epoch", "step"} <= {*rows}:  # Lightning writes training rows below validation rows
                 _write_rows(rows.groupby(["epoch", "step"], sort=False, dropna=False, as_index=False).first(), file)
 
 
 def best_networks(trainer: pl.Trainer) -> list[str]:
-    """Return the best checkpoint of each callback except "last", relative to the working folder if inside it."""
+    """Return the path of each callback's best checkpoint, but no last one, relative to the working directory."""
     callbacks = [callback for callback in trainer.checkpoint_callbacks if getattr(callback, "filename", None) != "last"]
     paths = [getattr(callback, "best_model_path", "") for callback in callbacks]
     return [os.path.relpath(path) if Path(path).is_relative_to(Path.cwd()) else path for path in paths if path]
 
 
 def guard_checkpoints(trainer: pl.Trainer) -> None:
-    """Make a Trainer read every checkpoint with `read_state`, and write every one atomically.
+    """Make a Trainer load every checkpoint with `read_state` and write each one atomically.
 
-    Lightning itself would unpickle a checkpoint from a URL, and keep a copy in torch's cache.
+    Lightning itself would unpickle a checkpoint from a URL and keep a copy in torch's cache.
     """
     write_checkpoints_whole(trainer)
     trainer.strategy.load_checkpoint = functools.partial(_read_state, trainer)  # type: ignore[method-assign]
@@ -108,10 +108,10 @@ def _read_state(trainer: pl.Trainer, checkpoint_path: str | Path, **_: object) -
 
 
 def state_after_epoch(file: Path) -> dict[str, Any]:
-    """Read the state of a fit, which must include what `ExactResume` saves.
+    """Return the state of a fit, including what `ExactResume` saves.
 
     Raises:
-        BadValueError: The file holds something else.
+        BadValueError: The file has another kind of state.
     """
     state = read_state(file)
     try:
@@ -123,7 +123,7 @@ def state_after_epoch(file: Path) -> dict[str, Any]:
 
 @contextmanager
 def reworded_resume_errors() -> Iterator[None]:
-    """Reword any error from a checkpoint that does not fit the run as one sentence."""
+    """Turn any error from a checkpoint that does not match the run into one sentence."""
     try:
         yield
     except TabvisionError:
@@ -138,7 +138,7 @@ def reworded_resume_errors() -> Iterator[None]:
 
 
 def make_trainer(job: Job, folder: Path, **settings: Any) -> pl.Trainer:  # noqa: ANN401
-    """Return a new Trainer for the run; call it before an older run is removed, as it may raise."""
+    """Return a new Trainer for the run; call it before removing an older run from the folder."""
     callbacks = job.recipe["trainer"]["callbacks"]
     if not settings.get("enable_checkpointing", True):
         callbacks = [each for each in callbacks if each["class_path"] not in (model_checkpoint(), EXACT_RESUME)]
@@ -156,15 +156,15 @@ def make_trainer(job: Job, folder: Path, **settings: Any) -> pl.Trainer:  # noqa
 
 
 def continue_metrics_file(trainer: pl.Trainer, folder: Path) -> None:
-    """Make the logger append to the epochs up to the checkpoint's; by default it would overwrite the file.
+    """Make the logger continue after the checkpoint's epoch; otherwise it would overwrite the file.
 
-    The last epoch's metrics come from the checkpoint: a run may be killed after saving it and before logging them.
+    That epoch's metrics come from the checkpoint, since a run may be killed between writing it and logging them.
     """
     file, kept, state = folder / "metrics.csv", folder / METRICS_BEFORE, state_after_epoch(folder / "last.ckpt")
     saved = next((each for each in (kept, file) if each.exists() and each.stat().st_size), None)
     before = pd.DataFrame() if saved is None else pd.read_csv(saved, dtype="str")
     if {"epoch", "step"} <= {*before}:
-        before = before.dropna(subset=["epoch", "step"])  # drop a line cut short by a kill
+        before = before.dropna(subset=["epoch", "step"])  # an incomplete line if the run was killed
         before = before[pd.to_numeric(before["epoch"]) <= state["epoch"]]
     metrics = state["callbacks"]["ExactResume"]["ranks"][0]["metrics"]
     logged = {name: value.item() for name, value in metrics.items() if not name.endswith("_step")}

@@ -89,7 +89,7 @@ class Embeddings(nn.Module):
             self.register_buffer(f"_starts{number}", torch.tensor(starts[:-1]), persistent=False)
         by_table = [*itertools.chain(*self._columns)]
         self._in_order = by_table == [*range(len(widths))]
-        # the position of each column among those of all tables
+        # each column's position in the concatenation of all tables' columns
         self._positions = sorted(range(len(widths)), key=by_table.__getitem__)
         self.register_load_state_dict_pre_hook(_join_old_tables)  # type: ignore[no-untyped-call]  # torch has no types here
 

@@ -11,7 +11,7 @@ from torch.nn import functional
 from typing_extensions import override
 
 from tabvision.nets.numeric import squash
-from tabvision.nets.packed import FINE_SCALE, PackedLinear, PackedNet
+from tabvision.nets.packed import KNOT_SCALE, PackedLinear, PackedNet
 
 _MOST_NUMBERS = 20_000_000  # in the lookup tables: 80 MB
 
@@ -124,10 +124,11 @@ class _FoldedNumbers(nn.Module):
         edges = torch.where(scale > 0, -shift / scale, torch.inf)
         passed = numbers.table.cumsum(1) - numbers.table
         start, slope = (it.repeat_interleave(self.parts, 1) for it in (passed, numbers.table / self.parts))
-        if numbers.fine is not None:
-            steps = FINE_SCALE * numbers.fine
-            part = (torch.arange(most * self.parts, device=steps.device) % self.parts).view(1, -1, 1)
-            start, slope = start + steps.cumsum(1) - steps - part * steps, slope + steps
+        if numbers.knots is not None:
+            knots = functional.pad(KNOT_SCALE * numbers.knots, (0, 0, 1, 1))  # zero at the edges of each bin
+            rise = knots.diff(dim=2)
+            part = torch.arange(self.parts, device=rise.device).view(1, 1, -1, 1)
+            start, slope = start + (knots[:, :, :-1] - part * rise).flatten(1, 2), slope + rise.flatten(1, 2)
         shift_and_scale = self.parts * torch.stack([numbers.shift, numbers.scale], dim=2)
         held = {
             "edges": edges.to(numbers.scale.dtype),

@@ -19,7 +19,9 @@ from tabvision.nets.layers import BatchNorm1d, Dropout
 from tabvision.nets.numeric import squash
 
 _NUMBER_WIDTH = 8  # outputs for each number
-FINE_SCALE = 0.3  # factor on the encoding within bins, which slows its learning: at 1, smooth effects are learned worse
+KNOT_SCALE = (
+    0.15  # factor on the values inside bins, which slows their learning: at 0.3, smooth effects are learned worse
+)
 _HIDDEN_MISSING = 0.01  # fraction of values hidden in a column that had missing ones; 0.003 and 0.03 are worse
 _HIDDEN_NOMINAL = 0.1  # fraction of values hidden in a nominal number, since new rows often bring new values
 _HEAD_SCALE = 0.3  # as in `EmbeddingMLP`
@@ -55,8 +57,8 @@ class PackedNet(nn.Module):
         joined: Number of further inputs of the last hidden layer, such as features of a row's images; 0 for none.
         direct: Whether the encoded inputs also reach the outputs through a linear layer (a skip connection), which starts at
             zero: few rows then suffice to learn a target that is nearly a sum of effects.
-        bin_parts: Equal parts of each bin for a second, finer encoding, which can follow a target that changes quickly
-            along a number; 1 for none.
+        bin_parts: Equal parts of each bin, between which it has values of its own, so that the network can follow a target
+            that changes quickly along a number; 1 for none.
 
     Shape:
         - continuous: (B, N) float, standardized
@@ -67,6 +69,8 @@ class PackedNet(nn.Module):
         BadValueError: A number is out of range, or there are no columns.
 
     Source: piecewise-linear encoding, Gorishniy et al. 2022, "On Embeddings for Numerical Features in Tabular Deep Learning";
+        finer values that are zero at the coarser knots, Yserentant 1986, "On the Multi-Level Splitting of Finite Element
+        Spaces" (the hierarchical basis);
         members packed in one network, Gorishniy et al. 2025, "TabM"; a linear layer beside the deep ones, Cheng et al. 2016,
         "Wide & Deep Learning for Recommender Systems".
 
@@ -147,8 +151,9 @@ class PackedNet(nn.Module):
 class _PackedNumbers(nn.Module):
     """Encode each number by its position among its column's bins, then apply a small linear layer per column.
 
-    The weights for bins and for their parts start at zero, next to a linear term that does not. Numbers are clamped to the
-    outer edges, and squashed smoothly at 3 standard deviations.
+    The encoding is linear between the edges of bins; with parts, it also has values at knots inside each bin. Both start at
+    zero, next to a linear term that does not. Numbers are clamped to the outer edges, and squashed smoothly at 3 standard
+    deviations.
 
     Args:
         bins: Increasing edges of each column, at least two; fewer for a constant column.
@@ -187,7 +192,7 @@ class _PackedNumbers(nn.Module):
         for name, value in {"scale": scale, "shift": shift, "low": low, "high": high}.items():
             self.register_buffer(name, value, persistent=False)
         self.table = nn.Parameter(torch.zeros(num, max(1, most), width))
-        self.fine = nn.Parameter(torch.zeros(num, max(1, most) * parts, width)) if parts > 1 else None
+        self.knots = nn.Parameter(torch.zeros(num, max(1, most), parts - 1, width)) if parts > 1 else None
         self.weight = nn.Parameter(torch.empty(num, width).uniform_(-1, 1) * _NUMBER_WIDTH**-0.5)
         self.bias = nn.Parameter(torch.empty(num, width).uniform_(-1, 1) * _NUMBER_WIDTH**-0.5)
         self.requires_grad_(num > 0)  # if empty, they get no gradient, and DDP would wait for one
@@ -199,30 +204,32 @@ class _PackedNumbers(nn.Module):
         held = squash(continuous.clamp(low, high)).unsqueeze(-1)
         positions = torch.addcmul(shift, held, scale).clamp(0, 1)
         encoded = torch.bmm(positions.transpose(0, 1), table).transpose(0, 1)
-        if self.fine is not None:
-            encoded = encoded + self._within_bins(positions, self.fine if columns is None else self.fine[list(columns)])
+        if self.knots is not None:
+            encoded = encoded + self._inside_bins(
+                positions, self.knots if columns is None else self.knots[list(columns)]
+            )
         return torch.addcmul(bias + encoded, held, weight)
 
-    def _within_bins(self, positions: Tensor, table: Tensor) -> Tensor:
-        """Return the encoding within bins, (B, N, width): the sum over the parts passed, and a fraction of the next part.
+    def _inside_bins(self, positions: Tensor, knots: Tensor) -> Tensor:
+        """Return what the knots add, (B, N, width): their values, joined by lines that start and end each bin at zero.
 
         Args:
             positions: (B, N, bins), the fraction of each bin that a number has passed.
-            table: (N, bins * parts, width), the contribution of each part.
+            knots: (N, bins, parts - 1, width), the values between the parts of each bin.
         """
         num, most = positions.shape[1:]
         # the first bin that a number has not passed in full; the column's last one if it has passed all
         current = positions.floor().sum(2, keepdim=True).long().clamp(0, most - 1)
-        passed = positions.gather(2, current) * self.parts
+        passed = positions.gather(2, current).squeeze(2) * self.parts
         part = passed.long().clamp(0, self.parts - 1)
-        first = torch.arange(num, device=table.device).unsqueeze(1) * (most * self.parts)
-        at = first + current * self.parts + part
-        steps = FINE_SCALE * table
-        sums_and_steps = torch.cat([steps.cumsum(1) - steps, steps], dim=2).flatten(0, 1)
-        below, step = (
-            sums_and_steps.index_select(0, at.flatten()).view(*at.shape[:2], 2 * table.shape[2]).chunk(2, dim=2)
-        )
-        return torch.addcmul(below, passed - part, step)
+        above = passed - part
+        bins = torch.arange(num, device=knots.device) * most + current.squeeze(2)
+        end = bins * (self.parts - 1) + part  # the knot where the part ends; that where it starts is the one before
+        values = knots.flatten(0, 2)
+        around = torch.stack([end - 1, end]).clamp(0, len(values) - 1)
+        shares = torch.stack([(1 - above) * (part > 0), above * (part < self.parts - 1)])  # 0 at the edges of the bin
+        found = values.index_select(0, around.flatten()).view(*around.shape, values.shape[1])
+        return (found * (KNOT_SCALE * shares).unsqueeze(3)).sum(0)
 
 
 @final
@@ -322,7 +329,7 @@ def _with_later_parts(net: nn.Module, state: dict[str, Any], prefix: str, *_: ob
     """Fill in the direct layer and the parts of bins that an older checkpoint lacks, with zeros, which change no answer."""
     if any(name.startswith(f"{prefix}head.") for name in state):
         for name, value in net.state_dict(prefix=prefix).items():
-            if name.startswith(f"{prefix}direct.") or name == f"{prefix}embeddings.numbers.fine":
+            if name.startswith(f"{prefix}direct.") or name == f"{prefix}embeddings.numbers.knots":
                 state.setdefault(name, torch.zeros_like(value))
 
 

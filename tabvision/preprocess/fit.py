@@ -1,4 +1,4 @@
-"""Learn from the training rows what the schema records of every column."""
+"""Fit the facts that the schema records about each column to the training rows."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ class Features:
     """The part of a schema that describes the columns that a network reads.
 
     Args:
-        dates: Date columns, which are cut into parts.
+        dates: Date columns, which are split into parts.
         continuous: Numbers, in the order of the first array.
         categorical: Categories, in the order of the second array: the user's own, the values of nominal numbers,
-            parts of dates, missing indicators.
+            parts of dates, indicators of missing values.
         left_out: Columns not used, and why.
     """
 
@@ -45,12 +45,12 @@ def fit_features(frame: Frame, kinds: Kinds) -> Features:
     """Return the statistics, vocabularies and date parts of the training rows.
 
     Args:
-        frame: The training rows, or their `Columns`; pass no other rows, since their values would leak.
+        frame: The training rows, or their `Columns`; do not pass other rows, since their values would leak.
         kinds: The kind of each column.
 
     Raises:
-        BadValueError: No rows, infinities, or text that does not read as the number or date it should be.
-        BadTypeError: Mixed types, or values that no network reads.
+        BadValueError: There are no rows, infinities, or text that cannot be read as the expected number or date.
+        BadTypeError: A column has mixed types, or values that a network cannot read.
 
     Example:
         >>> import pandas as pd
@@ -69,14 +69,14 @@ def fit_features(frame: Frame, kinds: Kinds) -> Features:
 
 
 class RunningFeatures:
-    """The statistics, vocabularies and date parts of training rows that come in one block or in many.
+    """The statistics, vocabularies and date parts of training rows that come in one block or several.
 
-    Counts, means, standard deviations and vocabularies are exact; the median and the bins of floats are those of a sample,
-    if there are more rows than it holds.
+    Counts, means, standard deviations and vocabularies are exact. The median and the bins of floats come from a sample if
+    there are more rows than it can hold.
 
     Args:
         kinds: The kind of each column.
-        max_sample: The most rows that are kept; None to keep all.
+        max_sample: The most rows to keep; None to keep all.
     """
 
     def __init__(self, kinds: Kinds, max_sample: int | None = None) -> None:
@@ -87,7 +87,7 @@ class RunningFeatures:
         self._numbers = {name: RunningNumber(merges=merges) for name in kinds.continuous}
         self._dates = {name: RunningDate(merges=merges) for name in kinds.dates}
         self._vocabularies: dict[str, tuple[tuple[Label, ...], bool]] = {}
-        self._values: dict[str, NDArray[Any]] = {}  # of nominal numbers
+        self._values: dict[str, NDArray[Any]] = {}  # the values of nominal numbers
 
     def add(
         self, columns: Columns, numbers: NDArray[np.int64] | None = None
@@ -96,11 +96,11 @@ class RunningFeatures:
 
         Args:
             columns: The rows.
-            numbers: Their numbers, which decide whether they are in the sample; None for 0, 1, 2 and so on.
+            numbers: Their row numbers, which decide whether they are in the sample; None for 0, 1, 2 and so on.
 
         Raises:
-            BadValueError: Infinities, or text that does not read as the number or date it should be.
-            BadTypeError: Mixed types, or values that no network reads.
+            BadValueError: There are infinities, or text that cannot be read as the expected number or date.
+            BadTypeError: A column has mixed types, or values that a network cannot read.
         """
         kept = self.sample.add(np.arange(len(columns)) if numbers is None else numbers)
         self.num_rows += len(columns)
@@ -143,10 +143,10 @@ class RunningFeatures:
         self._vocabularies[name] = vocabulary, ordered
 
     def features(self, columns: Columns) -> Features:
-        """Return what the schema records.
+        """Return the fitted facts for the schema.
 
         Args:
-            columns: Rows that name the columns of the table.
+            columns: Any rows of the table, for the names of its columns.
         """
         numbers = in_threads(self._number, self.kinds.continuous, columns)
         categories = [
@@ -162,7 +162,7 @@ class RunningFeatures:
         nominal = []
         for name in self.kinds.nominal:
             values = self._values[name]
-            is_whole = bool((values % 1 == 0).all())  # of many rows the first decide that a number names something
+            is_whole = bool((values % 1 == 0).all())  # with many rows, only the first decided that it is nominal
             labels = tuple(Numbers(values, "integer" if is_whole else "float").to_list())
             free = _free_name(f"{name}_value", taken)
             nominal.append(Categorical(name=free, source=name, vocabulary=labels, part="value"))
@@ -210,13 +210,13 @@ def _continuous(name: str, source: str, statistics: Statistics, part: DatePart |
 
 
 def _indicator(source: str, taken: set[str]) -> Categorical:
-    """Return the category that marks missing values."""
+    """Return the category that indicates missing values."""
     name = _free_name(f"{source}_missing", taken)
     return Categorical(name=name, source=source, vocabulary=(False, True), part="missing")
 
 
 def _free_name(wanted: str, taken: set[str]) -> str:
-    """Return a name for a derived column and add it to `taken`: the wanted name, or with `_2`, `_3`, … if it is taken.
+    """Return a name for a derived column, with `_2`, `_3`, … appended if the wanted one is taken, and add it to `taken`.
 
     Example:
         >>> _free_name("age_missing", {"age", "age_missing"})

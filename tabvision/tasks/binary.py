@@ -45,7 +45,7 @@ class Binary(OneClass):
         threshold: Probability of the positive class above which it is predicted, in (0, 1).
         label_smoothing: Fraction of each target that is spread evenly over both classes, in [0, 1).
         class_weights: Weight of each class in the loss, "balanced" for 1 / class frequency, or None.
-        focal_gamma: How strongly to weigh down rows that are predicted well: 0 for not at all, 2 for the usual focal loss.
+        focal_gamma: How strongly to down-weight rows that are predicted well: 0 for not at all, 2 for the usual focal loss.
 
     Example:
         >>> import torch
@@ -124,7 +124,7 @@ class Binary(OneClass):
     def activate(self, logits: Tensor) -> Tensor:
         import torch
 
-        # sigmoid(-z) rather than 1 - sigmoid(z): exact for large logits as well
+        # sigmoid(-z) rather than 1 - sigmoid(z), to be exact for large logits too
         return torch.cat([(-logits).sigmoid(), logits.sigmoid()], dim=1)
 
     @override

@@ -17,13 +17,13 @@ ClassWeights = tuple[float, ...] | Literal["balanced"] | None
 
 
 def is_within(target: Tensor, low: float, high: float) -> bool:
-    """Return whether all targets lie in a range, ends included; NaN lies in none."""
+    """Return whether all targets lie in a range, ends included; NaN never does."""
     return bool(((target >= low) & (target <= high)).all())
 
 
 @speaking("Task")
 def weights_of(weights: ClassWeights) -> tuple[float, ...]:
-    """Return the weights as numbers; raise if the task is not fitted, so that "balanced" has no numbers yet."""
+    """Return the weights as numbers; raise if they are still "balanced", since the task is not fitted."""
     if weights is None or isinstance(weights, str):
         raise BadValueError(f"class_weights is still {weights!r}", "Build the task through a datamodule, which fits it")
     return weights
@@ -53,7 +53,7 @@ def fitted_count(number: int | None) -> int:
 def check_loss_settings(
     label_smoothing: object, class_weights: object, focal_gamma: object, num_classes: int | None
 ) -> ClassWeights:
-    """Return the class weights, as `checked_weights`; raise unless all settings of the loss are in range."""
+    """Return the class weights, like `checked_weights`; raise unless all loss settings are in range."""
     check_fraction("label_smoothing", label_smoothing)
     check_least("focal_gamma", focal_gamma, 0, remedy="Pass 2 for the usual focal loss, 0 for none")
     return checked_weights(class_weights, num_classes)

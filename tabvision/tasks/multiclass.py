@@ -35,7 +35,7 @@ class Multiclass(CountedClasses, OneClass):
         num_classes: At least 2; None to take it from the data.
         label_smoothing: Fraction of each target that is spread evenly over all classes, in [0, 1).
         class_weights: Weight of each class in the loss, "balanced" for 1 / class frequency, or None.
-        focal_gamma: How strongly to weigh down rows that are predicted well: 0 for not at all, 2 for the usual focal loss.
+        focal_gamma: How strongly to down-weight rows that are predicted well: 0 for not at all, 2 for the usual focal loss.
 
     Example:
         >>> import torch

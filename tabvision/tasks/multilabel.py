@@ -38,8 +38,8 @@ class Multilabel(CountedClasses):
         num_classes: At least 1; None to take it from the data.
         threshold: Probability above which a class is predicted, in (0, 1).
         label_smoothing: Fraction of each target that is spread evenly over yes and no, in [0, 1).
-        class_weights: Weight of each class in the loss, "balanced" to weigh rare ones up, or None.
-        focal_gamma: How strongly to weigh down rows that are predicted well: 0 for not at all, 2 for the usual focal loss.
+        class_weights: Weight of each class in the loss, "balanced" to give rare ones more weight, or None.
+        focal_gamma: How strongly to down-weight rows that are predicted well: 0 for not at all, 2 for the usual focal loss.
 
     Example:
         >>> import numpy as np

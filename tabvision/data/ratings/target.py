@@ -15,7 +15,7 @@ from tabvision.tasks import Task, labels, task_named
 logger = logging.getLogger("tabvision")
 
 IMPLICIT_TARGET = Target(columns=("interaction",), task=task_named("binary"), classes=("no", "yes"))
-"""The target without a rating column: whether a user takes an item."""
+"""The target if there is no rating column: whether a user takes an item."""
 
 
 def fit_ratings(
@@ -26,9 +26,9 @@ def fit_ratings(
     Args:
         frame: The training rows.
         rating: The column to predict.
-        task: Stated, or None: regression for numbers, binary for two values of another type.
-        y_range: Lowest and highest prediction; None for `scale` widened by half a step.
-        scale: All ratings in the source: the steps and ends of the scale are known before anyone rates.
+        task: The stated task; None for regression on numbers, binary for two values of another type.
+        y_range: Lowest and highest prediction; None for the range of `scale`, widened by half a step.
+        scale: All ratings in the source, not only in training: the steps and ends of a scale are known in advance.
 
     Raises:
         BadTypeError: The task is neither regression nor binary.
@@ -52,7 +52,7 @@ def fit_ratings(
 
 
 def log_out_of_range(frame: pd.DataFrame, target: Target, part: str) -> None:
-    """Log how many ratings that are only evaluated lie outside the range of predictions.
+    """Log how many validation or test ratings lie outside the range of predictions.
 
     Example:
         >>> from tabvision.tasks import Regression
@@ -96,7 +96,7 @@ def check_names(
     for role, name in named.items():
         if not isinstance(name, str):
             raise BadTypeError(f"{role} must be a column name, got {name!r}", "Name a column")
-    # a separate table of titles may use any of these column names but the items'
+    # a separate table of titles may reuse any of these names except that of the items
     roles = {role: name for role, name in named.items() if role != "title" or name == item}
     for role, name in roles.items():
         if same := [other for other in roles if other != role and roles[other] == name]:
@@ -105,7 +105,7 @@ def check_names(
 
 
 def check_several(frame: pd.DataFrame, user: str, item: str) -> None:
-    """Raise if all rows have the same user, or the same item."""
+    """Raise if all rows have the same user or the same item."""
     for role, name in (("user", user), ("item", item)):
         if len(distinct := factorized(frame, name)[1]) < 2:
             problem = f"there must be at least two {role}s, got one, {distinct[0]!r}, in column {name!r}"

@@ -42,9 +42,9 @@ class ColumnSplit(Split):
 
     Args:
         column: The name of the column, which is not a feature.
-        train: Values that mean training.
-        validation: Values that mean validation.
-        test: Values that mean test.
+        train: Values for training rows.
+        validation: Values for validation rows.
+        test: Values for test rows.
 
     Example:
         >>> frame = pd.DataFrame({"part": ["train", "Valid", "train"]})
@@ -168,12 +168,12 @@ class IndexSplit(Split):
 @final
 @dataclass(frozen=True, eq=False)
 class SourceSplit(Split):
-    """Take validation and test rows from separate sources; the other rows, those of the datamodule's source, train.
+    """Take validation and test rows from separate sources, and train on the datamodule's source.
 
     Args:
         validation: A frame or the path of a table file.
-        test: The same for the test part; or a fraction in (0, 1) of the datamodule's source at random, or a split that draws
-            test rows alone from it, such as `TimeSplit("date", 0, 0.1)`; or None.
+        test: The same for the test part; or a random fraction in (0, 1) of the datamodule's source; or a split that draws
+            only test rows from it, such as `TimeSplit("date", 0, 0.1)`; or None.
 
     Example:
         >>> split = SourceSplit(pd.DataFrame({"x": [7]}))
@@ -248,7 +248,7 @@ class SourceSplit(Split):
 
 
 def _as_word(value: object) -> str:
-    """Return a value in lower case as text: 1, 1.0 and "1" are equal, and so are True and "true"."""
+    """Return a value as lowercase text, so that 1, 1.0 and "1" are equal, and so are True and "true"."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     return str(value).strip().lower()
