@@ -166,7 +166,7 @@ _HOW_IMAGES = _HOW_ROWS.replace("new_rows.csv", "photos").replace(
 
 
 def _header(schema: Schema, facts: Mapping[str, Any], repo: str, license: str | None) -> str:  # noqa: A002
-    """Return the YAML block that the hub reads."""
+    """Return the YAML block that the Hub reads."""
     from huggingface_hub import EvalResult, ModelCardData
 
     kind = "classification" if schema.task.is_classes else "regression"

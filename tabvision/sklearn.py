@@ -47,7 +47,7 @@ _MAX_SEED = 2**31 - 1
 
 
 class _TabularEstimator(BaseEstimator, ABC):  # type: ignore[misc]  # scikit-learn ships no types
-    """What both estimators share: reading X, the fit, and the checkpoint."""
+    """The common part of both estimators: reading X, the fit, and the checkpoint."""
 
     def __init__(
         self,
@@ -129,7 +129,7 @@ class _TabularEstimator(BaseEstimator, ABC):  # type: ignore[misc]  # scikit-lea
         return self
 
     def _train(self, data: TabularDataModule) -> None:
-        """Fit a network to the rows, and keep its checkpoint."""
+        """Fit a network to the rows and keep its checkpoint."""
         num_rows = len(data.parts["train"].rows)
         data.batch_size = self.batch_size or table_batch_size(num_rows)
         given = {name: value for name in _MODULE_SETTINGS if (value := getattr(self, name)) is not None}
@@ -146,7 +146,7 @@ class _TabularEstimator(BaseEstimator, ABC):  # type: ignore[misc]  # scikit-lea
         trainer.fit(module, data)
         self.n_iter_ = trainer.current_epoch
         with tempfile.TemporaryDirectory() as folder:
-            path = trainer.strategy.broadcast(f"{folder}/fit.ckpt")  # all ranks read that of the first
+            path = trainer.strategy.broadcast(f"{folder}/fit.ckpt")  # all ranks read the first one's file
             trainer.save_checkpoint(path, weights_only=True)
             self.checkpoint_ = Path(path).read_bytes()
             trainer.strategy.barrier()
@@ -205,7 +205,7 @@ class _TabularEstimator(BaseEstimator, ABC):  # type: ignore[misc]  # scikit-lea
 
 @final
 class TabularClassifier(ClassifierMixin, _TabularEstimator):  # type: ignore[misc]
-    """Classify the rows of a table, with scikit-learn's interface: a `TabularModule`, trained by `FitTable`.
+    """Classify the rows of a table, with scikit-learn's interface: a `TabularModule` trained with `FitTable`.
 
     Args:
         categorical: Columns to read as categories, whatever their values ("x0", "x1" and so on for an array). Other columns
@@ -312,7 +312,7 @@ class TabularRegressor(RegressorMixin, _TabularEstimator):  # type: ignore[misc]
 
     @speaking()
     def predict(self, X: Any) -> NDArray[np.float64]:  # noqa: ANN401
-        """Return the number for each row, (N,), or the numbers, (N, T)."""
+        """Return one number per row, (N,), or several, (N, T)."""
         found = self._predictions(X)
         return found[:, 0] if found.shape[1] == 1 else found
 

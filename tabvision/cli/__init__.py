@@ -45,11 +45,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     # let torch's threads sleep while waiting: busy-waiting on cores in use by others makes training ten times as slow
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch is loaded
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a column's name may have letters that the terminal's encoding lacks
+        if isinstance(stream, io.TextIOWrapper):  # the terminal's encoding may lack letters of a column's name
             stream.reconfigure(errors="backslashreplace")
     try:
         return _exit_status(words)
-    finally:  # empty the streams that take no output, as Python writes to them at exit; see its documentation of SIGPIPE
+    finally:  # Python flushes both at exit: point a broken one to devnull, as Python's note on SIGPIPE says
         for stream in (sys.stdout, sys.stderr):
             try:
                 print(end="", flush=True, file=stream)  # does nothing if the stream is closed
@@ -58,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _exit_status(words: list[str]) -> int:
-    """Run one command and return its exit status, after one sentence if the input is wrong."""
+    """Run one command and return its exit status; print one sentence if the input is wrong."""
     status = USAGE_ERROR
     try:
         return _run(words)

@@ -49,7 +49,7 @@ def seed(text: str) -> int:
 
 
 def fraction(text: str, end: Literal[")", "]"] = ")") -> float:
-    """Return a fraction above 0 and below 1, or with `end="]"` at most 1.
+    """Return a fraction above 0 and below 1; `end="]"` allows 1 as well.
 
     Example:
         >>> fraction("0.2")
@@ -140,7 +140,7 @@ def task(text: str) -> tuple[str, dict[str, Any]]:
     return name, {key: _value(value) for key, value in pairs}
 
 
-def _value(text: str) -> Any:  # noqa: ANN401 - as a setting takes it
+def _value(text: str) -> Any:  # noqa: ANN401 - whatever the setting takes
     if ":" in text:
         return tuple(_value(part) for part in text.split(":"))
     for kind in (int, float):

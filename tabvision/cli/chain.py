@@ -25,7 +25,7 @@ _SOURCES = ("source", "validation", "test", "titles", "corrections", "weights") 
 
 
 class Stretch(NamedTuple):
-    """The steps between two checkpoints.
+    """The training steps between two checkpoints.
 
     Args:
         start: The checkpoint at its start; None for the seed.
@@ -43,7 +43,7 @@ class Stretch(NamedTuple):
 
 
 def write_chain(folder: Path, recipe: Mapping[str, Any], datamodule: object, device: torch.device) -> str:
-    """Write the chain of a finished run, and return the hash of its last line."""
+    """Write the chain of a finished run and return the hash of its last line."""
     named = [text for name, text in texts_in([recipe["data"], recipe["model"]]) if name in _SOURCES]
     paths = [Path(file).expanduser() for text in named for file in (files_of(text) if is_glob(text) else [text])]
     photos = [Path(file) for file in getattr(datamodule, "files", ()) if file]

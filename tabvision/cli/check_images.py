@@ -27,7 +27,7 @@ from tabvision.errors import BadValueError, count, shown, speaking
 from tabvision.schema import Image
 
 _SHOWN = 20
-_FILES_AT_ONCE = 4096  # limits the queue of a folder with a million files
+_FILES_AT_ONCE = 4096  # keeps the queue short for a folder with a million files
 
 
 @speaking("tabvision check-images")
@@ -36,7 +36,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.out:
         check_destination(arguments.out, overwrite=arguments.overwrite)
     workers, channels, found = check_workers(arguments.workers), arguments.channels, _images(arguments)
-    files = [*dict.fromkeys(found[PATH_COLUMN])]  # rows may share an image
+    files = [*dict.fromkeys(found[PATH_COLUMN])]  # several rows may name the same image
     reasons: list[str | None] = []
     with single_threaded_cv2(), ThreadPoolExecutor(max(1, workers)) as threads:
         for start in range(0, len(files), _FILES_AT_ONCE):
@@ -91,7 +91,7 @@ def _images(arguments: argparse.Namespace) -> pd.DataFrame:
 
 
 def _reason(file: str, channels: int = 3) -> str | None:
-    """Return why a file cannot be read as an image, or None.
+    """Return why a file cannot be read as an image, or None if it can.
 
     Example:
         >>> _reason("nowhere/cat.jpg")
@@ -102,7 +102,7 @@ def _reason(file: str, channels: int = 3) -> str | None:
     except UnreadableImageError as error:
         with suppress(UnreadableImageError):
             layout = layout_of(file)
-            if layout.bits != 8:  # training finds the range of such values
+            if layout.bits != 8:  # training infers the range of such values
                 as_channels(stored_values(file, layout, channels), channels)
                 return None
         return error.reason

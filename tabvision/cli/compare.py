@@ -32,7 +32,7 @@ def _table_of(found: pd.DataFrame) -> str:
     """Return the table as text, with a star at the best value of each metric and without empty columns."""
     best = found.attrs["best"]
     columns = [name for name in found if found[name].notna().any() and any(found[name] != "")]
-    rows = [[f"{name} " if best.get(name) else name for name in columns]]  # as wide as with a star
+    rows = [[f"{name} " if best.get(name) else name for name in columns]]  # pad the names to leave room for a star
     for _, row in found.iterrows():
         cells = []
         for name in columns:

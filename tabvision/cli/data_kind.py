@@ -27,7 +27,7 @@ def kind_of_data(arguments: argparse.Namespace) -> str:
     with speaking("tabvision train"):
         if isinstance(data, str) and is_glob(data):
             found = [str(file) for file in files_of(data)]
-            arguments.data = data = data if are_tables(found) else found  # a recipe names the images one by one
+            arguments.data = data = data if are_tables(found) else found  # a recipe lists every image
         for each in data if isinstance(data, list) else [data]:
             if "://" not in each and not is_glob(each):  # for a URL, reading raises the error
                 check_file(Path(each).expanduser())
@@ -44,7 +44,7 @@ def kind_of_data(arguments: argparse.Namespace) -> str:
 
 
 def _kind_of_list(data: list[str]) -> str:
-    """Return the kind of several files by their suffixes."""
+    """Infer the kind of several files from their suffixes."""
     has_folder = any(Path(each).expanduser().is_dir() for each in data)
     if has_folder or (not are_tables(data) and any(are_tables([each]) for each in data)):
         problem = (

@@ -24,7 +24,7 @@ QUESTIONS = {
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Write the data as files, then run `tabvision train` on them."""
+    """Write the data to files, then run `tabvision train` on them."""
     from tabvision.cli import build_parser, train
 
     folder = Path(arguments.out or f"runs/demo-{arguments.kind}")
@@ -41,14 +41,14 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _write_data(kind: str, folder: Path, num_rows: int | None) -> list[str]:
-    """Write the data of a demo into a folder and return the arguments of `tabvision train` for it."""
+    """Write the data of a demo to a folder and return the arguments of `tabvision train` for it."""
     from tabvision.data import demo
 
     if kind == "tabular":
         data, frame = folder / "flights.parquet", demo.flights()
         frame.head(num_rows or len(frame)).to_parquet(data)
         return [str(data), "--target", "late", "--categorical", ",".join(demo.FLIGHTS_CATEGORICAL)]
-    if kind == "vision":  # no augmentation: a mirrored digit is not a digit
+    if kind == "vision":  # no augmentation: a mirrored digit is no longer a digit
         words = [str(demo.digits(folder / "digits")), "--body", "efficientnet_lite0", "--size", "64"]
         return [*words, "--augment", "none", "--batch-size", "32", "--epochs", "8", "--lr", "5e-3"]
     if kind == "fused":

@@ -1,4 +1,4 @@
-"""`tabvision evaluate`: the metrics of a checkpoint on labeled rows, with intervals."""
+"""`tabvision evaluate`: measure a checkpoint on labeled rows, with a confidence interval for each metric."""
 
 from __future__ import annotations
 

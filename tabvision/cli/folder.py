@@ -31,7 +31,7 @@ _FILES = (
 
 @speaking(_WHO)
 def free_folder(out: str | None, data: Source, *, overwrite: bool, reads: Sequence[object] = ()) -> Path:
-    """Return the folder of a run, without creating or removing anything.
+    """Return the folder for a run, without creating or removing anything.
 
     Args:
         out: The folder given by the user, or None for runs/NAME-OF-DATA.
@@ -108,7 +108,7 @@ def alone_in(folder: Path) -> Iterator[None]:
 
 
 def clear(folder: Path) -> None:
-    """Create the folder, or remove an older run from it."""
+    """Create the folder, or remove the files of an older run from it."""
     if is_worker():
         return
     with speaking(_WHO), writing(folder):

@@ -42,7 +42,7 @@ _FUSED_LR_MULT = 500.0  # so that the body's first layers train as slowly as for
 
 
 def image_job(arguments: argparse.Namespace) -> Job:
-    """Return the run for photos: a pretrained body, a new head, fine-tuned in two stages."""
+    """Return the run for photos: a pretrained body and a new head, fine-tuned in two stages."""
     settings, model = _settings(arguments, "images")
     paths = settings.pop("image", [])
     if len(paths) > 1:
@@ -91,7 +91,7 @@ def _best_body(arguments: argparse.Namespace, data: ImageDataModule, settings: M
     is_usual = is_pretrained and not arguments.verifiable and "val" in data.parts and num_rows in _PROBED
     if not is_wanted and (arguments.probe is False or not is_usual):
         return None
-    if is_worker() and len(bodies) == 1:  # every process has to know the best of several
+    if is_worker() and len(bodies) == 1:  # to choose among several, every process must probe them
         return None
     is_on_gpu = arguments.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
     found = []

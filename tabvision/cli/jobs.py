@@ -1,4 +1,4 @@
-"""One training run: its recipe, and the settings that all kinds of data share."""
+"""A training run: its recipe, and the settings that all kinds of data share."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ KEEP_EVERY: dict[str, Any] = {  # settings of the `ModelCheckpoint` that keeps t
 }
 
 
-def component(class_path: str, **settings: Any) -> dict[str, Any]:  # noqa: ANN401 - of the class
-    """Return a class and its settings, as a recipe names them.
+def component(class_path: str, **settings: Any) -> dict[str, Any]:  # noqa: ANN401 - whatever the class takes
+    """Return a class and its settings in the form of a recipe.
 
     Example:
         >>> component("tabvision.data.RandomSplit", share=0.1)
@@ -115,14 +115,14 @@ class Job:
 
     @property
     def measured_on(self) -> str:
-        """The rows on which the network is measured: "validation", "out-of-fold", or "" if no rows are held out."""
+        """The rows that measure the network: "validation", "out-of-fold", or "" if no rows are held out."""
         if "val" in self.datamodule.parts:
             return "validation"
         return "out-of-fold" if self.num_folds > 1 or self.monitor == "oof/loss" else ""
 
 
 def monitor_of(recipe: Mapping[str, Any]) -> str:
-    """Return what the first `ModelCheckpoint` of a recipe monitors."""
+    """Return what the first `ModelCheckpoint` in a recipe monitors."""
     settings = (each.get("init_args", {}) for each in recipe["trainer"]["callbacks"])
     return str(next((each["monitor"] for each in settings if "monitor" in each), LAST))
 
@@ -143,7 +143,7 @@ def _saving(arguments: argparse.Namespace, monitor: str) -> list[dict[str, Any]]
 
 @speaking("tabvision train")
 def source_settings(arguments: argparse.Namespace, kind: str) -> dict[str, Any]:
-    """Return the settings of a datamodule as in a recipe; a single target is a string instead of a list.
+    """Return the settings of a datamodule as in a recipe; a single target is a string, not a list.
 
     Raises:
         BadValueError: `--class-weights` without `--task`.
@@ -182,7 +182,7 @@ def make_job(
     model: Mapping[str, Any],
     callbacks: Sequence[Mapping[str, Any]],
     monitor: str | None = None,
-    **rest: Any,  # noqa: ANN401 - what no recipe holds
+    **rest: Any,  # noqa: ANN401 - what a recipe cannot hold
 ) -> Job:
     """Return the run of a datamodule already built from `settings`; add the batch size to both."""
     datamodule.batch_size = settings["batch_size"] = batch_size

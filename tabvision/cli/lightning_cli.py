@@ -1,4 +1,4 @@
-"""LightningCLI that links the data's schema to the model and rewords errors in recipes as one sentence."""
+"""A LightningCLI that passes the data's schema to the model and rewords each error in a recipe as one sentence."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ from tabvision.lightning import (
     in_this_tree,
 )
 
-_CHECKPOINT_WORDS = re.compile(r"best|last|hpc|registry.*|.*://.*")  # what Lightning takes instead of a path
+_CHECKPOINT_WORDS = re.compile(r"best|last|hpc|registry.*|.*://.*")  # what Lightning accepts in place of a path
 _TYPES = {"int": "a whole number", "float": "a number", "str": "text", "bool": "true or false", "list": "a list"}
-_LONGEST_VALUE = 60  # characters of a wrong value, which may be half a recipe
-_LONGEST_PROBLEM = 300  # characters; the parser's text may hold the whole recipe
+_LONGEST_VALUE = 60  # in characters; a wrong value may be half a recipe
+_LONGEST_PROBLEM = 300  # in characters; the parser's message may hold the whole recipe
 _WHO = "recipe"
 _REMEDY = "Pass --config with a recipe such as the recipe.yaml that tabvision train writes; see tabvision fit --help"
 
@@ -46,7 +46,7 @@ _REMEDY = "Pass --config with a recipe such as the recipe.yaml that tabvision tr
 class _OneRecipeParser(LightningArgumentParser):
     """A parser that reads only the files of --config: its errors would print the contents of a file named by a value."""
 
-    def _add_signature_parameter(self, *arguments: Any, **settings: Any) -> Any:  # noqa: ANN401 - of jsonargparse
+    def _add_signature_parameter(self, *arguments: Any, **settings: Any) -> Any:  # noqa: ANN401 - jsonargparse's
         return super()._add_signature_parameter(*arguments, **{**settings, "sub_configs": False})
 
     def _create_group_if_requested(self, *arguments: Any, **settings: Any) -> Any:  # noqa: ANN401
@@ -58,7 +58,7 @@ class _OneRecipeParser(LightningArgumentParser):
 
 
 class _SchemaCLI(LightningCLI):
-    """LightningCLI whose model gets `schema` from `data.schema`, so that a recipe need not contain it.
+    """A LightningCLI that passes `data.schema` to the model, so that a recipe need not contain the schema.
 
     Args:
         called: The Trainer method to run, the only one whose parser is built; None for none.
@@ -75,7 +75,7 @@ class _SchemaCLI(LightningCLI):
 
     @property
     def _settings(self) -> Any:  # noqa: ANN401 - jsonargparse's namespace
-        """The settings of the recipe and the command line."""
+        """The settings from the recipe and the command line."""
         return self.config if self._called is None else self.config[self._called]
 
     @override
@@ -84,9 +84,9 @@ class _SchemaCLI(LightningCLI):
 
     @override
     def _parse_ckpt_path(self) -> None:
-        """Keep the recipe as it is: Lightning would replace the model's settings, schema included, by the checkpoint's.
+        """Keep the recipe as it is: Lightning would replace the model's settings, including the schema, by the checkpoint's.
 
-        The module raises during setup if the checkpoint has another schema.
+        The module raises during setup if the checkpoint's schema differs.
 
         Raises:
             MissingFileError: The checkpoint does not exist, or none is given to evaluate and none is next to the recipe.
@@ -170,7 +170,7 @@ class _SchemaCLI(LightningCLI):
                 print(f"{path} was saved")
 
     def after_validate(self) -> None:
-        """Print where the metrics are."""
+        """Print the path of the metrics."""
         folder = self.trainer.log_dir
         if self.trainer.is_global_zero and folder is not None and (Path(folder) / "metrics.csv").exists():
             print(f"{Path(folder) / 'metrics.csv'} has the metrics")
@@ -179,7 +179,7 @@ class _SchemaCLI(LightningCLI):
 
 
 def make_cli(arguments: ArgsType, *, run: bool, safe: bool = False) -> _SchemaCLI:
-    """Return the trainer, model and data of a recipe, and run it if `run` is set.
+    """Build the trainer, model and data of a recipe; run it if `run` is set.
 
     Args:
         arguments: Command-line arguments, or the recipe as a dict.
@@ -213,7 +213,7 @@ def make_cli(arguments: ArgsType, *, run: bool, safe: bool = False) -> _SchemaCL
 
 @contextmanager
 def _reworded_parser_errors() -> Iterator[None]:
-    """Turn the errors of the recipe parser into one sentence.
+    """Reword an error of the recipe parser as one sentence.
 
     Raises:
         TabvisionError: The library's error that caused the parser's, otherwise the parser's text, reworded.
@@ -230,7 +230,7 @@ def _reworded_parser_errors() -> Iterator[None]:
     except argparse.ArgumentError as error:
         raise _cause_of(error) or _reworded(error.message) from error
     except Exception as error:
-        if cause := _cause_of(error):  # the parser wraps the errors of the classes it builds
+        if cause := _cause_of(error):  # the parser wraps errors from the classes it builds
             raise cause from error
         raise
 

@@ -22,7 +22,7 @@ def _find(arguments: argparse.Namespace) -> None:
     from tabvision.logs import quiet_lightning
     from tabvision.tuning.sweep import WAYS, lr_find
 
-    if arguments.plot:  # checked before the long sweep
+    if arguments.plot:  # check before the long sweep
         with speaking("tabvision lr-find"):
             plot = check_destination(
                 arguments.plot,

@@ -28,10 +28,10 @@ if TYPE_CHECKING:
     from tabvision.data.tables.text_file import TextFormat
 
 DEFAULT_VALIDATION = 0.2
-NO_ROWS = "none"  # of --validation
+NO_ROWS = "none"  # a value of --validation
 _KINDS = {"table": "a table", "images": "images", "fused": "a table with images", "ratings": "ratings"}
 _ALL = tuple(_KINDS)
-_TABLE = "a table (what is not named is inferred and printed)"
+_TABLE = "a table (columns that are not named are inferred and printed)"
 _NAMES: dict[str, Any] = {"type": names, "action": "extend"}
 _WHOLE: dict[str, Any] = {"type": whole}
 _YES: dict[str, Any] = {"action": "store_const", "const": True}
@@ -42,8 +42,8 @@ class _Option(NamedTuple):
 
     Args:
         flag: The option as typed.
-        setting: "data.NAME" for a setting of the datamodule, "model.NAME" of the module, "" of the command itself.
-        metavar: The placeholder of its value in the help, or None.
+        setting: "data.NAME" for a setting of the datamodule, "model.NAME" for one of the module, "" for the command's own.
+        metavar: The placeholder for its value in the help, or None.
         help: The help text.
         details: Other arguments of `add_argument`.
     """
@@ -54,7 +54,7 @@ class _Option(NamedTuple):
     help: str
     details: Mapping[str, Any] = {}
 
-    def add_to(self, parser: Any) -> None:  # noqa: ANN401 - a parser or a group of it
+    def add_to(self, parser: Any) -> None:  # noqa: ANN401 - a parser or a group in it
         """Add the option to a parser."""
         metavar = {} if self.metavar is None else {"metavar": self.metavar}
         parser.add_argument(self.flag, help=self.help, **metavar, **self.details)
@@ -70,13 +70,13 @@ _FORM = [  # how a text file is written; commands that predict have these option
             _NAMES),
     _Option("--sep", "data.sep", "TEXT", 'text between fields, such as "::"; " " is any white space'),
     _Option("--no-header", "data.names", None, "the file has no header", {"action": "store_const", "const": []}),
-    _Option("--names", "data.names", "A,B", "names of the columns of a file without a header", _NAMES),
+    _Option("--names", "data.names", "A,B", "column names for a file without a header", _NAMES),
 ]  # fmt: skip
 _PATHS = [  # where the photos of a table are; commands that predict have these options too
     _Option("--root", "data.root", "DIR", "folder that photo paths are relative to (default: the table's folder)"),
     _Option("--suffix", "data.suffix", "TEXT", "suffix to append to photo paths, such as .jpg"),
 ]
-_GROUPS: list[tuple[str | None, tuple[str, ...], list[_Option]]] = [  # title, kinds of data that take them, options
+_GROUPS: list[tuple[str | None, tuple[str, ...], list[_Option]]] = [  # title, kinds of data, options
     (None, _ALL, [
         _Option("--target", "data.target", "COL", "the column to predict, or several: a,b", _NAMES),
         _Option("--task", "data.task", "NAME[,SETTING=VALUE]",
@@ -84,12 +84,12 @@ _GROUPS: list[tuple[str | None, tuple[str, ...], list[_Option]]] = [  # title, k
                 "or binary,threshold=0.3", {"type": task}),
     ]),
     (None, ("table", "images", "fused"), [
-        _Option("--separator", "data.separator", "TEXT", "separator of the labels in one multi-label column"),
-        _Option("--weight", "data.weight", "COL", "column of row weights"),
+        _Option("--separator", "data.separator", "TEXT", "separator between the labels in one multi-label column"),
+        _Option("--weight", "data.weight", "COL", "column with row weights"),
         _Option("--sampler", "data.sampler", "balanced|COL",
                 "draw each class equally often in training, or each row in proportion to that column"),
         _Option("--corrections", "data.corrections", "FILE",
-                "table of rows to relabel or drop: row (or the image's path) and label (empty or drop)"),
+                "table of rows to relabel or drop: row (or image path) and label (empty or drop)"),
         _Option("--calibration", "data.calibration", "FRACTION",
                 "fraction of the training rows to hold out for `tabvision calibrate --run DIR`", {"type": fraction}),
     ]),
@@ -164,12 +164,12 @@ _GROUPS: list[tuple[str | None, tuple[str, ...], list[_Option]]] = [  # title, k
                 "train on photos blended in pairs (MixUp), such as 0.4; for long runs", {"type": positive}),
         _Option("--head", "model.head", None, "kind of head (default concat)", {"choices": ["concat", "mlp", "linear"]}),
         _Option("--frozen-bf16", "model.frozen_bf16", None,
-                "compute the frozen body in bfloat16, for processors that are fast at it", _YES),
+                "compute the frozen body in bfloat16, for processors where that is fast", _YES),
     ]),
-    ("ratings (without --target each row means that the user took the item)", ("ratings",), [
+    ("ratings (without --target, each row means that the user took the item)", ("ratings",), [
         _Option("--user", "data.user", "COL", "column of users"),
         _Option("--item", "data.item", "COL", "column of items"),
-        _Option("--timestamp", "data.timestamp", "COL", "column of timestamps, for --split and --duplicates"),
+        _Option("--timestamp", "data.timestamp", "COL", "column with timestamps, for --split and --duplicates"),
         _Option("--duplicates", "data.duplicates", None,
                 "what to do with repeated pairs (default few: keep the last if there are few)",
                 {"choices": ["error", "last", "keep", "few"]}),
@@ -286,7 +286,7 @@ def check_options(arguments: argparse.Namespace, kind: str) -> None:
 
 
 def given_flags(arguments: argparse.Namespace) -> list[str]:
-    """Return the options whose value is not the default.
+    """Return the options whose value differs from the default.
 
     Example:
         >>> parser = argparse.ArgumentParser()

@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     DataModule: TypeAlias = TensorDataModule | BaseImageDataModule
 
 _WHO = "tabvision train"
-_BLOCK = 65_536  # rows whose losses are computed at a time
-_RANKED, _RANKED_USERS = 10, 1_000  # the k of recall@k, and the most users to measure it on
+_BLOCK = 65_536  # rows per block when computing losses
+_RANKED, _RANKED_USERS = 10, 1_000  # the k of recall@k, and the most users to measure it for
 
 
 def write_metrics(
@@ -203,7 +203,7 @@ def write_run_report(
         if tested:
             said = ", ".join(f"{name[4:]} {format_number(value)}" for name, value in sorted(tested.items()))  # val/…
             facts["on test rows"] = f"{said} ({count(len(job.datamodule.parts['test'].rows), 'row')})"
-        # a bag, and a run that began with a trained network, have none
+        # a bag, and a run that started from a trained network, cannot be repeated from a recipe
         repeat = (
             "tabvision fit --config recipe.yaml" if (folder / "recipe.yaml").exists() and job.num_folds == 1 else ""
         )
@@ -214,7 +214,7 @@ def write_run_report(
 
 
 def _how_held_out(job: Job) -> str:
-    """Return how the validation rows of a run were chosen: as its recipe says, or by the folders of its photos."""
+    """Return how the validation rows of a run were chosen: by its recipe's split, or by the folders of its photos."""
     tables = getattr(job.datamodule, "tables", {})
     if "train" in tables and tables["train"].part is not None:
         return "those of a folder of their own"
@@ -222,14 +222,14 @@ def _how_held_out(job: Job) -> str:
 
 
 def _time_column(job: Job) -> str | None:
-    """Return the column by whose order the rows were divided, or None."""
+    """Return the column that the rows were split by in time order, or None."""
     split = job.recipe["data"]["init_args"].get("split")
     is_by_time = isinstance(split, dict) and split["class_path"].endswith("TimeSplit")
     return split["init_args"].get("column") if is_by_time else None
 
 
 def _facts(job: Job, folder: Path, seconds: float, rates: Sequence[float]) -> dict[str, object]:
-    """Return what the report of a run says of how it was made."""
+    """Return the facts for a run's report about how it was made."""
     facts: dict[str, object] = {"data": short_name(job.recipe["data"]["init_args"].get("source", ""))}
     if (recipe := recipe_file(folder)).exists() and (known := hash_of_rows(recipe)):
         facts["hash of the rows"] = known[:16]
@@ -242,7 +242,7 @@ def _facts(job: Job, folder: Path, seconds: float, rates: Sequence[float]) -> di
 
 
 def _training_counts(data: CollabDataModule, results: Results) -> list[pd.Series[int]]:
-    """Return how often the user, and the item, of each row was seen in training."""
+    """Return how often each row's user, and its item, occurred in training."""
     tensors, rows = data.parts["train"]
     train, names = data.frame.iloc[tensors["index"][rows].numpy()], (data.user, data.item)
     counts = [results.frame[name].map(train[name].value_counts()).fillna(0).astype(int) for name in names]
@@ -266,7 +266,7 @@ def print_files(job: Job, folder: Path, *, learns_all: bool = False) -> None:
     network = f"the {job.num_folds} networks" if is_bag else network
     if job.refit:
         network = "a network trained anew on training and validation rows, for as many epochs as were best"
-    resumes = "" if job.module else ", to train on from: `tabvision fit --config … --ckpt_path`"  # it takes a recipe
+    resumes = "" if job.module else ", to train on from: `tabvision fit --config … --ckpt_path`"  # `fit` needs a recipe
     left_out = [text for text, holds in {"the intervals": job.intervals, "the refit": job.refit}.items() if holds]
     without = f" without {' and '.join(left_out)}" if left_out else ""
     texts = {

@@ -14,13 +14,13 @@ from tabvision.cli.demo import QUESTIONS
 from tabvision.cli.options import add_form_options, add_options
 from tabvision.errors import closest, shown
 
-USAGE_ERROR = 2  # exit status for wrong input, the same as argparse's
+USAGE_ERROR = 2  # exit status for wrong input, as in argparse
 LIGHTNING_COMMANDS = {
     "fit": "train a recipe",
-    "validate": "evaluate a recipe on its validation rows",
-    "test": "evaluate a recipe on its test rows",
+    "validate": "measure a recipe's network on its validation rows",
+    "test": "measure a recipe's network on its test rows",
 }
-_Commands: TypeAlias = "argparse._SubParsersAction[Any]"  # noqa: SLF001 - what `add_subparsers` returns
+_Commands: TypeAlias = "argparse._SubParsersAction[Any]"  # noqa: SLF001 - the type that `add_subparsers` returns
 _CHECKPOINT = "a .ckpt file, such as best.ckpt"
 _DEVICE = "cpu, cuda, mps or auto (default)"
 _OVERWRITE = "replace FILE if it exists"
@@ -45,7 +45,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Return the parser of all commands."""
+    """Return a parser for all commands."""
     parser = _Parser(
         prog="tabvision",
         description="Train on tables, photos and ratings with PyTorch Lightning, and predict with the trained model.",
@@ -71,7 +71,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _add_answering(commands: _Commands) -> None:
     predict = commands.add_parser(
-        "predict", help="predict for the rows of a file, or for photos, with a checkpoint alone"
+        "predict", help="predict for the rows of a file, or for photos, with just a checkpoint"
     )
     predict.add_argument("checkpoint", metavar="CKPT", help=_CHECKPOINT)
     predict.add_argument(
@@ -96,7 +96,7 @@ def _add_answering(commands: _Commands) -> None:
     predict.add_argument("--overwrite", action="store_true", help=_OVERWRITE)
 
     recommend = commands.add_parser(
-        "recommend", help="recommend items to a user, or find similar ones, with a checkpoint alone"
+        "recommend", help="recommend items to a user, or find similar items, with just a checkpoint"
     )
     recommend.add_argument("checkpoint", metavar="CKPT", help="a .ckpt file trained on ratings")
     which = recommend.add_mutually_exclusive_group(required=True)
@@ -111,7 +111,7 @@ def _add_answering(commands: _Commands) -> None:
 
 
 def _add_measuring(commands: _Commands) -> None:
-    evaluate = commands.add_parser("evaluate", help="measure a checkpoint on labeled rows, with intervals")
+    evaluate = commands.add_parser("evaluate", help="measure a checkpoint on labeled rows, with confidence intervals")
     report = commands.add_parser(
         "report", help="write a page on how accurate a model is, what it relies on, and where it is wrong"
     )
@@ -134,13 +134,13 @@ def _add_measuring(commands: _Commands) -> None:
     verify.add_argument("folder", metavar="RUN", help="the folder of a run of tabvision train --verifiable")
     share = "fraction of the epochs to replay, drawn at random (default 0.05)"
     verify.add_argument("--share", type=functools.partial(fraction, end="]"), default=0.05, help=share)
-    verify.add_argument("--safe", action="store_true", help="write only below the working folder, as for fit --safe")
+    verify.add_argument("--safe", action="store_true", help="write only inside the working folder, as for fit --safe")
 
     check = commands.add_parser(
         "check-images", help="find images in a folder or table that cannot be read, or only in part"
     )
-    check.add_argument("data", metavar="DATA", help="a folder, with its subfolders; or a table, with --image")
-    check.add_argument("--image", metavar="A,B", type=names, action="extend", help="columns of image paths of a table")
+    check.add_argument("data", metavar="DATA", help="a folder, including subfolders; or a table, with --image")
+    check.add_argument("--image", metavar="A,B", type=names, action="extend", help="columns of image paths in a table")
     add_form_options(check)
     check.add_argument("--out", metavar="FILE", help="list them there with the reason, such as bad_files.csv")
     check.add_argument("--channels", type=whole, default=3, metavar="N", help="channels to train on (default 3, RGB)")
@@ -153,14 +153,14 @@ def _add_deploying(commands: _Commands) -> None:
         "calibrate", help="fit temperature, thresholds or intervals on rows not used in training"
     )
     calibrate.add_argument("checkpoint", metavar="CKPT", nargs="?", help=_CHECKPOINT)
-    rows = "a table with the target, or a folder of class folders, not used in training"
+    rows = "rows not used in training: a table with the target, or a folder of class folders"
     calibrate.add_argument("data", metavar="DATA", nargs="?", help=rows)
     run = "instead of both: the best.ckpt of a run and its rows: --calibration, else test, else validation rows"
     calibrate.add_argument("--run", metavar="DIR", help=run)
     calibrate.add_argument("--out", metavar="FILE", required=True, help="the calibrated checkpoint: a new .ckpt file")
     metric = "choose thresholds that maximize f1, f2, accuracy, balanced_accuracy or youden (two classes, labels)"
     calibrate.add_argument("--metric", help=metric)
-    calibrate.add_argument("--per-label", action="store_true", help="a temperature for each label instead of one")
+    calibrate.add_argument("--per-label", action="store_true", help="fit one temperature per label, not one for all")
     coverage = "coverage of intervals around numbers (default: 0.9)"
     calibrate.add_argument("--coverage", type=fraction, default=0.9, help=coverage)
     add_form_options(calibrate)
@@ -184,7 +184,7 @@ def _add_deploying(commands: _Commands) -> None:
 
 
 def _add_others(commands: _Commands) -> None:
-    push = commands.add_parser("push", help="share a run on the Hugging Face hub, with a model card")
+    push = commands.add_parser("push", help="share a run on the Hugging Face Hub, with a model card")
     push.add_argument("folder", metavar="RUN", help="a folder that tabvision train wrote, such as runs/people")
     push.add_argument("repo", metavar="USER/MODEL", help="the repository, created if it does not exist")
     push.add_argument("--private", action="store_true", help="create a private repository")

@@ -32,7 +32,7 @@ from tabvision.plain import NumberFormat
 
 @speaking("tabvision predict")
 def run(arguments: argparse.Namespace) -> int:
-    """Write one row of predictions for each row or image; return 1 if no image could be read."""
+    """Write one row of predictions per row or image; return 1 if no image could be read."""
     check_destination(arguments.out, overwrite=arguments.overwrite, reads=[arguments.checkpoint, *arguments.data])
     predictor = Predictor(arguments.checkpoint, device=arguments.device)
     image = predictor.schema.image if predictor.schema.is_of_images else None  # otherwise rows are those of a table
@@ -172,7 +172,7 @@ def _metrics_line(predictor: Predictor, inputs: Inputs, answers: pd.DataFrame) -
 
 
 def _notes(predictor: Predictor, inputs: Inputs, kept: pd.DataFrame, measured: list[str]) -> list[str]:
-    """Return the metrics, and notes on missing values, unused columns and unknown categories in the input."""
+    """Return the metrics, with notes on missing values, unused columns and unknown categories in the input."""
     rows, notes = count(inputs.num_rows, "row"), [*measured]
     if isinstance(predictor.net, CollabNetwork) and inputs.frame is not None:  # missing values are normal in a table
         missing = {name: int(inputs.frame[name].isna().sum()) for name in predictor.schema.inputs}
@@ -200,7 +200,7 @@ def _notes(predictor: Predictor, inputs: Inputs, kept: pd.DataFrame, measured: l
 
 
 def _such_as(form: NumberFormat) -> str:
-    """Return the words for a number written as in training.
+    """Return words that show how numbers were written in training.
 
     Example:
         >>> _such_as("1.234,5"), _such_as("€,"), _such_as("lenient")

@@ -24,7 +24,7 @@ def format_table(rows: Sequence[Sequence[str]], *, left: int = 1) -> str:
 
 
 def format_number(value: float | None) -> str:
-    """Return four decimals, or four significant digits of small and large numbers; "" for None and NaN.
+    """Format with four decimals, or four significant digits for small and large numbers; "" for None and NaN.
 
     Example:
         >>> format_number(0.5), format_number(2.5e-31), format_number(None)

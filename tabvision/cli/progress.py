@@ -18,7 +18,7 @@ def progress_callbacks(refresh_rate: int, *, quiet: bool) -> list[Callback]:
     if quiet:
         return []
     bar: list[Callback] = [_Bar(refresh_rate=refresh_rate)] if sys.stdout.isatty() and sys.stderr.isatty() else []
-    return [_HistoryLines(), *bar]  # lines are written above a bar, which is gone after its own hook at the end
+    return [_HistoryLines(), *bar]  # lines print above the bar, so they come before its hook closes it
 
 
 def show_progress(trainer: pl.Trainer) -> None:
@@ -43,7 +43,7 @@ class _Bar(TQDMProgressBar):
         in_fit = self.trainer.state.fn == TrainerFn.FITTING
         return self._hidden(super().init_validation_tqdm) if in_fit else super().init_validation_tqdm()
 
-    def _hidden(self, make: Callable[[], Any]) -> Any:  # noqa: ANN401 - a bar of tqdm
+    def _hidden(self, make: Callable[[], Any]) -> Any:  # noqa: ANN401 - a tqdm bar
         """Return a bar that is not drawn."""
         is_enabled = self.is_enabled
         self.disable()
@@ -55,7 +55,7 @@ class _Bar(TQDMProgressBar):
     @override
     def on_train_epoch_start(self, trainer: pl.Trainer, *arguments: Any) -> None:
         super().on_train_epoch_start(trainer, *arguments)
-        self.train_progress_bar.set_description(f"Epoch {trainer.current_epoch + 1}")  # as the line below it will say
+        self.train_progress_bar.set_description(f"Epoch {trainer.current_epoch + 1}")  # numbered as in the history
 
     @override
     def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
@@ -64,10 +64,10 @@ class _Bar(TQDMProgressBar):
 
 
 class _HistoryLines(Callback):
-    """Print the loss and metrics of each epoch as a line, in which a log file has no control characters."""
+    """Print the loss and metrics of each epoch on one line, free of control characters for log files."""
 
     def __init__(self) -> None:
-        self._waiting: int | None = None  # the epoch whose training metrics are computed after the callbacks' hooks
+        self._waiting: int | None = None  # the epoch to print; its training metrics exist only after the hooks
 
     @override
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -1,4 +1,4 @@
-"""`tabvision push`: share a run on the Hugging Face hub, with a model card."""
+"""`tabvision push`: share a run on the Hugging Face Hub, with a model card."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from tabvision.modules import CollabModule
 
 @speaking("tabvision recommend")
 def run(arguments: argparse.Namespace) -> None:
-    """Print the items, best first, and write them to `--out`."""
+    """Print the items, best first, and write them to `--out` if given."""
     if arguments.out:
         check_destination(arguments.out, overwrite=arguments.overwrite, reads=[arguments.checkpoint])
     module = open_checkpoint(arguments.checkpoint).module

@@ -82,7 +82,7 @@ def report_on(
     facts: Mapping[str, object] | None = None,
     data: object = None,
     divided_by: str | None = None,
-    **details: Any,  # noqa: ANN401 - as for `write_report`
+    **details: Any,  # noqa: ANN401 - passed to `write_report`
 ) -> None:
     """Write the page, with column importance, facts about the network, and oddities in the training rows.
 

@@ -82,7 +82,7 @@ def _check_run(folder: Path) -> None:
 
 
 def warm_started(job: Job, checkpoint: str) -> Job:
-    """Return the run that starts from a checkpoint.
+    """Return the run, changed to start from a checkpoint.
 
     Raises:
         BadValueError: The checkpoint is for another kind of data, or an option would build another network.

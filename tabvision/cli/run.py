@@ -130,7 +130,7 @@ def _write_results(
         title = f"test, {len(data.parts['test'].rows):,} rows"
         metrics["test"] = print_metrics(tested, naive_metrics(data, "test"), title)
     rate = next((callback.rate for callback in callbacks_of(fitted.trainer, FindLR)), None)
-    seconds = max(0.0, time.time() - start)  # a clock may be set back
+    seconds = max(0.0, time.time() - start)  # the clock may have been set back
     if job.intervals is not None and fitted.results is not None:
         add_intervals(fitted.results, job.intervals, folder / "best.ckpt", *([folder / TRAINED] if job.refit else []))
     if report and fitted.results is not None:
@@ -151,7 +151,7 @@ def _write_results(
 
 
 def _rates_of(trainer: pl.Trainer) -> list[float]:
-    """Return the highest learning rates of the layer groups in the last stage of a fit, from low to high."""
+    """Return the peak learning rates of the layer groups in the last stage of a fit, in ascending order."""
     groups = [group for optimizer in trainer.optimizers for group in optimizer.param_groups]
     return sorted({float(group.get("initial_lr", group["lr"])) for group in groups})
 
@@ -205,7 +205,7 @@ def _fit(job: Job, model: SupervisedModule, folder: Path, held: ExitStack, *, re
         measured, gathered, is_linear = _evaluate_best(job, model, trainer, shown, folder)
         with speaking(_WHO):
             table = held_out_table(shown, gathered)
-    files = getattr(data, "files", None)  # of images
+    files = getattr(data, "files", None)  # the paths, for images
     results = None if is_without_ratings(data) else Results.of_gathered(data.schema, shown.frame, gathered, files=files)
     return _Fitted(trainer, measured, table, results, is_linear)
 

@@ -51,7 +51,7 @@ def settings_of_run(recipe: Path) -> dict[str, Any]:
 
 
 def hash_of_rows(recipe: Path) -> str:
-    """Return the hash of the rows of a run, from the comment above its recipe; empty if there is none."""
+    """Return the hash of a run's rows from the comment above its recipe; empty if there is none."""
     first = recipe.read_text(encoding="utf-8").partition("\n")[0]
     return first.removeprefix(_ROWS) if first.startswith(_ROWS) else ""
 

@@ -29,7 +29,7 @@ _LIGHTNING = {
 _OTHERS = {
     "torch.optim": ("ASGD", "Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "NAdam", "RAdam", "RMSprop", "SGD")
 }
-_WRITTEN = ("cache", "prepared")  # settings of datamodules
+_WRITTEN = ("cache", "prepared")  # settings of datamodules that name output folders
 _OUTSIDE = re.compile(r"[~/\\]|[A-Za-z]:|.*://|(.*[/\\])?\.\.([/\\]|$)")  # a path that leads out of the working folder
 
 

@@ -66,7 +66,7 @@ def _named_split(arguments: argparse.Namespace, test: float | None) -> dict[str,
     return component(f"tabvision.data.{name}Split", **named, **fractions)
 
 
-_WAYS = {  # of a recipe's split, by its class: the rows that are held out; {} is its column
+_WAYS = {  # the rows that each class of split holds out, in words; {} is its column
     "TimeSplit": "the latest by {}",
     "GroupSplit": "drawn at random, each {} whole",
     "ColumnSplit": "those that column {} names",
@@ -78,7 +78,7 @@ _WAYS = {  # of a recipe's split, by its class: the rows that are held out; {} i
 
 
 def how_held_out(split: object) -> str:
-    """Return how the rows that a recipe's split holds out were chosen, for a sentence.
+    """Return, as part of a sentence, how a recipe's split chose the held-out rows.
 
     Example:
         >>> how_held_out({"class_path": "tabvision.data.TimeSplit", "init_args": {"column": "when"}})

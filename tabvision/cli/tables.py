@@ -81,7 +81,7 @@ def _num_ranks(arguments: argparse.Namespace) -> int:
     """Return about how many processes will train, each with the table in memory."""
     if arguments.devices.isdecimal():
         return int(arguments.devices)
-    return 1 if arguments.accelerator == "cpu" else max(1, torch.cuda.device_count())  # auto, -1 or several named
+    return 1 if arguments.accelerator == "cpu" else max(1, torch.cuda.device_count())  # auto, -1 or a list
 
 
 def _note_cost(num_rows: int, members: int, num_outputs: int) -> None:

@@ -23,12 +23,12 @@ from tabvision.inference.checkpoint import read_state
 from tabvision.lightning import CSVLogger, MisconfigurationException, Strategy, TQDMProgressBar, TrainerFn, tree
 
 _WHO = "recipe"
-_CONNECTOR = "checkpoint_connector.py"  # where Lightning spreads a checkpoint over the parts of a fit
+_CONNECTOR = "checkpoint_connector.py"  # Lightning's module that restores a checkpoint
 
 
 @contextmanager
 def reworded_trainer_errors(speaker: str, *, only: type[Exception] = Exception) -> Iterator[None]:
-    """Turn a Trainer's errors about its settings into one sentence.
+    """Reword a Trainer's errors about its settings as one sentence.
 
     Args:
         speaker: The name that starts the sentence.
@@ -169,10 +169,10 @@ def continue_metrics_file(trainer: pl.Trainer, folder: Path) -> None:
     metrics = state["callbacks"]["ExactResume"]["ranks"][0]["metrics"]
     logged = {name: value.item() for name, value in metrics.items() if not name.endswith("_step")}
     own = pd.DataFrame([{"epoch": state["epoch"], "step": state["global_step"] - 1, **logged}]).astype("str")
-    rows = pd.concat([before, own]).sort_index(axis=1)  # as the writer sorts its columns
+    rows = pd.concat([before, own]).sort_index(axis=1)  # in the writer's order of columns
     logger: Any = trainer.logger
     _write_rows(rows, kept)
-    logger.experiment.metrics_keys = [*rows.columns]  # creates the writer, which removes the file
+    logger.experiment.metrics_keys = [*rows.columns]  # creating the writer removes the file
     _write_rows(rows, file)
     kept.unlink()
 

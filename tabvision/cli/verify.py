@@ -90,7 +90,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _summary(num_stretches: int, num_drawn: int, num_found: int) -> str:
-    """Return what a replay proves.
+    """Return a sentence that says what the replay proves.
 
     Example:
         >>> _summary(20, 2, 0).partition(". ")[2].partition("; ")[0]
@@ -205,7 +205,7 @@ def _difference(
     """Return how a file's contents differ from a replay's; "" if they do not.
 
     Args:
-        file: The file.
+        file: The file, for the message.
         saved: Its state.
         replayed: The state of the replay.
         before: The weights at the start of the stretch, to allow a difference of `_TOLERANCE` times how far they moved; None
