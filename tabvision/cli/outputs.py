@@ -178,7 +178,8 @@ def write_run_report(
     best = folder / "best.ckpt"
     measured = folder / TRAINED if job.refit else best
     which = "of training, each answered by those parts of the network that did not learn from it"
-    which += ", by which the epoch was chosen as well"
+    chooses = any(each["class_path"].endswith(".FitTable") for each in job.recipe["trainer"]["callbacks"])
+    which += ", by which the epoch was chosen as well" if chooses else ""
     if "val" in job.datamodule.parts:
         which = f"held out for validation ({_how_held_out(job)})"
         which += "" if job.monitor == "oof/loss" else chosen_by_validation(folder)

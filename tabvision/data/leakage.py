@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from tabvision.data.base import DataPart
@@ -21,6 +23,9 @@ _FIRST_ROWS = 1_000  # enough to rule out most columns, before all rows are comp
 _ROUNDING = 1e-3  # tolerated error of a sum, as a fraction of the target's median absolute deviation
 _NUM_PROBED, _NUM_PROBES = 20, 3  # rows that a sum must match before all are read; attempts with other rows
 _MAX_OF_THREE, _MAX_NEAREST, _MAX_CHECKED = 100, 1_000, 5
+_MOST_ROWS = 10_000  # the most rows examined to see if a column orders the target
+_SOME_ROWS = 1_000  # rows that suffice to see that most columns do not
+_UNLIKE_CLASSES, _UNLIKE_NUMBERS = 0.01, 0.001  # neighbors are alike up to this fraction of the difference by chance
 _MAX_LABELS = 10_000  # the most values of a column to compare
 
 
@@ -35,6 +40,10 @@ def leakage_notes(schema: Schema, training: DataPart) -> list[str]:
         f"{name!r} determines the target in {'every' if is_exact else 'nearly every'} training row. If it is not known when "
         f"predicting, leave it out: {asking('ignore', name)}."
         for name, is_exact in _leaking_columns(schema, training).items()
+    ]
+    notes = notes or [
+        f"{name!r} alone nearly gives the target. If it is not known when predicting, leave it out: {asking('ignore', name)}."
+        for name in _ordering_columns(schema, training)
     ]
     if notes or not (terms := _summing_columns(schema, training)):
         return notes
@@ -70,6 +79,68 @@ def _leaking_columns(schema: Schema, training: DataPart) -> dict[str, bool]:
         index for index in range(len(schema.continuous)) if len(rows) <= _FIRST_ROWS or is_same(index, _FIRST_ROWS)
     ]
     return {schema.continuous[index].name: True for index in indices if is_same(index, None)}
+
+
+def _ordering_columns(schema: Schema, training: DataPart) -> list[str]:
+    """Return the columns in whose order nearly all neighbors have nearly the same target, whatever the curve."""
+    tensors, rows = training
+    target = tensors["target"][rows].numpy()
+    if target.ndim > 1 and (schema.task.is_classes or target.shape[1] > 1):
+        return []
+    drawn = np.random.default_rng(0).permutation(len(rows))[:_MOST_ROWS]  # so that equal values are in random order
+    wanted = np.unique(target.ravel()[drawn], return_inverse=True)[1].astype(np.float64)  # by rank, against long tails
+    some = DataPart(tensors, rows[torch.from_numpy(drawn)])
+    most, is_class = (_UNLIKE_CLASSES, True) if target.ndim == 1 else (_UNLIKE_NUMBERS, False)
+    return [
+        name
+        for name, values, is_category in _raw_columns(schema, some)
+        if all(
+            _unlikeness(values[:number], wanted[:number], is_class=is_class, within=is_category) <= least
+            for number, least in ((_SOME_ROWS, 5 * most), (_MOST_ROWS, most))
+        )
+    ]
+
+
+def _raw_columns(schema: Schema, training: DataPart) -> Iterator[tuple[str, NDArray[Any], bool]]:
+    """Yield name and values of each number, date and category, and whether it is the latter.
+
+    Numbers and dates that rise with the rows are left out: in the order of time the targets of neighbors may well be alike.
+    """
+    tensors, rows = training
+    order = rows.argsort().numpy()
+    for index, column in enumerate(schema.continuous):
+        numbers = tensors["continuous"][rows, index].numpy()
+        if column.part in (None, "elapsed") and (np.diff(numbers[order]) < 0).any():
+            yield column.source, numbers, False
+    for index, category in enumerate(schema.categorical):
+        if category.part is None:
+            yield category.name, tensors["categorical"][rows, index].numpy(), True
+
+
+def _unlikeness(values: NDArray[Any], wanted: NDArray[np.float64], *, is_class: bool, within: bool) -> float:
+    """Return how unlike the targets of neighbors in the order of values are: 0 if alike, near 1 by chance.
+
+    Args:
+        values: A column.
+        wanted: The target of each row: classes, or ranks.
+        is_class: Which of the two.
+        within: Whether only neighbors of the same value count; then 1 if fewer than half of the rows have one.
+
+    Example:
+        >>> draw = np.random.default_rng(0).normal(size=1_000)
+        >>> _unlikeness(draw, draw.argsort().argsort(), is_class=False, within=False) < 1e-4
+        True
+    """
+    order = np.argsort(values, kind="stable")
+    ordered = wanted[order]
+    unlike = (ordered[1:] != ordered[:-1]) if is_class else (ordered[1:] - ordered[:-1]) ** 2
+    if within:
+        unlike = unlike[values[order][1:] == values[order][:-1]]
+        if len(unlike) < len(values) / 2:
+            return 1.0
+    by_chance = 1 - float(((np.unique(wanted, return_counts=True)[1] / len(wanted)) ** 2).sum())
+    by_chance = by_chance if is_class else 2 * float(wanted.var())
+    return float(unlike.mean()) / by_chance if by_chance and len(unlike) else 1.0
 
 
 def _summing_columns(schema: Schema, training: DataPart) -> list[tuple[int, str]]:

@@ -27,6 +27,8 @@ from tabvision.schema import DateFormat, DateOrder, NumberFormat
 
 _Values = TypeVar("_Values", NDArray[Any], pa.ChunkedArray)
 
+_MOST_MONTHS = 12  # more distinct values than this cannot be months
+_FAR_MORE = 2  # times as many distinct days as years show which are the days
 _SAMPLE = 5_000  # number of rows examined first
 _MAX_OTHER, _MIN_NUMBERS = 0.01, 50  # the most other text, as a fraction of rows, if there are at least so many numbers
 _SIGNS = "$€£¥%"
@@ -207,7 +209,7 @@ def _has_two_readings(form: NumberFormat, numbers: Sequence[str], others: Sequen
 
 
 def dates_in(column: Text, *, day_first: bool = False) -> tuple[DateFormat, ...]:
-    """Return the formats in which every value is a date: several if the order of day and month is ambiguous.
+    """Return the formats in which every value is a date: several if the order of day, month and year is ambiguous.
 
     Args:
         column: The text.
@@ -227,7 +229,21 @@ def dates_in(column: Text, *, day_first: bool = False) -> tuple[DateFormat, ...]
         orders = tuple(it for it in orders if all(parse_date(text, it) is not None for text in texts.to_pylist()))
     if day_first and len(orders) > 1:
         orders = tuple(order for order in orders if order.find("d") < order.find("m"))
-    return orders
+    return _by_distinct_parts(samples[1].to_pylist()) if orders == ("d/m/y", "y/m/d") else orders
+
+
+def _by_distinct_parts(texts: Sequence[str]) -> tuple[DateFormat, ...]:
+    """Return the orders of dates whose day or year comes first: one of the two if there are far more days than years.
+
+    Example:
+        >>> _by_distinct_parts([f"{day}.12.{year}" for day in range(1, 32) for year in (23, 24)])
+        ('d/m/y',)
+    """
+    parts = [re.findall("[0-9]+", text)[:3] for text in texts]
+    first, last = (len({int(each[position]) for each in parts}) for position in (0, 2))
+    if max(first, last) <= _MOST_MONTHS or max(first, last) < _FAR_MORE * min(first, last):
+        return ("d/m/y", "y/m/d")
+    return ("d/m/y",) if first > last else ("y/m/d",)
 
 
 def note_on_dates(column: Text, order: DateFormat) -> str:

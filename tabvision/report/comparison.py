@@ -30,7 +30,7 @@ def compare_runs(folders: Sequence[str | Path]) -> pd.DataFrame:
 
     Returns:
         `attrs["best"]` names the best runs by each metric; `attrs["notes"]` has sentences about what was left out and what
-        cannot be compared.
+        cannot be compared; `attrs["same_rows"]` tells whether the runs were measured on the same rows, as far as is known.
 
     Raises:
         BadValueError: No folder holds a run, or the runs predict different targets.
@@ -79,6 +79,7 @@ def _frame_of(runs: Sequence[Run], notes: Iterable[str]) -> pd.DataFrame:
     unlike = [name.partition(".")[2] or "seed" for name in _differences(runs) if name in _UNLIKE]
     if len({run.facts["measured on"] for run in runs}) > 1:
         unlike.append("what the metrics were measured on")
+    frame.attrs["same_rows"] = not unlike
     if unlike:
         problem = (
             f"The runs were not measured on the same rows, since they differ in {listed([*dict.fromkeys(unlike)])}"
@@ -98,8 +99,9 @@ def _differences(runs: Sequence[Run]) -> list[str]:
 def _summary(runs: Sequence[Run], frame: pd.DataFrame, title: str) -> dict[str, Any]:
     """Return the summary that `write_page` takes."""
     caption = "The runs; the best value of each metric is in bold"
-    table = part_of(caption if frame.attrs["best"] else "The runs", frame)
-    positions = {name: index for index, name in enumerate(frame)}
+    shown = frame[["run", *(name for name in frame if name not in _FACTS), *_FACTS[1:]]]  # the metrics are seen first
+    table = part_of(caption if frame.attrs["best"] else "The runs", shown)
+    positions = {name: index for index, name in enumerate(shown)}
     table["table"]["attrs"]["best"] = [
         [row, positions[metric]]
         for metric, names in frame.attrs["best"].items()
@@ -112,6 +114,7 @@ def _summary(runs: Sequence[Run], frame: pd.DataFrame, title: str) -> dict[str, 
         f"{metric} ({rounded(float(rows.loc[names[0], metric]))})"
         for metric, names in best.items()
     ]
+    said += [] if frame.attrs["same_rows"] else ["but they were not measured on the same rows"]
     num_runs = count(len(frame), "run")
     target = next((run.target for run in runs if run.target), ())
     sections = [
@@ -139,9 +142,9 @@ def _history_section(runs: Sequence[Run]) -> Section:
             {
                 "run": run.name,
                 "loss": monitor,
-                "first epoch": losses.iloc[0],
-                "best epoch": losses.min(),
-                "last epoch": losses.iloc[-1],
+                "in the first epoch": losses.iloc[0],
+                "the lowest": losses.min(),
+                "in the last epoch": losses.iloc[-1],
             }
         )
         thin = epochs.reset_index().iloc[:: math.ceil(len(epochs) / _MAX_EPOCHS)]

@@ -1,5 +1,8 @@
 """Sentences on columns that hide a mistake: copies of the target, and values that are nearly alike."""
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -76,6 +79,49 @@ def test_the_notes_are_printed(frame: pd.DataFrame, capsys: pytest.CaptureFixtur
     TabularDataModule(frame, "paid", split=None)
 
     assert "of 'paid' differ only in spaces" in capsys.readouterr().out
+
+
+def shop(rows: int = 600) -> pd.DataFrame:
+    """Shoppers of whom three numbers, a kind and a date tell something of what they spend and whether they come again."""
+    random = np.random.default_rng(5)
+    frame = pd.DataFrame(random.normal(size=(rows, 3)), columns=["age", "size", "visits"])
+    frame["kind"] = random.choice(list("wxyz"), rows)
+    frame["since"] = pd.Timestamp("2020-01-01") + pd.to_timedelta(random.integers(0, 900, rows), unit="D")
+    frame["spent"] = np.exp(frame["age"] + random.normal(0, 0.2, rows))
+    return frame.assign(again=np.where(frame["size"] + random.normal(0, 0.2, rows) > 0, "yes", "no"))
+
+
+@pytest.mark.parametrize(
+    ("target", "leak"),
+    [
+        ("spent", lambda frame, _: np.log(frame["spent"])),
+        ("spent", lambda frame, _: frame["spent"].round(2)),
+        ("spent", lambda frame, random: frame["spent"] * random.normal(1, 0.005, len(frame))),
+        ("again", lambda frame, random: (frame["again"] == "yes") * 5 + random.normal(0, 0.1, len(frame))),
+        ("again", lambda frame, random: frame["again"] + random.integers(0, 8, len(frame)).astype(str)),
+        ("again", lambda frame, random: pd.Timestamp("2023-01-01") + pd.to_timedelta(
+            (frame["again"] == "yes") * 400 + random.integers(0, 300, len(frame)), unit="D")),
+    ],
+)  # fmt: skip
+def test_a_column_that_nearly_gives_the_target_by_any_curve_is_named(
+    target: str, leak: Callable[[pd.DataFrame, np.random.Generator], Any]
+) -> None:
+    frame = shop()
+    assert said(made_of(frame, target)) == []
+
+    (note,) = said(made_of(frame.assign(leak=leak(frame, np.random.default_rng(1))), target))
+
+    assert note.startswith("'leak' alone nearly gives the target.")
+    assert note.endswith("leave it out: ignore=['leak'] (--ignore leak).")
+
+
+def test_a_column_that_rises_with_the_rows_or_names_each_row_is_no_hint() -> None:
+    walk = np.random.default_rng(0).normal(size=2_000).cumsum()
+    kind = np.repeat(["a", "b"], 1_000)
+    frame = pd.DataFrame({"hour": np.arange(2_000) * 1.5, "name": [f"n{it % 1_900}" for it in range(2_000)]})
+
+    assert said(made_of(frame.assign(walk=walk), "walk")) == []
+    assert said(made_of(frame.assign(kind=kind), "kind")) == []
 
 
 def bikes(rows: int = 300) -> pd.DataFrame:

@@ -94,6 +94,8 @@ def test_runs_measured_on_different_rows_are_told_apart(tmp_path: Path) -> None:
     for _ in range(2):
         (note,) = compare_runs(runs).attrs["notes"]
         assert note.startswith("The runs were not measured on the same rows, since they differ in seed:")
+        page = write_comparison(tmp_path / "c.html", runs, overwrite=True).read_text(encoding="utf-8")
+        assert "have the highest f1 (1); but they were not measured on the same rows." in page
         if (recipe := tmp_path / "b" / "recipe.yaml").exists():  # then as if begun with a trained network
             recipe.rename(recipe.with_name("resume.yaml"))
 
@@ -113,6 +115,8 @@ def test_the_page_draws_the_histories_and_lists_the_settings_that_differ(tmp_pat
     assert [tag for tag, _ in elements.found].count("svg") == 1
     assert all(label in text for label in ("a val", "b val", "trainer.max_epochs", "<strong>0.7</strong>"))
     assert "Of 2 runs, b has the highest f1 (0.7)." in elements.text
+    head = text[text.index("The runs; the best value") :]
+    assert head.index(">f1</th>") < head.index(">network</th>")  # the metrics are seen without scrolling
     assert "in/" not in text  # no path, only names
     assert str(tmp_path) not in text
     with pytest.raises(BadValueError, match=r"write_comparison: .* is a file already"):
