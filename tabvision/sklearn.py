@@ -154,7 +154,8 @@ class _TabularEstimator(BaseEstimator, ABC):  # type: ignore[misc]  # scikit-lea
 
     def _frame(self, X: Any, y: Any = "no_validation") -> pd.DataFrame:  # noqa: ANN401
         """Return X as a frame; note its columns when y is passed as well, and else check that they are the same."""
-        if hasattr(X, "__arrow_c_stream__") and not isinstance(X, pd.DataFrame):  # an array of polars' would lose types
+        of_pandas = isinstance(X, pd.DataFrame | pd.Series)
+        if hasattr(X, "__arrow_c_stream__") and not of_pandas:  # an array of polars' would lose types
             X = frame_of_arrow(X)
         is_named = isinstance(X, pd.DataFrame) and all(isinstance(name, str) for name in X)
         if is_named:
@@ -246,7 +247,8 @@ class TabularClassifier(ClassifierMixin, _TabularEstimator):  # type: ignore[mis
 
     @override
     def _targets(self, y: Any, frame: pd.DataFrame) -> tuple[dict[str, NDArray[Any]], Task]:
-        values = y.to_numpy() if isinstance(y, pd.Series) else y  # whole numbers of Int64 stay exact
+        of_pandas = isinstance(y, pd.DataFrame | pd.Series | pd.Index | pd.api.extensions.ExtensionArray)
+        values = y.to_numpy() if of_pandas else y  # whole numbers of Int64 stay exact
         y_ = column_or_1d(values, warn=True)
         if y_.dtype == object and (missing := pd.isna(y_)).any():
             problem = f"y must hold a class in every row, but {count(int(missing.sum()), 'row')} of {len(y_):,} lack it"

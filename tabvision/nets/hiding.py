@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
-from tabvision.nets.layers import keep_mask
+from tabvision.nets.layers import fact_device, keep_mask
 
 
 class Hidden(NamedTuple):
@@ -55,10 +55,10 @@ class HideValues(nn.Module):
         self._num_columns = len(columns)
         for name, cells in (("number", numbers), ("code", codes)):
             at, owner, value = zip(*cells, strict=True) if cells else ((), (), ())
-            for part, values in {"at": at, "owner": owner}.items():
-                self.register_buffer(f"{name}_{part}", torch.tensor(values, dtype=torch.int64), persistent=False)
-            dtype = torch.float32 if name == "number" else torch.int64
-            self.register_buffer(f"{name}_value", torch.tensor(value, dtype=dtype), persistent=False)
+            for part, values in {"at": at, "owner": owner, "value": value}.items():
+                dtype = torch.float32 if (name, part) == ("number", "value") else torch.int64
+                facts = torch.tensor(values, dtype=dtype, device=fact_device())
+                self.register_buffer(f"{name}_{part}", facts, persistent=False)
 
     @override
     def forward(self, continuous: Tensor, categorical: Tensor) -> tuple[Tensor, Tensor]:
