@@ -20,6 +20,7 @@ from typing_extensions import override
 
 from tabvision import lightning as pl
 from tabvision.callbacks import AverageAndStop, FitTable, OneCycle
+from tabvision.checks import check_whole
 from tabvision.data import Split, TabularDataModule
 from tabvision.data.tables.cells import with_columns
 from tabvision.data.tables.read import check_names, frame_of_arrow
@@ -107,6 +108,8 @@ class _TabularEstimator(BaseEstimator, ABC):  # type: ignore[misc]  # scikit-lea
         if len(frame) < 2:
             raise BadValueError(f"X must have at least 2 rows, got {count(len(frame), 'sample')}", "Pass more rows")
         check_consistent_length(frame, y)
+        if self.epochs is not None:
+            check_whole("epochs", self.epochs)
         weights = None if sample_weight is None else _check_sample_weight(sample_weight, frame)
         targets, task = self._targets(y, frame)
         frame, weight = with_columns(frame, targets), _free("weight", [*frame, *targets])
@@ -122,7 +125,7 @@ class _TabularEstimator(BaseEstimator, ABC):  # type: ignore[misc]  # scikit-lea
                 task=self.task or task,
                 split=None if self.split == "auto" and self.epochs else self.split,
                 weight=None if weights is None else weight,
-                batch_size=self.batch_size or 1,
+                batch_size=1 if self.batch_size is None else self.batch_size,
                 seed=seed,
             )
             self._train(data)
@@ -131,12 +134,12 @@ class _TabularEstimator(BaseEstimator, ABC):  # type: ignore[misc]  # scikit-lea
     def _train(self, data: TabularDataModule) -> None:
         """Fit a network to the rows, and keep its checkpoint."""
         num_rows = len(data.parts["train"].rows)
-        data.batch_size = self.batch_size or table_batch_size(num_rows)
+        data.batch_size = table_batch_size(num_rows) if self.batch_size is None else data.batch_size
         given = {name: value for name in _MODULE_SETTINGS if (value := getattr(self, name)) is not None}
         module = TabularModule(data.schema, **{**(self.module or {}), **given})
         callbacks = [OneCycle(), AverageAndStop(patience=None)] if self.epochs else [FitTable()]
         settings: dict[str, Any] = {
-            "max_epochs": self.epochs or most_epochs(num_rows),
+            "max_epochs": int(self.epochs or most_epochs(num_rows)),
             "callbacks": callbacks if self.callbacks is None else copy.deepcopy([*self.callbacks]),
             "enable_progress_bar": bool(self.verbose),
             "devices": 1,

@@ -171,6 +171,18 @@ def test_classes_stay_what_they_are_in_every_array_of_pandas(kind: str, hold: An
     assert set(map(type, classes.tolist())) == set(map(type, y.tolist()))
 
 
+def test_a_grid_of_numpy_numbers_is_searched() -> None:
+    X, y = np.arange(40.0)[:, None] % 4, np.arange(40) % 2
+    grid = {"epochs": np.array([1, 2]), "batch_size": np.array([8]), "members": np.array([2]), "lr": np.array([1e-2])}
+
+    search = GridSearchCV(tiny(TabularClassifier), grid, cv=2, error_score="raise").fit(X, y)
+
+    assert set(search.cv_results_["param_epochs"].tolist()) == {1, 2}
+    for name in ("epochs", "batch_size"):
+        with pytest.raises(ValueError, match=f"{name} must be at least 1, got 0"):
+            tiny(TabularClassifier, **{name: 0}).fit(X, y)
+
+
 def test_one_row_as_a_series_is_refused_as_scikit_learn_does() -> None:
     X = pd.DataFrame({"a": np.arange(40.0), "b": np.arange(40.0) % 3})
 

@@ -320,6 +320,15 @@ def test_another_kind_of_source_is_refused(source: Any) -> None:
         read_frame(source)
 
 
+PEOPLE = pd.DataFrame({"job": ["cook", "nurse"], "age": [1, 2]})
+
+
+@pytest.mark.parametrize("source", [PEOPLE.iloc[0], PEOPLE["age"]], ids=["row", "column"])
+def test_a_row_or_a_column_of_a_frame_is_to_be_a_frame(source: pd.Series) -> None:
+    with pytest.raises(BadTypeError, match=r"must be a table, got a Series.*frame\.iloc\[\[0\]\]"):
+        read_frame(source)
+
+
 def test_columns_of_different_lengths_are_refused() -> None:
     with pytest.raises(BadValueError, match="do not make a table: All arrays must be of the same length"):
         read_frame({"a": [1], "b": [1, 2]})
