@@ -28,7 +28,7 @@ from tabvision.metrics import RunningMean
 from tabvision.modules.network import CHECKPOINT_FORMAT, CHECKPOINT_KEY, OWN, SchemaNetwork
 from tabvision.modules.optimizers import Decay, OptimizerFactory, make_optimizer, param_groups
 from tabvision.nets.layer_groups import check_groups, to_group
-from tabvision.nets.layers import broadcast_tensors, restore_pretrained_norms
+from tabvision.nets.layers import broadcast_tensors, fact_device, restore_pretrained_norms
 from tabvision.nets.weights import check_undamaged
 from tabvision.plain import to_plain, without_tuples
 from tabvision.schedules import Rates
@@ -94,8 +94,9 @@ class SupervisedModule(pl.LightningModule, SchemaNetwork):
         self._optimizer = optimizer
         self._loss: dict[str | int, RunningMean] = {"train": RunningMean()}  # and of each loader in an evaluation
         self._train_loss: Tensor | None = None  # of an epoch whose last batch is done
-        self.val_metrics = self.task.metrics()
-        self.test_metrics = self.task.metrics()
+        with fact_device():
+            self.val_metrics = self.task.metrics()
+            self.test_metrics = self.task.metrics()
         self._begin_evaluation(self.val_metrics, 1)
 
     @override

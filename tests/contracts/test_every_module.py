@@ -146,7 +146,9 @@ def test_a_batch_without_rows_is_predicted(pair: Pair) -> None:
 
 
 @every_module
-def test_a_module_built_without_memory_answers_once_its_weights_are_there(pair: Pair) -> None:
+def test_a_module_built_without_memory_answers_once_its_weights_are_there(
+    pair: Pair, quick_trainer: MakeTrainer
+) -> None:
     data = pair.data()
     module, batch = pair.module(data.schema).eval(), first_batch(data)
 
@@ -156,6 +158,7 @@ def test_a_module_built_without_memory_answers_once_its_weights_are_there(pair: 
     empty.load_state_dict(module.state_dict(), assign=True)
 
     assert torch.equal(empty(batch), module(batch))
+    assert quick_trainer().validate(empty, data, verbose=False) == quick_trainer().validate(module, data, verbose=False)
 
 
 @every_module
