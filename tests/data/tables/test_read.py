@@ -344,6 +344,17 @@ def test_column_names_that_are_no_text_are_refused() -> None:
         read_frame(pd.DataFrame([[1]]))
 
 
+def test_column_names_of_several_levels_are_to_be_joined() -> None:
+    frame = pd.DataFrame({"job": ["a", "b"], "pay": [1, 2]}).groupby("job").agg({"pay": ["mean", "max"]})
+
+    sentence = r'frame\.columns = \["_"\.join\(map\(str, name\)\) for name in frame\.columns\]'
+    with pytest.raises(BadTypeError, match=rf"must be text, got \('pay', 'mean'\) \(tuple\).*{sentence}"):
+        read_frame(frame)
+    frame.columns = pd.Index(["_".join(map(str, name)) for name in frame.columns])
+
+    assert read_frame(frame).columns.tolist() == ["pay_mean", "pay_max"]
+
+
 @pytest.mark.parametrize("source", [pd.DataFrame({"a": []}), {"a": []}])
 def test_a_source_without_rows_is_refused(source: Any) -> None:
     with pytest.raises(BadValueError, match="the source has columns but no rows"):
