@@ -20,6 +20,7 @@ from typing_extensions import override
 
 from tabvision import lightning as pl
 from tabvision.callbacks import AverageAndStop, FitTable, OneCycle
+from tabvision.checks import check_whole
 from tabvision.data import Split, TabularDataModule
 from tabvision.data.tables.cells import with_columns
 from tabvision.data.tables.read import check_names, frame_of_arrow
@@ -107,6 +108,8 @@ class _TabularEstimator(BaseEstimator, ABC):  # type: ignore[misc]  # scikit-lea
         if len(frame) < 2:
             raise BadValueError(f"X must have at least 2 rows, got {count(len(frame), 'sample')}", "Pass more rows")
         check_consistent_length(frame, y)
+        if self.epochs is not None:
+            check_whole("epochs", self.epochs)
         weights = None if sample_weight is None else _check_sample_weight(sample_weight, frame)
         targets, task = self._targets(y, frame)
         frame, weight = with_columns(frame, targets), _free("weight", [*frame, *targets])
@@ -122,7 +125,7 @@ class _TabularEstimator(BaseEstimator, ABC):  # type: ignore[misc]  # scikit-lea
                 task=self.task or task,
                 split=None if self.split == "auto" and self.epochs else self.split,
                 weight=None if weights is None else weight,
-                batch_size=self.batch_size or 1,
+                batch_size=1 if self.batch_size is None else self.batch_size,
                 seed=seed,
             )
             self._train(data)
@@ -131,12 +134,12 @@ class _TabularEstimator(BaseEstimator, ABC):  # type: ignore[misc]  # scikit-lea
     def _train(self, data: TabularDataModule) -> None:
         """Fit a network to the rows and keep its checkpoint."""
         num_rows = len(data.parts["train"].rows)
-        data.batch_size = self.batch_size or table_batch_size(num_rows)
+        data.batch_size = table_batch_size(num_rows) if self.batch_size is None else data.batch_size
         given = {name: value for name in _MODULE_SETTINGS if (value := getattr(self, name)) is not None}
         module = TabularModule(data.schema, **{**(self.module or {}), **given})
         callbacks = [OneCycle(), AverageAndStop(patience=None)] if self.epochs else [FitTable()]
         settings: dict[str, Any] = {
-            "max_epochs": self.epochs or most_epochs(num_rows),
+            "max_epochs": int(self.epochs or most_epochs(num_rows)),
             "callbacks": callbacks if self.callbacks is None else copy.deepcopy([*self.callbacks]),
             "enable_progress_bar": bool(self.verbose),
             "devices": 1,
@@ -154,7 +157,8 @@ class _TabularEstimator(BaseEstimator, ABC):  # type: ignore[misc]  # scikit-lea
 
     def _frame(self, X: Any, y: Any = "no_validation") -> pd.DataFrame:  # noqa: ANN401
         """Return X as a frame; record its columns if y is passed, otherwise check that they are the same."""
-        if hasattr(X, "__arrow_c_stream__") and not isinstance(X, pd.DataFrame):  # an array of polars' would lose types
+        of_pandas = isinstance(X, pd.DataFrame | pd.Series)
+        if hasattr(X, "__arrow_c_stream__") and not of_pandas:  # an array of polars' would lose types
             X = frame_of_arrow(X)
         is_named = isinstance(X, pd.DataFrame) and all(isinstance(name, str) for name in X)
         if is_named:
@@ -246,7 +250,8 @@ class TabularClassifier(ClassifierMixin, _TabularEstimator):  # type: ignore[mis
 
     @override
     def _targets(self, y: Any, frame: pd.DataFrame) -> tuple[dict[str, NDArray[Any]], Task]:
-        values = y.to_numpy() if isinstance(y, pd.Series) else y  # integers in Int64 stay exact
+        of_pandas = isinstance(y, pd.DataFrame | pd.Series | pd.Index | pd.api.extensions.ExtensionArray)
+        values = y.to_numpy() if of_pandas else y  # integers in Int64 stay exact
         y_ = column_or_1d(values, warn=True)
         if y_.dtype == object and (missing := pd.isna(y_)).any():
             problem = f"y must hold a class in every row, but {count(int(missing.sum()), 'row')} of {len(y_):,} lack it"

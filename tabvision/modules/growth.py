@@ -45,7 +45,9 @@ def grown_module(module: Module, schema: Schema) -> Module:
     if has_more and isinstance(module, VisionModule) and isinstance(lr, int | float):  # rates given per group stay
         # the trained body keeps its knowledge, and the head learns new classes quickly: benchmarks/warm_start.py
         settings["lr"] = (lr / 20, lr * 5)
-    new = type(module)(merged, optimizer=module._optimizer, **settings)  # noqa: SLF001 - the same class
+    stated = module.hparams["optimizer"]
+    optimizer = module._optimizer if stated == OWN else stated  # noqa: SLF001 - the same class
+    new = type(module)(merged, optimizer=optimizer, **settings)
     weight = next(module.parameters())
     new.to(weight.device, weight.dtype)
     _copy(module, new, has_more=has_more)

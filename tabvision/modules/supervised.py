@@ -8,7 +8,7 @@ import pickle
 import traceback
 import warnings
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any, Self
@@ -28,7 +28,7 @@ from tabvision.metrics import RunningMean
 from tabvision.modules.network import CHECKPOINT_FORMAT, CHECKPOINT_KEY, OWN, SchemaNetwork
 from tabvision.modules.optimizers import Decay, OptimizerFactory, make_optimizer, param_groups
 from tabvision.nets.layer_groups import check_groups, to_group
-from tabvision.nets.layers import broadcast_tensors, restore_pretrained_norms
+from tabvision.nets.layers import broadcast_tensors, fact_device, restore_pretrained_norms
 from tabvision.nets.weights import check_undamaged
 from tabvision.plain import to_plain, without_tuples
 from tabvision.schedules import Rates
@@ -48,7 +48,8 @@ class SupervisedModule(pl.LightningModule, SchemaNetwork):
 
     Logged once per epoch: `train/loss`, `val/loss`, `test/loss` and the task's metrics, such as `val/accuracy`; with several
     loaders, each gets its own, under Lightning's names, as in `val/loss/dataloader_idx_0`. The progress bar also shows
-    `train/loss_step`, every `Trainer(log_every_n_steps=...)` batches.
+    `train/loss_step`, every `Trainer(log_every_n_steps=...)` batches. A step that a subclass overrides logs what it computes
+    itself. A hook that a subclass overrides must call `super()`: these metrics and the checkpoint's facts depend on it.
 
     Args:
         schema: The schema of the data, an object with a `schema`, such as the datamodule, or the dict it was saved as.
@@ -93,8 +94,9 @@ class SupervisedModule(pl.LightningModule, SchemaNetwork):
         self._optimizer = optimizer
         self._loss: dict[str | int, RunningMean] = {"train": RunningMean()}  # plus one per evaluation loader
         self._train_loss: Tensor | None = None  # of the epoch, once its last batch is done
-        self.val_metrics = self.task.metrics()
-        self.test_metrics = self.task.metrics()
+        with fact_device():
+            self.val_metrics = self.task.metrics()
+            self.test_metrics = self.task.metrics()
         self._begin_evaluation(self.val_metrics, 1)
 
     @override
@@ -213,7 +215,7 @@ class SupervisedModule(pl.LightningModule, SchemaNetwork):
     def on_train_epoch_end(self) -> None:
         broadcast_tensors(self.buffers())
         loss = self._log_loss("train/loss", "train") if self._train_loss is None else self._train_loss
-        if not loss.isfinite() and self._loss["train"].totals()[1] > 0:  # else there was no batch
+        if loss is not None and not loss.isfinite():
             problem = f"the training loss is {loss.item()} in epoch {self.current_epoch}"
             warnings.warn(f"{type(self).__name__}: {problem}. Lower lr.", stacklevel=1)
 
@@ -340,6 +342,8 @@ class SupervisedModule(pl.LightningModule, SchemaNetwork):
         facts = {"format": CHECKPOINT_FORMAT, "version": __version__, "module": type(self).__name__}
         datamodule = getattr(self._trainer, "datamodule", None)
         checkpoint[CHECKPOINT_KEY] = {**facts, **getattr(datamodule, "checkpoint_facts", dict)()}
+        for name in _not_taken(type(self), checkpoint.get("hyper_parameters", ())):
+            del checkpoint["hyper_parameters"][name]
 
     def resume_state(self) -> dict[str, Any]:
         """Return the sums accumulated within an epoch, for resuming in the middle of it."""
@@ -419,11 +423,14 @@ class SupervisedModule(pl.LightningModule, SchemaNetwork):
         self._is_logged = True
         for dataloader_idx, metrics in enumerate(self._metrics):
             loader = f"/dataloader_idx_{dataloader_idx}" if len(self._metrics) > 1 else ""
-            self._log_loss(f"{stage}/loss{loader}", dataloader_idx)
-            self._log({f"{stage}/{name}{loader}": value for name, value in metrics.compute().items()})
+            if self._log_loss(f"{stage}/loss{loader}", dataloader_idx) is not None:
+                self._log({f"{stage}/{name}{loader}": value for name, value in metrics.compute().items()})
 
-    def _log_loss(self, name: str, part: str | int) -> Tensor:
-        totals = self.trainer.strategy.reduce(self._loss[part].totals().to(self.device), reduce_op="sum")
+    def _log_loss(self, name: str, part: str | int) -> Tensor | None:
+        """Log and return the mean loss over all ranks; None if there was no batch, or the step is a subclass's own."""
+        totals: Tensor = self.trainer.strategy.reduce(self._loss[part].totals().to(self.device), reduce_op="sum")
+        if not totals[1] > 0:
+            return None
         loss = (totals[0] / totals[1]).float()
         self._log({name: loss})
         return loss
@@ -440,6 +447,19 @@ def _without_advice() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Attribute .* is an instance of `nn.Module`")
         yield
+
+
+def _not_taken(kind: type, settings: Iterable[str]) -> set[str]:
+    """Return the settings that **kwargs of a class would hand on to a base class which does not take them."""
+    left = {name for name in settings if not name.startswith("_")}  # others are Lightning's
+    hands_on = False
+    for base in (base for base in kind.__mro__ if "__init__" in vars(base)):
+        parameters = inspect.signature(base.__init__).parameters.values()  # type: ignore[misc]  # of each class its own
+        left.difference_update(each.name for each in parameters)
+        if not any(each.kind is each.VAR_KEYWORD for each in parameters):
+            break
+        hands_on = True
+    return left if hands_on else set()
 
 
 def _tells_of_the_file(error: Exception, *, plain: bool) -> bool:

@@ -13,7 +13,7 @@ from torch.nn import functional
 from typing_extensions import override
 
 from tabvision.errors import speaking
-from tabvision.nets.layers import Dropout, keep_mask
+from tabvision.nets.layers import Dropout, fact_device, keep_mask
 from tabvision.tracing import is_traced
 
 
@@ -72,7 +72,8 @@ class Embeddings(nn.Module):
         self.width = sum(widths)
         self.members = members
         self.unknown_share = unknown_share
-        self.register_buffer("_cardinalities", torch.tensor(list(cardinalities)), persistent=False)
+        device = fact_device()
+        self.register_buffer("_cardinalities", torch.tensor(list(cardinalities), device=device), persistent=False)
         self.dropout = Dropout(dropout) if dropout else nn.Identity()
         # the columns of each table, in the order of the tables' first columns; `starts` holds each column's first row
         self._columns = [[i for i, other in enumerate(widths) if other == width] for width in dict.fromkeys(widths)]
@@ -85,8 +86,8 @@ class Embeddings(nn.Module):
             table = torch.randn(starts[-1], members * width) * width**-0.5
             table[starts[:-1]] = 0  # nothing is known yet about a missing or unseen category
             self.tables.append(nn.Parameter(table))
-            self.register_buffer(f"_columns{number}", torch.tensor(columns), persistent=False)
-            self.register_buffer(f"_starts{number}", torch.tensor(starts[:-1]), persistent=False)
+            self.register_buffer(f"_columns{number}", torch.tensor(columns, device=device), persistent=False)
+            self.register_buffer(f"_starts{number}", torch.tensor(starts[:-1], device=device), persistent=False)
         by_table = [*itertools.chain(*self._columns)]
         self._in_order = by_table == [*range(len(widths))]
         # each column's position in the concatenation of all tables' columns

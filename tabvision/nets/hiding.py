@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
+from tabvision.nets.layers import fact_device
+
 
 class Hidden(NamedTuple):
     """The values that replace a hidden one, by position among the inputs computed from its raw column.
@@ -53,14 +55,14 @@ class HideValues(nn.Module):
         super().__init__()
         numbers = [(at, owner, fill) for owner, column in enumerate(columns) for at, fill in column.fills.items()]
         codes = [(at, owner, code) for owner, column in enumerate(columns) for at, code in column.codes.items()]
-        fractions = torch.tensor([column.fraction for column in columns])
+        fractions = torch.tensor([column.fraction for column in columns], device=fact_device())
         self.register_buffer("fractions", fractions, persistent=False)
         for name, cells in (("number", numbers), ("code", codes)):
             at, owner, value = zip(*cells, strict=True) if cells else ((), (), ())
-            for part, values in {"at": at, "owner": owner}.items():
-                self.register_buffer(f"{name}_{part}", torch.tensor(values, dtype=torch.int64), persistent=False)
-            dtype = torch.float32 if name == "number" else torch.int64
-            self.register_buffer(f"{name}_value", torch.tensor(value, dtype=dtype), persistent=False)
+            for part, values in {"at": at, "owner": owner, "value": value}.items():
+                dtype = torch.float32 if (name, part) == ("number", "value") else torch.int64
+                facts = torch.tensor(values, dtype=dtype, device=fact_device())
+                self.register_buffer(f"{name}_{part}", facts, persistent=False)
 
     @override
     def forward(self, continuous: Tensor, categorical: Tensor) -> tuple[Tensor, Tensor]:

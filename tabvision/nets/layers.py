@@ -96,6 +96,18 @@ def evaluating(net: nn.Module) -> Iterator[None]:
             part.training = training
 
 
+def fact_device() -> torch.device:
+    """Return where to build tensors that follow from the settings, which no checkpoint holds: not on "meta", but on the CPU.
+
+    Example:
+        >>> with torch.device("meta"):
+        ...     fact_device()
+        device(type='cpu')
+    """
+    default = torch.empty(0).device
+    return torch.device("cpu") if default.type == "meta" else default
+
+
 def broadcast_tensors(tensors: Iterable[Tensor]) -> None:
     """Copy rank 0's tensors to all ranks, such as weights that each rank has computed by itself.
 

@@ -15,7 +15,7 @@ from tabvision.checks import check_fraction, check_whole, check_widths
 from tabvision.errors import BadValueError, speaking
 from tabvision.nets.embeddings import Embeddings, embedding_width
 from tabvision.nets.hiding import Hidden, HideValues
-from tabvision.nets.layers import BatchNorm1d, Dropout
+from tabvision.nets.layers import BatchNorm1d, Dropout, fact_device
 from tabvision.nets.numeric import squash
 
 NUMBER_WIDTH = 8  # outputs for each number
@@ -175,15 +175,16 @@ class _PackedNumbers(nn.Module):
         self.parts = parts
         num, width = len(bins), members * NUMBER_WIDTH
         most = max((len(edges) - 1 for edges in bins), default=1)
-        scale, shift = torch.zeros(2, num, max(1, most))
-        low, high = torch.zeros(2, num)
-        for row, edges in enumerate(bins):
-            found = squash(torch.tensor(tuple(edges), dtype=torch.float64))
-            if len(found) < 2 or not bool((found.diff() > 0).all()):
-                continue  # constant, or its edges are equal in float32: encoded as 0 in every row
-            number, sizes = len(found) - 1, found.diff()
-            scale[row, :number], shift[row, :number] = (1 / sizes).float(), (-found[:-1] / sizes).float()
-            low[row], high[row] = edges[0], edges[-1]
+        with fact_device():
+            scale, shift = torch.zeros(2, num, max(1, most))
+            low, high = torch.zeros(2, num)
+            for row, edges in enumerate(bins):
+                found = squash(torch.tensor(tuple(edges), dtype=torch.float64))
+                if len(found) < 2 or not bool((found.diff() > 0).all()):
+                    continue  # constant, or its edges are equal in float32: encoded as 0 in every row
+                number, sizes = len(found) - 1, found.diff()
+                scale[row, :number], shift[row, :number] = (1 / sizes).float(), (-found[:-1] / sizes).float()
+                low[row], high[row] = edges[0], edges[-1]
         for name, value in {"scale": scale, "shift": shift, "low": low, "high": high}.items():
             self.register_buffer(name, value, persistent=False)
         self.table = nn.Parameter(torch.zeros(num, max(1, most), width))

@@ -148,7 +148,10 @@ class Columns:
     def _check_text(self) -> None:
         if odd := [name for name in self.frame.columns if not isinstance(name, str)]:
             shown = listed([f"{name!r} ({type(name).__name__})" for name in odd])
-            raise BadTypeError(f"column names must be text, got {shown}", "Rename them: frame.rename(columns=str)")
+            remedy = "Rename them: frame.rename(columns=str)"
+            if isinstance(self.frame.columns, pd.MultiIndex):  # of which it would rename each level
+                remedy = 'Join them: frame.columns = ["_".join(map(str, name)) for name in frame.columns]'
+            raise BadTypeError(f"column names must be text, got {shown}", remedy)
 
     def _check_unique(self, wanted: Iterable[object]) -> None:
         times, wanted = Counter(self.frame.columns), set(wanted)

@@ -180,7 +180,7 @@ def test_a_grown_fit_resumes_to_the_bit(tmp_path: Path) -> None:
     assert not different(whole, fit(tmp_path / "4.ckpt").state_dict())
 
 
-@pytest.mark.parametrize("settings", [{"kind": "dot"}, {"kind": "neural"}], ids=str)
+@pytest.mark.parametrize("settings", [{"kind": "dot"}, {"kind": "neural"}, {"rowwise": True, "lr": 1e-2}], ids=str)
 def test_ratings_go_on_with_new_users_and_items(settings: dict[str, Any]) -> None:
     frame = made_ratings(30, 20)
     old, new = frame[frame["who"] < 120], frame[frame["who"] >= 110].assign(film=lambda it: it["film"] + 5)

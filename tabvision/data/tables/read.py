@@ -137,6 +137,9 @@ def check_names(frame: pd.DataFrame) -> None:
 
 def frame_of_arrow(source: Any) -> pd.DataFrame:  # noqa: ANN401 - anything with `__arrow_c_stream__`
     """Convert another library's frame to pandas, keeping integers in columns with missing values."""
+    if isinstance(source, pd.Series):
+        remedy = "Pass a frame: of one row frame.iloc[[0]], of one column frame[['name']]"
+        raise BadTypeError("the source must be a table, got a Series", remedy)
     try:
         table = pa.table(source)
     except (pa.ArrowException, TypeError, ValueError) as error:
