@@ -237,9 +237,8 @@ def row_weights(frame: pd.DataFrame, column: str) -> NDArray[np.float32]:
         weights = Columns(frame[[column]]).numbers(column, "lenient").values.astype(np.float32)
     wrong = ~np.isfinite(weights) | (weights < 0)
     if num_wrong := int(wrong.sum()):
-        where = (
-            f"{count(num_wrong, 'row')} {'has' if num_wrong == 1 else 'have'} none, first row {row_name(frame, wrong)}"
-        )
-        problem = f"column {column!r} must hold numbers of at least 0, but {where}"
-        raise BadValueError(problem, "Fill them in, or leave the rows out")
+        found = f"{frame[column].iloc[[int(wrong.argmax())]].tolist()[0]!r} in row {row_name(frame, wrong)}"
+        others = f" and {count(num_wrong - 1, 'other')}" if num_wrong > 1 else ""
+        problem = f"column {column!r} must hold numbers of at least 0, got {found}{others}"
+        raise BadValueError(problem, "Correct them, or leave the rows out")
     return weights

@@ -97,7 +97,8 @@ class IndexSplit(Split):
     """Split by row numbers, or by a mask.
 
     Args:
-        validation: Row numbers from 0, or one bool per row.
+        validation: Row numbers from 0, or one bool per row. A frame's labels, as in `IndexSplit(held_out.index)`, only where
+            they are its row numbers.
         test: The same for the test part.
 
     Example:
@@ -107,6 +108,22 @@ class IndexSplit(Split):
 
     validation: Sequence[int]
     test: Sequence[int] = ()
+
+    @override
+    @speaking()
+    def gather(self, frame: pd.DataFrame, known: Known | None = None, **form: Unpack[TextFormat]) -> pd.DataFrame:
+        for name in ("validation", "test"):
+            given: Any = getattr(self, name)
+            is_mask = isinstance(given, pd.Series) and pd.api.types.is_bool_dtype(given)
+            if is_mask and not given.index.equals(frame.index):
+                problem = f"the mask for {name} has other labels than the frame, or in another order"
+                raise BadValueError(
+                    problem, "Take it from the frame, or pass its values in the frame's order: mask.to_numpy()"
+                )
+            if isinstance(given, pd.Index) and not np.array_equal(frame.index, np.arange(len(frame))):
+                problem = f"{name} is an index of labels, and the frame's labels are not its row numbers"
+                raise BadValueError(problem, "Pass row numbers: frame.index.get_indexer(labels)")
+        return super().gather(frame, known, **form)
 
     @override
     @speaking()
