@@ -1,11 +1,11 @@
-"""Raw flights asked of a trained network beside fastai: 100,000 at once, and one at a time.
+"""Prediction speed on raw flights compared with fastai: 100,000 rows at once, and one row at a time.
 
     python -m venv peers && peers/bin/pip install -r benchmarks/peers-requirements.txt
     python benchmarks/asking.py --fastai-python peers/bin/python --threads 1 --out benchmarks/results/asking.json
 
-Both networks have hidden layers of 200 and 100 and see a few training steps: weights do not change the speed. fastai answers
-a frame through `test_dl` and `get_preds`, at the batch size that its loaders have by default and at 4,096, and a row through
-`predict`; tabvision through `Predictor`, which has the checkpoint alone. Each run is a process of its own.
+Both networks have hidden layers of 200 and 100 and train for a few steps, since weights do not affect speed. fastai predicts
+a frame with `test_dl` and `get_preds`, at its default batch size and at 4,096, and a single row with `predict`; tabvision
+uses `Predictor` with nothing but the checkpoint. Each run has its own process.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from benchmarks.beside_fastai import in_turns, make_peers_parser
 from benchmarks.common import describe_run, run_facts, spread_of, table, tell
 
 TRAINING_ROWS, TIMES = 20_000, 3
-NUMBERS = ["distance", "sched_dep_time", "sched_arr_time"]  # all other columns but the target are categories
+NUMBERS = ["distance", "sched_dep_time", "sched_arr_time"]  # the other columns, except the target, are categories
 LARGE_BATCH = 4_096
 
 
@@ -54,7 +54,7 @@ def parse(words: Sequence[str] | None) -> argparse.Namespace:
 
 
 def write_flights(path: Path, rows: int) -> int:
-    """Writes the raw flights, the columns of the recipe; how many are asked."""
+    """Write the raw flights with the recipe's columns, and return how many rows to predict."""
     from benchmarks.tables import SETS
 
     frame = SETS["flights"].make(SETS["flights"].batch_size).frame.iloc[: max(rows, TRAINING_ROWS)]
@@ -63,7 +63,7 @@ def write_flights(path: Path, rows: int) -> int:
 
 
 def run_tabvision(options: argparse.Namespace) -> dict[str, Any]:
-    """Answers of a Predictor, which opened a checkpoint."""
+    """Time a Predictor that has opened a checkpoint."""
     import pandas as pd
     import pytorch_lightning as pl
     import torch
@@ -93,7 +93,7 @@ def run_tabvision(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def run_fastai(options: argparse.Namespace) -> dict[str, Any]:
-    """Answers of fastai's learner."""
+    """Time fastai's learner."""
     import pandas as pd
     import torch
 
@@ -123,18 +123,18 @@ def run_fastai(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def categories(columns: Iterable[str]) -> list[str]:
-    """The columns that are no numbers."""
+    """Return the columns that are not numbers."""
     return [name for name in columns if name not in (*NUMBERS, "late")]
 
 
 def rate(num_rows: int, work: Callable[[], object]) -> float:
-    """Rows a second, the median of some times after a first that does not count."""
+    """Return rows per second, the median of several runs after a warm-up."""
     work()
     return num_rows / statistics.median(seconds_of(work) for _ in range(TIMES))
 
 
 def one_by_one(rows: Sequence[Any], ask: Callable[[Any], object]) -> float:
-    """The median of the milliseconds that a row takes, after a tenth that does not count."""
+    """Return the median milliseconds per row, after a tenth of the rows as warm-up."""
     times = [seconds_of(lambda row=row: ask(row)) for row in rows]  # type: ignore[misc]  # a lambda's default
     return statistics.median(times[len(times) // 10 :]) * 1e3
 
@@ -146,7 +146,7 @@ def seconds_of(work: Callable[[], object]) -> float:
 
 
 def to_markdown(result: Mapping[str, Any]) -> str:
-    """One line a way to ask, each beside tabvision's."""
+    """Return a table with one line per way to predict, each compared with tabvision."""
     ours, theirs = result["runs"]["tabvision"], result["runs"]["fastai"]
     asked = {"default": "default batch", "large batch": f"batch {LARGE_BATCH:,}"}
     own, rows = spread_of([run["default"] for run in ours])["mean"], []

@@ -1,4 +1,4 @@
-"""What comparisons with fastai share: options, turns, a process for each run, the same weights for both."""
+"""Shared by the comparisons with fastai: options, alternating runs, a process per run, the same weights for both."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PACKAGES = ("tabvision", "torch", "pytorch-lightning", "timm", "efficientnet-lit
 
 
 def make_peers_parser(doc: str | None, libraries: Iterable[str]) -> argparse.ArgumentParser:
-    """A script's options but for its data: `--run` has one library's run in this process."""
+    """Return a parser with a script's options except its data; `--run` runs one library in this process."""
     parser = make_parser(doc)
     parser.add_argument("--fastai-python", default=sys.executable, help="a Python that has fastai and timm")
     parser.add_argument("--rounds", type=int, default=3, help="each with a seed of its own")
@@ -31,7 +31,7 @@ def make_peers_parser(doc: str | None, libraries: Iterable[str]) -> argparse.Arg
 def fine_tuned_in_turns(
     script: str, images: Path, options: argparse.Namespace, names: Iterable[str]
 ) -> dict[str, list[dict[str, Any]]]:
-    """As `in_turns`, where both libraries are given the same weights."""
+    """Do as `in_turns`, with the same weights for both libraries."""
     with tempfile.TemporaryDirectory() as scratch:
         weights = write_weights(Path(scratch) / "body.pth")
         return in_turns(script, [str(images), "--weights", str(weights)], options, names)
@@ -40,13 +40,13 @@ def fine_tuned_in_turns(
 def in_turns(
     script: str, words: Sequence[str], options: argparse.Namespace, names: Iterable[str]
 ) -> dict[str, list[dict[str, Any]]]:
-    """What a script's `--run` says of each of its runs, one a round.
+    """Return the result of a script's `--run` for each library and round, alternating between libraries.
 
     Args:
-        script: The file of the script.
+        script: The script's file.
         words: Its other arguments.
-        options: Those of `make_peers_parser`.
-        names: What `--run` takes; "fastai" runs in that library's Python.
+        options: Options from `make_peers_parser`.
+        names: Values for `--run`; "fastai" runs in that library's Python.
     """
     found: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
     for seed in range(options.rounds):
@@ -59,7 +59,7 @@ def in_turns(
 
 
 def one_process(command: list[str], threads: int) -> dict[str, Any]:
-    """The answer of a run in a process of its own."""
+    """Return the result of a run in its own process."""
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "PYTHONWARNINGS": "ignore"}
     command = [*command, "--threads", str(threads)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
@@ -69,7 +69,7 @@ def one_process(command: list[str], threads: int) -> dict[str, Any]:
 
 
 def write_weights(path: Path) -> Path:
-    """The body's weights under timm's names, for whoever does not know the package they come from."""
+    """Write the body's weights under timm's names, for libraries that do not know the package they come from."""
     import torch
 
     from tabvision.nets.backbones import make_body

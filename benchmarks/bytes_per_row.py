@@ -1,9 +1,9 @@
-"""Memory and time of long lists: pairs of user and item, with a rating and without, and files of photos in a folder.
+"""Memory and time for long lists: user-item pairs, with and without ratings, and photo files in a folder.
 
     python benchmarks/bytes_per_row.py --out benchmarks/results/bytes_per_row.json
 
-Pairs are drawn without repeats, and read from a Parquet file with a rating and a time; photos are hard links to a few files.
-Each list is read in a process of its own; its imports do not count.
+Pairs are drawn without repeats and read from a Parquet file with a rating and a time; photos are hard links to a few files.
+Each list is read in its own process, not counting imports.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from benchmarks.common import ROOT, describe_run, make_parser, peak_memory_mib, 
 
 LISTS = {"rated": "pairs with a rating", "taken": "pairs without", "photos": "photos in folders"}
 ITEMS, PAIRS_PER_USER = 20_000, 100
-FOLDER, LINKS = 500, 50_000  # files of a folder; links to one file, of which a file system allows some 65,000
+FOLDER, LINKS = 500, 50_000  # files per folder; links per file, where file systems allow about 65,000
 MIB = 1 << 20
 
 
@@ -73,7 +73,7 @@ def make_photos(folder: Path, rows: int) -> None:
 
 
 def run(kind: str, source: Path, rows: int) -> dict[str, Any]:
-    """Reads a list in a process of its own."""
+    """Read a list in its own process."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     command = [sys.executable, __file__, "--list", kind, "--source", str(source)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
@@ -83,7 +83,7 @@ def run(kind: str, source: Path, rows: int) -> dict[str, Any]:
 
 
 def read(kind: str, source: Path) -> dict[str, float]:
-    """Reads a list, and draws the first batch that trains."""
+    """Read a list and draw the first training batch."""
     from tabvision.data import CollabDataModule, ImageDataModule
 
     before, start = peak_memory_mib(), time.process_time()
@@ -100,7 +100,7 @@ def read(kind: str, source: Path) -> dict[str, float]:
 
 
 def to_markdown(result: Mapping[str, Any]) -> str:
-    """The figures as a table."""
+    """Return the figures as a table."""
     lines = [
         (
             f"{it['rows']:,} {LISTS[it['list']]}",

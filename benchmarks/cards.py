@@ -1,4 +1,4 @@
-"""The card of a recipe, or of a bag of its fits: what its result.json or best.json says, for people."""
+"""Render the card of a recipe, or of a bag of its fits, from result.json or best.json."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ _BAG = (
 
 
 def render_card(recipe: str, result: Mapping[str, Any]) -> str:
-    """The text of card.md.
+    """Return the text of card.md.
 
     Args:
         recipe: Name of the recipe's folder.
-        result: What `benchmarks/measure_recipe.py` wrote.
+        result: The result that `benchmarks/measure_recipe.py` wrote.
     """
     data, bag = result["data"], result.get("bag")
     figures, repeat = "best.json", [result["command"]]

@@ -1,4 +1,4 @@
-"""Seconds of training in a Lightning fit, validation left out."""
+"""Time the training in a Lightning fit, without validation."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from typing_extensions import override
 
 @final
 class TrainingClock(Callback):
-    """Seconds from each epoch's start to the next one's: batches, logging and checkpoints, but no validation.
+    """Record the seconds from the start of each epoch to the next: batches, logging and checkpoints, but no validation.
 
-    `epoch_seconds` has one number an epoch once the fit has ended.
+    After the fit, `epoch_seconds` has one number per epoch.
 
     Args:
-        now: Tells the time in seconds.
+        now: A function that returns the time in seconds.
     """
 
     def __init__(self, now: Callable[[], float] = time.perf_counter) -> None:

@@ -1,12 +1,12 @@
-"""tabvision beside fastai on MovieLens 100k: the same rows, factors, batch, epochs, decay and threads, in turns.
+"""Compare tabvision with fastai on MovieLens 100k: same rows, factors, batch, epochs, decay and threads, alternating.
 
     python -m venv peers && peers/bin/pip install -r benchmarks/peers-requirements.txt
     python benchmarks/collab.py --peers-python peers/bin/python --out benchmarks/results/collab.json
     python benchmarks/collab.py --simulate 1000000       memory and step time with as many users and items
 
-80 % of the rows train and the rest validates, by `RandomState(42).permutation`; 5 epochs of one-cycle at 5e-3, decay 0.1,
-one thread. Each run is a process of its own; a round is one run of each library for each batch size, and ratios are taken
-within a round. Seconds are those of an epoch's training, validation left out, the median of all epochs but the first.
+80 % of the rows train and the rest validate, by `RandomState(42).permutation`; 5 epochs of one-cycle at 5e-3, decay 0.1,
+one thread. Each run has its own process; a round has one run of each library per batch size, and ratios are taken within
+a round. Seconds are for the training in one epoch, without validation, the median of all epochs but the first.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ COLUMNS = ("user", "film", "rating")
 EPOCHS, LR, DECAY, FACTORS = 5, 5e-3, 0.1, 50
 TRAIN_SHARE = 0.8
 SIMULATED_STEPS, SIMULATED_BATCH = 20, 1_024
-ROWWISE = {"rows of the batch": True, "every row": False}  # in this order: a process's peak never falls
+ROWWISE = {"rows of the batch": True, "every row": False}  # the order matters: a process's peak memory never falls
 
 
 def main(words: Sequence[str] | None = None) -> None:
@@ -61,7 +61,7 @@ def parse(words: Sequence[str] | None) -> argparse.Namespace:
 
 
 def measure(options: argparse.Namespace) -> list[dict[str, Any]]:
-    """One entry a round and batch size: what each library did."""
+    """Return one entry per round and batch size, with each library's result."""
     from tabvision.data.demo import ratings
 
     rounds = []
@@ -88,7 +88,7 @@ def in_process(python: str, name: str, csv: Path, batch_size: int, seed: int) ->
 
 
 def run_tabvision(csv: str, batch_size: int, seed: int) -> dict[str, Any]:
-    """One fit of tabvision under a normal Trainer, with its defaults."""
+    """Fit tabvision once with a normal Trainer and default settings."""
     import pytorch_lightning as pl
     import torch
 
@@ -121,7 +121,7 @@ def run_tabvision(csv: str, batch_size: int, seed: int) -> dict[str, Any]:
 
 
 def run_fastai(csv: str, batch_size: int, seed: int) -> dict[str, Any]:
-    """One fit of fastai's `collab_learner` as its book has it; its loader leaves out the last, shorter batch."""
+    """Fit fastai's `collab_learner` once as in its book; its loader drops the last, shorter batch."""
     import numpy as np
     import pandas as pd
     import torch
@@ -147,10 +147,10 @@ def run_fastai(csv: str, batch_size: int, seed: int) -> dict[str, Any]:
     return _answer(rmse, seconds, len(loaders.train) * batch_size)
 
 
-def _clock(base: type, seconds: list[float]) -> Any:  # noqa: ANN401 - a library without types
-    """A callback that times each epoch's training."""
+def _clock(base: type, seconds: list[float]) -> Any:  # noqa: ANN401 - fastai has no types
+    """Return a callback that times each epoch's training."""
 
-    class Clock(base):  # type: ignore[misc]  # known at run time
+    class Clock(base):  # type: ignore[misc]  # the base class is known only at run time
         def before_train(self) -> None:
             self.started = time.perf_counter()
 
@@ -161,7 +161,7 @@ def _clock(base: type, seconds: list[float]) -> Any:  # noqa: ANN401 - a library
 
 
 def simulate(num: int, *, rowwise: bool) -> dict[str, float]:
-    """Memory and step time of so many users and so many items, from pairs drawn at random."""
+    """Return memory and step time for `num` users and as many items, with random pairs."""
     import torch
 
     from tabvision.modules import CollabModule
@@ -194,7 +194,7 @@ def _answer(rmse: float, seconds: list[float], rows: int) -> dict[str, Any]:
 
 
 def to_markdown(result: Mapping[str, Any]) -> str:
-    """One line a batch size: errors, seconds an epoch, and how many times as fast."""
+    """Return a table with one line per batch size: errors, seconds per epoch, and the speedup."""
     lines = []
     for size in sorted({entry["batch_size"] for entry in result["rounds"]}):
         rounds = [entry for entry in result["rounds"] if entry["batch_size"] == size]
@@ -209,7 +209,7 @@ def to_markdown(result: Mapping[str, Any]) -> str:
 
 
 def simulation_to_markdown(result: Mapping[str, Any]) -> str:
-    """One line a way of updating: what a step takes, and memory."""
+    """Return a table with one line per way to update: time per step, and memory."""
     headers = [f"{result['users']:,} users and as many items", "ms a step", "MiB of weights", "MiB at the peak"]
     lines = [
         [name, f"{run['step_seconds'] * 1e3:,.1f}", f"{run['weights_mib']:,.0f}", f"{run['peak_mib']:,.0f}"]

@@ -1,4 +1,4 @@
-"""What the scripts share: options, facts about machine, versions and commit, summaries, tables, whole files or none."""
+"""Shared by the scripts: options, facts about machine, versions and commit, summaries, tables, and atomic writes."""
 
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ KIB_PER_MIB = 1024
 
 
 def make_parser(doc: str | None) -> argparse.ArgumentParser:
-    """A script's options: its docstring is the help, and `--out` names a file for the figures."""
+    """Return a script's parser: its docstring is the help, and `--out` names a file for the figures."""
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, help="a JSON file for the figures")
     return parser
 
 
 def run_facts(threads: int, packages: Iterable[str] = OWN_PACKAGES) -> dict[str, Any]:
-    """Where and with what a script measures."""
+    """Return the machine, versions and commit that a script measures with."""
     return {"machine": machine(threads), "versions": versions(packages), "commit": commit()}
 
 
 def tell(result: dict[str, Any], text: str, out: Path | None) -> None:
-    """Prints a result as text, and writes it as JSON where a file is named."""
+    """Print a result as text, and write it as JSON if a file is named."""
     print(text)
     if out:
         write_json(out, result)
 
 
 def spread_of(values: Sequence[float]) -> dict[str, Any]:
-    """Mean, sample standard deviation (0 for one value), and the values themselves.
+    """Return the mean, the sample standard deviation (0 for a single value), and the values.
 
     Example:
         >>> spread_of([1.0, 3.0])["mean"], round(spread_of([1.0, 3.0])["spread"], 3)
@@ -52,7 +52,7 @@ def spread_of(values: Sequence[float]) -> dict[str, Any]:
 
 
 def versions(packages: Iterable[str] = OWN_PACKAGES) -> dict[str, str]:
-    """Versions of Python and of the packages that are installed."""
+    """Return the versions of Python and of the installed packages."""
     found = {"python": platform.python_version()}
     for name in packages:
         try:
@@ -63,12 +63,12 @@ def versions(packages: Iterable[str] = OWN_PACKAGES) -> dict[str, str]:
 
 
 def machine(threads: int) -> dict[str, Any]:
-    """The processor and how much of it was used; no name of the machine itself."""
+    """Return the CPU and how much of it was used, without the machine's name."""
     return {"cpu": cpu_model(), "cores": available_cores(), "threads": threads, "system": platform.system()}
 
 
 def cpu_model() -> str:
-    """The processor's name as the system tells it."""
+    """Return the CPU's name as reported by the system."""
     facts = Path("/proc/cpuinfo")
     lines = facts.read_text(encoding="utf-8").splitlines() if facts.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
@@ -76,18 +76,18 @@ def cpu_model() -> str:
 
 
 def available_cores() -> int:
-    """Cores that this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def peak_memory_mib() -> float:
-    """The most memory this process has held so far, imports included."""
+    """Return the peak memory of this process so far, including imports."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / KIB_PER_MIB**2 if sys.platform == "darwin" else peak / KIB_PER_MIB
 
 
 def commit() -> dict[str, Any] | None:
-    """The commit of this checkout, and whether files differ from it; what the tools themselves write does not count."""
+    """Return this checkout's commit, and whether files differ from it, not counting files that the scripts write."""
     revision = _git("rev-parse", "HEAD")
     if revision is None:
         return None
@@ -104,7 +104,7 @@ def _git(*words: str) -> str | None:
 
 
 def describe_run(result: dict[str, Any]) -> str:
-    """One line about where and with what a result was measured."""
+    """Return one line about the machine and versions behind a result."""
     where, code = result["machine"], result["commit"]
     revision = "no commit" if code is None else code["revision"][:10] + (", with changes" if code["dirty"] else "")
     names = ", ".join(f"{name} {number}" for name, number in result["versions"].items())
@@ -113,7 +113,7 @@ def describe_run(result: dict[str, Any]) -> str:
 
 
 def table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table, first column left, the others right.
+    """Return a Markdown table, with the first column left-aligned and the others right-aligned.
 
     Example:
         >>> print(table(["net", "rows/s"], [["mlp", "10"]]))
@@ -130,7 +130,7 @@ def _row(cells: Sequence[str]) -> str:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes a file whole or not at all."""
+    """Write a text file atomically."""
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -141,11 +141,11 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, result: dict[str, Any]) -> None:
-    """Writes a result whole or not at all."""
+    """Write a result as JSON atomically."""
     write_text(path, json.dumps(result, indent=2, ensure_ascii=False) + "\n")
 
 
 def last_json(text: str) -> dict[str, Any]:
-    """The JSON object on the last line of a process's output."""
+    """Return the JSON object on the last line of a process's output."""
     found: dict[str, Any] = json.loads(text.strip().splitlines()[-1])
     return found

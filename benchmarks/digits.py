@@ -1,4 +1,4 @@
-"""scikit-learn's digits, 1,797 images of 8 x 8, and a small network of a user's own that reads them."""
+"""scikit-learn's digits, 1,797 images of 8 x 8 pixels, and a small user-defined network for them."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Digits(pl.LightningModule):
 def seeded_digits(
     optimizer: str, batch_size: int, seed: int
 ) -> tuple[Digits, DataLoader[tuple[Tensor, ...]], tuple[Tensor, Tensor]]:
-    """A new network, a loader of four fifths, and the images and labels of the rest: a seed decides all three."""
+    """Return a new network, a loader for four fifths, and the images and labels of the rest, all determined by a seed."""
     images, labels = load_digits(return_X_y=True)
     x, y = torch.tensor(images, dtype=torch.float32).reshape(-1, 1, 8, 8) / 16, torch.tensor(labels)
     torch.manual_seed(seed)
@@ -56,5 +56,5 @@ def seeded_digits(
 
 @torch.no_grad()
 def accuracy(module: Digits, images: Tensor, labels: Tensor) -> float:
-    """The share of images that are read right."""
+    """Return the fraction of images that are classified correctly."""
     return float((module.eval().net(images).argmax(1) == labels).float().mean())

@@ -1,10 +1,10 @@
-"""Two hosts on one machine: one fails within an epoch, the other goes on alone, a host joins, the result is the same.
+"""Two hosts on one machine: one fails mid-epoch, the other continues alone, a new host joins, the result is the same.
 
     python benchmarks/elastic.py --out benchmarks/results/elastic.json
 
-Two `torchrun` agents meet on the loopback and train `benchmarks/elastic_train.py`, one process each. One agent is killed with
-its process; the other starts its process again, which goes on from the last checkpoint and accumulates; then another agent
-joins, and both go on. Compared with an undisturbed fit on two ranks.
+Two `torchrun` agents meet on the loopback and run `benchmarks/elastic_train.py`, one process each. One agent is killed with
+its process. The other restarts its process, which continues from the last checkpoint with gradient accumulation, until a
+new agent joins and both continue. The result is compared with an undisturbed fit on two ranks.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from benchmarks.common import ROOT, describe_run, make_parser, run_facts, tell
 
 HOSTS = 2
 MAX_RESTARTS = 3
-TOLERANCE = 1e-4  # of weights in float32
-MAX_SECONDS = 300  # stops a run that hangs
-# torch 2.14 else hands the addresses of dead processes to those of the next life, which then wait for each other for ever
+TOLERANCE = 1e-4  # for float32 weights
+MAX_SECONDS = 300  # kills a run that hangs
+# without this, torch 2.14 gives restarted processes the addresses of dead ones, and they wait for each other forever
 FRESH_STORE = {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
 
 
@@ -42,7 +42,7 @@ def main(words: Sequence[str] | None = None) -> None:
 
 
 def run(folder: Path) -> None:
-    """Starts one agent a host, another in place of the one that fails, and waits for all."""
+    """Start one agent per host and one to replace the host that fails, and wait for all."""
     port, running = free_port(), []
     try:
         running += [start(folder, port, 0), start(folder, port, 1)]
@@ -60,7 +60,7 @@ def run(folder: Path) -> None:
 
 
 def start(folder: Path, port: int, host: int) -> subprocess.Popen[bytes]:
-    """Starts the agent of a host, of which the second will fail."""
+    """Start the agent of a host; the second host will fail."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo", **FRESH_STORE}
     environment |= {"MAY_FAIL": "1"} if host == 1 else {}
     with (folder / f"host{host}.log").open("w") as output:
@@ -68,7 +68,7 @@ def start(folder: Path, port: int, host: int) -> subprocess.Popen[bytes]:
 
 
 def agent(folder: Path, port: int, host: int) -> list[str]:
-    """The command that each host runs; with host names for the loopback it is what a cluster runs."""
+    """Return the command for each host; with real host names in place of the loopback, it works on a cluster."""
     words = {
         "--nnodes": "1:2",
         "--nproc-per-node": 1,
@@ -76,7 +76,7 @@ def agent(folder: Path, port: int, host: int) -> list[str]:
         "--rdzv-backend": "c10d",
         "--rdzv-endpoint": f"127.0.0.1:{port}",
         "--rdzv-id": "elastic",
-        # the first host holds the store; the others wait and listen for seconds here, not half a minute
+        # the first host has the store; the others wait for it for seconds here rather than half a minute
         "--rdzv-conf": f"is_host={host == 0},last_call_timeout=3,keep_alive_interval=1,keep_alive_max_attempt=3",
         "--local-addr": "127.0.0.1",
         "--monitor-interval": 0.1,
@@ -87,14 +87,14 @@ def agent(folder: Path, port: int, host: int) -> list[str]:
 
 
 def free_port() -> int:
-    """A port of the loopback that nobody uses."""
+    """Return a free port on the loopback."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 def compare(folder: Path) -> dict[str, Any]:
-    """What the ranks wrote down: where they went on, how many, and how far the weights are from undisturbed ones."""
+    """Return what the ranks recorded: where they resumed, how many they were, and how far the weights are off."""
     import torch
 
     from benchmarks.elastic_train import FAILS_AT, SAVE_EVERY
@@ -124,7 +124,7 @@ def compare(folder: Path) -> dict[str, Any]:
 
 
 def to_markdown(result: Mapping[str, Any]) -> str:
-    """What happened, in a sentence."""
+    """Return a sentence about what happened."""
     story = f"{result['hosts']} hosts; one failed after step {result['failed_at']} of {result['steps']}"
     lives = ", then ".join(f"from step {life['from_step']} on {life['ranks']}" for life in result["lives"])
     end = f"the weights are {result['distance']:.2g} from those of an undisturbed fit, relative to their size"

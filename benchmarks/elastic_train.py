@@ -1,13 +1,13 @@
-"""A training script whose hosts may fail or join at any moment: what `torchrun` starts on each, and starts again.
+"""A training script whose hosts may fail or join at any time; `torchrun` starts and restarts it on each host.
 
     torchrun --nnodes=1:2 --nproc-per-node=1 --max-restarts=3 --rdzv-backend=c10d --rdzv-endpoint=HOST:29500 \
         benchmarks/elastic_train.py FOLDER
 
-It is an ordinary script but for four things: `ExactResume(micro_batches=2)`, the most ranks that will train; a
-`ModelCheckpoint` that writes `last.ckpt` every few steps into a folder that all hosts share; `ckpt_path="last"`, which is
-that file where there is one; and `num_nodes` as `torchrun` says it. For the demonstration one host fails, agent and all; the
-other waits at a step of its own until a host joins; and after the interrupted fit the same fit runs undisturbed, to be
-compared.
+It is an ordinary script except for four things: `ExactResume(micro_batches=2)`, with the most ranks that will train; a
+`ModelCheckpoint` that writes `last.ckpt` every few steps to a folder that all hosts share; `ckpt_path="last"`, which loads
+that file if it exists; and `num_nodes` as set by `torchrun`. For the demonstration, one host fails together with its agent,
+the other waits at a certain step until a host joins, and after the interrupted fit the same fit runs undisturbed for
+comparison.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ from tabvision.data import TabularDataModule
 from tabvision.modules import TabularModule
 
 EPOCHS, STEPS_PER_EPOCH = 3, 6
-SAVE_EVERY, FAILS_AT, WAITS_AT = 4, 9, 14  # steps; in the middle of epochs, and one or two after a checkpoint
+SAVE_EVERY, FAILS_AT, WAITS_AT = 4, 9, 14  # steps in mid-epoch, one or two after a checkpoint
 
 
 @final
 class FailOnce(Callback):
-    """Kills the process of the second rank and its agent after a step, as a machine that fails would."""
+    """Kill the second rank's process and its agent after a step, like a machine failure."""
 
     def __init__(self, mark: Path) -> None:
         self.mark = mark
@@ -53,7 +53,7 @@ class FailOnce(Callback):
 
 @final
 class WaitForHost(Callback):
-    """Waits after a step, if there is one rank alone, until `torchrun` ends it because another host has come."""
+    """With a single rank, wait after a step until `torchrun` stops the process because another host has joined."""
 
     def __init__(self, mark: Path) -> None:
         self.mark = mark
@@ -68,7 +68,7 @@ class WaitForHost(Callback):
 
 @final
 class Lives(Callback):
-    """Notes from which step each life of a fit went on, with how many ranks."""
+    """Record at which step each run of the process continued, and with how many ranks."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -81,7 +81,7 @@ class Lives(Callback):
 
 
 def make_data() -> TabularDataModule:
-    """A small table: a number and a word for each row, and what follows from both."""
+    """Return a small table: a number and a word per row, and a target that depends on both."""
     draw = np.random.default_rng(0)
     x, word = draw.normal(size=96), draw.choice(list("abc"), 96)
     frame = pd.DataFrame({"x": x, "word": word, "y": x + (word == "a")})
@@ -89,7 +89,7 @@ def make_data() -> TabularDataModule:
 
 
 def fit(folder: Path, *more: Callback) -> dict[str, Any]:
-    """The head alone for an epoch, then every layer, on the ranks that there are; goes on from `last.ckpt` if it exists."""
+    """Train the head for an epoch, then every layer, on the available ranks; continue from `last.ckpt` if it exists."""
     pl.seed_everything(0, verbose=False)
     data = make_data()
     module = TabularModule(data.schema, widths=[16, 8], dropout=0.2)

@@ -1,9 +1,9 @@
-"""Sizes and speeds of a model of every module as a checkpoint and as exported files.
+"""Size and speed of a model from every module, as a checkpoint and as exported files.
 
     python benchmarks/export.py --threads 1 --out benchmarks/results/export.json
 
-The nets have a recipe's size and are trained for five steps: weights do not change the speed. Each way answers the same raw
-rows, or the same JPEG files, to a frame in the user's labels or units; the ways take turns. Times are medians.
+The nets have a recipe's size and train for five steps, since weights do not affect speed. Each format predicts the same raw
+rows or JPEG files and returns a frame in the user's labels or units; the formats alternate. Times are medians.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ WARM_UP = 10
 
 
 class Made(NamedTuple):
-    """A module, data to train a few steps on, and what is asked afterwards: all at once, and one by one."""
+    """A module, data to train it on for a few steps, and inputs to predict at once and one by one."""
 
     module: SupervisedModule
     data: Any
@@ -69,14 +69,14 @@ def parse(words: Sequence[str] | None) -> argparse.Namespace:
 
 
 def tabular(_: Path, options: argparse.Namespace) -> Made:
-    """The flights recipe's net."""
+    """Return the net of the flights recipe."""
     data = SETS["flights"].make(SETS["flights"].batch_size)
     raw = data.frame.drop(columns="late").iloc[: options.raw_rows]
     return Made(TabularModule(data.schema), data, raw, raw.iloc[: options.singles].to_dict("records"))
 
 
 def collab(_: Path, options: argparse.Namespace) -> Made:
-    """MovieLens' 100,000 ratings, 50 factors."""
+    """Return a net with 50 factors for MovieLens' 100,000 ratings."""
     frame = ratings().iloc[: options.raw_rows]
     data = CollabDataModule(frame, user="user", item="film", rating="rating", verbose=False)
     pairs = frame[["user", "film"]]
@@ -84,15 +84,13 @@ def collab(_: Path, options: argparse.Namespace) -> Made:
 
 
 def vision(folder: Path, options: argparse.Namespace) -> Made:
-    """A resnet18 at 224 pixels, over photos of the usual size."""
+    """Return a resnet18 at 224 pixels, for photos of a typical size."""
     draw = np.random.default_rng(0)
     paths = []
     for place in range(options.photos):
         path = folder / "photos" / f"class{place % 2}" / f"{place}.jpg"
         path.parent.mkdir(parents=True, exist_ok=True)
-        rough = draw.integers(
-            0, 256, (12, 16, 3), dtype=np.uint8
-        )  # noise of every pixel would be no photo to a decoder
+        rough = draw.integers(0, 256, (12, 16, 3), dtype=np.uint8)  # pixel noise would not decode like a photo
         Image.fromarray(rough).resize((500, 375), Image.Resampling.BICUBIC).save(path, quality=90)
         paths.append(str(path))
     data = ImageDataModule(str(folder / "photos"), size=224, batch_size=8, verbose=False)
@@ -108,7 +106,7 @@ MAKERS: dict[str, Callable[[Path, argparse.Namespace], Made]] = {
 
 
 def measure(made: Made, folder: Path, threads: int, rounds: int) -> dict[str, dict[str, float]]:
-    """Bytes, seconds to write and to open, rows a second and milliseconds a single row, of each kind of file."""
+    """Return size, seconds to write and to open, rows per second, and milliseconds per single row, for each kind of file."""
     folder.mkdir(parents=True)
     checkpoint, onnx = folder / "net.ckpt", folder / "net.onnx"
     save_briefly_trained(made, checkpoint)
@@ -144,7 +142,7 @@ def timed(work: Callable[[], Any]) -> tuple[float, Any]:
 
 
 def alternately(ways: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """The median seconds of each way; they take turns, so that a slow minute hits all of them."""
+    """Return the median seconds of each function; they alternate, so that a slow minute affects all of them."""
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for way in ways.values():
         way()
@@ -161,7 +159,7 @@ def single_ms(one: Predictor | OnnxPredictor, rows: Sequence[Any]) -> float:
 
 
 def to_markdown(result: Mapping[str, Any]) -> str:
-    """One line a kind of file of each module."""
+    """Return a table with one line per module and kind of file."""
     heads = ["module", "file", "KB", "written in s", "opened in s", "raw rows or photos a second", "one, ms"]
     keys = [
         ("bytes", 1e-3, ",.0f"),

@@ -1,13 +1,13 @@
-"""A whole fine-tune on photos beside fastai: the same body, weights, photos, size, batch, epochs and threads; in turns.
+"""A whole fine-tune on photos compared with fastai: same body, weights, photos, size, batch, epochs, threads; alternating.
 
     python -m venv peers && peers/bin/pip install -r benchmarks/peers-requirements.txt
     python benchmarks/fine_tune.py ants_and_bees --fastai-python peers/bin/python --out benchmarks/results/fine_tune.json
 
 PHOTOS holds train/ and val/ with class folders. Both train EfficientNet-Lite0 with a concat-pool head at 128 px in batches of
-16: one epoch of the head alone, three of everything, at base rate 2e-3. fastai has its `fine_tune`, `aug_transforms` over a
-presize of 160 pixels, and frozen BatchNorms that train; tabvision its defaults, these with a body that computes in bfloat16
-while it is frozen, and these in bf16-mixed. Each run is a process of its own; seconds are those of the fit, imports left out,
-validation included.
+16: one epoch for the head alone and three for all layers, at base rate 2e-3. fastai uses `fine_tune`, `aug_transforms` after
+presizing to 160 pixels, and BatchNorms that train while frozen. tabvision uses its defaults, its defaults with the frozen
+body in bfloat16, and its defaults in bf16-mixed. Each run has its own process; seconds are for the fit, including
+validation but not imports.
 """
 
 from __future__ import annotations
@@ -108,13 +108,13 @@ def run_fastai(options: argparse.Namespace) -> dict[str, Any]:
     with learner.no_bar(), learner.no_logging():
         learner.fine_tune(EPOCHS - 1, RATE)
     seconds = time.perf_counter() - start
-    rows = len(loaders.train) * BATCH_SIZE  # the last, shorter batch is left out
+    rows = len(loaders.train) * BATCH_SIZE  # the loader drops the last, shorter batch
     return _answer(seconds, rows, clock.epoch_seconds, clock.accuracies)
 
 
 def _clock(fastai: Any) -> Any:  # noqa: ANN401 - a library without types
-    class Clock(fastai.Callback):  # type: ignore[misc]  # the base class is known at run time
-        """Seconds of each epoch's training, and the accuracy after it; over both fits of `fine_tune`."""
+    class Clock(fastai.Callback):  # type: ignore[misc]  # the base class is known only at run time
+        """Record each epoch's training seconds and accuracy over both fits of `fine_tune`."""
 
         epoch_seconds: list[float]
         accuracies: list[float]
@@ -125,22 +125,22 @@ def _clock(fastai: Any) -> Any:  # noqa: ANN401 - a library without types
             self.epoch_seconds, self.accuracies = [], []
 
         def before_train(self) -> None:
-            """An epoch's training starts."""
+            """Note when an epoch's training starts."""
             self.started = time.perf_counter()
 
         def after_train(self) -> None:
-            """It ends."""
+            """Record how long it took."""
             self.epoch_seconds.append(time.perf_counter() - self.started)
 
         def after_epoch(self) -> None:
-            """It was validated."""
+            """Record the accuracy after validation."""
             self.accuracies.append(float(self.recorder.values[-1][-1]))
 
     return Clock()
 
 
 def _answer(seconds: float, rows: int, epochs: Sequence[float], accuracies: Sequence[float]) -> dict[str, Any]:
-    """What one run measured; photos a second of the frozen epoch, and of the others' median."""
+    """Return one run's results, with photos per second for the frozen epoch and the median of the others."""
     return {
         "seconds": seconds,
         "frozen": rows / epochs[0],
@@ -150,7 +150,7 @@ def _answer(seconds: float, rows: int, epochs: Sequence[float], accuracies: Sequ
 
 
 def to_markdown(result: Mapping[str, Any]) -> str:
-    """One line a library: medians of speeds and seconds, means of accuracies."""
+    """Return a table with one line per library: median speeds and seconds, mean accuracies."""
     runs = result["runs"]
     rows = []
     for name, found in runs.items():
@@ -163,7 +163,7 @@ def to_markdown(result: Mapping[str, Any]) -> str:
 
 
 def _ratios(theirs: Sequence[Mapping[str, Any]], ours: Sequence[Mapping[str, Any]]) -> str:
-    """How many times as fast the runs of each round are: medians and ranges."""
+    """Return the speedups within each round: medians and ranges."""
     pairs = list(zip(theirs, ours, strict=True))
     ratios = {key: [own[key] / other[key] for other, own in pairs] for key in ("frozen", "unfrozen")}
     ratios["whole"] = [other["seconds"] / own["seconds"] for other, own in pairs]

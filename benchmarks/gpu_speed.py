@@ -1,4 +1,4 @@
-"""The speeds that `on_gpu.py` measures: a fit under a Trainer beside a raw loop of the same net on the device."""
+"""The speeds that `on_gpu.py` measures: a fit with a Trainer compared with a raw loop for the same net on the device."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from benchmarks.raw_loop import RawLoop, raw_epoch_seconds
 from tabvision.callbacks import OneCycle
 from tabvision.modules import SupervisedModule, TabularModule
 
-REPEATS = 8  # of each image in an epoch: enough steps, few files to make
+REPEATS = 8  # of each image per epoch: many steps from few files
 
 
 def speed(site: Site) -> Cases:
-    """Rows and images a second under a Trainer beside a raw loop of the same net."""
+    """Measure rows and images per second with a Trainer, compared with a raw loop for the same net."""
     half = site.precisions[1]
     return {
         **{f"rows, {net}": partial(_rows_a_second, site, net) for net in ("mlp", "packed")},
@@ -39,7 +39,7 @@ def _rows_a_second(site: Site, net: str) -> Facts:
 
 
 def _images_a_second(site: Site, precision: str, num_workers: int | None = None) -> Facts:
-    """Ours decodes once and augments; the raw loop's images are ready on the device."""
+    """Measure images per second: ours decodes once and augments; the raw loop's images are already on the device."""
     net = NETS["vision"]
     rows = pd.concat([site.rows("images")] * REPEATS, ignore_index=True)
     settings = {"batch_size": min(64, len(rows) // 4), "augment": "default", "num_workers": num_workers}
@@ -65,7 +65,7 @@ def _raw_image_seconds(site: Site, module: SupervisedModule, data: Any, precisio
                 logits = module(batch)
             loss = module.task.loss(logits.float(), batch["target"]).mean()
             optimizer.zero_grad()
-            scaler.scale(loss).backward()  # type: ignore[no-untyped-call]  # torch annotates it in part
+            scaler.scale(loss).backward()  # type: ignore[no-untyped-call]  # torch annotates it only in part
             scaler.step(optimizer)
             scaler.update()
         loss.item()  # waits for the device
@@ -74,6 +74,6 @@ def _raw_image_seconds(site: Site, module: SupervisedModule, data: Any, precisio
 
 
 def _speeds(num: int, raw: list[float], ours: list[float]) -> Facts:
-    """A second of the raw loop and of ours, without the first epoch, which warms up."""
+    """Return rows per second of the raw loop and of ours, without the first epoch, which warms up."""
     bare, own = (num / statistics.median(seconds[1:]) for seconds in (raw, ours))
     return {"raw_per_second": bare, "tabvision_per_second": own, "ratio": own / bare}

@@ -1,12 +1,12 @@
-"""Loaders of augmented, normalized images beside each other: the same files, batch and threads; in turns, a process each.
+"""Compare loaders of augmented, normalized images: same files, batch and threads; alternating, each in its own process.
 
     python benchmarks/image_loading.py PHOTOS --fastai-python peers/bin/python --out benchmarks/results/image_loading.json
 
-Measured are images a second over whole epochs, the first left out where nothing is kept (it imports and warms up) and
-told apart where something is; `--copies` makes an epoch of a few photos as long as one of many. Each library varies
-images as its own advice has it: fastai presizes to 460 and applies `aug_transforms`; torchvision and timm take a random
-resized crop and a flip, which is less work. `decode` is the bare limit: the same JPEG files decoded whole by the quickest
-decoder in as many threads, and nothing else.
+Speed is images per second over whole epochs. The first epoch, which imports and warms up, is dropped without a cache and
+listed separately with one; `--copies` makes an epoch of a few photos as long as one of many. Each library augments as its
+documentation recommends: fastai presizes to 460 and applies `aug_transforms`; torchvision and timm take a random resized
+crop and a flip, which is less work. `decode` is the upper limit: decode the same whole JPEG files with the fastest decoder
+in as many threads, and do nothing else.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ from benchmarks.common import describe_run, last_json, make_parser, run_facts, t
 PACKAGES = ("tabvision", "torch", "torchvision", "timm", "opencv-python-headless", "simplejpeg", "pillow")
 MEAN, SPREAD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 EPOCHS = 4
-FASTAI_EPOCHS = 2  # of the slowest; its first is as quick as its second
+FASTAI_EPOCHS = 2  # few, since it is the slowest; its first epoch is as fast as its second
 
 Epoch = Callable[[], int]
-"""Reads every image once, and says how many."""
+"""Read every image once and return how many there are."""
 
 
 def main(words: Sequence[str] | None = None) -> None:
@@ -73,12 +73,12 @@ def parse(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--copies", type=int, default=4, help="of each photo in an epoch")
     parser.add_argument("--workers", type=int, default=2, help="threads or processes")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--loader", help=argparse.SUPPRESS)  # one loader, in this process
+    parser.add_argument("--loader", help=argparse.SUPPRESS)  # run one loader in this process
     return parser.parse_args(words)
 
 
 def copied(folder: Path, copies: int, scratch: Path) -> Path:
-    """A folder that holds each photo of another several times, by links."""
+    """Return a folder that has each photo of another folder several times, as links."""
     for number in range(copies):
         for photo in folder.glob("*/*"):
             link = scratch / photo.parent.name / f"{number}_{photo.name}"
@@ -88,7 +88,7 @@ def copied(folder: Path, copies: int, scratch: Path) -> Path:
 
 
 def one_process(name: str, python: str, options: argparse.Namespace) -> list[float]:
-    """Images a second of each epoch, in a process of its own; empty where the library is not installed."""
+    """Return images per second for each epoch, in a new process; empty if the library is not installed."""
     facts = {"size": options.size, "batch-size": options.batch_size, "workers": options.workers}
     settings = [word for key, value in facts.items() for word in (f"--{key}", str(value))]
     command = [python, __file__, str(options.photos), "--loader", name, *settings]
@@ -101,7 +101,7 @@ def one_process(name: str, python: str, options: argparse.Namespace) -> list[flo
 
 
 def measured(options: argparse.Namespace) -> dict[str, Any]:
-    """Images a second of each epoch, in this process."""
+    """Return images per second for each epoch, in this process."""
     epoch = LOADERS[options.loader](options)
     speeds = []
     for _ in range(FASTAI_EPOCHS if options.loader == "fastai" else EPOCHS):
@@ -224,17 +224,17 @@ def torch_loader(dataset: Any, options: argparse.Namespace) -> Iterable[Any]:  #
 
 
 def epochs_of(loader: Iterable[Any]) -> Epoch:
-    """Epochs of a loader whose batches begin with the images."""
+    """Return an epoch function for a loader whose batches have the images first."""
     return lambda: sum(len(batch[0]) for batch in loader)
 
 
 def training_folder(photos: Path) -> Path:
-    """The folder whose own folders are the classes."""
+    """Return the folder that holds the class folders."""
     return photos / "train" if (photos / "train").is_dir() else photos
 
 
 def files_of(photos: Path) -> Any:  # noqa: ANN401 - a frame
-    """The training files and their labels."""
+    """Return the training files and their labels."""
     from tabvision.data.images.folders import class_folders
 
     return class_folders(training_folder(photos)).frame
@@ -251,7 +251,7 @@ LOADERS: dict[str, Callable[[argparse.Namespace], Epoch]] = {
 
 
 def summary(name: str, runs: Sequence[Sequence[float]]) -> dict[str, Any]:
-    """Median of the rounds' medians; with a cache the first epoch by itself."""
+    """Return the median of the rounds' medians, with the first epoch separate if there is a cache."""
     worked = [run for run in runs if run]
     if not worked:
         return {"missing": name}
@@ -264,7 +264,7 @@ def summary(name: str, runs: Sequence[Sequence[float]]) -> dict[str, Any]:
 
 
 def to_markdown(result: Mapping[str, Any]) -> str:
-    """The figures as a table.
+    """Return the figures as a table.
 
     Example:
         >>> found = {"loaders": {"fastai": {"missing": "fastai"}}, "size": 224, "batch_size": 64}

@@ -1,10 +1,10 @@
-"""Permutation importance of a table's columns, beside scikit-learn's around our own Predictor.
+"""Speed of permutation importance for a table's columns, compared with scikit-learn's on our own Predictor.
 
     python benchmarks/importance_speed.py --threads 2 --out benchmarks/results/importance_speed.json
 
-The table is made: half of its columns numbers, half categories of up to 80 values. The network of a small table and that of a
-large one are asked, untrained: weights do not change the speed. scikit-learn is asked about fewer rows, in turns with ours on
-the same rows; a pass answers every row once with one column shuffled.
+The table is synthetic: half of the columns are numbers, half categories with up to 80 values. The networks are those for a
+small and a large table, untrained, since weights do not affect speed. scikit-learn gets fewer rows, alternating with ours on
+the same rows; a pass predicts every row once with one column shuffled.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from tabvision.interpret import importance
 from tabvision.modules import TabularModule
 
 CLOCKS: dict[str, Callable[[], float]] = {"wall": time.perf_counter, "processor": time.process_time}
-NETS: dict[str, dict[str, Any]] = {  # as `TabularModule` chooses by the number of training rows
+NETS: dict[str, dict[str, Any]] = {  # what `TabularModule` chooses by the number of training rows
     "small": {"members": 8, "member_widths": [64, 48], "own_inputs": True},
     "large": {"members": 4, "member_widths": [96, 64], "own_inputs": False},
 }
@@ -62,7 +62,7 @@ def parse(words: Sequence[str] | None) -> argparse.Namespace:
 
 
 def made_table(rows: int, columns: int) -> pd.DataFrame:
-    """A table of numbers and categories, and a target that hangs on the first number."""
+    """Return a table of numbers and categories, with a target that depends on the first number."""
     draw = np.random.default_rng(0)
     numbers = {f"number {index}": draw.normal(size=rows) for index in range(columns // 2)}
     words = np.array([f"value {index}" for index in range(80)])
@@ -73,7 +73,7 @@ def made_table(rows: int, columns: int) -> pd.DataFrame:
 
 
 def measure(frame: pd.DataFrame, settings: Mapping[str, Any], options: argparse.Namespace) -> dict[str, Any]:
-    """Seconds for the whole table and for the default sample, and microseconds per row and pass of both libraries."""
+    """Return seconds for the whole table and for the default sample, and both libraries' microseconds per row and pass."""
     data = TabularDataModule(frame, "target", split=None, verbose=False)
     predictor = Predictor(TabularModule(data.schema, **settings), device="cpu")
     few, columns = frame.iloc[: options.peer_rows], [name for name in frame if name != "target"]
@@ -98,7 +98,7 @@ def measure(frame: pd.DataFrame, settings: Mapping[str, Any], options: argparse.
         "few": lambda: importance(predictor, few, repeats=options.repeats),
         "peer": ask_peer,
     }
-    ways["few"]()  # a first time does not count
+    ways["few"]()  # warm up
     now = CLOCKS[options.clock]
     rounds = [{name: seconds_of(work, now) for name, work in ways.items()} for _ in range(options.rounds)]
     found = {name: [times[name] for times in rounds] for name in ways}
@@ -115,7 +115,7 @@ def seconds_of(work: Callable[[], object], now: Callable[[], float]) -> float:
 
 
 def to_markdown(result: Mapping[str, Any]) -> str:
-    """A line for each network."""
+    """Return a table with one line per network."""
     rows = []
     for name, facts in result["nets"].items():
         seconds, each = facts["seconds"], facts["microseconds"]

@@ -1,14 +1,14 @@
-"""Trains a recipe once for each seed and writes what was measured: result.json, and card.md rendered from it.
+"""Train a recipe once per seed and write the measurements: result.json, and card.md rendered from it.
 
     python benchmarks/measure_recipe.py models/flights
     python benchmarks/measure_recipe.py models/adult --data.init_args.path=adult.csv --seeds 0,1,2
-    python benchmarks/measure_recipe.py models/flights --render        the card anew from result.json
+    python benchmarks/measure_recipe.py models/flights --render        render the card again from result.json
     python benchmarks/measure_recipe.py models/flights --bag 5         best.json and best.md: a bag of five such fits
 
-Each seed trains in a process of its own, so that peak memory and random state are its own. The seed also decides the
-order of the rows; which rows validate is the datamodule's affair. A bag is what `tabvision train --preset best` trains:
-its networks learn from the training and validation rows together, each of which is answered by what left it out. Words
-this script does not know go to the recipe, as on the command line of `tabvision fit`.
+Each seed trains in its own process, so that peak memory and random state are separate. The seed also decides the order
+of the rows; the datamodule decides which rows validate. A bag is what `tabvision train --preset best` trains: its networks
+learn from the training and validation rows together, and each row is predicted by networks that left it out. Arguments
+that this script does not know are passed to the recipe, as on the command line of `tabvision fit`.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ DOC_SECTIONS = ("Source", "License", "Limits")
 def main(words: Sequence[str] | None = None) -> None:
     options, extra = parse(words)
     if options.one_seed is not None:
-        sys.argv = sys.argv[:1]  # LightningCLI would take our own options for the recipe's
+        sys.argv = sys.argv[:1]  # LightningCLI would read our own options as the recipe's
         clock, one = CLOCKS[options.clock], (options.recipe, options.one_seed, options.threads)
         print(json.dumps(train_once(*one, extra, options.bag, clock)))
         return
@@ -70,7 +70,7 @@ def main(words: Sequence[str] | None = None) -> None:
 
 
 def parse(words: Sequence[str] | None) -> tuple[argparse.Namespace, list[str]]:
-    """Our own options, and the words that go to the recipe."""
+    """Return our own options, and the words to pass to the recipe."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("recipe", type=Path, help="a folder with recipe.yaml, such as models/flights")
     parser.add_argument("--seeds", type=_numbers, default=[0, 1, 2], help="parted by commas")
@@ -97,7 +97,7 @@ def parse(words: Sequence[str] | None) -> tuple[argparse.Namespace, list[str]]:
 def measure(
     recipe: Path, seeds: Sequence[int], threads: int, extra: Sequence[str] = (), *, bag: int = 0, clock: str = "wall"
 ) -> dict[str, Any]:
-    """Everything that result.json holds."""
+    """Return the contents of result.json."""
     code, settings = commit(), [_without_folders(word) for word in extra]
     runs: list[dict[str, Any]] = []
     for seed in seeds:
@@ -155,7 +155,7 @@ def train_once(
     bag: int = 0,
     now: Callable[[], float] = time.perf_counter,
 ) -> dict[str, Any]:
-    """Trains the recipe in this process; the figures of the weights that the fit leaves."""
+    """Train the recipe in this process, and return the figures for the weights that the fit ends with."""
     start = now()
     import torch
 
@@ -197,7 +197,7 @@ def train_once(
 
 
 def _fit_bag(recipe: Path, cli: Any, clock: Any, bag: int) -> tuple[Any, dict[str, float], Any]:  # noqa: ANN401
-    """The bag of so many fits of a recipe, its out-of-fold metrics, and its data with test rows."""
+    """Return a bag of several fits of a recipe, its out-of-fold metrics, and its data with test rows."""
     import pytorch_lightning as pl
 
     from tabvision.callbacks import FitTable
@@ -212,14 +212,12 @@ def _fit_bag(recipe: Path, cli: Any, clock: Any, bag: int) -> tuple[Any, dict[st
     model = TabularModule(every.schema, **_settings(recipe, "model")["settings"])
     found = cross_validate(model, every, trainer=trainer, num_folds=bag)
     given = vars(cli.config["data"]["init_args"])
-    data = type(cli.datamodule)(
-        **{**given, "schema": every.schema}
-    )  # every row is encoded by the facts of all that train
+    data = type(cli.datamodule)(**{**given, "schema": every.schema})  # the schema is fitted to all rows that train
     return found.module, {f"val/{name}": value for name, value in found.metrics.items()}, data
 
 
 def describe_data(data: object) -> dict[str, str]:
-    """What a datamodule's docstring says of the data: its summary, and the paragraphs Source, License and Limits.
+    """Return what a datamodule's docstring says about its data: the summary, and the paragraphs Source, License and Limits.
 
     Example:
         >>> class Demo:
@@ -244,7 +242,7 @@ def _settings(recipe: Path, part: str) -> dict[str, Any]:
 
 
 def _command(recipe: Path, seeds: Sequence[int], settings: Sequence[str], bag: int) -> str:
-    """The command that repeats this."""
+    """Return the command that repeats this measurement."""
     name = recipe.resolve().name
     where = f"models/{name}" if recipe.resolve().parent == ROOT / "models" else name
     words = [where, f"--seeds {','.join(map(str, seeds))}", *([f"--bag {bag}"] if bag else []), *settings]
@@ -252,7 +250,7 @@ def _command(recipe: Path, seeds: Sequence[int], settings: Sequence[str], bag: i
 
 
 def _without_folders(word: str) -> str:
-    """A setting with a file's name in place of this machine's path.
+    """Return a setting with a file name in place of a path on this machine.
 
     Example:
         >>> _without_folders("--data.init_args.path=/home/me/adult.csv")

@@ -1,10 +1,10 @@
-"""Checks and measures training and prediction on a GPU, in at most eight minutes; or with `--cpu` the same on a CPU in small.
+"""Check and time training and prediction on a GPU in at most eight minutes, or with `--cpu` on a CPU at a smaller scale.
 
     python benchmarks/on_gpu.py --out benchmarks/results/on_gpu.json
     python benchmarks/on_gpu.py --cpu --only fits,resume
 
-It makes its data and downloads nothing. A check that fails is recorded with its sentence; once all have run, the exit status
-is 1 if any failed or found no time. The packages it needs stand in `PACKAGES`, to be brought to a machine without a network.
+It generates its data and downloads nothing. A failed check is recorded with its message; after all checks, the exit status is
+1 if any failed or ran out of time. `PACKAGES` lists the packages it needs, to bring to a machine without a network.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from benchmarks.common import OWN_PACKAGES, describe_run, make_parser, peak_memo
 if TYPE_CHECKING:
     from benchmarks.gpu_cases import Site
 
-# what each import needs, as in pyproject.toml
+# the requirement behind each import, as in pyproject.toml
 PACKAGES = {
     "cv2": "opencv-python-headless>=4.11.0.86",
     "fsspec": "fsspec>=2023.5.0",
@@ -54,7 +54,7 @@ PACKAGES = {
     "torchvision": "torchvision>=0.21",
     "typing_extensions": "typing_extensions>=4.10",
 }
-# seconds that each check may take, 450 in all: the rest of eight minutes is for imports and for making the images
+# seconds that each check may take, 450 in total; the rest of the eight minutes is for imports and for making the images
 SECONDS = {
     "fits": 100,
     "folded": 30,
@@ -67,7 +67,7 @@ SECONDS = {
     "speed": 70,
 }
 BYTES_PER_MIB = 2**20
-REPEATED_AFTER = 10.0  # seconds until a case is stopped again, if some library caught the first error
+REPEATED_AFTER = 10.0  # seconds until a case is interrupted again, in case a library caught the first error
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -77,7 +77,7 @@ def main(words: Sequence[str] | None = None) -> int:
         raise SystemExit(f"on_gpu.py: {len(absent)} of its packages are not installed. Run: pip install {quoted}")
     os.environ.setdefault(
         "CUBLAS_WORKSPACE_CONFIG", ":4096:8"
-    )  # read once, at CUDA's start; makes cuBLAS deterministic
+    )  # makes cuBLAS deterministic; read once, when CUDA starts
     import torch
 
     from benchmarks.gpu_cases import CPU, GPU, Site
@@ -94,7 +94,7 @@ def main(words: Sequence[str] | None = None) -> int:
         for name in options.only:
             result["checks"][name] = run_check(name, site)
             result["seconds"] = time.perf_counter() - start
-            if options.out:  # also if the machine is taken away before the last one
+            if options.out:  # after each check, in case the machine goes away
                 write_json(options.out, result)
     print(to_markdown(result))
     return 1 if failures(result) else 0
@@ -111,7 +111,7 @@ def parse(words: Sequence[str] | None) -> argparse.Namespace:
 
 
 def missing(packages: Mapping[str, str]) -> list[str]:
-    """The requirements that are not installed, or in an older version.
+    """Return the requirements that are missing or installed in an older version.
 
     Example:
         >>> missing({"torch": "torch>=2.6", "surely_absent": "surely-absent>=1"})
@@ -124,12 +124,12 @@ def _is_older(requirement: str) -> bool:
     name, _, least = requirement.partition(">=")
     try:
         return _numbers(version(name)) < _numbers(least)
-    except PackageNotFoundError:  # under another name, such as opencv-python
+    except PackageNotFoundError:  # installed under another name, such as opencv-python
         return False
 
 
 def _numbers(text: str) -> list[int]:
-    """The numbers of a release.
+    """Return the numbers in a version.
 
     Example:
         >>> _numbers("2.11.0+cu130") > _numbers("2.6")
@@ -139,7 +139,7 @@ def _numbers(text: str) -> list[int]:
 
 
 def run_check(name: str, site: Site) -> dict[str, dict[str, Any]]:
-    """What came of each case of a check, within its seconds; cases that find no time left are recorded as such."""
+    """Return the result of each case in a check, within the check's time; record cases for which none is left."""
     from benchmarks.gpu_checks import CHECKS
 
     end = time.perf_counter() + SECONDS[name]
@@ -152,7 +152,7 @@ def run_check(name: str, site: Site) -> dict[str, dict[str, Any]]:
 
 
 def run_case(run: Callable[[], Mapping[str, Any]], seconds: float) -> dict[str, Any]:
-    """The facts of one case, or the sentence of its error; with its seconds and the most memory that it took.
+    """Return one case's facts, or its error message, with its seconds and peak memory.
 
     Example:
         >>> run_case(lambda: {"loss": 0.5}, 9.0)["loss"], run_case(lambda: {"loss": 0.5}, 0.0)["error"]
@@ -170,7 +170,7 @@ def run_case(run: Callable[[], Mapping[str, Any]], seconds: float) -> dict[str, 
     try:
         with unheard(), within(seconds):
             facts = dict(run())
-    except Exception as error:  # any, so that the other checks run
+    except Exception as error:  # catch any error, so that the other checks run
         traceback.print_exc()
         lines = str(error).strip().splitlines() or [""]
         facts = {"error": f"{type(error).__name__}: {lines[0]}"}
@@ -181,12 +181,12 @@ def run_case(run: Callable[[], Mapping[str, Any]], seconds: float) -> dict[str, 
 def _uses_gpu() -> bool:
     import torch
 
-    return bool(torch.cuda.is_initialized())  # type: ignore[no-untyped-call]  # torch annotates it in part
+    return bool(torch.cuda.is_initialized())  # type: ignore[no-untyped-call]  # torch annotates it only in part
 
 
 @contextlib.contextmanager
 def within(seconds: float) -> Iterator[None]:
-    """Raise TimeoutError in what takes longer, where the system has timers."""
+    """Raise TimeoutError in a block that takes longer, if the system has timers."""
     if not hasattr(signal, "setitimer"):
         yield
         return
@@ -204,7 +204,7 @@ def within(seconds: float) -> Iterator[None]:
 
 
 def failures(result: Mapping[str, Any]) -> list[str]:
-    """A sentence for each case that failed."""
+    """Return a sentence for each failed case."""
     return [
         f"{check}: {case}: {facts['error']}"
         for check, cases in result["checks"].items()
@@ -214,7 +214,7 @@ def failures(result: Mapping[str, Any]) -> list[str]:
 
 
 def to_markdown(result: Mapping[str, Any]) -> str:
-    """The checks as a table, what failed, and the speeds."""
+    """Return the checks as a table, the failures, and the speeds."""
     rows, speeds = [], []
     for check, cases in result["checks"].items():
         passed = sum("error" not in facts for facts in cases.values())

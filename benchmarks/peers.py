@@ -1,12 +1,12 @@
-"""tabvision beside other libraries: the same rows, layers, batch, epochs and threads; in turns, a process for each run.
+"""Compare tabvision with other libraries: same rows, layers, batch, epochs and threads; alternating, one process per run.
 
     python -m venv peers && peers/bin/pip install -r benchmarks/peers-requirements.txt
     python benchmarks/peers.py --peers-python peers/bin/python --threads 1 --out benchmarks/results/peers.json
 
-Measured are training rows a second (rows seen over the median epoch, validation and start-up left out) and the quality
-after equal epochs on the same validation rows. A library that is not installed is reported as missing. Each library
-prepares the data in its own way from the same CSV. fastai trains at the rate `--fastai-lr`, the others at `--lr`;
-tabvision at its default.
+It measures training rows per second (rows seen per median epoch, without validation and start-up) and quality on the same
+validation rows after equal epochs. A library that is not installed is reported as missing. Each library prepares the data
+in its own way from the same CSV. fastai trains at the rate `--fastai-lr`, the others at `--lr`, and tabvision at its
+default.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def parse(words: Sequence[str] | None) -> argparse.Namespace:
 
 
 def measure(name: str, pythons: Mapping[str, str], options: argparse.Namespace) -> dict[str, Any]:
-    """All runs on one set, in turns."""
+    """Return all runs on one data set, alternating between libraries."""
     chosen = SETS[name]
     with tempfile.TemporaryDirectory() as scratch:
         data = chosen.make(chosen.batch_size)
@@ -97,7 +97,7 @@ def measure(name: str, pythons: Mapping[str, str], options: argparse.Namespace) 
 
 
 def write_rows(data: TabularDataModule, path: Path, num_rows: int | None) -> Any:  # noqa: ANN401 - an array
-    """Writes the raw rows with a column `part`, and gives the truth of the validation rows in the file's order."""
+    """Write the raw rows with a column `part`, and return the validation targets in the file's order."""
     frame = data.frame.assign(part="train")
     frame.loc[data.parts["val"].rows.numpy(), "part"] = "validation"
     frame = frame.iloc[:num_rows]
@@ -107,7 +107,7 @@ def write_rows(data: TabularDataModule, path: Path, num_rows: int | None) -> Any
 
 
 def run_peer(peer: str, python: str, spec: dict[str, Any], truth: Any, scratch: Path) -> dict[str, Any]:  # noqa: ANN401
-    """One training in a process of its own: what it measured, or why there is nothing."""
+    """Train once in a new process, and return the measurements, or the reason that there are none."""
     path, answers = scratch / "spec.json", scratch / "answers.npy"
     answers.unlink(missing_ok=True)
     path.write_text(json.dumps({**spec, "predictions": str(answers)}), encoding="utf-8")
@@ -128,7 +128,7 @@ def run_peer(peer: str, python: str, spec: dict[str, Any], truth: Any, scratch: 
 
 
 def score(metric: str, truth: Any, predictions: Any) -> float:  # noqa: ANN401 - arrays
-    """The area under the ROC curve, or the root of the mean squared error.
+    """Return the area under the ROC curve, or the root mean squared error.
 
     Example:
         >>> score("rmse", np.array([1.0, 2.0]), np.array([4.0, 5.0]))
@@ -142,7 +142,7 @@ def score(metric: str, truth: Any, predictions: Any) -> float:  # noqa: ANN401 -
 
 
 def summary(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Median speed and mean quality of the runs that worked, or why none did."""
+    """Return the median speed and mean quality of the successful runs, or the reason that none succeeded."""
     worked = [run for run in runs if "quality" in run]
     if not worked:
         return dict(runs[0])
@@ -156,7 +156,7 @@ def summary(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def to_markdown(result: Mapping[str, Any]) -> str:
-    """The figures as a table for each set."""
+    """Return the figures as one table per data set."""
     parts = []
     for name, facts in result["sets"].items():
         dropout = f", dropout {facts['dropout']}" if facts.get("dropout") else ""

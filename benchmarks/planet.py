@@ -1,15 +1,15 @@
-"""Several labels an image beside fastai: satellite chips, the same body, weights, split, size, batch, epochs and threads.
+"""Multi-label images compared with fastai: satellite chips, same body, weights, split, size, batch, epochs and threads.
 
     python -m venv peers && peers/bin/pip install -r benchmarks/peers-requirements.txt
     python benchmarks/planet.py PLANET --fastai-python peers/bin/python --out benchmarks/results/planet.json
 
 PLANET holds `labels.csv` (image_name, tags) and a folder `train` of chips, such as fastai's sample of a thousand. One fifth
-validates, drawn by `numpy.random.RandomState(42)`, less chips with a label that training lacks. Both train EfficientNet-Lite0
-with a concat-pool head at 128 px in batches of 32: one epoch of the head alone, four of everything, at base rate 1e-2, with
-all eight ways to lay a chip down, no perspective, little light and zoom, as fastai's course has it. fastai has its
-`fine_tune` and its metric, `FBetaMulti` with beta 2; tabvision's probabilities go through the same function of scikit-learn.
-The course answers a label from a probability of 0.2. At `fine_tune`'s own rate of 2e-3 both libraries stay below what the
-labels' shares alone score there: eight hundred chips are too few steps. Each run is a process of its own.
+validates, drawn by `numpy.random.RandomState(42)`, without chips that have a label missing from training. Both train
+EfficientNet-Lite0 with a concat-pool head at 128 px in batches of 32: one epoch for the head alone, four for all layers, at
+base rate 1e-2, with all eight orientations of a chip, no perspective, and little lighting and zoom, as in fastai's course.
+fastai uses `fine_tune` and its metric `FBetaMulti` with beta 2; tabvision's probabilities go through the same scikit-learn
+function. The course predicts a label from a probability of 0.2. At `fine_tune`'s default rate of 2e-3, both libraries score
+below the label frequencies alone, since eight hundred chips give too few steps. Each run has its own process.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from benchmarks.quiet import quiet_trainer
 
 NET = "tf_efficientnet_lite0"
 SIZE, PRESIZE, BATCH_SIZE, EPOCHS, RATE = 128, 160, 32, 5, 1e-2
-THRESHOLDS = (0.2, 0.5)  # of fast.ai's course; of a task by default
+THRESHOLDS = (0.2, 0.5)  # fast.ai's course; a task's default
 AVERAGES = ("macro", "samples")  # fastai's default; the competition's
 
 
@@ -52,7 +52,7 @@ def parse(words: Sequence[str] | None) -> argparse.Namespace:
 
 
 def validation_rows(tags: Sequence[str]) -> list[int]:
-    """The rows that validate: the last fifth of a fixed order, less those with a label that no other row has.
+    """Return the validation rows: the last fifth of a fixed order, without rows whose label no other row has.
 
     Example:
         >>> validation_rows(["clear"] * 3 + ["haze"] + ["clear"] * 6)
@@ -66,8 +66,8 @@ def validation_rows(tags: Sequence[str]) -> list[int]:
     return sorted(int(row) for row in validation if known.issuperset(tags[row].split()))
 
 
-def scores(probabilities: Any, target: Any) -> dict[str, float]:  # noqa: ANN401 - numpy is imported late
-    """F2 by threshold and average.
+def scores(probabilities: Any, target: Any) -> dict[str, float]:  # noqa: ANN401 - numpy is imported only later
+    """Return F2 by threshold and average.
 
     Example:
         >>> import numpy as np
@@ -158,7 +158,7 @@ def run_fastai(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def to_markdown(result: Mapping[str, Any]) -> str:
-    """One line a library: F2, mean over seeds and its spread, by average and threshold."""
+    """Return a table with one line per library: mean and std of F2 over seeds, by average and threshold."""
     runs = result["runs"]
     names = [name for name in runs["tabvision"][0] if name != "seconds"]
     rows = []

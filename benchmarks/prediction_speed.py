@@ -1,10 +1,10 @@
-"""Answers a second: flights from prepared tensors, raw flights by the hundred thousand, and one raw flight at a time.
+"""Predictions per second: flights from prepared tensors, raw flights by the hundred thousand, and single raw flights.
 
     python benchmarks/prediction_speed.py --threads 1 --out benchmarks/results/prediction_speed.json
 
-The net is the recipe's after a few steps: weights do not change the speed. Prepared tensors go through
+The net is the recipe's after a few steps, since weights do not affect speed. Prepared tensors go through
 `Trainer.predict` and `gather` (every row's probabilities in one tensor, in order), and through the module alone. Raw
-rows go through `Predictor`, which has the checkpoint alone, to the user's labels and probabilities in a frame.
+rows go through `Predictor`, which needs only the checkpoint, and come out as labels and probabilities in a frame.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ from tabvision.inference import Predictor, gather
 from tabvision.modules import TabularModule
 
 RAW_ROWS = 100_000
-EVAL_BATCH = CPU_EVAL_BATCH_SIZE  # as the datamodule's own loaders take
-WARM_UP = 50  # single rows answered before any counts
+EVAL_BATCH = CPU_EVAL_BATCH_SIZE  # the batch size of the datamodule's own loaders
+WARM_UP = 50  # single rows to predict before timing starts
 
 
 def main(words: Sequence[str] | None = None) -> None:
@@ -60,7 +60,7 @@ def parse(words: Sequence[str] | None) -> argparse.Namespace:
 
 
 def measure(rounds: int, singles: int, raw_rows: int, batch_size: int) -> dict[str, Any]:
-    """All figures; the ways to answer many rows take turns."""
+    """Return all figures; the ways to predict many rows alternate."""
     data = SETS["flights"].make(SETS["flights"].batch_size)
     tensors = {name: data.parts["train"].tensors[name] for name in ("continuous", "categorical")}
     loader = TensorLoader(tensors, batch_size=batch_size)
@@ -89,7 +89,7 @@ def measure(rounds: int, singles: int, raw_rows: int, batch_size: int) -> dict[s
 
 
 def briefly_trained(data: TabularDataModule, path: Path) -> TabularModule:
-    """A module after a few steps, saved as well."""
+    """Return a module after a few steps, and save it."""
     model = TabularModule(data.schema)
     with unheard():
         trainer = pl.Trainer(max_steps=5, accelerator="cpu", devices=1, logger=False, enable_checkpointing=False)
@@ -118,7 +118,7 @@ def through_module(model: TabularModule, loader: TensorLoader) -> object:
 
 
 def single_rows(predictor: Predictor, rows: Sequence[dict[str, Any]]) -> dict[str, float]:
-    """Percentiles of the time for one raw row, in milliseconds."""
+    """Return percentiles of the milliseconds for one raw row."""
     for row in rows[:WARM_UP]:
         predictor.predict(row)
     times = torch.tensor([seconds_of(partial(predictor.predict, row)) for row in rows], dtype=torch.float64)
@@ -132,7 +132,7 @@ def seconds_of(work: Callable[[], object]) -> float:
 
 
 def to_markdown(result: Mapping[str, Any]) -> str:
-    """The figures as a table."""
+    """Return the figures as a table."""
     single = result["single_row_milliseconds"]
     rows = [
         [f"{result['rows']:,} prepared rows, Trainer.predict and gather", _rate(result["trainer_rows_per_second"])],

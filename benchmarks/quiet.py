@@ -1,4 +1,4 @@
-"""Lightning without its remarks."""
+"""Run Lightning without its output."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def unheard() -> Iterator[None]:
-    """Sends what is drawn and said into the void; it is drawn all the same."""
+    """Discard all output, including progress bars, which are still drawn."""
     logger = logging.getLogger("pytorch_lightning")
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -33,8 +33,8 @@ def unheard() -> Iterator[None]:
 
 
 def quiet_trainer(epochs: int, *callbacks: pl.Callback, **settings: Any) -> pl.Trainer:  # noqa: ANN401
-    """A Trainer on one CPU that prints and saves nothing; any setting of a Trainer may be given, and wins."""
-    import pytorch_lightning as pl  # not at the top: environments of peers import this file too
+    """Return a Trainer on one CPU that prints and saves nothing; any Trainer setting may be passed, and overrides these."""
+    import pytorch_lightning as pl  # not at the top: this file is imported in the peers' environments too
 
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     silent: dict[str, Any] = {"logger": False, "enable_checkpointing": False, "enable_model_summary": False}

@@ -1,4 +1,4 @@
-"""Two limits: a raw PyTorch loop over prepared tensors, and a plain LightningModule with the same net and tensors."""
+"""Two upper limits: a raw PyTorch loop over prepared tensors, and a plain LightningModule with the same net and tensors."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tabvision.tasks import Regression
 
 
 def torch_layers(net: nn.Module) -> nn.Module:
-    """The same net with torch's own dropout and BatchNorm, in place.
+    """Replace the net's dropout and BatchNorm by torch's own, in place, and return it.
 
     Example:
         >>> torch_layers(nn.Sequential(Dropout(0.1), BatchNorm1d(2)))
@@ -43,7 +43,7 @@ def torch_layers(net: nn.Module) -> nn.Module:
 
 
 def training_tensors(data: TabularDataModule) -> tuple[Tensor, Tensor, Tensor]:
-    """Numbers, codes (int64) and targets of the training rows; targets as the loss takes them."""
+    """Return the training rows' numbers, codes (int64), and targets in the form that the loss takes."""
     tensors, rows = data.parts["train"]
     continuous, codes, target = (tensors[name][rows] for name in ("continuous", "categorical", "target"))
     task = data.schema.task
@@ -54,19 +54,19 @@ def training_tensors(data: TabularDataModule) -> tuple[Tensor, Tensor, Tensor]:
 
 @final
 class RawLoop:
-    """A net from torch's own layers, with fused AdamW, that trains on tensors prepared beforehand.
+    """A net made of torch's own layers that trains with fused AdamW on tensors prepared beforehand.
 
     Args:
         data: The rows.
-        settings: Of the `TabularModule` whose net it trains.
-        averaged: Whether the weights are averaged over the steps, as `AverageAndStop` does.
-        device: Where it runs.
+        settings: Settings of the `TabularModule` whose net it trains.
+        averaged: Whether to average the weights over the steps, as `AverageAndStop` does.
+        device: The device to run on.
     """
 
     def __init__(
         self, data: TabularDataModule, settings: Mapping[str, Any], *, averaged: bool = False, device: str = "cpu"
     ) -> None:
-        os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "0"  # Lightning sets 1: 0.2 ms a step of AdamW without a GPU
+        os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "0"  # Lightning's 1 costs AdamW 0.2 ms per step without a GPU
         model = TabularModule(data.schema, **settings)
         self.net = torch_layers(model.net).train().to(device)
         self.peak, decay = float(model.hparams["lr"]), float(model.hparams["weight_decay"])
@@ -86,7 +86,7 @@ class RawLoop:
         return math.ceil(len(self._tensors[2]) / self._batch_size)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """Yield the shuffled batches of an epoch: numbers, codes, target."""
+        """Yield an epoch's shuffled batches: numbers, codes, target."""
         order = torch.randperm(len(self._tensors[2]), device=self._tensors[2].device)
         for rows in torch.split(order, self._batch_size):
             continuous, codes, target = (tensor.index_select(0, rows) for tensor in self._tensors)
@@ -99,7 +99,7 @@ class RawLoop:
         return self._loss(logits, target.unsqueeze(1).expand_as(logits) if logits.ndim == 3 else target)
 
     def set_rate(self, step: int, total: int) -> None:
-        """Set the rate and momentum of a cycle."""
+        """Set the learning rate and momentum for a step of the cycle."""
         setting = one_cycle(step, total)
         for group in self.optimizer.param_groups:
             group["lr"], group["betas"] = self.peak * setting.factor, (setting.momentum, 0.99)
@@ -111,7 +111,7 @@ class RawLoop:
 
 
 def raw_epoch_seconds(loop: RawLoop, *, epochs: int, now: Callable[[], float]) -> list[float]:
-    """Seconds of each epoch without Lightning."""
+    """Return the seconds of each epoch without Lightning."""
     total, step, seconds = epochs * len(loop), 0, []
     for _ in range(epochs):
         start = now()
@@ -119,7 +119,7 @@ def raw_epoch_seconds(loop: RawLoop, *, epochs: int, now: Callable[[], float]) -
             loop.set_rate(step, total)
             loss = loop.loss(batch)
             loop.optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]  # torch annotates it in part
+            loss.backward()  # type: ignore[no-untyped-call]  # torch annotates it only in part
             loop.optimizer.step()
             loop.average(step)
             step += 1
@@ -130,7 +130,7 @@ def raw_epoch_seconds(loop: RawLoop, *, epochs: int, now: Callable[[], float]) -
 
 @final
 class PlainModule(pl.LightningModule):
-    """What a Lightning user would write for a raw loop."""
+    """The module that a Lightning user would write for the raw loop."""
 
     def __init__(self, loop: RawLoop) -> None:
         super().__init__()

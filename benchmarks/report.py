@@ -1,4 +1,4 @@
-"""Renders benchmarks/RESULTS.md from the JSON that the scripts wrote to benchmarks/results/.
+"""Render benchmarks/RESULTS.md from the JSON that the scripts wrote to benchmarks/results/.
 
 python benchmarks/report.py
 """
@@ -49,7 +49,7 @@ REPORT = Path(__file__).resolve().parent / "RESULTS.md"
 
 
 def preprocessing(result: Mapping[str, Any]) -> str:
-    """The figures of preprocess.py as a table."""
+    """Return the figures of preprocess.py as a table."""
     rows = [
         [
             name,
@@ -111,10 +111,10 @@ def main() -> None:
 
 
 def render(results: Mapping[str, Mapping[str, Any]]) -> str:
-    """The report of some results by name; a name may go on after a known one, such as `training_speed_threads_2`.
+    """Return the report on results by name; a name may extend a script's, such as `training_speed_threads_2`.
 
     Raises:
-        ValueError: A name that begins with no script's.
+        ValueError: A name does not start with a script's name.
     """
     parts = [HEAD]
     for name, result in sorted(results.items(), key=lambda item: (list(SECTIONS).index(_section(item[0])), item[0])):

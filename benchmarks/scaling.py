@@ -1,10 +1,10 @@
-"""How time and memory of each stage grow with rows, columns, values, classes, photos, pairs, and ranks; fitted exponents.
+"""How each stage's time and memory grow with rows, columns, values, classes, photos, pairs and ranks, with fitted exponents.
 
     python benchmarks/scaling.py --out benchmarks/results/scaling.json
-    python benchmarks/scaling.py --curves rows,ranks --out benchmarks/results/scaling.json    # these anew, the rest kept
+    python benchmarks/scaling.py --curves rows,ranks --out benchmarks/results/scaling.json    # measure these, keep the rest
 
-Each size of each curve runs in a process of its own, forked after the imports, which does all of the work once at a small
-size before it measures. Seconds are those of the processor in one thread: others may use the machine.
+Each size of each curve runs in its own process, forked after the imports, which does all the work once at a small size
+before it measures. Seconds are CPU time in one thread, since the machine may be shared.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ from benchmarks.common import ROOT, describe_run, make_parser, run_facts, table,
 from benchmarks.scaling_ranks import KINDS, RANK_ROWS, train
 from benchmarks.scaling_stages import CURVES, SMALL, Curve, Stages, make_rows
 
-LEAST = {"seconds": 0.01, "mib": 8.0}  # growth below is noise, and not fitted
-FEWEST = 3  # sizes that are fitted
+LEAST = {"seconds": 0.01, "mib": 8.0}  # smaller growth is noise and is not fitted
+FEWEST = 3  # the fewest sizes for a fit
 MAX_RANKS = 4
 
 
@@ -63,7 +63,7 @@ def main(words: Sequence[str] | None = None) -> None:
 
 
 def measure(curve: Curve, folder: Path) -> dict[str, Any]:
-    """The stages at each size."""
+    """Return the stages at each size."""
     found = []
     small = folder / "small"
     small.mkdir()
@@ -81,7 +81,7 @@ def _stage(points: Sequence[Mapping[str, float]]) -> dict[str, list[float]]:
 
 
 def apart(curve: Curve, size: int, data: Path, small: Path) -> dict[str, dict[str, float]]:
-    """Makes the data, and does the work on them, each in a process of its own."""
+    """Make the data and do the work on it, each in its own process."""
     context = multiprocessing.get_context("fork")
     run = context.Process(target=curve.make, args=(size, data))
     run.start()
@@ -109,7 +109,7 @@ def _work(curve: Curve, size: int, data: Path, small: Path, sender: Any) -> None
 
 
 def measure_ranks(folder: Path) -> list[dict[str, Any]]:
-    """Fits on one to four ranks, on a table in memory and on a prepared one."""
+    """Fit on one to four ranks, with a table in memory and a prepared one."""
     make_rows(RANK_ROWS, folder)
     found = []
     for kind in KINDS:
@@ -128,10 +128,10 @@ def measure_ranks(folder: Path) -> list[dict[str, Any]]:
 
 
 def exponent(sizes: Sequence[float], values: Sequence[float], least: float = 0.0) -> dict[str, float]:
-    """The power of the size with which a value grows, its standard error, and the growth for one more unit.
+    """Return the exponent with which a value grows with size, its standard error, and the growth per additional unit.
 
-    A constant is taken out by differences: the first point is taken from all others, sizes and values alike, and a line is
-    fitted to the logarithms of those above the least, by least squares. Growth by one unit is that between the last two
+    To remove a constant, the first point is subtracted from all others, both sizes and values; then a line is fitted by
+    least squares to the logarithms of the differences above `least`. The growth per unit is the slope between the last two
     points.
 
     Example:
@@ -149,7 +149,7 @@ def exponent(sizes: Sequence[float], values: Sequence[float], least: float = 0.0
 
 
 def growth(curve: Mapping[str, Any], stage: str, what: str) -> dict[str, float] | None:
-    """The exponent of a stage's "seconds" or "mib"; None where it hardly grows."""
+    """Return the exponent of a stage's "seconds" or "mib"; None if it hardly grows."""
     values = curve["stages"][stage].get(what)
     if values is None or sum(value - values[0] > LEAST[what] for value in values) < FEWEST:
         return None
@@ -157,12 +157,12 @@ def growth(curve: Mapping[str, Any], stage: str, what: str) -> dict[str, float] 
 
 
 def power(found: Mapping[str, float]) -> str:
-    """An exponent and its standard error."""
+    """Format an exponent and its standard error."""
     return f"{found['exponent']:.2f} ± {found['error']:.2f}"
 
 
 def to_markdown(result: Mapping[str, Any]) -> str:
-    """A table a curve: seconds and memory at the largest size, exponents, and what one more unit takes."""
+    """Return one table per curve: seconds and memory at the largest size, exponents, and the cost of one more unit."""
     parts = []
     for curve in result["curves"].values():
         sizes, unit = curve["sizes"], curve["unit"]
@@ -202,7 +202,7 @@ def _cells(curve: Mapping[str, Any], stage: str, what: str, scale: float) -> lis
 
 
 def ranks_to_markdown(runs: Sequence[Mapping[str, Any]]) -> str:
-    """A line a fit."""
+    """Return a table with one line per fit."""
     headers = [
         f"Ranks: a table of {RANK_ROWS:,} rows",
         "MiB of its own a rank",

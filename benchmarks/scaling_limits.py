@@ -1,6 +1,6 @@
-"""What `docs/scaling.md` shows of `scaling.json`: the exponents in short, and what they make of a billion rows and 64 GPUs.
+"""The tables in `docs/scaling.md`, from `scaling.json`: a summary of exponents, and estimates for a billion rows and 64 GPUs.
 
-python benchmarks/scaling_limits.py    # writes the two tables anew
+python benchmarks/scaling_limits.py    # rewrite both tables
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from benchmarks.scaling import exponent, growth, power, ranks_to_markdown
 DOCUMENT = ROOT / "docs" / "scaling.md"
 RESULT = ROOT / "benchmarks" / "results" / "scaling.json"
 ROWS, GPUS, PAIRS, PHOTOS, VALUES = 10**9, 64, 10**8, 10**6, 10**6
-VALIDATION = 0.2  # of the rows
+VALIDATION = 0.2  # fraction of the rows
 
 
 def main() -> None:
@@ -33,12 +33,12 @@ def main() -> None:
 
 
 def tables(result: Mapping[str, Any]) -> dict[str, str]:
-    """The tables of the document by the name of their place in it."""
+    """Return the document's tables by the name of their place in it."""
     return {"exponents": exponents(result), "ranks": ranks_to_markdown(result["ranks"]), "limits": limits(result)}
 
 
 def exponents(result: Mapping[str, Any]) -> str:
-    """A line a stage that takes time or memory with the size."""
+    """Return a table with one line per stage whose time or memory grows with size."""
     lines = []
     for curve in result["curves"].values():
         found = [
@@ -56,10 +56,10 @@ def _growth(curve: Mapping[str, Any], stage: str, what: str, scale: float) -> li
 
 
 def limits(result: Mapping[str, Any]) -> str:
-    """A line a limit: what is multiplied, and what comes out."""
+    """Return a table with one line per estimate: the factors and the result."""
 
     def one(curve: str, stage: str, what: str) -> float:
-        """What one more unit takes, in seconds or bytes."""
+        """Return the cost of one more unit, in seconds or bytes."""
         found = result["curves"][curve]
         unit = exponent(found["sizes"], found["stages"][stage][what])["unit"]
         return unit * (2**20 if what == "mib" else 1)
@@ -68,7 +68,7 @@ def limits(result: Mapping[str, Any]) -> str:
     sent, step = most["bytes"][0], statistics.fmean(alone["cpu"])
     ring = 2 * (GPUS - 1) / GPUS * sent
     disk, prepare = one("prepared", "arrays on the disk", "mib"), one("prepared", PREPARE, "seconds")
-    epoch = 2 * one("prepared", TRAIN, "seconds")  # half of the rows train
+    epoch = 2 * one("prepared", TRAIN, "seconds")  # doubled, since half of the rows train
     answer = 2 * one("prepared", PREDICT, "seconds")
     merge = 2 * one("prepared", "merge shards", "seconds")
     memory = one("rows", DATA, "mib")

@@ -1,4 +1,4 @@
-"""One process of a fit on several ranks on the CPU, for `scaling.py`: what it holds, sends, and takes for a step."""
+"""One process of a multi-rank fit on the CPU, for `scaling.py`: it measures memory, bytes sent, and time per step."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ALONE_MIB, ALONE_TIMES = 64, 5
 
 @final
 class Clock(Callback):
-    """When each step ended, on the wall and of the processor."""
+    """Record the wall and CPU time at the end of each step."""
 
     def __init__(self) -> None:
         self.wall: list[float] = []
@@ -39,7 +39,7 @@ class Clock(Callback):
 
 
 def train(folder: Path, ranks: int, kind: str, out: Path) -> None:
-    """Trains some steps, and writes down what this rank measured."""
+    """Train for some steps and write this rank's measurements."""
     before = mib_of("VmRSS") - mib_of("RssFile")
     where = folder / "prepared" if kind == "prepared" else None
     source = folder / "part-*.parquet"
@@ -60,7 +60,7 @@ def train(folder: Path, ranks: int, kind: str, out: Path) -> None:
         "wall": (clock.wall[-1] - clock.wall[WARM_STEPS]) / (STEPS - WARM_STEPS - 1),
         "bandwidth": 0.0 if ranks == 1 else bandwidth(),
     }
-    trainer.strategy.barrier()  # all are there, and share pages
+    trainer.strategy.barrier()  # all processes are up and share pages
     rollup = Path("/proc/self/smaps_rollup").read_text(encoding="ascii").splitlines()
     found["shared_mib"] = next(int(line.split()[1]) for line in rollup if line.startswith("Pss:")) / 1024
     out.mkdir(exist_ok=True)
@@ -69,7 +69,7 @@ def train(folder: Path, ranks: int, kind: str, out: Path) -> None:
 
 
 def bandwidth() -> float:
-    """Bytes a second of an all-reduce that nothing else waits for."""
+    """Return bytes per second for an all-reduce on its own."""
     tensor, seconds = torch.zeros(ALONE_MIB << 18), []
     for _ in range(ALONE_TIMES):
         start = time.perf_counter()

@@ -1,4 +1,4 @@
-"""What `scaling.py` measures: for each curve how its data are made at a size, and the stages of the work on them."""
+"""The curves that `scaling.py` measures: for each, how to make the data at a size, and the stages of the work on it."""
 
 from __future__ import annotations
 
@@ -33,20 +33,20 @@ from tabvision.tasks import Regression
 
 BATCH_SIZE = 1024
 FILE_ROWS = 250_000
-FEW_ROWS = 500  # of a table whose columns grow
+FEW_ROWS = 500  # in a table whose columns grow
 CARDINALITY_ROWS, CLASS_ROWS = 1_000_000, 20_000
-NUM_IDS = 20_000  # users, and as many items, of ratings whose pairs grow
-DRAWN = 1_000_000  # negatives
-FEW_STEPS = 5  # of a table with a category of many values
-STEPS = 5  # of a network whose users and items grow
+NUM_IDS = 20_000  # users, and as many items, for ratings whose pairs grow
+DRAWN = 1_000_000  # negatives to draw
+FEW_STEPS = 5  # for a table with a high-cardinality category
+STEPS = 5  # for a network whose users and items grow
 
 
 @final
 class Stages:
-    """Seconds of the processor and the highest memory of each stage of a process.
+    """Record the CPU seconds and peak memory of each stage in a process.
 
-    Memory is what the process has to itself, beyond what it had when this was made: pages of mapped files, which others share
-    and the system may drop, do not count.
+    Memory is what the process has to itself, beyond what it had when this object was created. Pages of mapped files, which
+    are shared and which the system may drop, do not count.
     """
 
     def __init__(self) -> None:
@@ -55,27 +55,27 @@ class Stages:
 
     @contextlib.contextmanager
     def __call__(self, name: str) -> Iterator[None]:
-        """Measures what runs within it."""
-        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak starts anew
+        """Measure the block that runs inside."""
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # reset the peak
         start = time.process_time()
         yield
         seconds = time.process_time() - start
         self.found[name] = {"seconds": seconds, "mib": mib_of("VmHWM") - mib_of("RssFile") - self.before}
 
     def holds(self, name: str, mib: float) -> None:
-        """Notes the size of a thing by itself, such as a file."""
+        """Record the size of a single thing, such as a file."""
         self.found[name] = {"mib": mib}
 
 
 def mib_of(name: str) -> float:
-    """A figure of this process's memory, as the system tells it."""
+    """Return a figure of this process's memory as reported by the system."""
     lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:")) / 1024
 
 
 @final
 class TimedEpochs(Callback):
-    """Makes a stage of each epoch's training."""
+    """Record each epoch's training as a stage."""
 
     def __init__(self, stages: Stages, names: list[str]) -> None:
         self.stages, self.names = stages, names
@@ -98,7 +98,7 @@ def fit(
     *callbacks: Callback,
     **settings: Any,  # noqa: ANN401
 ) -> None:
-    """Trains an epoch for each name."""
+    """Train for one epoch per name."""
     quiet = {"enable_progress_bar": False, "num_sanity_val_steps": 0, "limit_val_batches": 0, **settings}
     quiet_trainer(len(names), *callbacks, TimedEpochs(stages, names), **quiet).fit(module, data)
 
@@ -107,7 +107,7 @@ def fit(
 
 
 def make_rows(size: int, folder: Path) -> None:
-    """A table of ten columns, one of them a date, in files of half a million rows."""
+    """Write a table of ten columns, one of them a date, in several files."""
     for start in range(0, size, FILE_ROWS):
         _write(_rows(min(FILE_ROWS, size - start), seed=start), folder / f"part-{start // FILE_ROWS:05}.parquet")
 
@@ -148,7 +148,7 @@ def _with_target(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def make_cardinality(size: int, folder: Path) -> None:
-    """A million rows of one category of so many values, and a number."""
+    """Write a million rows with a number and one category of `size` values."""
     rows = CARDINALITY_ROWS if size > SMALL else FEW_ROWS
     values = pd.Series(np.random.default_rng(0).permutation(rows) % size).astype(str).radd("v")
     _write(_with_target(pd.DataFrame({"c": values, "x": np.arange(rows) % 1_009 / 7})), folder / "part.parquet")
@@ -163,7 +163,7 @@ def make_classes(size: int, folder: Path) -> None:
 
 
 def table(folder: Path, size: int, stages: Stages) -> None:  # noqa: ARG001
-    """A table in memory, from its file to its answers."""
+    """Run a table in memory, from its file to its predictions."""
     with stages("read"):
         frame = read_frame(folder)
     with stages("infer kinds, learn facts"):
@@ -190,7 +190,7 @@ def table(folder: Path, size: int, stages: Stages) -> None:  # noqa: ARG001
 
 
 def prepared(folder: Path, size: int, stages: Stages) -> None:  # noqa: ARG001
-    """A table prepared on the disk: half of its rows train, half are answered."""
+    """Run a table prepared on disk: half of the rows train, half are predicted."""
 
     def open_table() -> TabularDataModule:
         source = folder / "part-*.parquet"
@@ -229,7 +229,7 @@ def make_one_folder(size: int, folder: Path) -> None:
 
 
 def _touch(folder: Path, size: int, name: Callable[[int], str]) -> None:
-    """Makes empty files; those of a smaller size are there."""
+    """Create empty files; those of the smaller sizes already exist."""
     mark = folder / "made"
     made = int(mark.read_text(encoding="ascii")) if mark.exists() else 0
     for number in range(made, size):
@@ -238,7 +238,7 @@ def _touch(folder: Path, size: int, name: Callable[[int], str]) -> None:
 
 
 def listed_classes(folder: Path, size: int, stages: Stages) -> None:
-    """Photos in class folders are listed, and split."""
+    """List and split photos in class folders."""
     with stages("list"):
         found = class_folders(folder).frame
     assert len(found) == size, "all files are photos by name"
@@ -248,7 +248,7 @@ def listed_classes(folder: Path, size: int, stages: Stages) -> None:
 
 
 def listed_folder(folder: Path, size: int, stages: Stages) -> None:
-    """Photos in one folder, whose names say their classes, are listed, and split."""
+    """List and split photos in one folder, whose names give their classes."""
     with stages("list"):
         found = all_images(folder).frame
     assert len(found) == size, "all files are photos by name"
@@ -268,7 +268,7 @@ def make_photos(size: int, folder: Path) -> None:
 
 
 def photos(folder: Path, size: int, stages: Stages) -> None:  # noqa: ARG001
-    """Small photos are trained on by a small body: decoded, from the cache, as features of the frozen body."""
+    """Train a small body on small photos: decoded, from the cache, and as features of the frozen body."""
     data = ImageDataModule(folder, size=48, batch_size=32, num_workers=0, cache="memory", split=0.1, verbose=False)
     pools = [nn.Conv2d(3, 16, 3, 2, 1), nn.ReLU(), nn.Conv2d(16, 32, 3, 2, 1), nn.ReLU()]
     module = VisionModule(data.schema, body=nn.Sequential(*pools), head="linear")
@@ -283,13 +283,13 @@ def photos(folder: Path, size: int, stages: Stages) -> None:  # noqa: ARG001
 
 
 def make_pairs(size: int, folder: Path) -> None:
-    """Pairs without ratings, each once."""
+    """Write distinct pairs without ratings."""
     keys = np.arange(size, dtype=np.int64) * 7_368_787 % NUM_IDS**2
     _write(pd.DataFrame({"user": keys // NUM_IDS, "item": keys % NUM_IDS}), folder / "part.parquet")
 
 
 def ratings(folder: Path, size: int, stages: Stages) -> None:  # noqa: ARG001
-    """Pairs are read; negatives are drawn beside them for an epoch."""
+    """Read pairs, and draw negatives for an epoch."""
     with stages("CollabDataModule"):
         data = CollabDataModule(folder / "part.parquet", user="user", item="item", batch_size=4_096, verbose=False)
     with stages("know which pairs were taken"):
@@ -300,11 +300,11 @@ def ratings(folder: Path, size: int, stages: Stages) -> None:  # noqa: ARG001
 
 
 def no_files(size: int, folder: Path) -> None:
-    """Makes nothing: the data are drawn as they are measured."""
+    """Write nothing: the data is drawn during the measurement."""
 
 
 def negatives(folder: Path, size: int, stages: Stages) -> None:  # noqa: ARG001
-    """The known pairs alone, of a fifth as many users and items."""
+    """Measure the known pairs alone, with a fifth as many users and items."""
     draw, num = np.random.default_rng(0), max(10, size // 5)
     users, items = (draw.integers(1, num + 1, size, dtype=np.int32) for _ in range(2))
     with stages("know which pairs were taken"):
@@ -315,7 +315,7 @@ def negatives(folder: Path, size: int, stages: Stages) -> None:  # noqa: ARG001
 
 
 def ids(folder: Path, size: int, stages: Stages) -> None:
-    """So many users and as many items: a step that updates the rows of the batch, and one that updates every row."""
+    """Time a step for `size` users and as many items, updating only the batch's rows, or every row."""
     columns = tuple(Categorical(name=name, source=name, vocabulary=tuple(range(size))) for name in ("user", "item"))
     task = Regression(y_range=(0.5, 5.5), mean=(3.0,), spread=(1.0,))
     schema = Schema(target=Target(columns=("rating",), task=task), categorical=columns)
@@ -341,16 +341,16 @@ Work: TypeAlias = Callable[[Path, int, Stages], None]
 
 
 class Curve(NamedTuple):
-    """What grows.
+    """A quantity that grows.
 
     Args:
-        title: What one unit is, and what stays as it is.
-        unit: The unit in a word.
-        make: Writes data of a size to a folder, beside those of smaller sizes if the curve `grows`.
+        title: What one unit is, and what is held constant.
+        unit: The unit in one word.
+        make: Writes data of a size to a folder, next to those of smaller sizes if `grows` is set.
         work: Does the work, stage by stage.
-        sizes: First the base, whose figures are taken from all others; then the points that the exponents are fitted to.
+        sizes: The base, whose figures are subtracted from all others, then the points to fit the exponents to.
         grows: Whether one folder serves all sizes.
-        small: The size at which the work is done before it is measured; None for `SMALL`.
+        small: The size for the warm-up; None for `SMALL`.
     """
 
     title: str
@@ -362,7 +362,7 @@ class Curve(NamedTuple):
     small: int | None = None
 
 
-SMALL = 10  # of a size that warms up: first calls import, compile and allocate
+SMALL = 10  # the size for the warm-up, since first calls import, compile and allocate
 _COLUMNS = (30, 150, 350, 800, 2_000, 5_000)
 _VALUES = (2_000, 32_000, 75_000, 180_000, 420_000, 1_000_000)
 _FILES = (1_000, 10_000, 24_000, 58_000, 140_000, 320_000)

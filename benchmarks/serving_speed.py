@@ -1,10 +1,10 @@
-"""Answers a second of `tabvision serve` beside a minimal Starlette application around the same Predictor.
+"""Requests per second of `tabvision serve`, compared with a minimal Starlette application around the same Predictor.
 
     python benchmarks/serving_speed.py --threads 1 --out benchmarks/results/serving_speed.json
 
-Each server is a process of its own; clients of this process hold one connection each and send one raw flight at a time. The
-minimal application has one route: it reads the JSON, calls `Predictor.predict` in Starlette's threads, and answers. It checks
-nothing and limits nothing. The two servers take turns.
+Each server has its own process; the clients in this process each hold one connection and send one raw flight at a time. The
+minimal application has one route: it reads the JSON, calls `Predictor.predict` in Starlette's threads, and responds, with
+no checks and no limits. The two servers alternate.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from tabvision.inference import Predictor
 from tabvision.serving import serve
 
 CLIENTS = (16, 64)
-WARM_UP = 100  # answers before any counts
+WARM_UP = 100  # requests before timing starts
 HOST = "127.0.0.1"
 HEAD = b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
 PACKAGES = (*OWN_PACKAGES, "starlette", "uvicorn")
@@ -62,7 +62,7 @@ def parse(words: Sequence[str] | None) -> argparse.Namespace:
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
-    """Answers a second of both servers for each number of clients."""
+    """Return both servers' requests per second for each number of clients."""
     data = SETS["flights"].make(SETS["flights"].batch_size)
     frame = data.frame.drop(columns="late").sample(200, random_state=0)
     rows = [line.encode() for line in frame.to_json(orient="records", lines=True).splitlines()]
@@ -77,7 +77,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def rounds(ports: Mapping[str, int], rows: Sequence[bytes], options: argparse.Namespace) -> dict[str, Any]:
-    """The rounds of both servers by turns, for each number of clients."""
+    """Return alternating rounds of both servers for each number of clients."""
     found: dict[str, Any] = {}
     for num in CLIENTS:
         runs = [
@@ -94,9 +94,9 @@ def rounds(ports: Mapping[str, int], rows: Sequence[bytes], options: argparse.Na
 
 
 async def answered(port: int, rows: Sequence[bytes], num_clients: int, num_requests: int) -> dict[str, float]:
-    """Answers a second, and percentiles of the milliseconds that one took.
+    """Return requests per second, and percentiles of the milliseconds per request.
 
-    The clients write and read the bytes of HTTP themselves: a client library takes longer than the servers.
+    The clients write and read raw HTTP bytes themselves, since a client library would be slower than the servers.
     """
     times: list[float] = []
 
@@ -123,13 +123,13 @@ async def answered(port: int, rows: Sequence[bytes], num_clients: int, num_reque
 
 
 def ours(path: Path, port: int, threads: int) -> None:
-    """`tabvision serve`."""
+    """Run `tabvision serve`."""
     torch.set_num_threads(threads)
     serve(path, port=port, device="cpu")
 
 
 def minimal(path: Path, port: int, threads: int) -> None:
-    """One route around the predictor."""
+    """Run one route around the predictor."""
     torch.set_num_threads(threads)
     predictor = Predictor(path, device="cpu")
 
@@ -143,7 +143,7 @@ def minimal(path: Path, port: int, threads: int) -> None:
 
 @contextmanager
 def running(server: Callable[[Path, int, int], None], path: Path, threads: int) -> Iterator[int]:
-    """The port of a server in a process of its own, once it listens."""
+    """Run a server in its own process, and yield its port once it listens."""
     port = free_port()
     process = multiprocessing.get_context("spawn").Process(target=server, args=(path, port, threads), daemon=True)
     process.start()
@@ -163,7 +163,7 @@ def running(server: Callable[[Path, int, int], None], path: Path, threads: int) 
 
 
 def free_port() -> int:
-    """A port on which nothing listens."""
+    """Return a free port."""
     with socket.socket() as found:
         found.bind((HOST, 0))
         number: int = found.getsockname()[1]
@@ -171,7 +171,7 @@ def free_port() -> int:
 
 
 def to_markdown(result: Mapping[str, Any]) -> str:
-    """The figures as a table."""
+    """Return the figures as a table."""
     rows = [
         [
             f"{num} clients",

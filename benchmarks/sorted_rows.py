@@ -1,10 +1,10 @@
-"""What a table learns from rows that are sorted by its target: shuffled by blocks and windows, in full, or not at all.
+"""Training on rows that are sorted by target: shuffled by blocks and windows, fully, or not at all.
 
     python benchmarks/sorted_rows.py --out benchmarks/results/sorted_rows.json
 
-Some flights, sorted by whether they are late and then by distance, so that a block of rows has one class and one route.
-Blocks are of 8 rows, where a prepared table has 1,024: the training rows make as many windows of 512 blocks as six million
-rows of a prepared table do. Each fit of a seed begins with the same weights, and is validated on the same rows.
+Some flights are sorted by whether they are late and then by distance, so that a block of rows has one class and one route.
+Blocks have 8 rows instead of a prepared table's 1,024, so that the training rows make as many windows of 512 blocks as six
+million rows of a prepared table. All fits of a seed start with the same weights and validate on the same rows.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def main(words: Sequence[str] | None = None) -> None:
     data = Sorted(some, "late", batch_size=BATCH_SIZE, verbose=False, **settings)
     losses: dict[str, list[float]] = {name: [] for name in ORDERS}
     for seed in range(options.seeds):
-        for name, order in ORDERS.items():  # in turns
+        for name, order in ORDERS.items():  # alternating
             losses[name].append(loss(data, order, seed, options.epochs))
     windows = -(-len(data.parts["train"].rows) // (BLOCK * WINDOW))
     found = {name: spread_of(each) for name, each in losses.items()}
@@ -54,7 +54,7 @@ def main(words: Sequence[str] | None = None) -> None:
 
 @final
 class Sorted(TabularDataModule):
-    """A table in memory whose training rows come in the order of a prepared one."""
+    """A table in memory whose training rows come in the order of a prepared table."""
 
     blocks: tuple[int, int] | None = None
 
@@ -70,7 +70,7 @@ class Sorted(TabularDataModule):
 
 
 def loss(data: Sorted, blocks: tuple[int, int] | None, seed: int, epochs: int) -> float:
-    """The validation loss at the end of a fit."""
+    """Return the validation loss at the end of a fit."""
     data.blocks, data.seed = blocks, seed
     torch.manual_seed(seed)
     module = TabularModule(data.schema)
@@ -81,7 +81,7 @@ def loss(data: Sorted, blocks: tuple[int, int] | None, seed: int, epochs: int) -
 
 
 def to_markdown(result: Mapping[str, Any]) -> str:
-    """The losses as a table, and how far the two orders are apart, seed by seed."""
+    """Return the losses as a table, with the difference between the two orders seed by seed."""
     losses = result["losses"]
     full, blocks, _ = (losses[name]["values"] for name in ORDERS)
     apart = spread_of([one - other for one, other in zip(blocks, full, strict=True)])

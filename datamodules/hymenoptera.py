@@ -1,4 +1,4 @@
-"""Ants and bees: 245 training photos, the transfer-learning example of PyTorch's tutorials."""
+"""Ants and bees: 245 training photos, the transfer-learning example in PyTorch's tutorials."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ class HymenopteraDataModule(ImageDataModule):
 
     Source: PyTorch's tutorial "Transfer Learning for Computer Vision", hymenoptera_data.zip
 
-    License: none stated; photos of ImageNet, whose owners retain the copyright
+    License: none stated; photos from ImageNet, whose owners retain the copyright
 
-    Limits: one standard error of the accuracy on 153 photos is 2.6 points: compare means over seeds. The photos are among
-    those that ImageNet's weights were trained on, or similar.
+    Limits: the standard error of the accuracy on 153 photos is 2.6 points, so compare means over seeds. ImageNet's weights
+    were trained on these photos or similar ones.
 
     Args:
-        folder: The folder of train/ants, train/bees, val/ants and val/bees.
+        folder: The folder that holds train/ants, train/bees, val/ants and val/bees.
         size: Side of the network's input in pixels.
         augment: As for ImageDataModule.
         batch_size: Images in one training step.

@@ -1,4 +1,4 @@
-"""Imagenette: ten easily distinguished classes of ImageNet."""
+"""Imagenette: ten easily distinguished classes from ImageNet."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tabvision.data.splits.base import VALIDATION
 from tabvision.errors import BadValueError, listed, speaking
 from tabvision.schema import Schema
 
-# ImageNet's identifiers of the ten classes, and their names
+# ImageNet's identifiers for the ten classes, and their names
 NAMES = {
     "n01440764": "tench",
     "n02102040": "English springer",
@@ -32,16 +32,16 @@ NAMES = {
 
 @final
 class ImagenetteDataModule(ImageDataModule):
-    """Photos of ten classes of ImageNet, 9,469 for training and 3,925 for validation, as published.
+    """Photos of ten ImageNet classes, 9,469 for training and 3,925 for validation, as published.
 
     Source: Jeremy Howard 2019, https://github.com/fastai/imagenette
 
     License: Apache 2.0 for the selection; the copyright of the photos remains with the photographers (ImageNet: for research)
 
-    Limits: networks with ImageNet's weights were trained on most of these photos; made to compare training from scratch.
+    Limits: meant for training from scratch; networks with ImageNet's weights were trained on most of these photos.
 
     Args:
-        folder: The folder of `train` and `val`, each with ten folders named by ImageNet's identifiers.
+        folder: The folder that holds `train` and `val`, each with ten folders named by ImageNet's identifiers.
         size: Side of the network's input in pixels.
         augment: As for ImageDataModule.
         batch_size: Images in one training step.

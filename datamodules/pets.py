@@ -1,4 +1,4 @@
-"""Pets: classify 37 breeds of cats and dogs, with labels in the file names."""
+"""Pets: classify 37 breeds of cats and dogs, with the labels in the file names."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PATTERN = r"^(.+)_\d+\.\w+$"  # great_pyrenees_173.jpg
 
 @final
 class PetsDataModule(ImageDataModule):
-    """Photos of pets, named for their breed and a number, such as `great_pyrenees_173.jpg`.
+    """Photos of pets, whose file names give the breed and a number, such as `great_pyrenees_173.jpg`.
 
     Oxford-IIIT Pets: 7,349 photos of 12 breeds of cats and 25 of dogs, about 200 each. Any folder with such file names works.
 
@@ -26,7 +26,7 @@ class PetsDataModule(ImageDataModule):
     Limits: photos from the web, many by the pets' owners; any other breed gets one of the 37 names.
 
     Args:
-        folder: The folder of images, or one with a folder `images`.
+        folder: The folder with the images, or one that has them in a folder `images`.
         size: Side of the network's input in pixels.
         augment: As for ImageDataModule.
         batch_size: Images in one training step.

@@ -1,4 +1,4 @@
-"""Planet: classify satellite images of the Amazon, with several labels per image, from a table."""
+"""Planet: classify satellite images of the Amazon, with several labels per image that come from a table."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from tabvision.data import ImageDataModule, Split
 from tabvision.errors import MissingFileError, speaking
 from tabvision.schema import Schema
 
-TABLES = ("labels.csv", "train_v2.csv", "train_classes.csv")  # fastai's sample, Kaggle's two names
+TABLES = ("labels.csv", "train_v2.csv", "train_classes.csv")  # fastai's sample, and Kaggle's two names
 FOLDERS = ("train", "train-jpg")
-# Images from above have no upright orientation: all eight orientations, no perspective, little lighting and zoom.
+# Images from above have no upright orientation, so use all eight, no perspective, and little lighting and zoom.
 # Source: fast.ai 2019, lesson 3: flip_vert=True, max_lighting=0.1, max_zoom=1.05, max_warp=0
 FROM_ABOVE = Augmentation(flip_vertical=0.5, transpose=0.5, warp=0, zoom=1.05, brightness=0.1, contrast=0.1)
 
@@ -28,11 +28,11 @@ class PlanetDataModule(ImageDataModule):
 
     License: CC BY-NC-SA 4.0 for the images, by the rules of that competition
 
-    Limits: one forest; crowd-sourced labels, several of which occur on a hundred chips at most. The chips are CMYK JPEG
+    Limits: one forest; crowd-sourced labels, several of which occur on at most a hundred chips. The chips are CMYK JPEG
     files made from other channels than a camera's.
 
     Args:
-        folder: The folder of `labels.csv` (or `train_v2.csv`) and of a folder `train` (or `train-jpg`).
+        folder: The folder that holds `labels.csv` (or `train_v2.csv`) and a folder `train` (or `train-jpg`).
         size: Side of the network's input in pixels.
         augment: As for ImageDataModule; the default suits images from above.
         batch_size: Images in one training step.
@@ -79,7 +79,7 @@ class PlanetDataModule(ImageDataModule):
 
 
 def _first(folder: str | Path, names: tuple[str, ...]) -> Path:
-    """Return the first of these files that the folder holds."""
+    """Return the first of the named files that exists in the folder."""
     paths = [Path(folder).expanduser() / name for name in names]
     found = next((path for path in paths if path.exists()), None)
     if found is None:

@@ -1,4 +1,4 @@
-"""The split that the figures in `benchmarks/` and `models/` are measured on."""
+"""The fixed split behind the figures in `benchmarks/` and `models/`."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ import numpy as np
 from tabvision.checks import check_choice
 from tabvision.data import IndexSplit, Split
 
-SPLIT_SEED = 42  # never changes, so that all figures are measured on the same rows
+SPLIT_SEED = 42  # never changes, so that all figures use the same rows
 BenchmarkSplit = float | Split | Literal["benchmark", "benchmark_test"] | None
 """As `split` of TabularDataModule; "benchmark" for `benchmark_split`, "benchmark_test" for `split_with_test`."""
 
 
 def benchmark_split(num_rows: int, fraction: float = 0.2) -> IndexSplit:
-    """Return a fixed random split, whatever the training seed: the end of a permutation is for validation.
+    """Return a fixed random split, whatever the training seed: the end of a permutation validates.
 
     Args:
-        num_rows: Number of rows to divide.
+        num_rows: Number of rows to split.
         fraction: Fraction of the rows for validation, in (0, 1).
 
     Source: `numpy.random.RandomState(42).permutation(n)`, the first 80 % for training, the rest for validation.
@@ -32,7 +32,7 @@ def benchmark_split(num_rows: int, fraction: float = 0.2) -> IndexSplit:
 
 
 def split_with_test(num_rows: int) -> IndexSplit:
-    """Return a fixed random split that tests on what `benchmark_split` validates on, and validates on a fifth of the rest.
+    """Return a fixed random split that tests on `benchmark_split`'s validation rows and validates on a fifth of the rest.
 
     Example:
         >>> parts = split_with_test(10)

@@ -1,7 +1,7 @@
 """tabvision: fastai's way of training as plain PyTorch Lightning parts.
 
-Importing this package loads neither torch nor pandas. A class such as `tabvision.TabularModule` is imported when it is first
-used, from the part that it belongs to: `tabvision.modules`.
+Importing this package loads neither torch nor pandas. A class such as `tabvision.TabularModule` is imported from its part,
+`tabvision.modules`, when it is first used.
 """
 
 from typing import TYPE_CHECKING
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 else:
 
     def __getattr__(name: str) -> object:
-        """Import a public name of a part when it is first used."""
+        """Import a public name from its part on first use."""
         from importlib import import_module, util
 
         is_module = util.find_spec(f"{__name__}.{name}") is not None  # `from tabvision import schema` asks here first

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterable, Sequence
-from typing import Literal, TypeGuard
+from numbers import Integral, Real
+from typing import Any, Literal, TypeGuard
 
 from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError, UnknownNameError
 
@@ -15,27 +16,29 @@ DEFAULT = "Leave it out for the default"
 
 
 def is_integer(value: object) -> TypeGuard[int]:
-    """Return whether a value is an int, bools excluded.
+    """Return whether a value is a whole number, of Python or numpy, bools excluded.
 
     Example:
-        >>> is_integer(3), is_integer(3.0), is_integer(True)
-        (True, False, False)
+        >>> import numpy as np
+        >>> is_integer(3), is_integer(np.int64(3)), is_integer(3.0), is_integer(True)
+        (True, True, False, False)
     """
-    return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 def is_number(value: object) -> TypeGuard[float]:
-    """Return whether a value is an int or a float, bools excluded.
+    """Return whether a value is a number, of Python or numpy, bools excluded.
 
     Example:
-        >>> is_number(0.5), is_number("0.5"), is_number(True)
-        (True, False, False)
+        >>> import numpy as np
+        >>> is_number(0.5), is_number(np.float32(0.5)), is_number("0.5"), is_number(True)
+        (True, True, False, False)
     """
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, Real) and not isinstance(value, bool)
 
 
 def check_whole(name: str, value: object, least: int = 1, *, remedy: str = DEFAULT) -> int:
-    """Return the value; raise unless it is a whole number of at least `least`.
+    """Return the value as an int; raise unless it is a whole number of at least `least`.
 
     Example:
         >>> check_whole("seed", 3, 0)
@@ -48,7 +51,7 @@ def check_whole(name: str, value: object, least: int = 1, *, remedy: str = DEFAU
         raise BadTypeError(f"{name} must be a whole number, got {value!r}", remedy)
     if value < least:
         raise BadValueError(f"{name} must be at least {least}, got {value}", remedy)
-    return value
+    return int(value)
 
 
 def check_fraction(
@@ -108,7 +111,7 @@ def check_positive(name: str, value: object, *, remedy: str = DEFAULT) -> None:
 
 
 def check_widths(name: str, widths: object, *, remedy: str) -> None:
-    """Raise unless the outputs of layers are a list of whole numbers from 1.
+    """Raise unless the widths of layers are a list of whole numbers, each at least 1.
 
     Example:
         >>> check_widths("widths", [200, 100], remedy="Pass a list such as [200, 100]")
@@ -120,16 +123,38 @@ def check_widths(name: str, widths: object, *, remedy: str) -> None:
 
 
 def finite_numbers(value: object, number: int) -> tuple[float, ...] | None:
-    """Return a list or tuple of so many finite numbers as floats, or None if the value is something else.
+    """Return a tuple of floats if the value is a list, tuple or array of `number` finite numbers; else None.
 
     Example:
         >>> finite_numbers([1, 2.5], 2), finite_numbers([1], 2), finite_numbers("ab", 2)
         ((1.0, 2.5), None, None)
     """
-    if not isinstance(value, tuple | list) or len(value) != number:
+    found = without_array(value)
+    if not isinstance(found, tuple | list) or len(found) != number:
         return None
-    is_finite = all(isinstance(each, int | float) and math.isfinite(each) for each in value)
-    return tuple(map(float, value)) if is_finite else None
+    return tuple(map(float, found)) if all(is_number(each) and math.isfinite(each) for each in found) else None
+
+
+def without_array(value: Any) -> Any:  # noqa: ANN401 - any argument
+    """Return an array, a Series or an Index as a list, which unlike them is true or false, and other values as they are.
+
+    Example:
+        >>> import numpy as np
+        >>> without_array(np.array([1, 2])), without_array("ab"), without_array(None)
+        ([1, 2], 'ab', None)
+    """
+    return value.tolist() if hasattr(value, "tolist") else value
+
+
+def as_names(value: Any) -> Any:  # noqa: ANN401 - checked where columns are known
+    """Return the names of several columns as a list, whatever holds them; text and None as they are.
+
+    Example:
+        >>> import pandas as pd
+        >>> as_names(pd.DataFrame({"age": [1], "pay": [2]}).columns), as_names("age"), as_names(None)
+        (['age', 'pay'], 'age', None)
+    """
+    return [*value] if isinstance(value, Iterable) and not isinstance(value, str) else value
 
 
 def check_choice(what: str, value: object, choices: Iterable[str]) -> None:
@@ -146,7 +171,7 @@ def check_choice(what: str, value: object, choices: Iterable[str]) -> None:
 
 
 def check_present(names: Iterable[object], present: Collection[object], remedy: str) -> None:
-    """Raise unless the columns are among those that a frame has; the closest names are hinted at.
+    """Raise unless a frame has the columns; the error suggests the closest names.
 
     Example:
         >>> check_present(["age"], ["Age", "sex"], "Pass a frame with the training columns")

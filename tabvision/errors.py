@@ -1,4 +1,4 @@
-"""The errors of tabvision: one sentence with the speaker, what was expected, what came, and what to do.
+"""The errors of tabvision: each message names the speaker, what was expected, what came, and what to do.
 
 Every error derives from `TabvisionError` and from the built-in that Python users expect (`ValueError` for a wrong value,
 `TypeError` for a wrong type, `FileNotFoundError` for a wrong path), so either can be caught. The code that raises one gives
@@ -23,8 +23,8 @@ from typing import Any, TypeVar, cast
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 MAX_LISTED = 8  # the most names that one sentence lists
-_MAX_COMPARED = 10_000  # names that are compared to find a similar one
-_LONGEST_WORD, _LONGEST_SENTENCE = 240, 1_500  # characters
+_MAX_COMPARED = 10_000  # the most names to search for a similar one
+_LONGEST_WORD, _LONGEST_SENTENCE = 240, 1_500  # in characters
 
 
 class TabvisionError(Exception):
@@ -32,7 +32,7 @@ class TabvisionError(Exception):
 
     Args:
         parts: The problem (what was expected and what came) and the remedy (what the reader can do), both without a final
-            period; a question keeps its mark. A third part, before them, is the speaker and overrides `speaking`.
+            period; a question keeps its mark. A speaker may come before these two, and overrides `speaking`.
 
     Example:
         >>> with speaking("OneCycle"):
@@ -64,7 +64,7 @@ class TabvisionError(Exception):
 
 
 class BadValueError(TabvisionError, ValueError):
-    """A value outside what is allowed."""
+    """A value that is not allowed."""
 
 
 class NoFeatureError(BadValueError):
@@ -87,7 +87,7 @@ class UnwritableFileError(TabvisionError, OSError):
     """A file that cannot be written: the disk is full or read-only, or the folder belongs to somebody else.
 
     Args:
-        parts: The file, or None if it is not known; the error of the system.
+        parts: The file, or None if it is not known; the system's error.
 
     Example:
         >>> print(UnwritableFileError("best.ckpt", OSError(28, "No space left on device")))
@@ -147,7 +147,7 @@ class MissingColumnsError(TabvisionError, ValueError):
     def _sentence(self) -> str:
         missing, present, remedy = self.args
         hints = list(map(repr, missing))
-        for index, name in enumerate(missing[:MAX_LISTED]):  # finding similar names is slow in a wide table
+        for index, name in enumerate(missing[:MAX_LISTED]):  # searching a wide table for similar names is slow
             if close := closest(name, present):
                 hints[index] += f" (did you mean {close!r}?)"
         return f"the frame lacks {count(len(missing), 'column')}: {listed(hints)}. {remedy}."
@@ -156,12 +156,12 @@ class MissingColumnsError(TabvisionError, ValueError):
 class speaking:  # noqa: N801 - read as a verb, like contextlib's
     """Set the speaker of errors raised inside a `with` block or a decorated function; the outermost name wins.
 
-    An error gets its speaker on the way out, so it may come from another thread as long as it is raised again inside. An
+    An error gets its speaker on the way out, so it may come from another thread if it is raised again inside the block. An
     error that was raised with a speaker keeps it.
 
     Args:
         name: The public class, function or command; "" in a decorated method means the name of the object's class.
-        keep: Whether the name overrides those of outer blocks, for a part of the input ("CollabDataModule, titles").
+        keep: Whether the name overrides those of outer blocks, as for a part of the input ("CollabDataModule, titles").
 
     Example:
         >>> @speaking("lr_find")
@@ -200,7 +200,7 @@ class speaking:  # noqa: N801 - read as a verb, like contextlib's
                     raise
                 raise too_long(error, self.name or type(args[0]).__name__) from error
 
-        if function.__name__ == "__init__":  # Lightning chooses settings for it without a look at what is wrapped
+        if function.__name__ == "__init__":  # Lightning reads its signature without looking at what is wrapped
             spoken.__signature__ = inspect.signature(function)  # type: ignore[attr-defined]  # Python's own name
         return cast("Function", spoken)
 
@@ -210,14 +210,14 @@ class speaking:  # noqa: N801 - read as a verb, like contextlib's
 
 
 def too_long(error: OSError, speaker: str) -> BadValueError:
-    """Return the sentence for the system's error about the name of a file, wherever the name comes from."""
+    """Return our error for the system's error that a file name is too long."""
     found = BadValueError(f"the name {error.filename!r} is too long for a file", "Check the path")
     found.speaker = speaker
     return found
 
 
 def shown(text: str) -> str:
-    r"""Return a text for a line of a terminal or log: control characters as escapes, and long ones cut in the middle.
+    r"""Return text for one line of a terminal or log: control characters are escaped, and long text is cut in the middle.
 
     Example:
         >>> print(shown("no column \x1b[2J"), len(shown("a" * 10_000)))
@@ -230,7 +230,7 @@ def shown(text: str) -> str:
 
 
 def cut(text: str, most: int) -> str:
-    """Return a text of at most that many characters, the last of which stands for those that were cut.
+    """Return a text of at most that many characters; if it was cut, the last one is an ellipsis.
 
     Example:
         >>> cut("handwritten", 5), cut("hand", 5)
@@ -240,7 +240,7 @@ def cut(text: str, most: int) -> str:
 
 
 def accepting_who(function: Function) -> Function:
-    """Accept `who`, a parameter of the function before 0.2, with a DeprecationWarning.
+    """Accept `who`, a parameter of the function until 0.2, with a DeprecationWarning.
 
     Example:
         >>> import warnings
@@ -287,7 +287,7 @@ def asking(option: str, *columns: str) -> str:
 
 
 def listed(items: Sequence[object]) -> str:
-    """Join items by commas; after `MAX_LISTED` only count the rest.
+    """Join items with commas; beyond `MAX_LISTED`, say only how many more there are.
 
     Example:
         >>> listed(range(10))

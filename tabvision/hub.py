@@ -1,4 +1,4 @@
-"""Share a run on the Hugging Face hub, with a model card; `Predictor("hf://user/model")` opens it."""
+"""Share a run on the Hugging Face hub, with a model card; `Predictor("hf://user/model")` loads it."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ _METRICS = ("metrics.json", "metrics.csv")
 
 @speaking("push")
 def push(run: str | Path, repo: str, *, private: bool = False, license: str | None = None) -> str:  # noqa: A002 - the hub's word
-    """Upload a run's best network, metrics and recipe with a model card, and return the address that `Predictor` takes.
+    """Upload a run's best network, metrics and recipe with a model card, and return the address for `Predictor`.
 
-    Rows, predictions and the report stay here; paths in the recipe are cut to the names of their files.
+    Rows, predictions and the report are not uploaded; paths in the recipe are reduced to file names.
 
     Args:
         run: The folder that `tabvision train` wrote.
-        repo: The repository, "user/model"; it is created if it is not there, and else gets a new commit.
+        repo: The repository, "user/model"; created if it does not exist, otherwise it gets a new commit.
         private: Whether a new repository is private.
-        license: The license of the network, such as "apache-2.0"; None to state none.
+        license: The license of the network, such as "apache-2.0"; None for none.
 
     Raises:
-        MissingFileError: The folder holds no best.ckpt.
-        BadValueError: The checkpoint cannot be opened, or the hub refuses.
+        MissingFileError: The folder has no best.ckpt.
+        BadValueError: The checkpoint cannot be loaded, or the hub rejects the upload.
     """
     from huggingface_hub import CommitOperationAdd, HfApi, errors
 
@@ -43,7 +43,7 @@ def push(run: str | Path, repo: str, *, private: bool = False, license: str | No
         api.create_repo(repo, private=private or None, exist_ok=True)
         operations = [CommitOperationAdd(name, content) for name, content in files.items()]
         api.create_commit(repo, operations, commit_message=f"Upload with tabvision {__version__}")
-    except Exception as error:  # no network, no token, a repository's name that is none
+    except Exception as error:  # no network, no token, or an invalid repository name
         if isinstance(error, errors.HfHubHTTPError) and getattr(error.response, "status_code", None) in (401, 403):
             problem = f"the hub lets nobody write to {repo} without a token of its owner"
             remedy = "Log in: hf auth login, or set HF_TOKEN to a token that may write"
@@ -78,7 +78,7 @@ def files_to_push(run: str | Path, repo: str, *, license: str | None = None) -> 
 
 
 def _without_folders(plain: Any) -> Any:  # noqa: ANN401 - plain data
-    """Return plain data with the names of files in place of absolute paths, which tell about a machine.
+    """Return plain data with absolute paths, which reveal things about a machine, replaced by file names.
 
     Example:
         >>> _without_folders({"source": "/home/ann/people.csv", "target": "paid"})
@@ -99,14 +99,14 @@ def model_card(
     license: str | None = None,  # noqa: A002
     has_recipe: bool = False,
 ) -> str:
-    """Return a model card: what the network is, its data, metrics and limits, and how to ask it.
+    """Return a model card: what the network is, its data, metrics and limits, and how to use it.
 
     Args:
         schema: The schema of the network.
-        facts: What the run's metrics.json holds, as far as it is known.
+        facts: The contents of the run's metrics.json, as far as known.
         repo: The repository, "user/model".
         license: The license of the network, or None.
-        has_recipe: Whether the repository holds the recipe.
+        has_recipe: Whether the repository has the recipe.
     """
     target = ", ".join(map(_code, schema.target.columns))
     classes = f": {', '.join(map(_code, schema.classes[:20]))}" if schema.classes else ""
@@ -117,7 +117,7 @@ def model_card(
     )
     rows = [f"{count(schema.target.num_rows, 'row')} of training and validation"] if schema.target.num_rows else []
     data = ", ".join([*([_code(facts["data"])] if facts.get("data") else []), *rows]) or "Not recorded"
-    repeat = ["The recipe that repeats the run on the same data is `recipe.yaml`."] if has_recipe else []
+    repeat = ["`recipe.yaml` is the recipe that reproduces the run on the same data."] if has_recipe else []
     parts = [
         _header(schema, facts, repo, license),
         f"# {repo}",
@@ -138,13 +138,13 @@ def model_card(
     return "\n\n".join(parts) + "\n"
 
 
-_LIMITS = """- The metrics are of rows like the training rows, and say little about rows from elsewhere or from later times.
+_LIMITS = """- The metrics were measured on rows like the training rows, and say little about rows from elsewhere or later.
 - {unlike}
-- Whether it is equally right for different groups of people was not measured."""
+- Whether it is equally accurate for different groups of people was not measured."""
 
-_UNLIKE_ROWS = """A category that training lacked, or a number or date beyond those of training, is answered, but not well;
-  `tabvision predict --strict` refuses such rows."""
-_UNLIKE_IMAGES = "An image of another kind than those of training is answered as well, and nothing says so."
+_UNLIKE_ROWS = """Predictions for unseen categories, and for numbers or dates outside the training range, are not reliable;
+  `tabvision predict --strict` rejects such rows."""
+_UNLIKE_IMAGES = "It also predicts for images unlike the training images, without saying so."
 
 _HOW_ROWS = """```bash
 pip install tabvision
@@ -157,7 +157,7 @@ from tabvision.inference import Predictor
 Predictor("hf://{repo}").predict("new_rows.csv")  # or a frame, a dict, a list of dicts
 ```
 
-The checkpoint is opened as plain data: nothing in it can run."""
+The checkpoint is loaded as plain data: it contains no code that could run."""
 
 
 _HOW_IMAGES = _HOW_ROWS.replace("new_rows.csv", "photos").replace(
@@ -166,7 +166,7 @@ _HOW_IMAGES = _HOW_ROWS.replace("new_rows.csv", "photos").replace(
 
 
 def _header(schema: Schema, facts: Mapping[str, Any], repo: str, license: str | None) -> str:  # noqa: A002
-    """Return the YAML block that the hub reads."""
+    """Return the YAML block that the Hub reads."""
     from huggingface_hub import EvalResult, ModelCardData
 
     kind = "classification" if schema.task.is_classes else "regression"
@@ -187,7 +187,7 @@ def _header(schema: Schema, facts: Mapping[str, Any], repo: str, license: str | 
     data = ModelCardData(
         library_name="tabvision",
         license=license,
-        pipeline_tag=tag if tag != "image-regression" else None,  # which the hub does not know
+        pipeline_tag=tag if tag != "image-regression" else None,  # not a tag of the hub
         tags=["tabvision", "pytorch-lightning"],
         model_name=repo,
         eval_results=results or None,
@@ -196,7 +196,7 @@ def _header(schema: Schema, facts: Mapping[str, Any], repo: str, license: str | 
 
 
 def _reading(schema: Schema, name: str) -> tuple[str, str]:
-    """Return how a raw column is read, and what is known of its training values; values of categories are left out."""
+    """Return how a raw column is read and a summary of its training values, without the values of categories."""
     if schema.image is not None and name in schema.image.columns:
         height, width = schema.image.size
         return "image", f"{height} x {width} pixels"
@@ -231,7 +231,7 @@ def _table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
 
 
 def _plain(text: object) -> str:
-    """Return a text in which Markdown and HTML mean nothing.
+    """Return text with Markdown and HTML escaped.
 
     Example:
         >>> _plain("a|b <c>")

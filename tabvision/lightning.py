@@ -1,7 +1,7 @@
 """The one door to Lightning: every part of the library takes its names from here.
 
-Lightning comes as two packages, `pytorch_lightning` and `lightning`, whose classes do not know each other. Which of them the
-library builds on is decided in this file alone, when the first name is taken: see `tree`.
+Lightning comes as two packages, `pytorch_lightning` and `lightning`, whose classes are unrelated. Only this file
+decides which of them the library builds on, when the first name is imported: see `tree`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from tabvision.errors import BadTypeError, MissingPackageError, UnknownNameError
 
-# The names to take. Both packages hold the same classes, and a type checker is shown those of the first
+# The names on offer. Both packages define the same classes; a type checker sees those of pytorch_lightning
 if TYPE_CHECKING:
     from lightning_fabric.utilities.exceptions import MisconfigurationException
     from lightning_utilities.core.rank_zero import rank_zero_only, rank_zero_warn
@@ -56,7 +56,7 @@ if TYPE_CHECKING:
 else:
 
     def __getattr__(name: str) -> Any:  # noqa: ANN401 - whatever Lightning offers
-        """Import a name from the chosen package when it is first taken; those of the command line bring jsonargparse."""
+        """Import a name from the chosen package on first access, since some are slow: the CLI's import jsonargparse."""
         if not name.startswith("_"):
             for module in _MODULES:
                 part = importlib.import_module(f"{tree()}{module}")
@@ -66,7 +66,7 @@ else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-_MODULES = (  # of either package, where the names above are; the command line last
+_MODULES = (  # the modules of either package that define the names above, the command line last
     "",
     ".callbacks",
     ".accelerators",
@@ -84,20 +84,20 @@ _MODULES = (  # of either package, where the names above are; the command line l
 )
 AnyCallback = TypeVar("AnyCallback")
 _TREES = ("pytorch_lightning", "lightning.pytorch")
-SETTING = "TABVISION_LIGHTNING"  # the environment variable that chooses
-_NAMED = re.compile(rf"(?<![\w./\\-])({'|'.join(map(re.escape, _TREES))})(?=\.(\w+\.)*[A-Z])")  # before a class
+SETTING = "TABVISION_LIGHTNING"  # the environment variable that chooses the package
+_NAMED = re.compile(rf"(?<![\w./\\-])({'|'.join(map(re.escape, _TREES))})(?=\.(\w+\.)*[A-Z])")  # before a class name
 
 
 @functools.cache
 def tree() -> str:
     """Return the package that the library builds on, "pytorch_lightning" or "lightning.pytorch".
 
-    It is the one that is already imported. If none or both are: the one that the environment variable TABVISION_LIGHTNING
-    names, or else the one that is installed, of both `pytorch_lightning`.
+    Whichever is already imported wins. If neither or both are, the environment variable TABVISION_LIGHTNING decides;
+    without it, the installed package is used, and `pytorch_lightning` if both are installed.
 
     Raises:
         UnknownNameError: The variable names another package.
-        MissingPackageError: None is installed, or not the one that the variable names.
+        MissingPackageError: Neither is installed, or the one that the variable names is not.
     """
     imported = [name for name in _TREES if sys.modules.get(name) is not None]
     wanted = os.environ.get(SETTING)
@@ -109,7 +109,7 @@ def tree() -> str:
             importlib.import_module(name)
         except ImportError as error:
             if error.name not in {None, name, name.partition(".")[0]}:
-                raise  # a package that it needs is missing
+                raise  # a dependency of the package is missing
         else:
             return name
     problem = f"{' or '.join(candidates)} is needed, and is not installed"
@@ -117,13 +117,13 @@ def tree() -> str:
 
 
 def _other() -> ModuleType | None:
-    """Return the package that the library does not build on, if it is imported too."""
+    """Return the package that the library does not build on, if that is imported as well; else None."""
     (name,) = {*_TREES} - {tree()}
     return sys.modules.get(name)
 
 
 def warn_of_both(speaker: str) -> None:
-    """Warn if both packages are imported and nothing says which of them the user means."""
+    """Warn if both packages are imported and the environment variable does not say which one to use."""
     other = _other()
     if other is not None and not os.environ.get(SETTING):
         problem = (
@@ -133,7 +133,7 @@ def warn_of_both(speaker: str) -> None:
 
 
 def check_trainer(trainer: object) -> None:
-    """Raise if a Trainer is of the package that the library does not build on."""
+    """Raise if a Trainer comes from the package that the library does not build on."""
     other = _other()
     if other is not None and isinstance(trainer, other.Trainer):
         problem = (
@@ -143,7 +143,7 @@ def check_trainer(trainer: object) -> None:
 
 
 def callbacks_of(trainer: Trainer, kind: type[AnyCallback]) -> list[AnyCallback]:
-    """Return the callbacks of a Trainer that are of a kind, in their order."""
+    """Return a Trainer's callbacks of the given class, in order."""
     callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]  # a plain list, set by Lightning's connector
     return [callback for callback in callbacks if isinstance(callback, kind)]
 
@@ -153,7 +153,7 @@ def _remedy(other: ModuleType) -> str:
 
 
 def in_this_tree(text: str) -> str:
-    """Return the text of a recipe with the classes of either package named as those of the chosen one.
+    """Return the text of a recipe with every class path of either package rewritten for the chosen one.
 
     Example:
         >>> names = (in_this_tree(f"{name}.callbacks.EarlyStopping") for name in ("lightning.pytorch", "pytorch_lightning"))
@@ -164,12 +164,12 @@ def in_this_tree(text: str) -> str:
 
 
 def _stop_openmp() -> None:
-    """Stop torch's OpenMP threads before a fork: a child would wait for ever for those that it only seems to have."""
+    """Stop torch's OpenMP threads before a fork: the child does not inherit them, and would wait for them forever."""
     loaded = {line.split()[-1] for line in Path("/proc/self/maps").read_text().splitlines() if "libgomp" in line}
     for library in map(ctypes.CDLL, loaded):
         if hasattr(library, "omp_pause_resource_all"):  # since OpenMP 5.0
-            library.omp_pause_resource_all(1)  # new threads start with the next parallel region
+            library.omp_pause_resource_all(1)  # the next parallel region starts new threads
 
 
-if sys.platform == "linux":  # under the strategies ddp_notebook and ddp_fork
+if sys.platform == "linux":  # the strategies ddp_notebook and ddp_fork fork there
     os.register_at_fork(before=_stop_openmp)

@@ -15,11 +15,11 @@ Rates = float | tuple[float | None, float] | list[float] | str
 """A learning rate for every group, `(low, high)` for first to last, `(None, high)`, "low:high", or one rate per group."""
 
 Stages = tuple[tuple[int, int | None], ...]
-"""Pairs of a first epoch and the number of last layer groups that train from it on; None means all."""
+"""Pairs of a first epoch and how many of the last layer groups train from then on; None means all."""
 
 
 class Setting(NamedTuple):
-    """The values of a schedule at one step: a factor of the peak rate, and the momentum (None: unchanged)."""
+    """The values of a schedule at one step: a factor on the peak rate, and the momentum (None: unchanged)."""
 
     factor: float
     momentum: float | None
@@ -48,13 +48,13 @@ def one_cycle(
     """Return the rate factor and momentum of one cycle: up along a cosine, then down along another.
 
     Args:
-        step: The optimizer steps done, in [0, total); later steps keep the last value.
-        total: The optimizer steps of the whole cycle, at least 1.
+        step: The number of optimizer steps taken, in [0, total); later steps keep the last value.
+        total: The number of optimizer steps in the whole cycle, at least 1.
         pct_start: The fraction of the cycle in which the rate rises, in (0, 1).
         div: The first rate is the peak divided by this.
         div_final: The last rate is the peak (fastai) or the first rate (torch) divided by this.
         momentum: The momentum at the start, at the peak and at the end; None leaves it unchanged.
-        convention: "fastai" puts step i at i / total, "torch" at i / (total - 1), with its own `div_final`.
+        convention: "fastai" puts step i at i / total, "torch" at i / (total - 1); they also differ in `div_final`.
 
     Source:
         fastai 2.8 `fit_one_cycle`; torch 2 `OneCycleLR` with `three_phase=False`.
@@ -88,7 +88,7 @@ def inverse_decay(step: int, *, half: float = 400.0, power: float = 1.0, warmup:
 
 
 def flat_cosine(step: int, total: int, *, pct_start: float = 0.75, div_final: float = 1e5) -> float:
-    """Return the rate factor that stays at 1, then falls along a cosine.
+    """Return a rate factor that stays at 1, then falls along a cosine.
 
     Source: fastai 2.8 `fit_flat_cos`.
 
@@ -128,7 +128,7 @@ def spread_rates(
         rates: One rate for all; `(low, high)` or "low:high" for equal multiples from first to last group; `(None, high)` or
             ":high" for `high` on the last group and `high / body_ratio` on all others; a list with one rate per group.
         num_groups: The number of groups, at least 1.
-        body_ratio: The last rate divided by that of the other groups, if only the last is given.
+        body_ratio: The ratio of the last group's rate to that of all others, if only the last is given.
         sizes: The number of parameters of each group by name, for the error message.
 
     Raises:
@@ -144,7 +144,7 @@ def spread_rates(
     """
     if isinstance(rates, str):
         rates = _parse_rates(rates)
-    groups = ""  # the end of a sentence about rates
+    groups = ""  # the end of the error's sentence about rates
     if sizes:
         first, *rest = sizes.items()
         named = [f"{first[0]} ({count(first[1], 'parameter')})", *(f"{name} ({size:,})" for name, size in rest)]
@@ -182,8 +182,7 @@ def check_rates(rates: Rates, *, groups_known: bool = True) -> None:
 
     Args:
         rates: As for `spread_rates`.
-        groups_known: False leaves the sign of several rates unchecked, for a later call that can name the groups in its
-            error.
+        groups_known: False leaves the signs in a list of rates unchecked, for a later call whose error can name the groups.
     """
     if not groups_known and isinstance(rates, list):
         rates = [1.0 if is_number(rate) else rate for rate in rates]  # check the types now, the signs later
@@ -205,11 +204,11 @@ def even_multiples(low: float, high: float, number: int) -> list[float]:
 
 
 def epoch_ends(batches_per_epoch: int, accumulate: Sequence[float]) -> list[int]:
-    """Return the optimizer steps done by the end of each epoch; leftover batches at the end of an epoch take a step too.
+    """Return the number of optimizer steps taken by the end of each epoch, counting one for leftover batches.
 
     Args:
         batches_per_epoch: The number of batches in an epoch.
-        accumulate: For each epoch, the number of batches per step; a fraction if it was measured.
+        accumulate: For each epoch, the number of batches per step; not a whole number if it was measured.
 
     Example:
         >>> epoch_ends(10, accumulate=[1, 1, 4])
@@ -239,7 +238,7 @@ def _checked_rate(rate: object, groups: str = "") -> float:
 
 @accepting_who
 def as_stages(stages: object) -> Stages:
-    """Return stages in order of their first epoch, each with the number of last layer groups that train (None: all).
+    """Return stages in order of their first epoch, each with how many of the last layer groups train (None: all).
 
     Args:
         stages: The number of epochs in which only the last group trains, or a mapping from epoch to a number or "all".
@@ -259,12 +258,12 @@ def as_stages(stages: object) -> Stages:
         raise BadTypeError(f"stages must be a whole number or a mapping, got {stages!r}", remedy)
     found: list[tuple[int, int | None]] = []
     for epoch, number in stages.items():
-        if not isinstance(epoch, int) or not (number == "all" or is_integer(number)):
+        if not is_integer(epoch) or not (number == "all" or is_integer(number)):
             raise BadTypeError(f"a stage is an epoch and a number of groups, got {epoch!r}: {number!r}", remedy)
         if epoch < 0 or (number != "all" and number < 1):
             problem = f"a stage starts at an epoch from 0 and trains at least one group, got {epoch}: {number!r}"
             raise BadValueError(problem, remedy)
-        found.append((epoch, None if number == "all" else number))
+        found.append((int(epoch), None if number == "all" else int(number)))
     if not found or min(found, key=lambda stage: stage[0])[0] != 0:
         raise BadValueError(f"stages must say what trains from epoch 0, got {stages!r}", remedy)
     return tuple(sorted(found, key=lambda stage: stage[0]))

@@ -1,7 +1,7 @@
 """The schema: everything that a fitted datamodule has learned about its data, as plain data.
 
-A module is built from a schema and saves it in its hyperparameters, so that a checkpoint alone suffices to read raw rows
-and to answer in the user's own labels. Nothing here needs torch.
+A module is built from a schema and saves it in its hyperparameters, so a checkpoint is all that is needed to read raw rows
+and answer in the user's own labels. Nothing here needs torch.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from msgspec import Meta
 from tabvision import schema_text
 from tabvision.errors import BadTypeError, count, speaking
 from tabvision.plain import Label as Label  # noqa: PLC0414 - exported from here too
-from tabvision.plain import NumberFormat as NumberFormat  # noqa: PLC0414 - likewise
+from tabvision.plain import NumberFormat as NumberFormat  # noqa: PLC0414 - same
 from tabvision.plain import from_plain
 from tabvision.schema_formats import accepting_spread, read_facts
-from tabvision.tasks import Target as Target  # noqa: PLC0414 - likewise
+from tabvision.tasks import Target as Target  # noqa: PLC0414 - same
 from tabvision.tasks import Task
 
 DatePart = Literal[
@@ -40,20 +40,20 @@ class Continuous:
 
     Args:
         name: The prepared column.
-        source: The raw column that it is made of.
+        source: The raw column that it is computed from.
         mean: Mean over the training rows, after filling.
         std: Standard deviation over the training rows, after filling; 1 for a constant column.
         fill: The training median, which replaces missing values.
-        had_missing: Whether values were missing in training; if so, a categorical column of its own marks them.
-        bins: Edges of bins in standardized units, ascending: values of many training rows, and quantiles of the others.
-        part: The part of the date it is; None for a raw number.
+        had_missing: Whether values were missing in training; if so, an extra categorical column marks them.
+        bins: Edges of bins in standardized units, ascending: the values that many rows share, and quantiles of the rest.
+        part: Which part of a date it is; None for a raw number.
         low: The smallest training value, if recorded.
         high: The largest training value, if recorded.
-        atoms: Values that a large fraction of the training rows has, such as 0, if recorded.
-        text: How text is read: "strict" and "lenient" are 1234.5, "1,234" may have separators of thousands, "1.234,5" has
-            a decimal comma, "h:m:s" is a duration or a time of day, in seconds, "$", "€", "£", "¥" and "%" have that sign,
-            before a comma with a decimal comma; "1.5 kg" and "1,5 kg" have that unit, with a decimal point or comma. Text in
-            another form is missing; if "strict", it is an error.
+        atoms: Values that a large fraction of the training rows share, such as 0, if recorded.
+        text: How text is read: "strict" and "lenient" read 1234.5; "1,234" allows thousands separators; "1.234,5" has a
+            decimal comma; "h:m:s" is a duration or time of day, read as seconds; "$", "€", "£", "¥" and "%" expect that sign,
+            and a decimal comma if a comma follows it; "1.5 kg" and "1,5 kg" expect that unit, with a decimal point or comma.
+            Text in any other form counts as missing, except that "strict" raises an error.
     """
 
     name: str
@@ -71,7 +71,7 @@ class Continuous:
 
     @property
     def edges(self) -> tuple[float, ...]:
-        """The bins, of which a constant column has none; of a column whose range is not recorded two that hold any number."""
+        """The bins: none for a constant column, two that cover any number for one whose range was not recorded."""
         return self.bins if self.bins or self.low is not None else _ANY_RANGE
 
     def describe(self) -> str:
@@ -87,14 +87,16 @@ class Categorical:
 
     Args:
         name: The prepared column.
-        source: The raw column that it is made of.
+        source: The raw column that it is computed from.
         vocabulary: The values, in order; the value at index i has code i + 1, and code 0 is missing or unseen.
         ordered: Whether the order is the user's own (an ordered pandas category).
         titles: Readable names in the order of the vocabulary, such as film titles; empty if there are none.
-        part: The part of the date it is, "missing" for the indicator of a missing number or date, "value" for the values of a
+        part: Which part of a date it is, "missing" for the indicator of a missing number or date, "value" for the values of a
             nominal number, or None for a raw category.
         text: How text is matched with the vocabulary: exactly.
-        width: Embedding width of a network that has grown; None for the network's own rule.
+        width: Embedding width, recorded when a network has grown; None for the network's own rule.
+        unseen: The expected fraction of new rows whose value training lacks, as the Good-Turing estimate has it: the fraction
+            of training rows whose value no other row has. 0 if the values are few.
     """
 
     name: str
@@ -105,6 +107,7 @@ class Categorical:
     part: DatePart | Literal["missing", "value"] | None = None
     text: Literal["exact"] = "exact"
     width: Annotated[int, Meta(ge=1)] | None = None
+    unseen: Annotated[float, Meta(ge=0, le=1)] = 0.0
 
     @property
     def cardinality(self) -> int:
@@ -119,7 +122,7 @@ class Categorical:
 
 @dataclass(frozen=True, kw_only=True)
 class Date:
-    """A date column, cut into parts that are numbers or categories of their own.
+    """A date column, split into parts, each of which becomes a number or a category.
 
     Args:
         name: The raw column.
@@ -128,8 +131,8 @@ class Date:
         last: The latest training value as ISO text, if recorded.
         format: The format of dates in text, optionally with a time: "iso" is 2024-12-31 (or 2024-12, 2024Q4); "d month Y"
             has the English name of the month, such as 31-Dec-24 or December 31, 2024; "Ymd" is a whole number such as
-            20241231 or 202412; "s", "ms", "us" and "ns" are Unix time, a number of seconds since 1970 or of parts of them;
-            the others are orders of day, month and year of four or two (y) digits, with slashes, points or hyphens between.
+            20241231 or 202412; "s", "ms", "us" and "ns" are Unix time, counted in that unit since 1970; the others give the
+            order of day, month and year (Y: four digits, y: two), separated by slashes, periods or hyphens.
         tz_aware: Whether all training values had a time zone (True) or none (False), if recorded.
     """
 
@@ -146,7 +149,7 @@ class Date:
         return self.format in get_args(UnixUnit)
 
 
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's images, from torchvision
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, from torchvision
 
 
 @accepting_spread
@@ -159,13 +162,13 @@ class Image:
         size: (height, width) in pixels of the network's input.
         resize: How an image of another shape is resized for predictions: "crop" scales the shorter side and takes the
             center, "squish" scales both sides, "pad" scales the longer side and mirrors the rest.
-        mean: Mean of each channel, of values in [0, 1]; empty to use the mean of the network's pretrained weights.
-        std: Standard deviation of each channel; empty as `mean` is.
+        mean: Mean of each channel, for values in [0, 1]; empty to use the mean of the network's pretrained weights.
+        std: Standard deviation of each channel; empty if `mean` is.
         channels: Number of channels that the network reads: 3 for red, green and blue, 1 for gray.
-        value_range: (lowest, highest) stored value, which become black and white: one pair for all channels, or one for
-            each. Empty for the whole range of 8 or 16 bits.
-        others: Further raw columns of paths: more images of the same row, which the network sees in the same way.
-        optional: Whether a row may lack its images, so that a network has learned to answer without them.
+        value_range: The stored values that become black and white, as (lowest, highest): one pair for all channels, or one
+            for each. Empty for the whole range of 8 or 16 bits.
+        others: Further raw columns of paths, for more images of the same row, which are processed in the same way.
+        optional: Whether a row may lack its images; the network then learns to answer without them.
     """
 
     name: str = "image"
@@ -180,7 +183,7 @@ class Image:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The raw columns of paths, in the order in which the network sees the images of a row."""
+        """The raw columns of paths, in the order in which the network receives the images of a row."""
         return (self.name, *self.others)
 
     def describe(self) -> str:
@@ -203,13 +206,13 @@ class LeftOut:
 
 
 class JoinedLabels(tuple[str, ...]):
-    """The texts of a target of joined labels; where a file holds an empty cell or null, a row has no label."""
+    """The labels of a target whose cells join several; a row with an empty cell or null has none of them."""
 
     __slots__ = ()
 
 
 class Percents(tuple[str, ...]):
-    """The texts of a column of percents, of which none is known: 12% is 12, also where a sheet holds 0.12 and shows it so."""
+    """Marks a column of percents, with no known texts: 12% is read as 12, even where a spreadsheet stores it as 0.12."""
 
     __slots__ = ()
 
@@ -222,10 +225,10 @@ class Schema:
         target: The columns to predict, and the task.
         continuous: Numbers that the network reads, in the order of `batch["continuous"]`.
         categorical: Categories that the network embeds, in the order of `batch["categorical"]`.
-        dates: Date columns, which are cut into parts.
+        dates: Date columns, which are split into parts.
         left_out: Columns not used, and why.
         image: The image of each row, or None.
-        na_values: The words in a text file that mean a missing value, if the user named them.
+        na_values: The words in a text file that mark a missing value, if the user named them.
 
     Example:
         >>> from tabvision.tasks import Regression
@@ -257,7 +260,7 @@ class Schema:
 
     @property
     def is_of_images(self) -> bool:
-        """Whether a row is an image, rather than columns that may name images."""
+        """Whether a row is an image, rather than table columns that may include image paths."""
         return self.image is not None and not self.image.optional
 
     @property
@@ -269,14 +272,14 @@ class Schema:
 
     @property
     def text_columns(self) -> frozenset[str]:
-        """The raw columns to read from a file as text, even if all their values happen to read as numbers."""
+        """The raw columns to read from a file as text, even if all their values happen to look like numbers."""
         return frozenset(name for name, texts in self.known_columns.items() if texts is not None)
 
     @property
     def known_columns(self) -> dict[str, tuple[str, ...] | None]:
-        """The raw columns and the target, with the texts that they may hold, or None if they are not text.
+        """The raw columns and the target, with the texts that each may hold, or None if it is not text.
 
-        Those of a target of joined labels are `JoinedLabels`, those of text such as 12% `Percents`.
+        The texts of a target of joined labels are `JoinedLabels`; those of a column such as 12% are `Percents`.
         """
         known: dict[str, tuple[str, ...] | None] = dict.fromkeys((*self.inputs, *self.target.columns))
         named = [(column.source, column.vocabulary) for column in self.categorical]
@@ -284,7 +287,7 @@ class Schema:
             named.append((self.target.columns[0], self.target.classes))
         written = [(column.source, column.text) for column in self.continuous]
         written += zip(self.target.columns, self.target.text, strict=False)
-        known |= {name: () for name, form in written if form.endswith((",", ",5"))}  # where 1.234 is no float
+        known |= {name: () for name, form in written if form.endswith((",", ",5"))}  # 1.234 is not a float there
         known |= {name: Percents() for name, form in written if form.startswith("%")}
         if self.image is not None:
             known |= dict.fromkeys(self.image.columns, ())
@@ -297,7 +300,7 @@ class Schema:
         return known
 
     def with_statistics(self, mean: Sequence[float], std: Sequence[float]) -> Schema:
-        """Return the schema with the image's mean and standard deviation filled in, if it leaves them to the weights."""
+        """Return the schema with the image's mean and standard deviation filled in, unless it already has them."""
         if self.image is None or self.image.mean:
             return self
         image = dataclasses.replace(self.image, mean=tuple(mean), std=tuple(std))
@@ -319,18 +322,18 @@ class Schema:
 
         Raises:
             BadTypeError: The data is not an object.
-            BadValueError: A newer format, or facts that are missing, unknown or of the wrong kind.
+            BadValueError: The format is newer, or facts are missing, unknown or of the wrong type.
         """
         known = {name: [field.name for field in dataclasses.fields(kind)] for name, kind in _LISTS.items()}
         known["target"] = [field.name for field in dataclasses.fields(Target)]
         return from_plain(read_facts(data, cls.FORMAT, known), cls, _decode_task)
 
     def __str__(self) -> str:
-        """Return a short table with a line for each raw column; if there are many, each kind is cut."""
+        """Return a short table with a line for each raw column, showing only some of each kind if there are many."""
         return schema_text.as_text(self)
 
     def _repr_html_(self) -> str:
-        """Return the same as a table for a notebook."""
+        """Return the same table as HTML for a notebook."""
         return schema_text.as_html(self)
 
     def column_uses(self) -> list[tuple[str, str, str]]:
@@ -345,7 +348,7 @@ class Schema:
 
 
 def grown_widths(schema: Schema) -> dict[int, int]:
-    """Return the embedding widths that a network keeps since it has grown, by the category's position."""
+    """Return the embedding widths that were recorded when a network grew, by the category's position."""
     return {position: it.width for position, it in enumerate(schema.categorical) if it.width is not None}
 
 
@@ -360,7 +363,7 @@ _LISTS: dict[str, type[Any]] = {
 
 @runtime_checkable
 class HasSchema(Protocol):
-    """What knows its schema, such as a datamodule."""
+    """Any object with a schema, such as a datamodule."""
 
     @property
     def schema(self) -> Schema:
@@ -371,14 +374,14 @@ SchemaSource: TypeAlias = Schema | HasSchema | dict[str, Any]
 
 
 def schema_of(source: SchemaSource) -> Schema:
-    """Return the schema that a module is to be built from.
+    """Return the schema to build a module from.
 
     Args:
-        source: A schema, the dict it was saved as, or what has one.
+        source: A schema, the dict it was saved as, or an object with a schema.
 
     Raises:
         BadTypeError: It is something else.
-        BadValueError: The dict is of a newer format, or not what `Schema.to_dict` wrote.
+        BadValueError: The dict has a newer format, or was not written by `Schema.to_dict`.
     """
     if isinstance(source, dict):
         return Schema.from_dict(source)
@@ -389,7 +392,7 @@ def schema_of(source: SchemaSource) -> Schema:
 
 
 def _shallow(facts: Any) -> dict[str, Any]:  # noqa: ANN401 - any of the dataclasses above
-    """Return a dataclass as a dict without facts at their defaults; not recursive, since a task writes itself."""
+    """Return a dataclass as a dict, without facts at their defaults; not recursive, since a task converts itself."""
     values = {field.name: (getattr(facts, field.name), field.default) for field in dataclasses.fields(facts)}
     return {name: list(it) if isinstance(it, tuple) else it for name, (it, default) in values.items() if it != default}
 

@@ -1,6 +1,6 @@
-"""Estimators with scikit-learn's interface: a table is trained as by `tabvision train`, through the same parts.
+"""Estimators with scikit-learn's interface, which train on a table with the same parts as `tabvision train`.
 
-They hold what they learned as the bytes of a checkpoint: pickling one stores plain data, which our own opener reads again.
+They keep the trained network as the bytes of a checkpoint, so a pickle stores plain data, which our own loader reads.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from typing_extensions import override
 
 from tabvision import lightning as pl
 from tabvision.callbacks import AverageAndStop, FitTable, OneCycle
+from tabvision.checks import check_whole
 from tabvision.data import Split, TabularDataModule
 from tabvision.data.tables.cells import with_columns
 from tabvision.data.tables.read import check_names, frame_of_arrow
@@ -47,7 +48,7 @@ _MAX_SEED = 2**31 - 1
 
 
 class _TabularEstimator(BaseEstimator, ABC):  # type: ignore[misc]  # scikit-learn ships no types
-    """What both estimators share: reading X, the fit, and the checkpoint."""
+    """The common part of both estimators: reading X, the fit, and the checkpoint."""
 
     def __init__(
         self,
@@ -95,18 +96,20 @@ class _TabularEstimator(BaseEstimator, ABC):  # type: ignore[misc]  # scikit-lea
         """Train on rows and their targets.
 
         Args:
-            X: (N, F): a DataFrame, whose columns may be categories, numbers, dates or text and have missing values; or an
+            X: (N, F), a DataFrame whose columns may be categories, numbers, dates or text with missing values, or an
                 array, whose columns are named x0, x1 and so on.
-            y: (N,) the classes or numbers; numbers also (N, T).
-            sample_weight: (N,) the weight of each row in the loss, at least 0.
+            y: (N,) classes or numbers; numbers may also be (N, T).
+            sample_weight: (N,) weight of each row in the loss, at least 0.
 
         Raises:
-            ValueError: The rows cannot be trained on as they are.
+            ValueError: The rows cannot be used for training as they are.
         """
         frame = self._frame(X, y)
         if len(frame) < 2:
             raise BadValueError(f"X must have at least 2 rows, got {count(len(frame), 'sample')}", "Pass more rows")
         check_consistent_length(frame, y)
+        if self.epochs is not None:
+            check_whole("epochs", self.epochs)
         weights = None if sample_weight is None else _check_sample_weight(sample_weight, frame)
         targets, task = self._targets(y, frame)
         frame, weight = with_columns(frame, targets), _free("weight", [*frame, *targets])
@@ -122,21 +125,21 @@ class _TabularEstimator(BaseEstimator, ABC):  # type: ignore[misc]  # scikit-lea
                 task=self.task or task,
                 split=None if self.split == "auto" and self.epochs else self.split,
                 weight=None if weights is None else weight,
-                batch_size=self.batch_size or 1,
+                batch_size=1 if self.batch_size is None else self.batch_size,
                 seed=seed,
             )
             self._train(data)
         return self
 
     def _train(self, data: TabularDataModule) -> None:
-        """Fit a network to the rows, and keep its checkpoint."""
+        """Fit a network to the rows and keep its checkpoint."""
         num_rows = len(data.parts["train"].rows)
-        data.batch_size = self.batch_size or table_batch_size(num_rows)
+        data.batch_size = table_batch_size(num_rows) if self.batch_size is None else data.batch_size
         given = {name: value for name in _MODULE_SETTINGS if (value := getattr(self, name)) is not None}
         module = TabularModule(data.schema, **{**(self.module or {}), **given})
         callbacks = [OneCycle(), AverageAndStop(patience=None)] if self.epochs else [FitTable()]
         settings: dict[str, Any] = {
-            "max_epochs": self.epochs or most_epochs(num_rows),
+            "max_epochs": int(self.epochs or most_epochs(num_rows)),
             "callbacks": callbacks if self.callbacks is None else copy.deepcopy([*self.callbacks]),
             "enable_progress_bar": bool(self.verbose),
             "devices": 1,
@@ -146,15 +149,16 @@ class _TabularEstimator(BaseEstimator, ABC):  # type: ignore[misc]  # scikit-lea
         trainer.fit(module, data)
         self.n_iter_ = trainer.current_epoch
         with tempfile.TemporaryDirectory() as folder:
-            path = trainer.strategy.broadcast(f"{folder}/fit.ckpt")  # all ranks read that of the first
+            path = trainer.strategy.broadcast(f"{folder}/fit.ckpt")  # all ranks read the first one's file
             trainer.save_checkpoint(path, weights_only=True)
             self.checkpoint_ = Path(path).read_bytes()
             trainer.strategy.barrier()
         self.predictor_ = Predictor(self.checkpoint_, device=trainer.strategy.root_device.type)
 
     def _frame(self, X: Any, y: Any = "no_validation") -> pd.DataFrame:  # noqa: ANN401
-        """Return X as a frame; note its columns when y is passed as well, and else check that they are the same."""
-        if hasattr(X, "__arrow_c_stream__") and not isinstance(X, pd.DataFrame):  # an array of polars' would lose types
+        """Return X as a frame; record its columns if y is passed, otherwise check that they are the same."""
+        of_pandas = isinstance(X, pd.DataFrame | pd.Series)
+        if hasattr(X, "__arrow_c_stream__") and not of_pandas:  # an array of polars' would lose types
             X = frame_of_arrow(X)
         is_named = isinstance(X, pd.DataFrame) and all(isinstance(name, str) for name in X)
         if is_named:
@@ -190,13 +194,13 @@ class _TabularEstimator(BaseEstimator, ABC):  # type: ignore[misc]  # scikit-lea
         return tags
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return the settings and what was learned, as the bytes of a checkpoint: no module is pickled."""
+        """Return the settings and the bytes of the checkpoint; no module is pickled."""
         state: dict[str, Any] = {**super().__getstate__()}
         state.pop("predictor_", None)
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Read the checkpoint as any file is read."""
+        """Load the checkpoint like any other file."""
         super().__setstate__(state)
         if "checkpoint_" in state:
             is_cpu = (self.trainer or {}).get("accelerator") == "cpu"
@@ -205,37 +209,37 @@ class _TabularEstimator(BaseEstimator, ABC):  # type: ignore[misc]  # scikit-lea
 
 @final
 class TabularClassifier(ClassifierMixin, _TabularEstimator):  # type: ignore[misc]
-    """Classify the rows of a table, with scikit-learn's interface: a `TabularModule`, trained by `FitTable`.
+    """Classify the rows of a table, with scikit-learn's interface: a `TabularModule` trained with `FitTable`.
 
     Args:
-        categorical: Columns to read as categories, whatever their values; of an array "x0", "x1" and so on. Others are
-            inferred.
+        categorical: Columns to read as categories, whatever their values ("x0", "x1" and so on for an array). Other columns
+            are inferred.
         continuous: Columns to read as numbers.
         dates: Columns to read as dates.
         ignore: Columns to leave out.
         task: A task with settings of your own, such as Multiclass(label_smoothing=0.1); None for the default.
-        split: As for `TabularDataModule`: which rows only validate. "auto" is none where none is needed, below 20,000 rows or
-            with `epochs`, and else 0.2.
-        batch_size: Rows in a step; None to choose by the number of rows.
-        epochs: Passes over the rows, in one cycle of the rate; None for a fit that stops by itself, `FitTable`.
-        callbacks: The callbacks of the Trainer in place of these; each fit gets copies.
-        lr: As for `TabularModule`, like the next four.
+        split: The validation rows, as for `TabularDataModule`. "auto" is None where none are needed, below 20,000 rows or
+            with `epochs`, otherwise 0.2.
+        batch_size: Rows per step; None to choose by the number of rows.
+        epochs: Passes over the rows, in one cycle of the learning rate; None for early stopping with `FitTable`.
+        callbacks: Callbacks of the Trainer to use instead; each fit gets copies.
+        lr: Learning rate, as for `TabularModule`, like the next four.
         weight_decay: Strength of the weight decay.
         dropout: Fraction dropped after each hidden layer.
-        members: Number of small networks whose answers are averaged.
-        member_widths: Outputs of each hidden layer of a member.
+        members: Number of small networks whose predictions are averaged.
+        member_widths: Width of each hidden layer of a member.
         module: Other settings of `TabularModule`, such as {"net": "mlp"}.
         trainer: Settings of the Trainer, such as {"accelerator": "cpu"}; a single device by default.
-        random_state: Determines weights, the order of rows and the split; None for another fit each time.
-        verbose: Whether to print how the columns are read, and the progress.
+        random_state: Determines weights, row order and split; None for a different fit each time.
+        verbose: Whether to print how the columns are read, and progress.
 
     Attributes:
         classes_: (C,) the classes, sorted.
         n_features_in_: The number of columns.
         feature_names_in_: Their names, if X was a frame.
         n_iter_: The number of epochs.
-        checkpoint_: The network and its schema, the bytes of a checkpoint: `Path("best.ckpt").write_bytes(...)`.
-        predictor_: The `Predictor` that answers.
+        checkpoint_: The network and its schema, as the bytes of a checkpoint: `Path("best.ckpt").write_bytes(...)`.
+        predictor_: The `Predictor` that predicts.
 
     Example:
         >>> X = pd.DataFrame({"job": ["cook", "nurse"] * 40, "age": [30.5, None, 41.0, 52.0] * 20})
@@ -246,7 +250,8 @@ class TabularClassifier(ClassifierMixin, _TabularEstimator):  # type: ignore[mis
 
     @override
     def _targets(self, y: Any, frame: pd.DataFrame) -> tuple[dict[str, NDArray[Any]], Task]:
-        values = y.to_numpy() if isinstance(y, pd.Series) else y  # whole numbers of Int64 stay exact
+        of_pandas = isinstance(y, pd.DataFrame | pd.Series | pd.Index | pd.api.extensions.ExtensionArray)
+        values = y.to_numpy() if of_pandas else y  # integers in Int64 stay exact
         y_ = column_or_1d(values, warn=True)
         if y_.dtype == object and (missing := pd.isna(y_)).any():
             problem = f"y must hold a class in every row, but {count(int(missing.sum()), 'row')} of {len(y_):,} lack it"
@@ -267,7 +272,7 @@ class TabularClassifier(ClassifierMixin, _TabularEstimator):  # type: ignore[mis
 
     @speaking()
     def predict(self, X: Any) -> NDArray[Any]:  # noqa: ANN401
-        """Return the class of each row with the largest probability, (N,)."""
+        """Return the most probable class of each row, (N,)."""
         best = self._predictions(X).argmax(axis=1)
         found: NDArray[Any] = self.classes_[best]
         return found
@@ -275,14 +280,14 @@ class TabularClassifier(ClassifierMixin, _TabularEstimator):  # type: ignore[mis
 
 @final
 class TabularRegressor(RegressorMixin, _TabularEstimator):  # type: ignore[misc]
-    """Predict numbers from the rows of a table, with scikit-learn's interface; the settings are those of `TabularClassifier`.
+    """Predict numbers from the rows of a table, with scikit-learn's interface and the settings of `TabularClassifier`.
 
     Attributes:
         n_features_in_: The number of columns.
         feature_names_in_: Their names, if X was a frame.
         n_iter_: The number of epochs.
-        checkpoint_: The network and its schema, the bytes of a checkpoint.
-        predictor_: The `Predictor` that answers.
+        checkpoint_: The network and its schema, as the bytes of a checkpoint.
+        predictor_: The `Predictor` that predicts.
 
     Example:
         >>> X = np.linspace(0, 1, 200)[:, None]
@@ -312,13 +317,13 @@ class TabularRegressor(RegressorMixin, _TabularEstimator):  # type: ignore[misc]
 
     @speaking()
     def predict(self, X: Any) -> NDArray[np.float64]:  # noqa: ANN401
-        """Return the number for each row, (N,), or the numbers, (N, T)."""
+        """Return one number per row, (N,), or several, (N, T)."""
         found = self._predictions(X)
         return found[:, 0] if found.shape[1] == 1 else found
 
 
 def _free(name: object, taken: Sequence[str]) -> str:
-    """Return a name for a column that is not taken.
+    """Return a column name that is not taken.
 
     Example:
         >>> _free("paid", ["age"]), _free(None, ["target"])

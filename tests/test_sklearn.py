@@ -159,6 +159,39 @@ def test_several_numbers_are_predicted_together() -> None:
     assert model.score(X, y) > 0.8
 
 
+@pytest.mark.parametrize("kind", ["Int64", "boolean", "int64[pyarrow]", "string"])
+@pytest.mark.parametrize("hold", [pd.array, pd.Series, pd.Index, pd.DataFrame])
+@pytest.mark.filterwarnings("ignore:A column-vector y was passed")
+def test_classes_stay_what_they_are_in_every_array_of_pandas(kind: str, hold: Any) -> None:
+    y = pd.Series(np.arange(40) % 2).astype("int64").astype(kind)
+
+    classes = tiny(TabularClassifier).fit(np.arange(40.0)[:, None] % 2, hold(y)).classes_
+
+    assert classes.tolist() == y.unique().tolist()
+    assert set(map(type, classes.tolist())) == set(map(type, y.tolist()))
+
+
+def test_a_grid_of_numpy_numbers_is_searched() -> None:
+    X, y = np.arange(40.0)[:, None] % 4, np.arange(40) % 2
+    grid = {"epochs": np.array([1, 2]), "batch_size": np.array([8]), "members": np.array([2]), "lr": np.array([1e-2])}
+
+    search = GridSearchCV(tiny(TabularClassifier), grid, cv=2, error_score="raise").fit(X, y)
+
+    assert set(search.cv_results_["param_epochs"].tolist()) == {1, 2}
+    for name in ("epochs", "batch_size"):
+        with pytest.raises(ValueError, match=f"{name} must be at least 1, got 0"):
+            tiny(TabularClassifier, **{name: 0}).fit(X, y)
+
+
+def test_one_row_as_a_series_is_refused_as_scikit_learn_does() -> None:
+    X = pd.DataFrame({"a": np.arange(40.0), "b": np.arange(40.0) % 3})
+
+    model = tiny(TabularClassifier).fit(X, np.arange(40) % 2)
+
+    with pytest.raises(ValueError, match="Expected a 2-dimensional container"):
+        model.predict(X.iloc[0])
+
+
 def test_weights_change_what_is_learned() -> None:
     X, y = np.zeros((100, 1)), np.arange(100) % 2.0
     X[:, 0] = np.arange(100) % 4

@@ -1,5 +1,5 @@
-"""One script for each library of `benchmarks/peers.py`, run by the Python of its own environment.
+"""One script per library in `benchmarks/peers.py`, run by the Python of its own environment.
 
-Each reads a spec (JSON), trains, writes the validation rows' predictions as .npy (the second class's probability, or the
-number), and prints a line of JSON. None imports another, and only tabvision's own run imports tabvision.
+Each script reads a spec (JSON), trains, writes the predictions for the validation rows as .npy (the second class's
+probability, or the number), and prints a line of JSON. Scripts do not import each other, and only one imports tabvision.
 """

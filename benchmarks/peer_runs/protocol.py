@@ -1,4 +1,4 @@
-"""What each run reads, times and answers. Needs torch, numpy and pandas alone."""
+"""The protocol of a run: what it reads, times and returns. Needs only torch, numpy and pandas."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from pathlib import Path
 from typing import Any
 
 NOT_INSTALLED = 3  # exit status
-MODULES = {"scikit-learn": "sklearn"}  # packages whose module has another name
+MODULES = {"scikit-learn": "sklearn"}  # packages whose module has a different name
 
 
 def main(packages: Sequence[str], run: Callable[[dict[str, Any]], tuple[list[float], int, Any]]) -> None:
-    """Runs one training.
+    """Train once.
 
     Args:
-        packages: What must be installed, the library itself first.
-        run: From the spec to seconds of each epoch, training rows seen in one, and the predictions.
+        packages: The packages that must be installed, the library itself first.
+        run: A function from the spec to the seconds of each epoch, the training rows per epoch, and the predictions.
     """
     spec = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     for name in packages:
@@ -32,7 +32,7 @@ def main(packages: Sequence[str], run: Callable[[dict[str, Any]], tuple[list[flo
     import numpy as np
     import torch
 
-    # Lightning sets it to 1, which costs Adam 0.2 ms a step where a CUDA build of torch finds no GPU: spared to all
+    # Lightning sets it to 1, which costs Adam 0.2 ms per step with a CUDA build of torch and no GPU; spare all of them that
     os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "0"
     torch.set_num_threads(spec["threads"])
     seconds, rows, predictions = run(spec)
@@ -42,7 +42,7 @@ def main(packages: Sequence[str], run: Callable[[dict[str, Any]], tuple[list[flo
 
 
 def read_frames(spec: dict[str, Any]) -> tuple[Any, Any]:
-    """Training and validation rows, text as objects for libraries that know no other."""
+    """Return training and validation rows, with text as objects for libraries that accept nothing else."""
     import pandas as pd
 
     frame = pd.read_csv(spec["csv"])

@@ -1,6 +1,6 @@
-"""fastai's tabular learner as its documentation has it.
+"""fastai's tabular learner as in its documentation.
 
-Its training loader leaves out the last, shorter batch and draws rows with replacement: an epoch does not see every row.
+Its training loader drops the last, shorter batch and draws rows with replacement, so an epoch does not see every row.
 """
 
 from __future__ import annotations
@@ -43,24 +43,24 @@ def run(spec: dict[str, Any]) -> tuple[list[float], int, Any]:
     return clock.epoch_seconds, rows, np.asarray(predictions)[:, -1]
 
 
-def _clock(fastai: Any) -> Any:  # noqa: ANN401 - a library without types
-    """A callback that times each epoch's training, validation left out."""
+def _clock(fastai: Any) -> Any:  # noqa: ANN401 - fastai has no types
+    """Return a callback that times each epoch's training, without validation."""
 
-    class TrainingClock(fastai.Callback):  # type: ignore[misc]  # the base class is known at run time
+    class TrainingClock(fastai.Callback):  # type: ignore[misc]  # the base class is known only at run time
         """Seconds of each epoch's training batches."""
 
         epoch_seconds: list[float]
 
         def before_fit(self) -> None:
-            """Starts with no epochs."""
+            """Start with no epochs."""
             self.epoch_seconds = []
 
         def before_train(self) -> None:
-            """An epoch's training starts."""
+            """Note when an epoch's training starts."""
             self.started = time.perf_counter()
 
         def after_train(self) -> None:
-            """It ends."""
+            """Record how long it took."""
             self.epoch_seconds.append(time.perf_counter() - self.started)
 
     return TrainingClock()

@@ -21,7 +21,7 @@ def run(spec: dict[str, Any]) -> tuple[list[float], int, Any]:
     training, validation = read_frames(spec)
     clock = TrainingClock()
     with tempfile.TemporaryDirectory() as scratch:
-        os.chdir(scratch)  # it writes its logs where it runs
+        os.chdir(scratch)  # it writes logs to the working folder
         model = library.TabularModel(**_settings(spec, len(training)), verbose=False, suppress_lightning_logger=True)
         model.fit(train=training, validation=validation, callbacks=[clock], seed=spec["seed"])
         answers = model.predict(validation.drop(columns=spec["target"]))

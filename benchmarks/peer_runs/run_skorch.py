@@ -1,4 +1,4 @@
-"""skorch around the same net in plain torch: scikit-learn encodes, skorch collates row by row and trains."""
+"""skorch around the same net in plain torch: scikit-learn encodes the columns, skorch collates row by row and trains."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def run(spec: dict[str, Any]) -> tuple[list[float], int, Any]:
         verbose=0,
     )
     net.fit(inputs["train"], target)
-    return seconds, len(target), np.asarray(net.predict(inputs["validation"]))[:, -1]  # of two probabilities the second
+    return seconds, len(target), np.asarray(net.predict(inputs["validation"]))[:, -1]  # the second probability
 
 
 def _encoded(spec: dict[str, Any]) -> tuple[dict[str, Any], Any, list[int]]:
@@ -65,14 +65,14 @@ def _encoded(spec: dict[str, Any]) -> tuple[dict[str, Any], Any, list[int]]:
     return inputs, target.to_numpy(np.float32)[:, None], [len(found) + 1 for found in encoder.categories_]
 
 
-def _net(cardinalities: list[int], num_continuous: int, dropout: float) -> Any:  # noqa: ANN401 - torch is imported late
+def _net(cardinalities: list[int], num_continuous: int, dropout: float) -> Any:  # noqa: ANN401 - torch is imported only later
     import torch
     from torch import nn
 
     widths = [min(600, round(1.6 * number**0.56)) for number in cardinalities]
 
     class Net(nn.Module):
-        """Embeddings beside normalized numbers, then two layers."""
+        """Embeddings concatenated with normalized numbers, then two layers."""
 
         def __init__(self) -> None:
             super().__init__()
@@ -86,7 +86,7 @@ def _net(cardinalities: list[int], num_continuous: int, dropout: float) -> Any: 
             self.layers = nn.Sequential(*blocks, nn.Linear(sizes[-1], 1))
 
         def forward(self, continuous: torch.Tensor, categorical: torch.Tensor) -> torch.Tensor:
-            """One logit or number a row."""
+            """Return one logit or number per row."""
             found = [table(codes) for table, codes in zip(self.tables, categorical.unbind(1), strict=True)]
             logits: torch.Tensor = self.layers(torch.cat([*found, self.norm(continuous)], dim=1))
             return logits
@@ -94,16 +94,16 @@ def _net(cardinalities: list[int], num_continuous: int, dropout: float) -> Any: 
     return Net
 
 
-def _clock(callbacks: Any, seconds: list[float]) -> Any:  # noqa: ANN401 - a library without types
+def _clock(callbacks: Any, seconds: list[float]) -> Any:  # noqa: ANN401 - skorch has no types
     class TrainingClock(callbacks.Callback):  # type: ignore[misc]  # the base class is known at run time
-        """Seconds of each epoch."""
+        """Record the seconds of each epoch."""
 
         def on_epoch_begin(self, net: object, **kwargs: object) -> None:  # noqa: ARG002 - a hook's signature
-            """An epoch starts."""
+            """Note when an epoch starts."""
             self.started = time.perf_counter()
 
         def on_epoch_end(self, net: object, **kwargs: object) -> None:  # noqa: ARG002
-            """It ends."""
+            """Record how long it took."""
             seconds.append(time.perf_counter() - self.started)
 
     return TrainingClock()

@@ -1,4 +1,4 @@
-"""Rotate, crop, light, erase and blend images: pure functions of arrays, tensors and random numbers."""
+"""Rotate, crop, relight, erase and blend images: pure functions of arrays, tensors and random numbers."""
 
 from tabvision.augment.settings import Augmentation, augmentation_named
 

@@ -1,4 +1,4 @@
-"""Change brightness and contrast as fastai does: in the logits of the pixel values, which never overflow."""
+"""Change brightness and contrast as fastai does: on the logits of pixel values, which never overflow."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 NUM_DRAWS = 4
-_EPS = 1e-7  # fastai's `logit` clips to this distance from 0 and 1
+_EPS = 1e-7  # fastai's `logit` clips values to at least this far from 0 and 1
 
 
 def lighting_strengths(
     settings: Augmentation, draws: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the summand of each row's logits, and then their factor.
+    """Return what to add to each row's logits, and what to multiply them by after that.
 
     Args:
         settings: The augmentation's settings.
@@ -31,8 +31,8 @@ def lighting_strengths(
         - returns: brightness (B,), 0 for none, and contrast (B,), 1 for none
 
     Source:
-        fastai 2.8 `Brightness` and `Contrast`: a mid-gray drawn uniformly around one half; a logarithm drawn uniformly
-        around 0.
+        fastai 2.8 `Brightness` and `Contrast`: the new mid-gray is uniform around one half; the logarithm of the contrast is
+        uniform around 0.
 
     Example:
         >>> lighting_strengths(Augmentation(lighting_share=0), np.zeros((1, 4)))
@@ -47,7 +47,7 @@ def lighting_strengths(
 
 
 def lighting_tables(settings: Augmentation, draws: NDArray[np.float64]) -> NDArray[np.uint8]:
-    """Return the lookup table of the 256 pixel values of each row, for `cv2.LUT` or numpy's indexing.
+    """Return each row's lookup table for the 256 pixel values, for `cv2.LUT` or numpy's indexing.
 
     Args:
         settings: The augmentation's settings.
@@ -71,8 +71,8 @@ def light_batch(images: Tensor, brightness: Tensor, contrast: Tensor) -> Tensor:
 
     Args:
         images: Values in [0, 1].
-        brightness: Summand of the logits of each image.
-        contrast: Factor of the logits after that.
+        brightness: What to add to the logits of each image.
+        contrast: What to multiply the logits by after that.
 
     Shape:
         - images: (B, C, H, W) float

@@ -1,4 +1,4 @@
-"""Erase a box of each image with noise, so that a network does not rely on a single part of it."""
+"""Erase a box of each image with noise, so that a network does not rely on any single part."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _MIN_ASPECT = 0.3
 
 
 def erase_boxes(settings: Augmentation, draws: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np.int64]:
-    """Return the box of each row, as (top, bottom, left, right) in pixels; empty for a row without erasing.
+    """Return each row's box as (top, bottom, left, right) in pixels; empty if nothing is to be erased.
 
     Args:
         settings: The probability and the largest area.
@@ -31,8 +31,8 @@ def erase_boxes(settings: Augmentation, draws: NDArray[np.float64], size: tuple[
         - returns: (B, 4) int64
 
     Source:
-        fastai 2.8 `RandomErasing`: area uniform up to the largest, logarithm of height to width uniform between those of
-        0.3 and 1 / 0.3.
+        fastai 2.8 `RandomErasing`: the area is uniform up to the largest; the ratio of height to width is log-uniform
+        between 0.3 and 1 / 0.3.
 
     Example:
         >>> erase_boxes(Augmentation(erase=1.0, erase_area=0.25), np.full((1, 6), 0.5), (8, 8)).tolist()
@@ -48,7 +48,7 @@ def erase_boxes(settings: Augmentation, draws: NDArray[np.float64], size: tuple[
 
 
 def noise_seeds(draws: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Return the seed of each row's noise, from the last of its random numbers.
+    """Return the seed of each row's noise, from the row's last random number.
 
     Example:
         >>> noise_seeds(np.array([[0, 0, 0, 0, 0, 0.5]])).tolist()
@@ -63,7 +63,7 @@ def erase_batch(images: Tensor, boxes: NDArray[np.int64], seeds: NDArray[np.int6
     Args:
         images: Normalized images, on any device.
         boxes: (top, bottom, left, right) of each row.
-        seeds: Seed of each row's noise; the same seed gives the same noise on one kind of device.
+        seeds: Seed of each row's noise; on one kind of device, the same seed gives the same noise.
 
     Shape:
         - images: (B, C, H, W) float

@@ -1,8 +1,8 @@
 """Combine crop, flip, rotation, zoom, shear and perspective into one matrix per row.
 
-A matrix maps homogeneous coordinates (x, y, 1) of an output pixel's center to those of the source. Whole numbers are pixel
-centers, so an image of width w spans -0.5 to w - 0.5. The transforms are composed in the unit frame: -1 to 1 from edge to
-edge, in both directions.
+A matrix maps homogeneous coordinates (x, y, 1) of an output pixel to those of the source. Whole numbers are pixel centers,
+so an image of width w spans -0.5 to w - 0.5. Transforms are composed in the unit frame: -1 to 1 from edge to edge, in both
+directions.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tabvision.counter_random import stretched
 Matrices = NDArray[np.float64]
 Entry = NDArray[np.float64] | float
 RESIZES = ("crop", "squish", "pad")
-NUM_TRIES = 10  # as fastai and torchvision: draws of a crop's shape before falling back to the whole image
+NUM_TRIES = 10  # draws of a crop's shape before the fallback to a centered crop, as in fastai and torchvision
 NUM_DRAWS = 19 + 2 * NUM_TRIES
 
 
@@ -30,7 +30,7 @@ def training_matrices(
     size: tuple[int, int],
     resize: str,
 ) -> Matrices:
-    """Return each row's matrix, which brings its image to the network's size and augments it.
+    """Return each row's matrix, which resizes its image to the network's input and augments it.
 
     Args:
         settings: The augmentation's settings.
@@ -46,8 +46,8 @@ def training_matrices(
 
     Source:
         fastai 2.8: `Resize` at a random position, then `aug_transforms` with its random crop (`RandomResizedCropGPU`), drawn
-        from the same distributions. One interpolation instead of three, crops not rounded to whole pixels, and the unit
-        frame from edge to edge where fastai uses the outer pixels' centers.
+        from the same distributions. Here there is one interpolation instead of three, crops are not rounded to whole pixels,
+        and the unit frame reaches from edge to edge, not between the outer pixels' centers.
 
     Example:
         >>> from tabvision.augment.settings import augmentation_named
@@ -65,12 +65,12 @@ def training_matrices(
     rotated = flipped @ _linear(np.cos(angles), np.sin(angles), -np.sin(angles), np.cos(angles), num)
     angles = np.deg2rad(_strengths(draws[:, 7:9], p, -settings.shear, settings.shear, 0))
     sheared = rotated @ _linear(1, np.tan(angles), 0, 1, num)
-    sheared[:, 0, 1] *= height / width  # angles are those of pixels, not of the unit frame
+    sheared[:, 0, 1] *= height / width  # angles are measured in pixels, not in the unit frame
     sheared[:, 1, 0] *= width / height
-    # around a fixed point inside the image, as fastai's `zoom_mat`
+    # zoom around a fixed point inside the image, like fastai's `zoom_mat`
     scales = (1 / _strengths(draws[:, 9:11], p, 1, settings.zoom, 1))[:, None].repeat(2, axis=1)
     zoomed = sheared @ _scale_and_shift(scales, (1 - scales) * (2 * draws[:, 11:13] - 1))
-    # the inverse of the map that moves the corners: the solution of the eight equations of fastai's `Warp`
+    # the inverse of the map that moves the corners, which solves the eight equations of fastai's `Warp`
     x = _strengths(draws[:, 13:15], p, -settings.warp, settings.warp, 0)
     y = _strengths(draws[:, 15:17], p, -settings.warp, settings.warp, 0)
     moved = np.array([[1 - y * y, -x * y, x], [-x * y, 1 - x * x, y], [x, y, np.ones_like(x)]])
@@ -79,10 +79,10 @@ def training_matrices(
 
 
 def evaluation_matrices(resize: str, source_sizes: NDArray[np.int64], size: tuple[int, int]) -> Matrices:
-    """Return each row's matrix, which brings its image to the network's size around the image's center.
+    """Return each row's matrix, which resizes its image to the network's input around the center.
 
     Args:
-        resize: "crop" scales the image until it covers the size, "pad" until the size covers it (the rest is mirrored),
+        resize: "crop" scales the image until it covers the output, "pad" until it fits inside (the rest is mirrored), and
             "squish" scales each side separately.
         source_sizes: (height, width) of each image.
         size: (height, width) of the output.
@@ -102,7 +102,7 @@ def evaluation_matrices(resize: str, source_sizes: NDArray[np.int64], size: tupl
 def shrink_of(matrix: Matrices, size: tuple[int, int]) -> float:
     """Return the smallest number of source pixels per output pixel, over the output's corners and all directions.
 
-    Shrinking the source by no more than this loses no detail of the output.
+    Shrinking the source by up to this factor loses no detail in the output.
 
     Args:
         matrix: Output pixel to source pixel, (3, 3).
@@ -116,7 +116,7 @@ def shrink_of(matrix: Matrices, size: tuple[int, int]) -> float:
     corners = [(0, 0), (width - 1, 0), (0, height - 1), (width - 1, height - 1)]
     stretches = []
     for x, y in corners:
-        change = jacobian(matrix, x, y)  # (2, 2), whose smaller singular value is the least stretch
+        change = jacobian(matrix, x, y)  # (2, 2); its smaller singular value is the least stretch
         squares, area = float((change**2).sum()), float(change[0, 0] * change[1, 1] - change[0, 1] * change[1, 0])
         difference = math.sqrt(max(squares * squares - 4 * area * area, 0.0))
         stretches.append(math.sqrt(max(squares - difference, 0.0) / 2))
@@ -124,7 +124,7 @@ def shrink_of(matrix: Matrices, size: tuple[int, int]) -> float:
 
 
 def jacobian(matrices: Matrices, x: float, y: float) -> Matrices:
-    """Return the derivative of source coordinates by output coordinates at one output point.
+    """Return the derivative of source coordinates with respect to output coordinates at one output point.
 
     Shape:
         - matrices: (..., 3, 3)
@@ -141,11 +141,11 @@ def jacobian(matrices: Matrices, x: float, y: float) -> Matrices:
 
 
 def rescaled(matrix: Matrices, factor: float | tuple[float, float]) -> Matrices:
-    """Return the matrix for the same image stored at another scale.
+    """Adapt the matrix to the same image stored at another scale.
 
     Args:
         matrix: Output pixel to source pixel, (..., 3, 3).
-        factor: Stored pixels per source pixel, such as 0.5 for a JPEG decoded at half its size; two for (height, width).
+        factor: Stored pixels per source pixel, such as 0.5 for a JPEG decoded at half size, or (height, width) factors.
 
     Example:
         >>> rescaled(np.eye(3), 0.5)[0].tolist()
@@ -161,7 +161,7 @@ def rescaled(matrix: Matrices, factor: float | tuple[float, float]) -> Matrices:
 def _region(
     resize: str, source_sizes: NDArray[np.int64], size: tuple[int, int], position: NDArray[np.float64]
 ) -> Matrices:
-    """Return the matrices from the unit frame to source pixels: the region of each source, at a position in [0, 1]."""
+    """Return each source's region to show, at a position in [0, 1], as matrices from the unit frame to source pixels."""
     check_choice("resize", resize, RESIZES)
     sides = np.asarray(source_sizes, dtype=np.float64)
     ratios = sides / np.array(size, dtype=np.float64)  # source pixels per output pixel, (height, width)
@@ -175,7 +175,7 @@ def _region(
 
 
 def to_output(size: tuple[int, int]) -> Matrices:
-    """Return the matrix from the output's frame, -1 to 1 from edge to edge, to its pixels.
+    """Return the matrix that maps the output's frame, -1 to 1 from edge to edge, to its pixels.
 
     Example:
         >>> (to_output((4, 8)) @ [-1, 1, 1]).tolist()
@@ -186,7 +186,7 @@ def to_output(size: tuple[int, int]) -> Matrices:
 
 
 def from_output(size: tuple[int, int]) -> Matrices:
-    """Return the matrix from the output's pixels to its frame, -1 to 1 from edge to edge: `to_output`'s inverse.
+    """Return the matrix that maps the output's pixels to its frame: the inverse of `to_output`.
 
     Example:
         >>> (from_output((4, 8)) @ [-0.5, 3.5, 1]).tolist()
@@ -197,7 +197,7 @@ def from_output(size: tuple[int, int]) -> Matrices:
 
 
 def _scale_and_shift(scales: NDArray[np.float64], shifts: NDArray[np.float64]) -> Matrices:
-    """Return the matrices of (B, 2) scales and shifts, x before y."""
+    """Return the matrices for scales and shifts, each (B, 2) with x before y."""
     matrices = _linear(scales[:, 0], 0, 0, scales[:, 1], len(scales))
     matrices[:, :2, 2] = shifts
     return matrices
@@ -212,12 +212,12 @@ def _linear(a: Entry, b: Entry, c: Entry, d: Entry, num: int) -> Matrices:
 
 
 def _strengths(draws: NDArray[np.float64], p: float, low: float, high: float, neutral: float) -> NDArray[np.float64]:
-    """Return a number in [low, high) with probability p, else the neutral one; the first of two draws decides which."""
+    """Return a number in [low, high) with probability p, else `neutral`; the first of two draws decides which."""
     return np.where(draws[:, 0] < p, stretched(draws[:, 1], low, high), neutral)
 
 
 def _crop(settings: Augmentation, draws: NDArray[np.float64]) -> Matrices:
-    """Return the crops, each at a random position: the first of several random shapes that fits into the frame."""
+    """Return crops at random positions, each with the first of several random shapes that fits into the frame."""
     tries = draws[:, 2:].reshape(len(draws), 2, NUM_TRIES)
     areas = stretched(tries[:, 0], settings.min_scale, 1)
     roots = np.exp(stretched(tries[:, 1], *np.log(settings.ratio)) / 2)
@@ -225,7 +225,7 @@ def _crop(settings: Augmentation, draws: NDArray[np.float64]) -> Matrices:
     fits = np.all(sides <= 1, axis=2)
     first = sides[np.arange(len(draws)), fits.argmax(axis=1)]
     ratio = np.clip(1, *settings.ratio)
-    widest = np.array([min(ratio, 1), min(1 / ratio, 1)])  # if none fits, the largest of the closest shape, centered
+    widest = np.array([min(ratio, 1), min(1 / ratio, 1)])  # fallback: the largest of the closest shape, centered
     found = np.any(fits, axis=1, keepdims=True)
     chosen, position = np.where(found, first, widest), np.where(found, draws[:, 0:2], 0.5)
     return _scale_and_shift(chosen, (1 - chosen) * (2 * position - 1))

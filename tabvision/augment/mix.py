@@ -1,4 +1,4 @@
-"""Blend rows and targets with one another: pure functions of tensors, fractions and an order."""
+"""Blend rows and targets with each other: pure functions of tensors, fractions and an order."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ Box = tuple[int, int, int, int]  # top, bottom, left, right
 
 
 def blend_rows(values: Tensor, fractions: Tensor, order: Tensor) -> Tensor:
-    """Blend each row with the row that `order` names.
+    """Blend each row with the row given by `order`.
 
     Args:
         values: Rows of any shape.
         fractions: Weight of each row itself, in [0, 1].
-        order: Index of the row that each is blended with.
+        order: Index of the row to blend each row with.
 
     Shape:
         - values: (B, ...) float
@@ -33,7 +33,7 @@ def blend_rows(values: Tensor, fractions: Tensor, order: Tensor) -> Tensor:
 
 
 def paste(images: Tensor, box: Box, order: Tensor) -> Tensor:
-    """Return images with a box from another image, in a new tensor.
+    """Return a copy of the images in which a box comes from another image.
 
     Example:
         >>> paste(torch.tensor([[[[0.0, 0.0]]], [[[1.0, 1.0]]]]), (0, 1, 1, 2), torch.tensor([1, 0])).flatten().tolist()
@@ -46,7 +46,7 @@ def paste(images: Tensor, box: Box, order: Tensor) -> Tensor:
 
 
 def box_of(lam: float, center: tuple[float, float], size: tuple[int, int]) -> Box:
-    """Return a box around a point that covers a fraction 1 - lam of the area, cut off at the image's edges.
+    """Return a box around a point that covers a fraction 1 - lam of the area, clipped at the image's edges.
 
     Args:
         lam: The fraction of the area outside the box, in [0, 1].

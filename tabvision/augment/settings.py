@@ -1,4 +1,4 @@
-"""The settings of image augmentation in training."""
+"""The settings for augmenting images in training."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from typing import Any, final
 from tabvision.checks import DEFAULT, check_choice, finite_numbers, is_number
 from tabvision.errors import BadTypeError, BadValueError, speaking
 
-NUM_OWN_DRAWS = 16  # random numbers per row for the user's own function
+NUM_OWN_DRAWS = 16  # random numbers per row for a user's own function
 _PROBABILITIES = ("flip", "flip_vertical", "transpose", "affine_share", "lighting_share", "erase")
-# name: (lowest, highest, whether the highest itself is allowed)
+# name: (lowest, highest, whether the highest is allowed)
 _RANGES = {
     **dict.fromkeys(_PROBABILITIES, (0, 1, True)),
     "rotate": (0, 180, True),
     "shear": (0, 90, False),
-    "warp": (0, 0.5, False),  # at 0.5 two corners of the image would meet
+    "warp": (0, 0.5, False),  # at 0.5, two corners of the image would meet
     "brightness": (0, 1, False),
     "contrast": (0, 1, False),
     "zoom": (1, math.inf, False),
@@ -29,29 +29,29 @@ _RANGES = {
 @final
 @dataclass(frozen=True, kw_only=True)
 class Augmentation:
-    """The augmentation of images in training; with every strength 0 (`zoom`, `min_scale` 1) they stay unchanged.
+    """The augmentation of images in training; if every strength is 0 (`zoom` and `min_scale` 1), images stay unchanged.
 
-    Each row draws its own random numbers. All geometric changes are applied in one warp.
+    Each row has its own random numbers. All geometric changes are applied in a single warp.
 
     Args:
         flip: Probability of a horizontal flip.
-        flip_vertical: Probability of a vertical flip; for images from above, such as a satellite's.
+        flip_vertical: Probability of a vertical flip, for images taken from above, such as by satellite.
         transpose: Probability of swapping rows and columns; with both flips at 0.5, all eight orientations occur.
         rotate: Largest rotation to either side, in degrees, in [0, 180].
-        zoom: Largest magnification around a random point, from 1.
-        warp: Largest change of perspective, as the fraction of half the image that a corner moves, in [0, 0.5).
+        zoom: Largest magnification around a random point, at least 1.
+        warp: Largest change of perspective: how far a corner moves, as a fraction of half the image, in [0, 0.5).
         shear: Largest shear to either side, in degrees, in [0, 90).
-        affine_share: Probability of each: rotation, zoom, shear, change of perspective left-right and up-down.
+        affine_share: Probability of each of rotation, zoom, shear, and change of perspective left-right and up-down.
         brightness: Largest change: mid-gray becomes `0.5 * (1 - brightness)` to `0.5 * (1 + brightness)`, in [0, 1).
-        contrast: Largest change: contrast is divided or multiplied by `1 - contrast` at most, in [0, 1).
-        lighting_share: Probability of each: brightness, contrast.
-        min_scale: Smallest fraction of the image's area in a random crop, in (0, 1].
-        ratio: Smallest and largest ratio of width to height of that crop, where 1 is the shape of the network's input.
-        erase: Probability that a box is covered with noise.
-        erase_area: Largest fraction of the area that the box covers, in [0, 1].
-        own: Your own function that augments each training batch on its device, after everything above except the noise of
+        contrast: Largest change: contrast is multiplied or divided by at least `1 - contrast`, in [0, 1).
+        lighting_share: Probability of each of brightness and contrast.
+        min_scale: Smallest fraction of the image's area for a random crop to show, in (0, 1].
+        ratio: Smallest and largest ratio of width to height of that crop, relative to the network's input.
+        erase: Probability of covering a box with noise.
+        erase_area: Largest fraction of the area for the box to cover, in [0, 1].
+        own: Your own function to augment each training batch on its device, after everything above except the noise of
             `erase`. It takes the images, (B, C, H, W) uint8, and 16 random numbers in [0, 1] per row, (B, 16) float32, which
-            depend on seed, epoch and row alone, and returns images of the same shape and type. If the target is points, it
+            depend only on seed, epoch and row, and returns images of the same shape and type. If the target is points, it
             must not move them. A checkpoint does not store it, and prediction does not need it.
 
     Raises:
@@ -59,7 +59,7 @@ class Augmentation:
         BadValueError: A strength is out of range.
 
     Source:
-        Defaults of fastai 2.8 `aug_transforms`, and `min_scale=0.75` as its course presizes.
+        Defaults of fastai 2.8 `aug_transforms`, and `min_scale=0.75` as in the presizing of its course.
 
     Example:
         >>> Augmentation.from_dict(Augmentation(rotate=20).to_dict()).rotate
@@ -117,7 +117,7 @@ class Augmentation:
     @classmethod
     @speaking("Augmentation")
     def from_dict(cls, data: Mapping[str, Any]) -> Augmentation:
-        """Return the settings that `to_dict` wrote, or some of them; the others are those of a preset, by default "default".
+        """Return settings written by `to_dict`, all or some; a preset, by default "default", supplies the others.
 
         Raises:
             BadTypeError: A setting has the wrong type.
@@ -145,9 +145,9 @@ PRESETS = {
 
 @speaking("Augmentation")
 def augmentation_named(value: str | Augmentation | Mapping[str, Any] | Callable[..., Any] | None) -> Augmentation:
-    """Return the settings for a preset's name, a mapping of changes or None (no augmentation).
+    """Return the settings for a preset's name, a mapping of changes, a function, or None (no augmentation).
 
-    A function is the only augmentation: `Augmentation.own` with every other strength 0.
+    A function is used as the only augmentation: as `Augmentation.own`, with every strength 0.
 
     Raises:
         BadTypeError: The value is none of these, or a setting has the wrong type.

@@ -1,7 +1,7 @@
 """Warp images by a matrix in one interpolation: one image on the CPU, or a batch on any device.
 
-Both take the same matrices and agree within a gray level. If an image shrinks by two or more, its pixels are first averaged
-in blocks, so that fine patterns turn gray instead of aliasing.
+Both take the same matrices and agree to within one gray level. If an image shrinks by a factor of two or more, its pixels
+are first averaged in blocks, so that fine patterns turn gray instead of aliasing.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _FLAGS = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-_ROUNDING = 1e-9  # tolerance, so that a rounding error does not turn a shrink by exactly two into none
-_NEAR_AFFINE = 1e-12  # relative size of the last row that moves no pixel of any image
-# cv2 warps pixels of four bytes in a third of the time of three; with more source pixels than this per output pixel, adding
-# the fourth byte takes longer than it saves
+_ROUNDING = 1e-9  # tolerance, so that rounding does not turn a factor of exactly two into less
+_NEAR_AFFINE = 1e-12  # a last row of this relative size moves no pixel in any image
+# cv2 warps four-byte pixels in a third of the time of three-byte pixels; with more source pixels than this per output pixel,
+# adding the fourth byte takes longer than it saves
 _MOST_WIDENED = 16
 
 
 def warp_image(source: NDArray[np.uint8], matrix: NDArray[np.float64], out: NDArray[np.uint8]) -> None:
-    """Warp an image into `out`; outside of the source is its mirror image.
+    """Warp an image into `out`; beyond its edges the source is mirrored.
 
     Args:
         source: The image.
-        matrix: Output pixel to source pixel, as from `geometry`.
-        out: The array that the result is written to.
+        matrix: Maps output pixels to source pixels; see `geometry`.
+        out: The array to write the result to.
 
     Shape:
         - source: (h, w, C) uint8
@@ -69,7 +69,7 @@ def _interpolated(source: NDArray[np.uint8], matrix: Matrices, out: NDArray[np.u
 
 
 def resize_image(source: NDArray[np.uint8], size: tuple[int, int], interpolation: int) -> NDArray[np.uint8]:
-    """Return an image of any number of channels at (width, height); cv2 averages up to four, and drops the axis of one.
+    """Resize an image of any number of channels to (width, height): cv2 averages up to four, and drops the axis of one.
 
     Example:
         >>> resize_image(np.zeros((9, 9, 13), np.uint8), (2, 3), cv2.INTER_AREA).shape
@@ -81,11 +81,11 @@ def resize_image(source: NDArray[np.uint8], size: tuple[int, int], interpolation
 
 
 def warp_batch(images: Tensor, matrices: Tensor, size: tuple[int, int]) -> Tensor:
-    """Warp a batch of images of one size, each by its own matrix; outside of an image is its mirror image.
+    """Warp a batch of images of one size, each by its own matrix; beyond their edges images are mirrored.
 
     Args:
         images: The images, on any device.
-        matrices: Output pixel to source pixel; best on the CPU, which reads them first.
+        matrices: Map output pixels to source pixels; best on the CPU, which reads them first.
         size: (height, width) of the output.
 
     Shape:
@@ -120,9 +120,9 @@ def warp_batch(images: Tensor, matrices: Tensor, size: tuple[int, int]) -> Tenso
 def _block(matrix: Matrices, size: tuple[int, int], source_size: Sequence[int]) -> tuple[int, int]:
     """Return (height, width) of the block of source pixels to average: whole pixels that fit into one output pixel.
 
-    Measured at the output's center, along the source's axes. One matrix is computed ten times as fast in Python's numbers.
+    It is measured at the output's center, along the source's axes. For one matrix, plain floats are ten times as fast.
     """
-    # the source pixel of (x, y) is ((a x + b y + c) / z, (d x + e y + f) / z), where z = g x + h y + i
+    # The source pixel of (x, y) is ((a x + b y + c) / z, (d x + e y + f) / z), where z = g x + h y + i
     (a, b, c), (d, e, f), (g, h, i) = matrix.tolist()
     x, y = (size[1] - 1) / 2, (size[0] - 1) / 2
     z = g * x + h * y + i
@@ -136,14 +136,14 @@ def _block(matrix: Matrices, size: tuple[int, int], source_size: Sequence[int]) 
 def _averaged(
     source: NDArray[np.uint8], matrix: Matrices, block: tuple[int, int], size: tuple[int, int]
 ) -> tuple[NDArray[np.uint8], Matrices]:
-    """Return the visible part of the source with its blocks averaged, and the matrix to it."""
+    """Return the visible part of the source, averaged in blocks, and the matrix that maps output pixels to it."""
     (down, across), (height, width) = block, size
     corners = matrix @ np.array([[0, width - 1, 0, width - 1], [0, 0, height - 1, height - 1], [1, 1, 1, 1]])
     ends: list[int] = []  # of the visible part, in whole blocks from the source's corner
     for axis, side, step in ((1, source.shape[0], down), (0, source.shape[1], across)):
         visible = corners[axis] / corners[2]
         low, high = visible.min(), visible.max()
-        low, high = min(low, 2 * (side - 1) - high), max(high, -low)  # outside of the source is its mirror image
+        low, high = min(low, 2 * (side - 1) - high), max(high, -low)  # mirrored beyond the edges
         num = side // step
         first = min(max(math.floor(low / step) - 2, 0), num - 1)
         last = min(max(math.ceil(high / step) + 2, first + 1), num)
@@ -152,7 +152,7 @@ def _averaged(
     part = source[top:bottom, left:right]
     shape = ((right - left) // across, (bottom - top) // down)
     shapes = [shape]
-    if down % 2 == across % 2 == 0 and (down, across) != (2, 2):  # two by two is by far the fastest, so it goes first
+    if down % 2 == across % 2 == 0 and (down, across) != (2, 2):  # do two by two first, by far the fastest
         shapes = [((right - left) // 2, (bottom - top) // 2), shape]
     for each in shapes:
         part = resize_image(part, each, cv2.INTER_AREA)
@@ -161,7 +161,7 @@ def _averaged(
 
 
 def _sampled(values: Tensor, matrices: Matrices, block: tuple[int, int], size: tuple[int, int]) -> Tensor:
-    """Average and interpolate images whose blocks have one size."""
+    """Average and interpolate images that all have the same block size."""
     import torch
     from torch.nn import functional
 
@@ -173,10 +173,10 @@ def _sampled(values: Tensor, matrices: Matrices, block: tuple[int, int], size: t
     height, width = size
     x = torch.arange(width, device=to_frame.device, dtype=to_frame.dtype)
     y = torch.arange(height, device=to_frame.device, dtype=to_frame.dtype)
-    # the terms of each column and of each row are computed first, and only then broadcast over all pixels
+    # compute the terms of each column and row first, and only then broadcast them over all pixels
     across = to_frame[:, :, 0, None] * x
     down = to_frame[:, :, 1, None] * y + to_frame[:, :, 2, None]
     points = across[:, :, None, :] + down[:, :, :, None]
-    grid = to_frame.new_empty(len(to_frame), height, width, 2)  # in the order that sampling reads
+    grid = to_frame.new_empty(len(to_frame), height, width, 2)  # in the memory order in which sampling reads
     torch.div(points[:, :2].permute(0, 2, 3, 1), points[:, 2, :, :, None], out=grid)
     return functional.grid_sample(values, grid, "bilinear", "reflection", align_corners=False)

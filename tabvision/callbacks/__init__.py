@@ -1,6 +1,6 @@
-"""Callbacks for any LightningModule, each the owner of one quantity.
+"""Callbacks for any LightningModule, each of which owns one quantity.
 
-Each name is imported when it is first used.
+Each name is imported on first use.
 """
 
 from typing import TYPE_CHECKING

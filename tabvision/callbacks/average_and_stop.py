@@ -1,4 +1,4 @@
-"""Average the weights over the steps of a fit, and stop it when held-out rows no longer gain."""
+"""Average the weights over the steps of a fit, and stop it when the held-out loss no longer improves."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from tabvision.nets.layers import broadcast_tensors, evaluating
 
 logger = logging.getLogger("tabvision")
 
-_LIVE = "current_model_state"  # as Lightning's WeightAveraging names the weights that train
-_STATE_DICT = "lightning_module_state_dict"  # the method of a strategy whose weights a checkpoint holds
+_LIVE = "current_model_state"  # the checkpoint key of Lightning's WeightAveraging for the weights being trained
+_STATE_DICT = "lightning_module_state_dict"  # the strategy's method that returns the weights for a checkpoint
 
 _LAST_EPOCH = 1 << 60
-_FEWEST_BATCHES = 100  # before so many, the rate is at its highest and a small table's score leaps
+_FEWEST_BATCHES = 100  # until then the rate is at its highest, and a small table's score jumps around
 _TEMPERATURES = tuple(1.05**step for step in range(-40, 19))  # 0.14 to 2.4
 
 
@@ -38,7 +38,7 @@ def _held_out_losses(
 ) -> Tensor:
     """Return the mean loss of held-out rows with the logits divided by each temperature; the same on all ranks.
 
-    A training row with a fold is answered by the member that does not learn from it.
+    A training row with a fold is predicted by the member that does not train on it.
     """
     totals = torch.zeros(len(temperatures) + 1, dtype=torch.float64, device=module.device)
     with evaluating(module), torch.no_grad(), trainer.precision_plugin.val_step_context():
@@ -55,23 +55,23 @@ def _held_out_losses(
 class AverageAndStop(Owner):
     """Average the weights over the steps, keep those of the best epoch, and stop when they no longer improve.
 
-    After each step the average moves toward the weights by (window + 1) / (step + window), at most all the way: it spans
-    about the last tenth of all steps so far. BatchNorm's statistics are averaged too. Validation sees the average, and
-    checkpoints hold it, with the weights that train beside it. After the fit the module has the average of the best epoch;
-    where it is scored by folds, it is then averaged with a linear model, by the share that these choose, and where it
-    predicts classes, its logits are divided by the temperature that is best on the held-out rows.
+    After each step the average moves toward the weights by (window + 1) / (step + window), at most 1, so it covers about the
+    last tenth of all steps so far. BatchNorm's statistics are averaged too. Validation uses the average, and checkpoints
+    hold it in addition to the weights being trained. After the fit the module has the average of the best epoch. If folds
+    score it, it is then averaged with a linear model, weighted to do best on the folds; and for classes, its logits are
+    divided by the temperature that is best on the held-out rows.
 
     The score is the loss on held-out rows. If the module is a packed network whose members have inputs of their own, each
-    training row is held out from one member (a fold), and the score is that member's loss, logged as `oof/loss`: every row
-    teaches. Otherwise it is `val/loss`, of several loaders that of the first. Without either, the fit runs to its end, and
-    the last average is kept.
+    training row is held out from one member (a fold), and the score is that member's loss, logged as `oof/loss`, so that
+    every row is trained on. Otherwise the score is `val/loss`, the first one of several. Without either, the fit runs to its
+    end, and the last average is kept.
 
     Args:
-        window: Larger averages over a shorter part of the fit.
-        patience: The fit stops after that many epochs without gain, as a fraction of the epochs to the best one; None to run
-            to the end and keep the last average, which suits a `OneCycle`.
-        min_patience: But not before so many epochs without gain; None for as many as 100 batches take, at least 4.
-        folds: Whether to score on folds where the network allows it.
+        window: Larger values average over a shorter part of the fit.
+        patience: The number of epochs without gain after which the fit stops, as a fraction of the epochs up to the best one;
+            None to run to the end and keep the last average, which suits a `OneCycle`.
+        min_patience: The fewest epochs without gain before a stop; None for as many as 100 batches take, at least 4.
+        folds: Whether to score on folds if the network allows it.
     """
 
     owns: frozenset[Quantity] = frozenset({"which weights are kept"})
@@ -89,8 +89,8 @@ class AverageAndStop(Owner):
         self.window, self.patience, self.min_patience, self.folds = window, patience, min_patience, folds
         self.best_score, self.best_epoch = math.inf, -1
         self.scores: list[float] = []
-        self.temperature = 1.0  # by which the logits of the kept weights were divided
-        self.linear_share = 0.0  # of a linear model in the answers of the kept weights
+        self.temperature = 1.0  # the kept weights' logits were divided by this
+        self.linear_share = 0.0  # the weight of the linear model averaged into the kept weights
         self.has_folds = False
         self._average: dict[str, Tensor] = {}
         self._best: dict[str, Tensor] = {}
@@ -110,7 +110,7 @@ class AverageAndStop(Owner):
             data.use_folds(pl_module.fold_members)
 
     def uses_folds(self, trainer: pl.Trainer, module: Any, data: Any) -> bool:  # noqa: ANN401 - perhaps not ours
-        """Return whether a fit is scored by folds: if the members of the module can leave out rows, and no rows are mixed."""
+        """Return whether a fit is scored on folds, which needs members that can leave out rows, and no mixing of rows."""
         if not self.folds or self.patience is None or getattr(module, "fold_members", 1) < 2:
             return False
         is_mixed = any("how rows are mixed" in getattr(each, "owns", ()) for each in callbacks_of(trainer, Callback))
@@ -118,7 +118,7 @@ class AverageAndStop(Owner):
             return False
         if not (num_shared := getattr(module, "num_shared_groups", 0)):
             return True
-        # layers that the members share must stay frozen to the end
+        # layers that the members share must stay frozen for the whole fit
         groups, unfreeze = module.layer_groups(), unfreeze_of(trainer)
         return unfreeze is not None and unfreeze.num_trained(_LAST_EPOCH, groups) <= len(groups) - num_shared
 
@@ -130,7 +130,7 @@ class AverageAndStop(Owner):
             self.best_score, self.best_epoch, self._best = math.inf, -1, {}
             self.scores, self.temperature, self.linear_share = [], 1.0, 0.0
         self._live = _averaged_tensors(trainer, pl_module)
-        if self._average:  # loaded before the module came to its device
+        if self._average:  # loaded before the module was moved to its device
             self._average = {name: value.to(self._live[name].device) for name, value in self._average.items()}
         else:
             self._average = {name: value.clone() for name, value in self._live.items()}
@@ -138,7 +138,7 @@ class AverageAndStop(Owner):
         self._is_fitting = True
         self._validated = False
         self._save_average(trainer)
-        if self._resumed and self._is_over(trainer, trainer.current_epoch - 1):  # as it was when it was saved
+        if self._resumed and self._is_over(trainer, trainer.current_epoch - 1):  # it had stopped when it was saved
             trainer.should_stop = True
 
     @override
@@ -180,7 +180,7 @@ class AverageAndStop(Owner):
             trainer.should_stop = True
 
     def _is_over(self, trainer: pl.Trainer, epoch: int) -> bool:
-        """Return whether the fit has had its patience when an epoch ends."""
+        """Return whether patience has run out at the end of an epoch."""
         if self.patience is None or not self._best:
             return False
         steps = trainer.num_training_batches / batches_per_rank(trainer)
@@ -200,7 +200,7 @@ class AverageAndStop(Owner):
             self._fit_temperature(trainer, pl_module)
             kept = f"the average of epoch {self.best_epoch + 1} of {trainer.current_epoch}"
             logger.info(f"{type(self).__name__}: kept {kept}, loss {self.best_score:.4g}.")
-            # epochs whose loss is more than twice that of every epoch before
+            # epochs whose loss is more than twice the highest before them
             leaps = [epoch for epoch, loss in enumerate(self.scores) if epoch and loss > 2 * max(self.scores[:epoch])]
             if leaps:
                 before, after = self.scores[leaps[0] - 1 : leaps[0] + 1]
@@ -245,13 +245,13 @@ class AverageAndStop(Owner):
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        if _LIVE in checkpoint and trainer.state.fn == TrainerFn.FITTING:  # else the average is what is asked for
+        if _LIVE in checkpoint and trainer.state.fn == TrainerFn.FITTING:  # otherwise the average is wanted
             names = _averaged_tensors(trainer, pl_module)
             self._average = {name: checkpoint["state_dict"][name].clone() for name in names}
             pl_module.load_state_dict(checkpoint[_LIVE])
 
     def _save_average(self, trainer: pl.Trainer) -> None:
-        """Have every checkpoint hold the average until the fit ends: no hook of a callback sees one of weights alone."""
+        """Make every checkpoint hold the average until the fit ends; no callback hook runs for a weights-only checkpoint."""
         self._live_state_dict = live = trainer.strategy.lightning_module_state_dict
 
         def state_dict() -> dict[str, Any]:
@@ -261,14 +261,14 @@ class AverageAndStop(Owner):
 
     @torch.no_grad()
     def _swap(self) -> None:
-        """Exchange the average with the weights that train; buffers of rank 0 are everybody's, as in a step."""
+        """Swap the average with the weights being trained."""
         for name, average in self._average.items():
             live, kept = self._live[name], average.clone()
             average.copy_(live)
             live.copy_(kept)
 
     def _stack_linear(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Average a network with a linear model, by the share that answers the folds best (stacking)."""
+        """Average the network with a linear model, weighted to do best on the held-out folds (stacking)."""
         module: Any = pl_module
         if not self.has_folds or not hasattr(module, "stack_linear"):
             return
@@ -276,7 +276,7 @@ class AverageAndStop(Owner):
         batch = data.fold_loader().batch_of(data.parts["train"].rows)
         with evaluating(module):
             moved = trainer.strategy.batch_to_device(trainer.precision_plugin.convert_input(batch))
-            share = trainer.strategy.broadcast(module.stack_linear(moved))  # which may differ in the last bit
+            share = trainer.strategy.broadcast(module.stack_linear(moved))  # ranks may differ in the last bit
         broadcast_tensors([*module.parameters(), *module.buffers()])
         self.linear_share = 1 - share
         if share < 1:
@@ -289,8 +289,8 @@ class AverageAndStop(Owner):
     def _fit_temperature(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Divide the logits of classes by the temperature that is best on the held-out rows, in the network's last layer.
 
-        A fit that stops early is less sure than it could be. A single member is surer than the mean of all, so a
-        temperature above 1 is not taken from folds.
+        A fit that stops early is underconfident. Folds are predicted by single members, which are more confident than the
+        average of all, so folds never raise the temperature above 1.
         """
         data: Any = getattr(trainer, "datamodule", None)
         module: Any = pl_module
@@ -316,7 +316,7 @@ class AverageAndStop(Owner):
             (loss,) = _held_out_losses(trainer, pl_module, trainer.datamodule.fold_loader())  # type: ignore[attr-defined]
         finally:
             self._swap()
-        if not trainer.barebones:  # it warns at every log
+        if not trainer.barebones:  # a barebones Trainer warns on every call of log
             pl_module.log("oof/loss", loss, prog_bar=True, sync_dist=True)
         return float(loss)
 
@@ -324,7 +324,7 @@ class AverageAndStop(Owner):
 def save_kept_weights(trainer: pl.Trainer) -> None:
     """Write the weights that an `AverageAndStop` has kept, with their temperature, into the best checkpoints of a fit.
 
-    One that is called last goes on with the weights that train, for a fit that resumes, as do all where every one is kept.
+    The last checkpoint keeps the weights being trained, so that the fit can resume, as do all if every one is kept.
     """
     if any(callback.best_epoch >= 0 for callback in callbacks_of(trainer, AverageAndStop)):
         for callback in trainer.checkpoint_callbacks:
@@ -335,9 +335,9 @@ def save_kept_weights(trainer: pl.Trainer) -> None:
 
 
 def _averaged_tensors(trainer: pl.Trainer, module: pl.LightningModule) -> dict[str, Tensor]:
-    """Return the weights that train and the running statistics by name, without counters; they share the module's memory."""
+    """Return the trainable weights and running statistics by name, without counters, sharing the module's memory."""
     unfreeze = unfreeze_of(trainer)
-    is_fixed = unfreeze is not None and len(unfreeze.stages) == 1  # what is frozen now is never thawed
+    is_fixed = unfreeze is not None and len(unfreeze.stages) == 1  # what is frozen now is never unfrozen
     frozen = {name for name, parameter in module.named_parameters() if is_fixed and not parameter.requires_grad}
     return {
         name: value.detach()

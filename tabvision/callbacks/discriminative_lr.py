@@ -25,8 +25,8 @@ class DiscriminativeLR(Owner):
     Args:
         lr: One rate, `(first, last)` for equal multiples from the input side to the head, `(None, last)` for the last group
             and `last / body_ratio` for all others, "first:last", or a list with one rate per group.
-        body_ratio: How many times smaller the rate of the other groups is when only the last is given: 10 in fastai 2, 3 in
-            its 2019 course.
+        body_ratio: The ratio of the last group's rate to that of the others when only the last is given: 10 in fastai 2, 3
+            in its 2019 course.
         groups: For a module without `layer_groups()`: a function from the module to its parts, input side first.
 
     Raises:
@@ -58,15 +58,15 @@ class DiscriminativeLR(Owner):
     @override
     @speaking()
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        # again: a resumed optimizer brings the rates and options it was saved with, and the user may have changed them
+        # set again, since a resumed optimizer restores the rates it was saved with, which the user may have changed
         self._set_rates(trainer, pl_module)
 
     def take_rate(self, rate: float) -> None:
-        """Train the last layer group at `rate`, found by a sweep, and the others at their ratios to it."""
+        """Use a sweep's rate for the last layer group, and scale the others in proportion."""
         self._last = rate
 
     def for_sweep(self, epoch: int) -> list[Callback]:
-        """Return the callbacks that keep the ratios of the rates in a learning-rate sweep."""
+        """Return the callbacks that preserve the ratios of the rates in a learning-rate sweep."""
         del epoch
         return [DiscriminativeLR(self.lr, body_ratio=self.body_ratio, groups=self.groups)]
 

@@ -54,25 +54,25 @@ from tabvision.random_state import set_random_state
 class ExactResume(Callback):
     """Save what Lightning leaves out of a checkpoint, so that a resumed fit repeats the uninterrupted one.
 
-    That is, of each rank, the random state, the gradients accumulated since the last optimizer step, the sums of a module
-    within an epoch, the running statistics where they differ from rank 0's, and the metrics that callbacks monitor; further
-    what a `ModelCheckpoint` has saved last. The loaders of tabvision know which rows come next: their order is a function of
-    seed and epoch, and they continue within an epoch. A loader of your own should have `state_dict` and `load_state_dict`, or
-    be saved only at the end of an epoch.
+    For each rank, this is the random state, the gradients accumulated since the last optimizer step, the module's sums
+    within an epoch, the running statistics if they differ from rank 0's, and the metrics that callbacks monitor; also the
+    last save of each `ModelCheckpoint`. The loaders of tabvision know which rows come next: their order is a function of
+    seed and epoch, and they can resume within an epoch. A loader of your own should have `state_dict` and `load_state_dict`,
+    or be saved only at the end of an epoch.
 
-    With a datamodule of tabvision the fit goes on with any number of ranks that divides its micro-batches a step: number m is
-    a batch of rank m modulo the ranks, which accumulate. Torch's random numbers, such as dropout's, follow in each batch from
-    seed, epoch, step and micro-batch, and running statistics are the first micro-batch's. So the rows of each step, rates and
-    stages are the same, and the weights up to rounding; on as many ranks they are the same to the bit.
+    With a datamodule of tabvision, a fit can resume on any number of ranks that divides the micro-batches of a step: rank
+    m modulo the number of ranks takes micro-batch m, and gradients accumulate. Torch's random numbers, such as dropout's,
+    are seeded in each batch by seed, epoch, step and micro-batch, and running statistics come from the first micro-batch.
+    Thus the rows of each step, rates and stages are the same, and the weights up to rounding; on as many ranks, to the bit.
 
-    A validation that was due when the checkpoint was saved is run, and an epoch whose last step it followed is ended. A fit
-    that `EarlyStopping` had stopped stays so; one that `max_steps`, `max_time` or `should_stop` ended inside an epoch goes on
-    with the rest of it. Checkpoints are written to a temporary file and renamed when complete, so a process killed while
-    writing leaves the previous one intact.
+    A validation that was due when the checkpoint was saved is run first, and an epoch whose last step was done is ended. A
+    fit that `EarlyStopping` had stopped stays stopped; one that `max_steps`, `max_time` or `should_stop` ended inside an
+    epoch continues with the rest of it. Checkpoints are written to a temporary file and renamed when complete, so a process
+    killed while writing leaves the previous one intact.
 
     Args:
-        micro_batches: Micro-batches of `batch_size` rows in a step, a multiple of the ranks. What a Trainer counts in
-            batches, such as `val_check_interval`, counts so many at once. None for those of the checkpoint, or the ranks.
+        micro_batches: Micro-batches of `batch_size` rows in a step, a multiple of the ranks. A Trainer's settings in batches,
+            such as `val_check_interval`, then count in steps. None for the checkpoint's number, or that of the ranks.
 
     Raises:
         BadTypeError: `micro_batches` is not a whole number.
@@ -86,7 +86,7 @@ class ExactResume(Callback):
             check_whole("micro_batches", micro_batches, remedy="Pass the most ranks that will train, such as 4")
         self.micro_batches = micro_batches
         self._accumulation: Accumulation | None = None
-        self._micro_batches = 0  # of the last fit
+        self._micro_batches = 0  # in a step of the last fit
         self._seed = 0
         self._first_buffers: list[tuple[Tensor, Tensor]] = []  # as a step's first micro-batch left them
         self._saved: dict[str, Any] = {}
@@ -95,7 +95,7 @@ class ExactResume(Callback):
         self._ends_epoch = False
         self._goes_on = False
         self._stopped = False
-        self._at_cut: dict[str, Any] | None = None  # the state of this rank where the fit ended inside an epoch
+        self._at_cut: dict[str, Any] | None = None  # this rank's state if the fit ended inside an epoch
 
     @override
     @speaking()
@@ -106,7 +106,7 @@ class ExactResume(Callback):
         if stage == "fit":
             self._divide_steps(trainer, self.micro_batches or trainer.world_size)
             if isinstance(trainer.precision_plugin, DoublePrecision):
-                pl_module.double()  # Lightning does so after it restores the weights, which it would round
+                pl_module.double()  # Lightning does this only after restoring the weights, which rounds them
 
     def _divide_steps(self, trainer: pl.Trainer, micro_batches: int) -> None:
         self._release()
@@ -124,13 +124,13 @@ class ExactResume(Callback):
     @override
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         if is_dealing(trainer):
-            # a checkpoint may still be saved, by the numbers that the Trainer has until its next fit
+            # keep the Trainer's counts until its next fit, since a checkpoint may still be saved
             trainer.datamodule.micro_batches = None  # type: ignore[attr-defined]  # set by Lightning's connector
 
     @override
     def state_dict(self) -> dict[str, Any]:
         module = self._module
-        if module is None:  # saved before any fit
+        if module is None:  # there was no fit yet
             return {"ranks": []}
         ranks = of_all_ranks({**(self._at_cut or state_of_rank(module)), "metrics": metrics_of(module.trainer)})
         steps = {"micro_batches": self._micro_batches, "seed": self._seed}
@@ -147,7 +147,7 @@ class ExactResume(Callback):
     ) -> None:
         saved, fit_loop = checkpoint["callbacks"].get(self.state_key, {}), checkpoint["loops"]["fit_loop"]
         ranks = saved.get("ranks", [])
-        if not _can_continue(ranks, trainer):  # the sums cannot be assigned, and the epoch counts as done
+        if not _can_continue(ranks, trainer):  # the sums belong to no rank; the epoch counts as done
             return
         if trainer.state.fn == TrainerFn.FITTING:
             self._divide_as_saved(trainer, saved.get("micro_batches", len(ranks)), len(ranks), fit_loop)
@@ -157,7 +157,7 @@ class ExactResume(Callback):
             self._goes_on = not was_stopped(trainer, checkpoint) and reopen_cut_epoch(fit_loop)
 
     def _divide_as_saved(self, trainer: pl.Trainer, saved: int, saved_ranks: int, fit_loop: dict[str, Any]) -> None:
-        """Divide a step into micro-batches as the fit that saved a checkpoint did, unless the user says otherwise."""
+        """Divide a step into as many micro-batches as the saved fit did, unless the user sets their number."""
         if self.micro_batches is None and is_dealing(trainer):
             self._divide_steps(trainer, saved)
         if self._micro_batches == saved and not convert_counts(fit_loop, saved_ranks, trainer.world_size):
@@ -168,7 +168,7 @@ class ExactResume(Callback):
 
     @override
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if trainer.ckpt_path is None:  # what was loaded to validate or test
+        if trainer.ckpt_path is None:  # drop state that was loaded for validation or testing
             self._saved, self._ends_epoch, self._goes_on = {}, False, False
         self._seed = self._saved.get("seed", trainer.strategy.broadcast(torch.initial_seed() % 2**63))
         self._set_random_state(trainer)  # so that the loader's iterator draws the same numbers
@@ -182,9 +182,9 @@ class ExactResume(Callback):
         if not self._saved:
             return
         batches = trainer.fit_loop.epoch_loop.batch_progress
-        # after the last step of an epoch, Lightning still calls it the middle
+        # Lightning says mid-epoch even after the last step of an epoch
         self._inside_epoch = trainer.fit_loop.restarted_mid_epoch and not batches.is_last_batch
-        if batches.is_last_batch:  # Lightning compares its number, which more and smaller batches would exceed
+        if batches.is_last_batch:  # Lightning compares its number to that of all batches, which may be larger now
             batches.current.completed = max(batches.current.completed, int(trainer.num_training_batches))
         if _can_continue(self._saved["ranks"], trainer):
             self._restore(trainer, pl_module)
@@ -199,7 +199,7 @@ class ExactResume(Callback):
 
     @override
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        stop_restarting(trainer.fit_loop)  # else Lightning skips the step of the user's own scheduler in this epoch
+        stop_restarting(trainer.fit_loop)  # otherwise Lightning would not step the user's own scheduler in this epoch
         trainer.should_stop = trainer.should_stop or self._stopped
         self._stopped = False
         self._at_cut = None
@@ -215,7 +215,7 @@ class ExactResume(Callback):
         self._saved, self._at_cut = {}, None
         step, number = micro_batch_at(trainer, batch_idx)
         seed = seed_of(self._seed, trainer.current_epoch, step, number)
-        # torch.manual_seed takes 0.1 ms, since it looks for accelerators
+        # torch.manual_seed would take 0.1 ms, since it looks for accelerators
         (torch.default_generator.manual_seed if pl_module.device.type == "cpu" else torch.manual_seed)(seed)
         if number >= trainer.world_size:
             self._first_buffers = [(buffer, buffer.clone()) for buffer in pl_module.buffers()]
@@ -240,12 +240,12 @@ class ExactResume(Callback):
         self._stopped = stay_stopped(trainer)
         if not trainer.fit_loop.restarted_mid_epoch:
             return
-        self._set_random_state(trainer)  # the iterator, created just now, existed before the state was saved
+        self._set_random_state(trainer)  # undo the draws of creating the iterator, which existed when this was saved
         if isinstance(pl_module, Resumable):
             pl_module.load_resume_state(mine["module"])
         if self._ends_epoch:
             return
-        for scheduler in callbacks_of(trainer, GradientAccumulationScheduler):  # sets this only where an epoch starts
+        for scheduler in callbacks_of(trainer, GradientAccumulationScheduler):  # it sets this only when an epoch starts
             trainer.accumulate_grad_batches = scheduler.get_accumulate_grad_batches(trainer.current_epoch)
         for name, gradient in mine.get("gradients", {}).items():
             parameter = pl_module.get_parameter(name)
@@ -253,7 +253,7 @@ class ExactResume(Callback):
         if self._goes_on:
             forget_restart(trainer.fit_loop)
         elif validate_first(trainer.fit_loop):
-            self._inside_epoch = False  # the random state of the first step is what the validation leaves
+            self._inside_epoch = False  # the validation sets the random state of the first step
 
     def _go_on_with_other_ranks(self, trainer: pl.Trainer) -> None:
         problem = f"the checkpoint was saved by {len(self._saved['ranks'])} ranks, and {trainer.world_size} resume it"
@@ -265,7 +265,7 @@ class ExactResume(Callback):
 
 
 def write_checkpoints_whole(trainer: pl.Trainer) -> None:
-    """Have a Trainer replace a checkpoint only by a complete one, unless it writes in a way of the user's own."""
+    """Make a Trainer replace a checkpoint only with a complete one, unless the user set a checkpoint plugin."""
     if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
         trainer.strategy.checkpoint_io = _AtomicCheckpointIO()
 
@@ -274,12 +274,12 @@ def write_checkpoints_whole(trainer: pl.Trainer) -> None:
 class _AtomicCheckpointIO(TorchCheckpointIO):
     """Write a checkpoint to a temporary file and rename it when it is complete.
 
-    A process killed while writing leaves the previous checkpoint, and a hidden file that the next write removes.
+    A process killed while writing leaves the previous checkpoint intact, and a hidden file that the next write removes.
     """
 
     @override
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None) -> None:
-        if "://" in str(path) or storage_options is not None:  # a remote store is atomic in its own way
+        if "://" in str(path) or storage_options is not None:  # a remote store has its own atomic writes
             super().save_checkpoint(checkpoint, path, storage_options)
             return
         with writing(path := Path(path)):
@@ -289,5 +289,5 @@ class _AtomicCheckpointIO(TorchCheckpointIO):
 
 
 def _can_continue(ranks: list[dict[str, Any]], trainer: pl.Trainer) -> bool:
-    """Return whether a Trainer can go on with what those ranks have saved."""
+    """Return whether a Trainer can resume from the state that these ranks saved."""
     return bool(ranks) and (len(ranks) == trainer.world_size or is_dealing(trainer))

@@ -19,27 +19,27 @@ from tabvision.nets.layer_groups import num_new
 from tabvision.schedules import Setting, check_rates, even_multiples, one_cycle
 
 _FROZEN_DIV = 25.0
-_BODY_RATIO = 10.0  # fastai's `slice(base_lr)`: of groups that would train in the frozen cycle
+_BODY_RATIO = 10.0  # fastai's `slice(base_lr)`, for body groups that train in the frozen cycle
 _MOMENTUM = (0.95, 0.85, 0.95)
 
 
 @final
 class FineTune(Schedule, Unfreeze):
-    """Two one-cycle schedules with an unfreeze between them: fastai's `fine_tune`, an `Unfreeze` and a schedule.
+    """Two one-cycle schedules with an unfreeze between them, like fastai's `fine_tune`: an `Unfreeze` and a schedule.
 
     For `freeze_epochs` the last layer group trains alone at `base_lr`; then every group trains, the head at `base_lr / 2`
-    and the first group at a rate `lr_mult` times smaller. Other new groups, such as the `table` of a `FusedModule`, train as
-    the head does. `Trainer(max_epochs=...)` is the whole length, frozen epochs included.
+    and the first group at a rate `lr_mult` times smaller. Other new groups, such as the `table` of a `FusedModule`, train
+    like the head. `Trainer(max_epochs=...)` is the total length, including the frozen epochs.
 
     Args:
         freeze_epochs: Epochs in which only new groups train, at least 0.
         base_lr: Peak rate of the head in the frozen epochs.
-        lr_mult: How many times smaller the rate of the first group is than that of the head after unfreezing.
+        lr_mult: The ratio of the head's rate to the first group's after unfreezing.
         pct_start: Fraction of the second cycle in which the rate rises, in (0, 1).
         div: The first rate of the second cycle is its peak divided by this.
         div_final: The last rate of each cycle is its peak divided by this.
-        frozen_pct_start: Fraction of the frozen cycle in which the rate rises, in (0, 1); fastai's only rises. With several
-            frozen epochs 0.3 ends better.
+        frozen_pct_start: Fraction of the frozen cycle in which the rate rises, in (0, 1); in fastai it only rises. With
+            several frozen epochs, 0.3 gives better results.
         batch_norm: What BatchNorm does outside the last group: "keep", "eval" or, as in fastai, "train"; see `Unfreeze`.
         groups: For a module without `layer_groups()`: a function from the module to its parts, input side first.
 
@@ -81,7 +81,7 @@ class FineTune(Schedule, Unfreeze):
         self.freeze_epochs = freeze_epochs
         self.base_lr = base_lr
         self._last: float | None = None
-        self._num_new = 1  # groups that train like the head
+        self._num_new = 1  # the number of groups that train like the head
         self.lr_mult = lr_mult
         self.pct_start = pct_start
         self.div = div
@@ -90,7 +90,7 @@ class FineTune(Schedule, Unfreeze):
 
     @property
     def unfreeze(self) -> Unfreeze:
-        """The callback itself, as what says which layers train."""
+        """The callback itself, since it also decides which layers train."""
         return self
 
     @property
@@ -138,7 +138,7 @@ class FineTune(Schedule, Unfreeze):
 
     @override
     def for_sweep(self, epoch: int) -> list[Callback]:
-        """Return the callbacks that keep frozen layers and rate ratios of an epoch in a learning-rate sweep."""
+        """Return the callbacks that preserve an epoch's frozen layers and rate ratios in a learning-rate sweep."""
         frozen = epoch < self.freeze_epochs
         rates = (None, self.base_lr) if frozen else (self.base_lr / self.lr_mult, self.base_lr)
         return [*super().for_sweep(epoch), DiscriminativeLR(rates, groups=self.groups)]

@@ -1,4 +1,4 @@
-"""The fit of a table: a rate without a horizon, averaged weights, and a stop when held-out rows no longer gain."""
+"""How tables are fitted: a rate without a horizon, averaged weights, and a stop when the held-out loss stops improving."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from tabvision.errors import speaking
 
 @final
 class FitTable(AverageAndStop, InverseDecay):
-    """The fit of a table: `InverseDecay` of the rate, and `AverageAndStop`.
+    """Fit a table: `InverseDecay` of the rate combined with `AverageAndStop`.
 
-    `Trainer(max_epochs=...)` is the most that it may take; it stops by itself.
+    `Trainer(max_epochs=...)` is only an upper limit; the fit stops by itself.
 
     Args:
         half: As for `InverseDecay`.
@@ -45,4 +45,4 @@ class FitTable(AverageAndStop, InverseDecay):
         folds: bool = True,
     ) -> None:
         AverageAndStop.__init__(self, window, patience, min_patience, folds=folds)
-        InverseDecay.__init__(self, half, power, warmup)  # last, as the one before calls it without settings
+        InverseDecay.__init__(self, half, power, warmup)  # last, since AverageAndStop calls it without arguments

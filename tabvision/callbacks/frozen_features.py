@@ -1,4 +1,4 @@
-"""Compute what a frozen body makes of each image once, and train the head on it."""
+"""Compute a frozen body's features of each image once, and train the head on them."""
 
 from __future__ import annotations
 
@@ -34,41 +34,41 @@ from tabvision.lightning import Callback, TrainerFn, callbacks_of, check_trainer
 from tabvision.nets.layer_groups import num_new
 from tabvision.nets.layers import evaluating, of_all_ranks
 
-CHUNK_ROWS = 64  # images that the body sees at once: fixed, so that every batch has the same features on any ranks
+CHUNK_ROWS = 64  # images per forward pass: fixed, so that features do not depend on the number of ranks
 _logger = logging.getLogger("tabvision")
 _Tensors = Mapping[str, Tensor]
 
 
 @final
 class FrozenFeatures(Callback):
-    """Compute what a frozen body makes of each image once, and train the head on that, beside `FineTune` or `Unfreeze`.
+    """Compute a frozen body's features of each image once, and train the head on them; use with `FineTune` or `Unfreeze`.
 
-    In an epoch in which the last layer group trains alone, a batch has `features` in place of `image`, and the body rests.
-    View 0 of a training image is plain, view 1 is augmented as in epoch 1 otherwise, and so on; a validation image has one.
-    Features are computed by `module.features(batch)` in evaluation mode, in fixed chunks that ranks share: they are a
-    function of weights and view alone, so that nothing is saved and a resumed fit has the same. They are kept in the memory
-    of each process until the body thaws, and with `folder` on disk for later fits as well.
+    While the last layer group trains alone, a batch has `features` in place of `image`, and the body does not run.
+    View 0 of a training image is not augmented, view 1 is augmented like epoch 1, and so on; a validation image has one view.
+    Features are computed by `module.features(batch)` in evaluation mode, in fixed chunks that are divided among ranks. They
+    depend only on weights and view, so nothing is saved and a resumed fit computes the same ones. Each process keeps them in
+    memory until the body is unfrozen; with `folder`, they are also kept on disk for later fits.
 
-    Beside `MixUp` or `CutMix`, which blend images, training images are computed anew in each epoch, as without this
-    callback, and only validation features are kept.
+    With `MixUp` or `CutMix`, which blend images, training features are computed in every epoch, as without this callback,
+    and only validation features are cached.
 
-    Beside a `FitTable` whose folds leave out rows, the rows of a fold are scored by their features too.
+    With a `FitTable` that scores on folds, the rows of a fold are scored on their cached features too.
 
-    A module of your own offers `features(batch)`, and a `forward` that takes `batch["features"]` where it is there; and
-    perhaps `pooled(features)`, smaller features that `forward` takes in their place.
+    A module of your own needs `features(batch)`, and a `forward` that uses `batch["features"]` if present. It may have
+    `pooled(features)`, which returns smaller features that `forward` accepts instead.
 
     Args:
         views: Views of each training image, at least 1: epoch e trains on view e modulo `views`.
-        most_gb: The most memory for features, in gigabytes, above 0. If they need more, each epoch computes all anew, as
-            without this callback, and says so.
-        folder: A folder in which to keep the features, shared by ranks and fits: a fit with the same weights, images and
-            settings reads them there. It holds at most `most_gb`; what exceeds that is not kept, and a sentence says so. None
-            for none.
+        most_gb: The most memory for features, in gigabytes, above 0. If they need more, every epoch computes them, as
+            without this callback, and a message says so.
+        folder: A folder for caching the features, shared by ranks and fits: a fit with the same weights, images and settings
+            reads them from there. It holds at most `most_gb`; features beyond that are not written, and a message says so.
+            None for no folder.
 
     Raises:
-        BadTypeError: An argument is of another kind.
+        BadTypeError: An argument has the wrong type.
         BadValueError: An argument is out of range, or `folder` is a file. When a fit starts: nothing freezes the body, its
-            BatchNorm follows the data, the data are no images, or the module has no `features`.
+            BatchNorm updates its statistics, the data has no images, or the module has no `features`.
     """
 
     @speaking()
@@ -98,14 +98,14 @@ class FrozenFeatures(Callback):
 
     @override
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.on_train_epoch_start(trainer, pl_module)  # which a resumed fit may skip
+        self.on_train_epoch_start(trainer, pl_module)  # a resumed fit may skip it
 
     @override
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if not _blending(trainer):
             self._serve(trainer, pl_module, trainer.train_dataloader, view=trainer.current_epoch % self.views)
             data: Any = trainer.datamodule  # type: ignore[attr-defined]  # as below
-            if "fold" in data.parts["train"].tensors:  # each training row is left out by a member of the network
+            if "fold" in data.parts["train"].tensors:  # each training row is held out from one member
                 self._serve(trainer, pl_module, data.fold_loader(), view=0)
 
     @override
@@ -119,7 +119,7 @@ class FrozenFeatures(Callback):
         self.teardown(trainer, pl_module, "fit")
 
     def _serve(self, trainer: pl.Trainer, module: pl.LightningModule, loaders: object, *, view: int) -> None:
-        """Have loaders yield features from their next pass on if only the head trains, else images."""
+        """Make loaders yield features from their next pass on if only the head trains, else images."""
         unfreeze = unfreeze_of(trainer)
         assert unfreeze is not None
         groups = layer_groups_of(module, unfreeze.groups)
@@ -132,11 +132,11 @@ class FrozenFeatures(Callback):
             part = next((name for name, part in data.parts.items() if part.rows is rows), None)
             loader.cached = None
             if is_frozen and part is not None and not trainer.fast_dev_run:  # type: ignore[attr-defined]  # as above
-                # called where the pass begins, when every other callback has done its part
+                # called when the pass begins, after all other callbacks have run
                 loader.cached = functools.partial(self._tensors, trainer, module, part, view)
 
     def _tensors(self, trainer: pl.Trainer, module: Any, part: PartName, view: int) -> _Tensors | None:  # noqa: ANN401 - a module with `features`
-        """Return the tensors of all readable rows of a split in a view, or None if they need too much memory."""
+        """Return the tensors of all readable rows of a split, for one view, or None if they need too much memory."""
         data: BaseImageDataModule = trainer.datamodule  # type: ignore[attr-defined]  # as above
         key = (part, view, data.size)
         if any(kept[-1] != data.size for kept in self._kept):
@@ -157,9 +157,9 @@ class FrozenFeatures(Callback):
         return self._kept.get(key)
 
     def _read_or_computed(self, trainer: pl.Trainer, module: Any, part: PartName, view: int) -> _Tensors | None:  # noqa: ANN401 - as above
-        """Return what `_computed` does; read from the folder if it is there, else written to it."""
+        """Return the result of `_computed`, read from the folder if it is there and written to it otherwise."""
         data: BaseImageDataModule = trainer.datamodule  # type: ignore[attr-defined]  # as above
-        if self.folder is None or (view and data.augment.own is not None):  # a function, whose code may change
+        if self.folder is None or (view and data.augment.own is not None):  # a user's function may change
             return self._computed(trainer, module, part, view)
         file = self.folder / f"{_key(trainer, module, part, view)}.pt"
         if trainer.strategy.reduce_boolean_decision(file.exists()):
@@ -176,11 +176,11 @@ class FrozenFeatures(Callback):
                 self._write(found, file)
             trainer.strategy.barrier()
             if trainer.strategy.reduce_boolean_decision(file.exists()):
-                return _read(file)  # one copy for all processes on a machine
+                return _read(file)  # mapped, so one copy for all processes on a machine
         return found
 
     def _write(self, found: _Tensors, file: Path) -> None:
-        """Write features, at once for whoever looks for them; not if they would exceed what the folder may hold."""
+        """Write features atomically, unless they would exceed what the folder may hold."""
         with writing(file.parent):
             file.parent.mkdir(parents=True, exist_ok=True)
             held = sum(each.stat().st_size for each in file.parent.glob("*.pt"))
@@ -196,7 +196,7 @@ class FrozenFeatures(Callback):
 
     @torch.no_grad()
     def _computed(self, trainer: pl.Trainer, module: Any, part: PartName, view: int) -> _Tensors | None:  # noqa: ANN401 - as above
-        """Return the tensors with the features of this rank and the others, or None if they need too much memory."""
+        """Compute features on this rank, gather the other ranks', and return all; None if they need too much memory."""
         data: BaseImageDataModule = trainer.datamodule  # type: ignore[attr-defined]  # as above
         rows = data.parts[part].rows
         chunks = torch.split(rows, CHUNK_ROWS)[trainer.global_rank :: trainer.world_size]
@@ -204,7 +204,7 @@ class FrozenFeatures(Callback):
         own: list[dict[str, Tensor]] = []
         exceeds = False
         with evaluating(module):
-            module.training = part == "train"  # its parts are not, as in a frozen epoch
+            module.training = part == "train"  # but not its parts, as in a frozen epoch
             for batch in loader:
                 moved = data.transfer_batch_to_device(batch, module.device, 0)
                 finished: Any = data.on_after_batch_transfer(moved, 0)
@@ -223,7 +223,7 @@ class FrozenFeatures(Callback):
         return {name: torch.cat([batch[name] for batch in batches]) for name in batches[0]}
 
     def _exceeds(self, features: Tensor, data: BaseImageDataModule, parts: Sequence[PartName]) -> bool:
-        """Return whether the features of all rows and views of the parts to keep are too large, and say so."""
+        """Return whether the features of all rows and views to keep would be too large; if so, log it."""
         counts = {name: len(part.rows) * (self.views if name == "train" else 1) for name, part in data.parts.items()}
         images = sum(counts.get(name, 0) for name in parts)
         needed = features[:1].numel() * features.itemsize * images / 1e9
@@ -251,10 +251,10 @@ class FrozenFeatures(Callback):
 
 
 def _read(file: Path) -> MappedTensors:
-    """Return features that are mapped from a file, so that processes share them.
+    """Memory-map features from a file, so that processes share them.
 
     Raises:
-        BadValueError: It is damaged.
+        BadValueError: The file is damaged.
     """
     try:
         found: dict[str, Tensor] = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
@@ -266,7 +266,7 @@ def _read(file: Path) -> MappedTensors:
 
 
 def _key(trainer: pl.Trainer, module: pl.LightningModule, part: PartName, view: int) -> str:
-    """Return a hash of all that decides the features of a split in a view."""
+    """Return a hash of everything that determines the features of a split, for one view."""
     data: BaseImageDataModule = trainer.datamodule  # type: ignore[attr-defined]  # as above
     unfreeze = unfreeze_of(trainer)
     assert unfreeze is not None
@@ -281,7 +281,7 @@ def _key(trainer: pl.Trainer, module: pl.LightningModule, part: PartName, view: 
         hashed.update(f"{name} {plain.dtype} {tuple(plain.shape)}".encode())
         hashed.update(plain.flatten().view(torch.uint8).numpy())
     for file in data.tables[part].files(np.arange(len(data.tables[part].frame), dtype=np.int64)):
-        with suppress(OSError):  # of an empty cell
+        with suppress(OSError):  # an empty cell names no file
             hashed.update(stamp_of(file, with_sample=True))
     network = (repr(module), module.hparams.get("frozen_bf16"), getattr(getattr(module, "schema", None), "image", None))
     augment = (data.augment.to_dict(), data.cache is None, data.device_augment)
@@ -299,10 +299,10 @@ def _blending(trainer: pl.Trainer) -> list[str]:
 
 
 def unfreeze_of(trainer: pl.Trainer) -> Unfreeze | None:
-    """Return the callback that says which layers train."""
+    """Return the callback that decides which layers train."""
     return next(iter(callbacks_of(trainer, Unfreeze)), None)
 
 
 def _loaders(found: object) -> list[ImageLoader]:
-    """Return our loaders of one or several."""
+    """Return tabvision's own loaders among one or several."""
     return [each for each in (found if isinstance(found, list | tuple) else [found]) if isinstance(each, ImageLoader)]

@@ -1,4 +1,4 @@
-"""Find the layer groups of any LightningModule and divide its optimizer by them."""
+"""Find the layer groups of any LightningModule, and split its optimizer's param groups by them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tabvision.errors import BadTypeError, BadValueError, count, listed
 from tabvision.nets.layer_groups import LayerGroup, to_group
 
 Groups = Callable[[Any], Sequence[nn.Module | Iterable[nn.Module | nn.Parameter]]]
-"""A function from a module to its layer groups, input side first, head last: modules, parameters, or lists of these."""
+"""A function from a module to its layer groups, input side first and head last: modules, parameters, or lists of these."""
 
 
 def checked_groups(groups: Groups | None) -> Groups | None:
@@ -29,7 +29,7 @@ def layer_groups_of(module: pl.LightningModule, groups: Groups | None) -> list[L
     """Return the layer groups of a module: what `groups` returns, or its own `layer_groups()`.
 
     Raises:
-        BadTypeError: Neither exists, or a group is neither a module nor a list of modules and parameters.
+        BadTypeError: Neither exists, or a group is not a module or a list of modules and parameters.
         BadValueError: There are no groups, a group is empty, or a parameter is in two.
     """
     own = getattr(module, "layer_groups", None)
@@ -53,7 +53,7 @@ def layer_groups_of(module: pl.LightningModule, groups: Groups | None) -> list[L
 def set_trainable(
     group: LayerGroup, *, trains: bool, exempt: Sequence[nn.Module] = (), frozen: Collection[int] = ()
 ) -> bool:
-    """Freeze or unfreeze a layer group, exempt modules and `frozen` parameters (by id) aside; return whether one changed."""
+    """Freeze or unfreeze a layer group, except exempt modules and `frozen` parameters (ids); return whether any changed."""
     exempt_ids = {id(parameter) for norm in exempt for parameter in norm.parameters()}
     changed = False
     for parameter in group:
@@ -61,12 +61,12 @@ def set_trainable(
         changed |= parameter.requires_grad != wanted
         parameter.requires_grad_(wanted)
         if not wanted:
-            parameter.grad = None  # the optimizer skips it, decay included
+            parameter.grad = None  # so that the optimizer skips it, and does not decay it either
     return changed
 
 
 def norms_in(group: LayerGroup, module: nn.Module) -> list[nn.Module]:
-    """Return the BatchNorms of a layer group, which may be a list of a module's parameters."""
+    """Return the BatchNorms of a layer group, even if it consists of parameters rather than modules."""
     held = {id(parameter) for parameter in group}
     parts = [part for module in group.modules for part in module.modules()]
     owners = [part for part in module.modules() if held & {id(own) for own in part.parameters(recurse=False)}]
@@ -74,7 +74,7 @@ def norms_in(group: LayerGroup, module: nn.Module) -> list[nn.Module]:
 
 
 def frozen_parts(module: nn.Module, frozen: Sequence[LayerGroup]) -> list[nn.Module]:
-    """Return the parts of a module whose parameters all are in frozen layer groups, and all parts within them."""
+    """Return the parts of a module whose parameters are all in frozen layer groups, and all parts within them."""
     held = {id(parameter) for group in frozen for parameter in group}
     found = [part for group in frozen for part in group.modules if not list(part.parameters())]  # such as a Dropout
     for part in module.children():
@@ -87,9 +87,9 @@ def frozen_parts(module: nn.Module, frozen: Sequence[LayerGroup]) -> list[nn.Mod
 
 
 def check_optimizers(optimizers: Sequence[Optimizer], groups: Sequence[LayerGroup], module: nn.Module) -> None:
-    """Raise unless the optimizers together hold every parameter of the layer groups, and no other one that trains.
+    """Raise unless the optimizers together hold every parameter of the layer groups, and no other trainable one.
 
-    What is in no layer group would train while the layers around it are frozen; what is in no optimizer would never train.
+    A parameter in no layer group would train while the layers around it are frozen; one in no optimizer would never train.
     """
     in_groups = {id(parameter) for group in groups for parameter in group}
     param_groups = [group for optimizer in optimizers for group in optimizer.param_groups]
@@ -107,10 +107,10 @@ def check_optimizers(optimizers: Sequence[Optimizer], groups: Sequence[LayerGrou
 
 
 def divide_optimizers(optimizers: Sequence[Optimizer], groups: Sequence[LayerGroup], module: nn.Module) -> None:
-    """Divide the optimizers' param groups, in place, so that each lies within one layer group.
+    """Split the optimizers' param groups, in place, so that each lies within one layer group.
 
-    Parameters are compared by identity. Each new param group keeps the options of the one it came from and has `name`,
-    `layer_group` (its number) and `initial_lr`. An optimizer that is already divided stays as it is.
+    Parameters are compared by identity. Each new param group keeps the options of the one it came from and gets `name`,
+    `layer_group` (its number) and `initial_lr`. An optimizer that is already split stays as it is.
 
     Raises:
         BadValueError: A parameter is in an optimizer but in no layer group, or in a layer group but in no optimizer.
@@ -125,16 +125,16 @@ def _divide(optimizer: Optimizer, groups: Sequence[LayerGroup]) -> None:
     number_of = {id(parameter): number for number, group in enumerate(groups) for parameter in group}
     divided = []
     for old in optimizer.param_groups:
-        numbers = [number_of.get(id(parameter), 0) for parameter in old["params"]]  # in no group: it never trains
+        numbers = [number_of.get(id(parameter), 0) for parameter in old["params"]]  # 0 for one that never trains
         for number in sorted(set(numbers)):
             own = {"name": groups[number].name, "layer_group": number, "initial_lr": old.get("initial_lr", old["lr"])}
-            for each in ("params", "param_names"):  # the latter where the optimizer was given named parameters
+            for each in ("params", "param_names"):  # the latter if the optimizer was given named parameters
                 if each in old:
                     own[each] = [item for item, its in zip(old[each], numbers, strict=True) if its == number]
             divided.append({**old, **own})
     divided.sort(key=lambda group: group["layer_group"])
     names = [group["name"] for group in divided]
-    for position, name in enumerate(names):  # of param groups from one layer group, so that logs can show each
+    for position, name in enumerate(names):  # make names unique, so that logs can show each group
         if names.count(name) > 1:
             divided[position]["name"] = f"{name}/{names[:position].count(name)}"
     optimizer.param_groups[:] = divided

@@ -1,4 +1,4 @@
-"""Lightning's counts of epochs and batches, set so that a resumed fit goes on where the saved one was."""
+"""Adjust Lightning's counts of epochs and batches so that a resumed fit continues where the saved one was."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ if TYPE_CHECKING:
 
 _BATCHES = "epoch_loop.batch_progress"
 _VALIDATION = "epoch_loop.val_loop.batch_progress"
-_BEGUN = {"ready": 1, "started": 1, "processed": 0, "completed": 0}  # counts by which Lightning runs a validation again
+_BEGUN = {"ready": 1, "started": 1, "processed": 0, "completed": 0}  # counts with which Lightning reruns a validation
 
 
 def was_stopped(trainer: pl.Trainer, checkpoint: dict[str, Any]) -> bool:
-    """Return whether an `EarlyStopping` of a Trainer had stopped the fit that a checkpoint was saved of."""
+    """Return whether one of the Trainer's `EarlyStopping` callbacks had stopped the fit that saved a checkpoint."""
     saved = [checkpoint["callbacks"].get(part.state_key, {}) for part in callbacks_of(trainer, EarlyStopping)]
     going = EarlyStoppingReason.NOT_STOPPED.value
     return any(state.get("stopping_reason", going) != going for state in saved)
 
 
 def stay_stopped(trainer: pl.Trainer) -> bool:
-    """Stop a fit that was stopped when it was saved; return whether its epoch must be ended first."""
+    """Stop a fit again that had stopped when it was saved; return whether it must end its epoch first."""
     stopping = callbacks_of(trainer, EarlyStopping)
     if all(callback.stopping_reason == EarlyStoppingReason.NOT_STOPPED for callback in stopping):
         return False
@@ -35,7 +35,7 @@ def stay_stopped(trainer: pl.Trainer) -> bool:
     loop = trainer.fit_loop
     if loop.restarted_mid_epoch and loop._can_stop_early:  # noqa: SLF001 - a test guards it
         if loop._should_accumulate():  # noqa: SLF001
-            loop.epoch_loop._batches_that_stepped -= 1  # noqa: SLF001 - the step number in logs: a last batch counts one
+            loop.epoch_loop._batches_that_stepped -= 1  # noqa: SLF001 - the step number in logs, which the last batch raises
         loop.epoch_loop.batch_progress.is_last_batch = True
         return True
     trainer.should_stop = True
@@ -43,7 +43,7 @@ def stay_stopped(trainer: pl.Trainer) -> bool:
 
 
 def go_on_from_last_step(fit_loop: dict[str, Any]) -> bool:
-    """Return whether a fit was saved right after the last step of an epoch; if so, adjust its counters in place."""
+    """Return whether a fit was saved right after the last step of an epoch; if so, adjust its counts in place."""
     batches, epochs = fit_loop[_BATCHES], fit_loop["epoch_progress"]["total"]
     total = batches["total"]
     at_step = total["ready"] == total["processed"] == total["completed"] + 1
@@ -58,16 +58,16 @@ def go_on_from_last_step(fit_loop: dict[str, Any]) -> bool:
 
 
 def is_cut(loop: FitLoop) -> bool:
-    """Return whether an epoch, which now ends, has batches left: the fit reached `max_steps`, or was told to stop."""
-    assert loop._data_fetcher is not None  # noqa: SLF001 - there is one until the fit ends
+    """Return whether an epoch ends with batches left, since the fit reached `max_steps` or was told to stop."""
+    assert loop._data_fetcher is not None  # noqa: SLF001 - it exists until the fit ends
     return not loop.epoch_loop.batch_progress.is_last_batch and not loop._data_fetcher.done  # noqa: SLF001
 
 
 def reopen_cut_epoch(fit_loop: dict[str, Any]) -> bool:
-    """Return whether a fit was saved when an epoch had ended; if so, count that epoch in place as one that goes on.
+    """Return whether a fit was saved after an epoch had ended; if so, mark that epoch as unfinished, in place.
 
     Args:
-        fit_loop: The state of Lightning's fit loop in a checkpoint, saved after an epoch was cut.
+        fit_loop: The state of Lightning's fit loop in a checkpoint, saved after an epoch was cut short.
     """
     epochs = fit_loop["epoch_progress"]
     if not epochs["total"]["ready"] == epochs["total"]["processed"] > 0:
@@ -79,9 +79,9 @@ def reopen_cut_epoch(fit_loop: dict[str, Any]) -> bool:
 
 
 def forget_restart(loop: FitLoop) -> None:
-    """Make a loop that resumes after a step and all that follows it train the next batch.
+    """Make a loop that resumes after everything in a step is done train the next batch.
 
-    Lightning would pass through the end of the step again, if a validation was due there.
+    Lightning would run the end of the step again if a validation was due then.
     """
     epoch = loop.epoch_loop
     epoch.reset_restart_stage()
@@ -90,9 +90,9 @@ def forget_restart(loop: FitLoop) -> None:
 
 
 def validate_first(loop: FitLoop) -> bool:
-    """Make a loop that resumes right after a step validate, if that was due there; return whether it was.
+    """Make a loop that resumes right after a step run a validation if one was due; return whether it was.
 
-    Lightning considers it done.
+    Lightning considers that validation done.
     """
     epoch = loop.epoch_loop
     assert loop._data_fetcher is not None  # noqa: SLF001 - created before training starts
@@ -109,9 +109,9 @@ def validate_first(loop: FitLoop) -> bool:
 
 
 def leave_ended_epoch(loop: FitLoop) -> None:
-    """Make a loop that resumes at the end of an epoch begin the next one.
+    """Make a loop that resumes at the end of an epoch start the next one.
 
-    Under `max_steps` Lightning considers the ended epoch unfinished and passes through it again without training.
+    With `max_steps`, Lightning considers the finished epoch unfinished and runs through it again without training.
     """
     counts = loop.epoch_progress.total
     has_ended = loop.restarted_on_epoch_end or counts.ready == counts.completed > 0
@@ -124,7 +124,7 @@ def leave_ended_epoch(loop: FitLoop) -> None:
 
 
 def stop_restarting(loop: FitLoop) -> None:
-    """Tell a loop that it no longer resumes; under `max_steps` its own setter treats every value as True."""
+    """Tell a loop that it is no longer resuming; with `max_steps`, its own setter treats every value as True."""
     loop._restarting = False  # noqa: SLF001 - a test guards it
     loop.epoch_loop.restarting = False
 
@@ -132,8 +132,8 @@ def stop_restarting(loop: FitLoop) -> None:
 def skip_training(loop: FitLoop) -> None:
     """Make a loop that resumes at the last step of an epoch end that epoch, after validation if it is due."""
     epoch = loop.epoch_loop
-    epoch.val_loop.batch_progress.total.reset()  # already read
+    epoch.val_loop.batch_progress.total.reset()  # its count has been read
     assert loop._data_fetcher is not None  # noqa: SLF001 - created before training starts
     if not epoch._should_check_val_fx(loop._data_fetcher):  # noqa: SLF001 - a test guards what is used here
-        epoch.val_loop._has_run = True  # noqa: SLF001 - or Lightning would train one more batch
+        epoch.val_loop._has_run = True  # noqa: SLF001 - otherwise Lightning would train one more batch
         epoch._batches_that_stepped += 1  # noqa: SLF001 - the step number in logs

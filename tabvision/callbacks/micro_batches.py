@@ -1,4 +1,4 @@
-"""The micro-batches of a training step, which any number of ranks that divides them can share."""
+"""The micro-batches of a training step, which can be shared by any number of ranks that divides their number."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ State = dict[str, Any]
 
 
 def batches_per_rank(trainer: pl.Trainer) -> int:
-    """Return how many of a step's micro-batches each rank trains in turn: one, unless `ExactResume` says otherwise."""
+    """Return how many of a step's micro-batches each rank trains in turn: one, unless `ExactResume` sets more."""
     own: int | None = getattr(getattr(trainer, "datamodule", None), "micro_batches", None)
     return (own or int(trainer.world_size)) // int(trainer.world_size)
 
 
 def micro_batch_at(trainer: pl.Trainer, batch_idx: int) -> tuple[int, int]:
-    """Return which step of the epoch a batch of this rank belongs to, and which micro-batch of it this is."""
+    """Return the step of the epoch to which this rank's batch belongs, and its number among that step's micro-batches."""
     per_rank = batches_per_rank(trainer)
     return batch_idx // per_rank, batch_idx % per_rank * trainer.world_size + trainer.global_rank
 
 
 @final
 class Accumulation:
-    """Has a Trainer accumulate the micro-batches of a step that each of its ranks trains, until the fit ends.
+    """Make a Trainer accumulate gradients over each rank's micro-batches of a step, until the fit ends.
 
-    Lightning counts batches of this rank. What a user sets in batches (`accumulate_grad_batches`, `val_check_interval`,
-    `limit_train_batches`) counts so many micro-batches at once, and is multiplied.
+    Lightning counts this rank's batches, so settings in batches (`accumulate_grad_batches`, `val_check_interval`,
+    `limit_train_batches`) are multiplied by the number of micro-batches that each rank trains.
 
     Raises:
         BadValueError: The ranks cannot share the micro-batches.
@@ -37,9 +37,9 @@ class Accumulation:
 
     def __init__(self, trainer: pl.Trainer, micro_batches: int) -> None:
         self._trainer: Any = trainer
-        self._before: list[tuple[object, str, Any]] = []  # whose setting had which value
+        self._before: list[tuple[object, str, Any]] = []  # object, setting and its earlier value
         if is_dealing(trainer) or micro_batches != trainer.world_size:
-            _check(trainer, micro_batches)  # there is one, then
+            _check(trainer, micro_batches)  # afterwards there must be a datamodule
             data: Any = trainer.datamodule  # type: ignore[attr-defined]  # set by Lightning's connector
             data.micro_batches = micro_batches
         if (per_rank := batches_per_rank(trainer)) > 1:
@@ -60,14 +60,14 @@ class Accumulation:
         setattr(owner, name, value)
 
     def validate_after_whole_steps(self) -> None:
-        """Count a fraction of an epoch between validations in whole steps, as on as many ranks as micro-batches."""
+        """Round a fractional `val_check_interval` to whole steps, as with one rank per micro-batch."""
         trainer, per_rank = self._trainer, batches_per_rank(self._trainer)
         interval, batches = trainer.val_check_interval, trainer.num_training_batches
         if per_rank > 1 and isinstance(interval, float) and batches < math.inf:
             trainer.val_check_batch = per_rank * max(1, int(batches // per_rank * interval))
 
     def release(self) -> None:
-        """Leave the Trainer and the data as they were."""
+        """Restore the settings of the Trainer and the data."""
         for owner, name, value in self._before:
             setattr(owner, name, value)
         self._before = []
@@ -76,7 +76,7 @@ class Accumulation:
 
 
 def is_dealing(trainer: pl.Trainer) -> bool:
-    """Return whether a Trainer has a datamodule that deals micro-batches to ranks."""
+    """Return whether a Trainer has a datamodule that distributes micro-batches over ranks."""
     return hasattr(getattr(trainer, "datamodule", None), "micro_batches")
 
 
@@ -106,10 +106,10 @@ def _check(trainer: pl.Trainer, micro_batches: int) -> None:
 
 
 def convert_counts(fit_loop: State, saved_ranks: int, ranks: int) -> bool:
-    """Convert the batches of a rank that a checkpoint counts to another number of ranks, in place.
+    """Convert a checkpoint's counts of batches per rank to another number of ranks, in place.
 
     Returns:
-        Whether that number is whole: it is after each step.
+        Whether the new counts are whole numbers, as they are after each step.
 
     Example:
         >>> counts = {"ready": 4, "started": 4, "processed": 4, "completed": 3}

@@ -22,16 +22,16 @@ from tabvision.errors import BadTypeError, BadValueError, speaking
 from tabvision.lightning import Callback
 
 Key = str | int
-_INPUTS = ("image", "has_image", "continuous", "categorical")  # of a tabvision batch
+_INPUTS = ("image", "has_image", "continuous", "categorical")  # keys of a tabvision batch
 
 
 class _Mixing(Owner, ABC):
     """Blend the rows of each training batch, and their targets, before the module receives them.
 
-    The random numbers are a function of seed, epoch, step and micro-batch (a rank's number, unless `ExactResume` says
-    otherwise): nothing is saved, and a resumed fit draws the same ones. The module's task makes the targets soft; class codes
-    of a module without a task become probabilities of `num_classes` classes. Row weights are blended as well, and weight the
-    targets of a pair.
+    The random numbers are a function of seed, epoch, step and micro-batch (the rank, unless `ExactResume` sets those), so
+    nothing is saved, and a resumed fit draws the same ones. The module's task turns targets into soft ones; for a module
+    without a task, class codes become probabilities of `num_classes` classes. Row weights are blended as well, and targets
+    are blended in proportion to them.
 
     Args as `MixUp`.
     """
@@ -87,7 +87,7 @@ class _Mixing(Owner, ABC):
             weights = batch["weight"]
             fractions = fractions.to(weights)
             batch["weight"] = blend_rows(weights, fractions, order)
-            # the targets of a pair count by weight
+            # the two targets count in proportion to their row weights
             fractions = torch.where(batch["weight"] > 0, fractions * weights / batch["weight"], fractions)
         batch[target] = blend_rows(soft, fractions, order)
 
@@ -99,10 +99,10 @@ class _Mixing(Owner, ABC):
         order: Tensor,
         rng: np.random.Generator,
     ) -> Tensor:
-        """Blend each row of the inputs with the row that `order` names; return the fraction of each row retained, (B,)."""
+        """Blend each row of the inputs with the row given by `order`; return the fraction that each row retains, (B,)."""
 
     def for_sweep(self, epoch: int) -> list[Callback]:  # noqa: ARG002 - the same in every epoch
-        """Return the callback that blends rows the same way in a learning-rate sweep."""
+        """Return the callback that blends rows in the same way in a learning-rate sweep."""
         return [
             type(self)(self.alpha, seed=self.seed, num_classes=self.num_classes, inputs=self.inputs, target=self.target)
         ]
@@ -133,9 +133,9 @@ class _Mixing(Owner, ABC):
         return present
 
     def _softened(self, module: pl.LightningModule, target: Tensor) -> Tensor:
-        """Return the target as numbers that can be blended."""
+        """Return the target as floats that can be blended."""
         task: Any = getattr(module, "task", None)
-        if hasattr(task, "soften"):  # of tabvision, where another module's may be a word
+        if hasattr(task, "soften"):  # it is tabvision's; another module's `task` may be a string
             softened: Tensor = task.soften(target)
             return softened
         if target.is_floating_point():
@@ -154,7 +154,7 @@ class _Mixing(Owner, ABC):
 
 @final
 class MixUp(_Mixing):
-    """Train on rows blended with another row of the batch, and their targets; for images and standardized numbers.
+    """Blend each row and its target with another row of the batch, for images and standardized numbers.
 
     Each row draws its own fraction and retains at least half of itself. Categories cannot be blended.
 
@@ -195,7 +195,7 @@ class MixUp(_Mixing):
 
 @final
 class CutMix(_Mixing):
-    """Train on images with a box from another image of the batch; targets are blended by area.
+    """Replace a box in each image with that of another image of the batch, and blend the targets by area.
 
     One box is drawn per batch.
 

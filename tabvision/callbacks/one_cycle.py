@@ -48,11 +48,11 @@ class _PeakSchedule(Schedule):
         self._last: float | None = None
 
     def take_rate(self, rate: float) -> None:
-        """Use `rate`, found by a sweep, as the peak of the last layer group, and scale the others by their ratios to it."""
+        """Use a sweep's rate as the peak of the last layer group, and scale the others in proportion."""
         self._last = rate
 
     def for_sweep(self, epoch: int) -> list[Callback]:
-        """Return the callbacks that keep the ratios of the rates in a learning-rate sweep."""
+        """Return the callbacks that preserve the ratios of the rates in a learning-rate sweep."""
         del epoch
         if self.max_lr is None or not self.needs_groups:
             return []
@@ -70,8 +70,8 @@ class _PeakSchedule(Schedule):
 class OneCycle(_PeakSchedule):
     """One cycle over the whole fit: the rate rises, then falls; momentum does the reverse.
 
-    Works on the optimizer of any LightningModule. The rate is a function of the step, so nothing is saved that could be
-    restored wrongly. `LearningRateMonitor` shows every param group under its name.
+    It works with the optimizer of any LightningModule. The rate is a function of the step, so there is no state that could
+    be restored wrongly. `LearningRateMonitor` shows every param group under its name.
 
     Args:
         max_lr: The peak: one rate, `(first, last)`, `(None, last)`, "first:last" or a list with one rate per layer group.
@@ -181,7 +181,7 @@ class CosineRestarts(_PeakSchedule):
     Args:
         max_lr: The peak, as for `OneCycle`; None takes the optimizer's own rates.
         num_cycles: Number of cycles in the fit, at least 1.
-        cycle_mult: Factor by which each cycle is longer than the previous one, at least 1.
+        cycle_mult: The ratio of each cycle's length to the previous one's, at least 1.
         groups: For a module without `layer_groups()`, if groups have different rates.
 
     Example:
@@ -207,14 +207,14 @@ class CosineRestarts(_PeakSchedule):
 
 
 class InverseDecay(Schedule):
-    """Lower the rate as half / (half + step), to a power, after a short rise; it needs no horizon.
+    """Decay the rate as half / (half + step), to a power, after a short warmup; the length of the fit need not be known.
 
-    The rate is the same whether the fit stops after 3 epochs or 60, so a fit can stop when it no longer gains.
+    The rate at a step is the same whether the fit stops after 3 epochs or 60, so it can stop when it no longer improves.
 
     Args:
-        half: Steps after which the rate is half its peak, for a power of 1; None is 400, and 200 below 20,000 rows.
-        power: How fast it falls; None is 1, and 0.5 below 20,000 rows.
-        warmup: Steps in which the rate rises.
+        half: Steps after which the rate is half its peak, for a power of 1; None for 400, or 200 below 20,000 rows.
+        power: How fast the rate falls; None for 1, or 0.5 below 20,000 rows.
+        warmup: Number of steps in which the rate rises.
 
     Example:
         >>> InverseDecay(half=100, power=1.0).setting(100, RunLength(1), number=0, num_groups=1).factor

@@ -1,4 +1,4 @@
-"""The base class of callbacks that own a quantity; a fit does not start if two of them would set the same one."""
+"""The base class of callbacks that own a quantity; a fit will not start if two of them would set the same one."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tabvision.lightning import (
     check_trainer,
 )
 
-# What a callback says that it sets, as its `owns`; no other callback of a fit may set it
+# The quantities that callbacks declare in `owns`; only one callback of a fit may set each
 Quantity = Literal[
     "which layers train", "the base rates", "the rate over time", "how rows are mixed", "the image size",
     "which weights are kept",
@@ -29,7 +29,7 @@ Quantity = Literal[
 
 _RATES: frozenset[Quantity] = frozenset({"the base rates", "the rate over time"})
 _THAW = "Leave it out and thaw layers with Unfreeze()"
-# Lightning's callbacks that set what ours own: which quantities, what they do, and what to use instead
+# Lightning's callbacks that set quantities owned by ours: the quantities, what they do, and what to use instead
 _RIVALS: tuple[tuple[type[Callback], frozenset[Quantity], str, str], ...] = (
     (
         BackboneFinetuning,
@@ -63,7 +63,7 @@ _RIVALS: tuple[tuple[type[Callback], frozenset[Quantity], str, str], ...] = (
 
 
 class Owner(Callback):
-    """A callback that sets some quantities of a fit as the only one, and leaves all as it was when the fit ends or fails."""
+    """A callback that alone sets some quantities of a fit, and undoes its changes when the fit ends or fails."""
 
     owns: frozenset[Quantity]
 
@@ -82,15 +82,15 @@ class Owner(Callback):
         self._release(trainer, pl_module)
 
     def _release(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """Undo what was changed for the fit, for what runs after it."""
+        """Undo the changes made for the fit, for whatever runs after it."""
 
 
 def check_owners(trainer: pl.Trainer) -> None:
-    """Raise if two callbacks set one quantity, or if one of Lightning's sets what another owns.
+    """Raise if two callbacks set the same quantity, or if one of Lightning's sets a quantity that another owns.
 
     Raises:
-        BadValueError: Two callbacks set the same thing.
-        BadTypeError: The Trainer is of the Lightning package that the library does not build on.
+        BadValueError: Two callbacks set the same quantity.
+        BadTypeError: The Trainer comes from the Lightning package that the library does not build on.
     """
     check_trainer(trainer)
     owners: dict[Quantity, str] = {}
@@ -117,7 +117,7 @@ def check_no_scheduler(trainer: pl.Trainer) -> None:
 
 
 def check_none_added(optimizer: Optimizer) -> None:
-    """Raise if a param group has no base rate, since it was added after the fit started."""
+    """Raise if a param group was added after the fit started, and so has no base rate."""
     for number, group in enumerate(optimizer.param_groups):
         if "initial_lr" not in group:
             problem = f"param group {number} was added during the fit, and has no base rate to scale"

@@ -1,4 +1,4 @@
-"""Train on small images first, on larger ones later."""
+"""Train on small images first and on larger ones later."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ Size = tuple[int, int]
 class ProgressiveResize(Owner):
     """Train on small images first, which is fast, and on larger ones in later epochs.
 
-    The size is a function of the epoch: nothing is saved, and a fit resumed at any step has the right one. Validation in an
-    epoch uses that epoch's size. After the fit the data has its last size again, the one that the module predicts at.
+    The size is a function of the epoch, so nothing is saved, and a fit resumed at any step has the right one. Validation uses
+    the epoch's size. After the fit the data has its last size again, which is the size for predictions.
 
     Args:
-        sizes: Image size from each epoch on, a side or (height, width) in pixels, such as `{0: 128, 3: 224}`. The last must
-            be the datamodule's own.
+        sizes: The image size from each epoch on, one side or (height, width) in pixels, such as `{0: 128, 3: 224}`. The last
+            must be the datamodule's own size.
 
     Raises:
         BadTypeError: `sizes` is not a mapping from epochs to sizes.
         BadValueError: Epoch 0 has no size, an epoch is negative, or a side is below 1. When a fit starts: no epoch reaches
-            the last size, it is not the datamodule's, or the network does not take one of the sizes.
+            the last size, it is not the datamodule's, or the network does not accept one of the sizes.
 
     Example:
         >>> [ProgressiveResize({0: 128, 3: 224}).size_at(epoch) for epoch in (0, 2, 3)]
@@ -76,7 +76,7 @@ class ProgressiveResize(Owner):
 
     @override
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        # a resumed fit knows its epoch only here, and may skip on_train_epoch_start
+        # a resumed fit knows its epoch only now, and may skip on_train_epoch_start
         _resizable(trainer).set_size(self.size_at(trainer.current_epoch))
 
     @override
@@ -91,7 +91,7 @@ class ProgressiveResize(Owner):
     @override
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         data = trainer.datamodule  # type: ignore[attr-defined]  # set by Lightning's connector
-        if hasattr(data, "set_size"):  # else the exception says so
+        if hasattr(data, "set_size"):  # if not, the fit has failed with that error
             data.set_size(self.sizes[-1][1])
 
     def _check(self, trainer: pl.Trainer) -> None:
@@ -112,7 +112,7 @@ class ProgressiveResize(Owner):
             raise BadValueError(problem, "Train for more epochs, or bring the last size forward")
 
     def _check_network(self, module: pl.LightningModule) -> None:
-        """Raise if the network does not take images of every size, found by dry runs of one image."""
+        """Raise if the network does not accept images of every size, checked by dry runs on one image."""
         net = _image_net(module, self.sizes[-1][1])
         if net is None:
             return
@@ -125,7 +125,7 @@ class ProgressiveResize(Owner):
 
 
 def _image_net(module: pl.LightningModule, size: Size) -> Body | None:
-    """Return what can be asked for its image sizes: body and head, or a module whose input is images; None for others."""
+    """Return a network to try image sizes on: body and head, or a module whose input is images; None if there is none."""
     body, head = getattr(module, "body", None), getattr(module, "head", None)
     parts = (body, head) if isinstance(body, nn.Module) and isinstance(head, nn.Module) else (module,)
     for net in (Body(nn.Sequential(*parts), in_channels=getattr(body, "in_channels", 3)), Body(module)):

@@ -1,4 +1,4 @@
-"""What `ExactResume` saves beside the weights: the state of each rank, and what a `ModelCheckpoint` has saved last."""
+"""What `ExactResume` saves in addition to the weights: each rank's state, and the last save of each `ModelCheckpoint`."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from tabvision.lightning import ModelCheckpoint, WeightAveraging, callbacks_of
 from tabvision.random_state import random_state
 
 State = dict[str, Any]
-# Whether DDP copies rank 0's buffers to all ranks before the next forward pass: not after one without a step, such as a
-# validation or an accumulation
+# DDP's flag for copying rank 0's buffers to all ranks before the next forward pass; it is False after a pass without a step,
+# such as in validation or accumulation
 _SHARES = "require_forward_param_sync"
 
 
@@ -24,7 +24,7 @@ class Resumable(Protocol):
     """A module with state inside an epoch beyond its weights."""
 
     def resume_state(self) -> dict[str, Any]:
-        """Return that state: sums, as tensors or numbers, which are added up if fewer or more ranks go on."""
+        """Return that state: sums, as tensors or numbers, which are added up if another number of ranks resumes."""
 
     def load_resume_state(self, state: dict[str, Any]) -> None:
         """Restore what `resume_state` returned."""
@@ -36,8 +36,8 @@ def metrics_of(trainer: pl.Trainer) -> dict[str, Tensor]:
 
 
 def state_of_rank(module: pl.LightningModule) -> dict[str, Any]:
-    """Return what a checkpoint holds of each rank, beside its metrics."""
-    # whether the last optimizer step has used the gradients; under manual optimization the next one may use all
+    """Return a rank's state for a checkpoint, without its metrics."""
+    # whether the last optimizer step used up the gradients; with manual optimization the next one may still need them
     are_used = module.automatic_optimization and not module.trainer.fit_loop._should_accumulate()  # noqa: SLF001 - a test guards it
     parameters = () if are_used else module.named_parameters()
     return {
@@ -50,14 +50,14 @@ def state_of_rank(module: pl.LightningModule) -> dict[str, Any]:
 
 
 def _buffers(module: pl.LightningModule) -> dict[str, Tensor]:
-    """Return the buffers of a module and of the averages that Lightning keeps of it, by name."""
+    """Return the buffers of a module, and of Lightning's averages of it, by name."""
     averages = [callback._average_model for callback in callbacks_of(module.trainer, WeightAveraging)]  # noqa: SLF001
     models = [module, *(average for average in averages if average is not None)]
     return {f"{number} {name}": part for number, model in enumerate(models) for name, part in model.named_buffers()}
 
 
 def _own_buffers(module: pl.LightningModule) -> dict[str, Tensor]:
-    """Return the buffers in which this rank differs from rank 0, whose buffers the checkpoint holds."""
+    """Return this rank's buffers that differ from rank 0's, which the checkpoint holds anyway."""
     if not (distributed.is_available() and distributed.is_initialized()):
         return {}
     mine = {name: buffer.cpu() for name, buffer in _buffers(module).items()}
@@ -67,10 +67,10 @@ def _own_buffers(module: pl.LightningModule) -> dict[str, Tensor]:
 
 
 def restore_buffers(module: pl.LightningModule, saved: dict[str, Any]) -> None:
-    """Restore the buffers of this rank, and whether rank 0's are copied over them before the next forward pass."""
+    """Restore this rank's buffers, and DDP's flag for overwriting them with rank 0's before the next forward pass."""
     buffers = _buffers(module)
     for name, value in saved.get("buffers", {}).items():
-        if name in buffers:  # else it was of an average, which is left out now
+        if name in buffers:  # one may belong to an average that the fit no longer has
             buffers[name].copy_(value)
     model = module.trainer.strategy.model
     if hasattr(model, _SHARES):
@@ -78,9 +78,9 @@ def restore_buffers(module: pl.LightningModule, saved: dict[str, Any]) -> None:
 
 
 def state_on(saved: Sequence[State], rank: int, ranks: int) -> State:
-    """Return what a rank goes on with, of what each of the ranks that saved a checkpoint had.
+    """Return the state from which a rank resumes, given those of all ranks that saved a checkpoint.
 
-    On other ranks sums are joined in the first one, and each has the mean of the accumulated gradients.
+    If the number of ranks has changed, rank 0 gets all sums, and every rank gets the mean of the accumulated gradients.
     """
     if len(saved) == ranks:
         return saved[rank]
@@ -93,7 +93,7 @@ def state_on(saved: Sequence[State], rank: int, ranks: int) -> State:
     }
 
 
-# What a ModelCheckpoint does not restore: whether a step is saved already, and whether a save waits for the validation
+# What a ModelCheckpoint does not restore itself: whether a step is saved already, and whether a save awaits validation
 _OF_MODEL_CHECKPOINT = (
     "dirpath",
     "current_score",
@@ -104,7 +104,7 @@ _OF_MODEL_CHECKPOINT = (
 
 
 def last_saved(trainer: pl.Trainer) -> dict[str, dict[str, Any]]:
-    """Return what each `ModelCheckpoint` of a Trainer has saved last, by its key in a checkpoint."""
+    """Return the facts about the last save of each of a Trainer's `ModelCheckpoint`s, by its key in a checkpoint."""
     return {
         callback.state_key: {name: copy.copy(getattr(callback, name)) for name in _OF_MODEL_CHECKPOINT}
         for callback in callbacks_of(trainer, ModelCheckpoint)
@@ -112,14 +112,14 @@ def last_saved(trainer: pl.Trainer) -> dict[str, dict[str, Any]]:
 
 
 def restore_last_saved(trainer: pl.Trainer, saved: dict[str, dict[str, Any]]) -> None:
-    """Restore what `last_saved` returned, of those that still write to the same folder."""
+    """Restore what `last_saved` returned for each `ModelCheckpoint` that still writes to the same folder."""
     for callback in callbacks_of(trainer, ModelCheckpoint):
         own = saved.get(callback.state_key, {})
-        if own.get("dirpath") != callback.dirpath:  # as Lightning does with the scores
+        if own.get("dirpath") != callback.dirpath:  # Lightning treats its own scores the same way
             continue
         for name, value in own.items():
             setattr(callback, name, value)
         path = str(trainer.ckpt_path)
         if path in (callback.best_model_path, callback.last_model_path, *callback.best_k_models):  # it wrote the file
             callback._last_global_step_saved, callback._last_checkpoint_saved = trainer.global_step, path  # noqa: SLF001
-            callback._defer_save_until_validation = False  # noqa: SLF001 - it is reset after the file is written
+            callback._defer_save_until_validation = False  # noqa: SLF001 - the file was written before this was reset

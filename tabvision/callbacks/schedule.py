@@ -1,4 +1,4 @@
-"""Base class of the schedules: set rates and momentum from the step alone, on the optimizer of any LightningModule."""
+"""Base class of the schedules, which set rates and momentum from the step alone, for any LightningModule's optimizer."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ logger = logging.getLogger("tabvision")
 
 @dataclass(frozen=True)
 class RunLength:
-    """The length of a fit: what is done, and what the loader promises for the rest.
+    """The length of a fit: the steps completed, plus those expected from the loader's length.
 
     Args:
         total: Total number of optimizer steps.
-        ends: Optimizer steps completed at the end of each epoch, 0 for epochs before this fit; empty where the fit is counted
-            in steps alone.
+        ends: Optimizer steps completed by the end of each epoch, 0 for epochs before this fit; empty if the length of the
+            fit is given in steps only.
     """
 
     total: int
@@ -40,12 +40,11 @@ class RunLength:
 class Schedule(Owner, ABC):
     """Set rate and momentum over time, for every param group.
 
-    As soon as a step is done, the rate for the next one is set, from the number of optimizer steps done and the length of the
-    fit in the same steps. The length is measured anew where it can change: at the start of an epoch, whose loader may be
-    another, and at each step under manual optimization, where only the steps done tell how many batches a step takes, and
-    under `Trainer(max_time=...)`, where they tell how many there is time for. What was measured is saved, and where the
-    schedule began (a second fit has its own). Its hooks call those of the next base class, since `FineTune` is an `Unfreeze`
-    as well.
+    After each step, the rate for the next one is set from the number of optimizer steps done and the length of the fit in
+    steps. The length is measured again whenever it can change: at the start of an epoch, which may have a new loader, and at
+    every step with manual optimization, where only past steps show how many batches a step takes, or with
+    `Trainer(max_time=...)`, where they show how many steps there is time for. Checkpoints hold the measured length, and the
+    step at which the schedule began (a second fit has its own). Hooks call super, since `FineTune` is an `Unfreeze` as well.
 
     Args:
         groups: For a module without `layer_groups()`, if groups have different rates: a function from the module to its
@@ -54,19 +53,19 @@ class Schedule(Owner, ABC):
 
     owns: frozenset[Quantity] = frozenset({"the rate over time"})
     has_horizon: ClassVar[bool] = True  # whether the rate depends on the length of the fit
-    needs_groups: bool = False  # whether layer groups have different rates, so that the optimizer is divided by them
+    needs_groups: bool = False  # whether layer groups have different rates, so that param groups must be split by them
 
     def __init__(self, groups: Groups | None = None) -> None:
         self.groups = checked_groups(groups)
         self.sizes: dict[str, int] = {}
         self._first_step = self._first_batch = 0
-        self._batches_per_step = 1.0  # measured, under manual optimization
+        self._batches_per_step = 1.0  # measured with manual optimization
         self._length = RunLength(total=1)
         self._saved: Mapping[str, Any] = {}
         self._last_set = -1
 
     def peaks(self, num_groups: int) -> list[float] | None:
-        """Return the rate of each group that the factors scale, or None for the optimizer's own rates."""
+        """Return the rate of each group, which the factors scale, or None for the optimizer's own rates."""
         del num_groups
         return None
 
@@ -78,7 +77,7 @@ class Schedule(Owner, ABC):
     @speaking()
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         check_no_scheduler(trainer)
-        if not any(optimizer.param_groups for optimizer in trainer.optimizers):  # Lightning's stand-in has none
+        if not any(optimizer.param_groups for optimizer in trainer.optimizers):  # Lightning's placeholder has none
             problem = "one optimizer is scheduled, and the module's configure_optimizers returns none"
             raise BadValueError(problem, "Return one there, or leave this callback out")
         if len(trainer.optimizers) > 1:
@@ -90,8 +89,8 @@ class Schedule(Owner, ABC):
                 found = layer_groups_of(pl_module, self.groups)
                 divide_optimizers([optimizer], found, pl_module)
                 self.sizes = group_sizes(found)
-                self.peaks(len(found))  # raises for wrong rates before anything trains
-            for group in optimizer.param_groups:  # saved with the optimizer, so that a resumed fit has it
+                self.peaks(len(found))  # raise for wrong rates before training starts
+            for group in optimizer.param_groups:  # saved with the optimizer, for a resumed fit
                 group.setdefault("initial_lr", group["lr"])
         super().on_fit_start(trainer, pl_module)
 
@@ -104,20 +103,20 @@ class Schedule(Owner, ABC):
         self._first_step, self._first_batch = saved.get("first_step", 0), saved.get("first_batch", 0)
         self._batches_per_step = saved.get("batches_per_step", 1.0)
         ends = saved.get("ends")
-        if ends is None:  # saved without a schedule, or by an earlier version
+        if ends is None:  # the checkpoint has no schedule, or comes from an earlier version
             ends = [max(0, end - self._first_step) for end in self._measured(trainer, []).ends]
         self._length = self._measured(trainer, ends[:epoch])
         self._log_changed_length(trainer, saved.get("total", self._length.total), "when saved")
         if self.has_horizon:
             self._warn_of_early_stopping(trainer)
         for optimizer in trainer.optimizers:
-            for group in optimizer.param_groups:  # restoring a checkpoint of a fit without a schedule removes it
+            for group in optimizer.param_groups:  # a checkpoint saved without a schedule removes it
                 group.setdefault("initial_lr", group["lr"])
             groups = _numbered(optimizer)
             peaks = self.peaks(1 + max(number for number, _ in groups))
             if peaks is not None:
                 for number, group in groups:
-                    group["initial_lr"] = peaks[number]
+                    group["initial_lr"] = float(peaks[number])  # of numpy a checkpoint would not be read
         self._last_set = -1
         self._apply(trainer)
         super().on_train_start(trainer, pl_module)
@@ -147,7 +146,7 @@ class Schedule(Owner, ABC):
             self._batches_per_step = (_num_batches(trainer) - self._first_batch) / step
         if _is_estimated(trainer):
             self._length = self._measured(trainer, self._length.ends[: trainer.current_epoch])
-        self._apply(trainer)  # for the next step, so that a monitor sees the rate that the step will use
+        self._apply(trainer)  # for the next step, so that a monitor logs the rate that the step will use
 
     @override
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -182,8 +181,8 @@ class Schedule(Owner, ABC):
     def _measured(self, trainer: pl.Trainer, past: Sequence[int]) -> RunLength:
         """Return the length of the fit, given the steps completed at the end of each past epoch; 1 without a horizon.
 
-        Lightning's `estimated_stepping_batches` is wrong in a second fit, for a loader that changes, under manual
-        optimization and under a GradientAccumulationScheduler.
+        Lightning's `estimated_stepping_batches` is wrong in a second fit, for a loader that changes, with manual
+        optimization and with a GradientAccumulationScheduler.
 
         Raises:
             BadValueError: The length is unknown: the loader has no length, or neither max_epochs nor max_steps is set.
@@ -212,7 +211,7 @@ class Schedule(Owner, ABC):
         return RunLength(max(1, ends[-1] if ends else 1), tuple(ends))
 
     def _steps_in_time(self, trainer: pl.Trainer) -> float:
-        """Return in how many steps a clock ends the fit at its speed so far, the same on all ranks; infinite without one."""
+        """Estimate after how many steps a time limit ends the fit, the same on all ranks; infinite without a limit."""
         times = [(timer.time_elapsed(), timer.time_remaining() or 0.0) for timer in _time_limits(trainer)]
         if not times:
             return math.inf
@@ -220,7 +219,7 @@ class Schedule(Owner, ABC):
         return round(max(1, trainer.global_step - self._first_step) / max(trainer.strategy.broadcast(used), 1e-9))
 
     def _warn_of_early_stopping(self, trainer: pl.Trainer) -> None:
-        """Warn if `EarlyStopping` can end the fit inside the schedule."""
+        """Warn if `EarlyStopping` can end the fit before the schedule does."""
         for callback in callbacks_of(trainer, EarlyStopping):
             if callback.patience + 1 < (checks := _num_checks(trainer, callback)):
                 patience = f"EarlyStopping(patience={callback.patience})"
@@ -244,30 +243,30 @@ class Schedule(Owner, ABC):
             settings = [self.setting(step, self._length, number, num_groups) for number in range(num_groups)]
             for number, group in groups:
                 factor, momentum = settings[number]
-                group["lr"] = group["initial_lr"] * factor
+                group["lr"] = float(group["initial_lr"] * factor)
                 if momentum is not None and "betas" in group:
-                    group["betas"] = (momentum, *group["betas"][1:])
-                elif momentum is not None and group.get("momentum"):  # SGD without momentum stays so
-                    group["momentum"] = momentum
+                    group["betas"] = (float(momentum), *group["betas"][1:])
+                elif momentum is not None and group.get("momentum"):  # SGD without momentum stays without
+                    group["momentum"] = float(momentum)
 
 
 def _time_limits(trainer: pl.Trainer) -> list[Timer]:
-    """Return the clocks that end a fit, of which `Trainer(max_time=...)` makes one."""
+    """Return the timers that limit a fit; `Trainer(max_time=...)` creates one."""
     return [timer for timer in callbacks_of(trainer, Timer) if timer.time_remaining() is not None]
 
 
 def _is_estimated(trainer: pl.Trainer) -> bool:
-    """Return whether the length of the fit is known only by the steps done so far."""
+    """Return whether the length of the fit can only be estimated, from the steps so far."""
     return not trainer.lightning_module.automatic_optimization or bool(_time_limits(trainer))
 
 
 def max_epochs(trainer: pl.Trainer) -> float:
-    """Return the epoch in which a fit ends by its own setting; infinite if it has none."""
+    """Return the Trainer's `max_epochs`; infinite if it is not set."""
     return math.inf if trainer.max_epochs is None or trainer.max_epochs < 0 else trainer.max_epochs
 
 
 def num_epochs(trainer: pl.Trainer) -> float:
-    """Return the number of epochs that a fit begins: fewer than `max_epochs` if `max_steps` ends it; infinite if unknown."""
+    """Return how many epochs a fit starts: fewer than `max_epochs` if `max_steps` ends it first; infinite if unknown."""
     epochs = max_epochs(trainer)
     if trainer.max_steps <= 0 or trainer.num_training_batches in (0, math.inf):
         return epochs
@@ -276,7 +275,7 @@ def num_epochs(trainer: pl.Trainer) -> float:
 
 
 def _num_batches(trainer: pl.Trainer) -> int:
-    """Return the number of training batches that the trainer has begun, over all epochs and fits."""
+    """Return the number of training batches that the Trainer has started, over all epochs and fits."""
     return trainer.fit_loop.total_batch_idx + 1
 
 
@@ -288,7 +287,7 @@ def _num_checks(trainer: pl.Trainer, stopping: EarlyStopping) -> int:
     epochs = int(num_epochs(trainer)) - trainer.current_epoch
     if stopping._check_on_train_epoch_end:  # noqa: SLF001 - a test guards it
         return epochs
-    if interval is None:  # validates by the clock on the wall
+    if interval is None:  # validation runs at wall-clock intervals
         return 0
     per_epoch = int(batches // interval) if interval < math.inf else 1
     return int(epochs * batches // interval) if every is None else epochs // every * per_epoch
@@ -301,5 +300,5 @@ def _accumulation(trainer: pl.Trainer, epoch: int) -> int:
 
 
 def _numbered(optimizer: Optimizer) -> list[tuple[int, dict[str, Any]]]:
-    """Return each param group with the number of its layer group; one without counts as a layer group itself."""
+    """Return each param group with the number of its layer group, or its own number if it has none."""
     return [(group.get("layer_group", number), group) for number, group in enumerate(optimizer.param_groups)]

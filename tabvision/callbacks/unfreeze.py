@@ -37,22 +37,22 @@ _logger = logging.getLogger("tabvision")
 
 
 class Unfreeze(Owner):
-    """Train the last layer groups first, and more of them from later epochs on.
+    """Train the last layer groups first, and unfreeze more of them in later epochs.
 
-    The stage is a function of the epoch: nothing is saved, and a fit resumed at any step has the right one. Frozen layers
-    are in evaluation mode, without dropout and stochastic depth. They stay in the optimizer, which skips them, weight decay
-    included; they count as trainable while `configure_optimizers` runs, so that an optimizer filtered by `requires_grad`
-    holds them too. A scheduler of the module's own is left alone. Under DDP the model is wrapped again when the stage
-    changes, so that all ranks stay bitwise equal. After the fit every layer is trainable. A parameter that was frozen before
-    the fit, within a layer group of which others train, stays frozen; a group that was frozen whole is thawed by its stage:
-    leave it out of the groups if it is to stay frozen.
+    The stage is a function of the epoch, so nothing is saved, and a fit resumed at any step has the right one. Frozen layers
+    are in evaluation mode, without dropout and stochastic depth. They stay in the optimizer, which skips them and does not
+    decay them. They count as trainable while `configure_optimizers` runs, so that an optimizer filtered by `requires_grad`
+    holds them too. The module's own scheduler is left alone. With DDP the model is wrapped again when the stage changes, so
+    that all ranks stay bitwise equal. After the fit every layer is trainable. A parameter that was frozen before the fit
+    stays frozen if others in its layer group train; a group that was frozen as a whole is unfrozen by its stage. To keep it
+    frozen, leave it out of the groups.
 
     Args:
-        stages: Number of epochs in which only new groups train: the last, and those before it that say so; or how many of the
-            last groups train from each epoch on, such as `{0: 1, 2: 2, 4: "all"}`.
+        stages: The number of epochs in which only new groups train (the last one, and those before it marked as new), or how
+            many of the last groups train from each epoch on, such as `{0: 1, 2: 2, 4: "all"}`.
         batch_norm: What BatchNorm does outside the last group: "keep" keeps the statistics that it had before the module's
             first fit, if any, whether or not its layer is frozen; "eval" keeps them while the layer is frozen; "train"
-            updates statistics and weights all along, as fastai does.
+            always updates statistics and weights, as fastai does.
         groups: For a module without `layer_groups()`: a function from the module to its parts, input side first.
 
     Raises:
@@ -81,10 +81,10 @@ class Unfreeze(Owner):
         self._has_new = is_integer(stages)  # the first stage trains all new groups
         self.batch_norm = batch_norm
         self.groups = checked_groups(groups)
-        self._is_sweep = False  # has what the fit around it has
-        self._resting: list[nn.Module] = []  # parts in evaluation while they are frozen
+        self._is_sweep = False  # whether it serves a sweep, inside the fit of another Unfreeze
+        self._resting: list[nn.Module] = []  # parts in evaluation mode while they are frozen
         self._frozen: frozenset[str] | None = None  # names of the parameters that stay frozen
-        self._started = False  # in a fit, from its setup on
+        self._started = False  # True from a fit's setup to its end
 
     def num_trainable(self, epoch: int, num_groups: int) -> int:
         """Return how many of the last layer groups train in an epoch."""
@@ -96,11 +96,11 @@ class Unfreeze(Owner):
         super().setup(trainer, pl_module, stage)
         if stage == "fit":
             _check_strategy(trainer)
-            pl_module.configure_model()  # Lightning does so only after this, and asks that it can be called twice
+            pl_module.configure_model()  # Lightning does this only later, and requires that it may be called twice
             vars(pl_module).setdefault(PRETRAINED_NORMS, norms_with_statistics(pl_module))
             if self._frozen is None or not self._is_sweep:
                 self._frozen = self._frozen_within_groups(pl_module)
-            self.apply(pl_module, trainer.current_epoch)  # before DDP wraps, so that the first wrap is right
+            self.apply(pl_module, trainer.current_epoch)  # before DDP first wraps the model
             self._started = True
             _configure_with_all_layers(pl_module, self.groups)
 
@@ -113,7 +113,7 @@ class Unfreeze(Owner):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if max_epochs(trainer) <= self.stages[-1][0]:
             self._warn_of_unreached(trainer, f"max_epochs={trainer.max_epochs} ends")
-        # a resumed fit knows its epoch only here, and may skip on_train_epoch_start
+        # a resumed fit knows its epoch only now, and may skip on_train_epoch_start
         self._enter_stage(trainer, pl_module)
 
     @override
@@ -122,15 +122,15 @@ class Unfreeze(Owner):
 
     def _enter_stage(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         changed, strategy = self.apply(pl_module, trainer.current_epoch), trainer.strategy
-        # DDP has to wrap it again
+        # DDP has to wrap the model again
         if changed and isinstance(strategy, DDPStrategy) and strategy.model is not pl_module:
             strategy.model = pl_module
-            strategy._pl_static_graph_delay_done = False  # noqa: SLF001 - as when it first wrapped; a test guards it
+            strategy._pl_static_graph_delay_done = False  # noqa: SLF001 - as before the first wrap; a test guards it
             strategy.configure_ddp()
         self._set_modes(pl_module, trainer.current_epoch)
 
     def _set_modes(self, module: pl.LightningModule, epoch: int) -> None:
-        """Put frozen parts into evaluation, such as dropout and stochastic depth, and each BatchNorm by its policy."""
+        """Put frozen parts, such as dropout and stochastic depth, into evaluation mode, and each BatchNorm by the policy."""
         self._wake()
         parts = self._parts(module, epoch)
         frozen = frozen_parts(module, [group for group, trains in parts if not trains])
@@ -185,7 +185,7 @@ class Unfreeze(Owner):
                 norm.train(module.training)
 
     def for_sweep(self, epoch: int) -> list[Callback]:
-        """Return the callback that keeps the layers frozen in an epoch throughout a learning-rate sweep."""
+        """Return the callback that keeps an epoch's frozen layers frozen throughout a learning-rate sweep."""
         number = next(number for start, number in reversed(self.stages) if start <= epoch)
         sweep = Unfreeze({0: number or "all"}, batch_norm=self.batch_norm, groups=self.groups)
         sweep._has_new = self._has_new
@@ -204,17 +204,17 @@ class Unfreeze(Owner):
             )
             for group, trains in parts
         ]
-        return any(changed)  # a list first, so that every group is set
+        return any(changed)  # `changed` is a list, so that every group has been set
 
     def _frozen_within_groups(self, module: pl.LightningModule) -> frozenset[str]:
-        """Return the names of the frozen parameters in layer groups of which other parameters train."""
+        """Return the names of frozen parameters in layer groups that also have trainable ones."""
         groups = layer_groups_of(module, self.groups)
         parts = [group for group in groups if any(parameter.requires_grad for parameter in group)]
         frozen = {id(parameter) for parameter in itertools.chain(*parts) if not parameter.requires_grad}
         return frozenset(plain_name(name) for name, parameter in module.named_parameters() if id(parameter) in frozen)
 
     def _frozen_before(self, module: pl.LightningModule) -> set[int]:
-        """Return the ids of the parameters that stay frozen, as before the fit."""
+        """Return the ids of the parameters that stay frozen because they were before the fit."""
         names = self._frozen or ()
         return {id(parameter) for name, parameter in module.named_parameters() if plain_name(name) in names}
 
@@ -230,8 +230,8 @@ class Unfreeze(Owner):
 
 
 def _configure_with_all_layers(module: pl.LightningModule, groups: Groups | None) -> None:
-    """Let all layers count as trainable while the module makes its optimizers, which may filter by `requires_grad`."""
-    own = vars(module).get("configure_optimizers")  # set on the object, as LightningCLI does
+    """Make all layers trainable while the module creates its optimizers, which may filter by `requires_grad`."""
+    own = vars(module).get("configure_optimizers")  # LightningCLI sets it on the object
 
     def configure_once(module: pl.LightningModule) -> Any:  # noqa: ANN401 - what the module's own returns
         del vars(module)["configure_optimizers"]

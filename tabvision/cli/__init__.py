@@ -1,6 +1,6 @@
-"""The command line: thin commands over the parts that a script uses.
+"""The command line: thin commands on top of the parts that a script uses.
 
-A command's file is imported when the command runs, so `tabvision --help` answers at once.
+A command's file is imported when the command runs, so `tabvision --help` is fast.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _NOT_OPENED = {
     **dict.fromkeys((errno.EIO, errno.ESTALE, errno.ETIMEDOUT), "Check the disk or the network that it is on"),
     **dict.fromkeys((errno.EMFILE, errno.ENFILE), "Allow more open files: ulimit -n 4096"),
 }
-_INTERRUPTED, _BROKEN_PIPE = 130, 141  # the shell's status after Ctrl-C, and for a program whose output nobody reads on
+_INTERRUPTED, _BROKEN_PIPE = 130, 141  # the shell's status after Ctrl-C, and for a program whose output pipe was closed
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -36,36 +36,36 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: The arguments after `tabvision`; None means those of the process.
 
     Returns:
-        The exit status: 0 for success; 1 if `check-images` found an image that cannot be read, `predict` answered none,
-        `verify` found a stretch that differs, or `compare` a folder without a run; 2 for wrong input, a full disk or too
-        little memory, which one sentence on standard error tells; 130 after Ctrl-C; 141 if nobody reads the output any
-        more, as after `| head`.
+        The exit status: 0 for success; 1 if `check-images` found an image that cannot be read, `predict` could read no
+        image, `verify` found a stretch that differs, or `compare` a folder without a run; 2 for wrong input, a full disk or
+        too little memory, with one sentence on standard error; 130 after Ctrl-C; 141 if the output pipe was closed,
+        as after `| head`.
     """
     words = list(sys.argv[1:] if argv is None else argv)
-    # torch's threads wait for each other asleep: awake, on cores that other processes use, training takes ten times as long
+    # let torch's threads sleep while waiting: busy-waiting on cores in use by others makes training ten times as slow
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch is loaded
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a column's name may have letters that the terminal's encoding lacks
+        if isinstance(stream, io.TextIOWrapper):  # the terminal's encoding may lack letters of a column's name
             stream.reconfigure(errors="backslashreplace")
     try:
         return _exit_status(words)
-    finally:  # empty the streams that take no output, as Python writes to them at exit; see its documentation of SIGPIPE
+    finally:  # Python flushes both at exit: point a broken one to devnull, as Python's note on SIGPIPE says
         for stream in (sys.stdout, sys.stderr):
             try:
-                print(end="", flush=True, file=stream)  # nothing where the stream is closed
+                print(end="", flush=True, file=stream)  # does nothing if the stream is closed
             except OSError:
                 os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _exit_status(words: list[str]) -> int:
-    """Run one command and return its exit status, after one sentence if the input is wrong."""
+    """Run one command and return its exit status; print one sentence if the input is wrong."""
     status = USAGE_ERROR
     try:
         return _run(words)
     except BrokenPipeError:
         return _BROKEN_PIPE
     except TabvisionError as error:
-        sentence = str(error)  # which may start with the command already
+        sentence = str(error)  # may already start with the command
     except OSError as error:
         sentence = str(_file_error(error))
     except (MemoryError, RuntimeError) as error:
@@ -78,10 +78,10 @@ def _exit_status(words: list[str]) -> int:
 
 
 def _memory_error(error: MemoryError | RuntimeError) -> TabvisionError:
-    """Return the sentence for memory that does not suffice; torch's own errors are RuntimeErrors.
+    """Return the error to show when memory runs out; torch's own errors are RuntimeErrors.
 
     Raises:
-        RuntimeError: The error is another one.
+        RuntimeError: The error has another cause.
     """
     reason = str(error).strip().split("\n")[0].rstrip(".")
     if type(error).__name__ == "OutOfMemoryError":  # torch's, on a GPU; torch may not be imported
@@ -94,7 +94,7 @@ def _memory_error(error: MemoryError | RuntimeError) -> TabvisionError:
 
 
 def _run(words: list[str]) -> int:
-    """Run one command, and write what it printed; return its exit status, 0 unless it says another."""
+    """Run one command, flush its output, and return its exit status, 0 by default."""
     try:
         Path.cwd()
     except FileNotFoundError as error:
@@ -124,12 +124,12 @@ def _run_recipe(words: list[str], *, safe: bool) -> None:
 
 
 def _file_error(error: OSError) -> TabvisionError:
-    """Return the sentence for a file that cannot be opened, a name that is too long, or a disk that is full or read-only.
+    """Return the error to show for a file that cannot be opened, a name that is too long, or a full or read-only disk.
 
-    It is about the first file of several, as closing the others fails as well, or about the wrong input before it.
+    It reports the first of several files, since closing the others fails too, or the wrong input that came before.
 
     Raises:
-        OSError: The error is another one.
+        OSError: The error has another cause.
     """
     chain: list[BaseException] = [error]
     while (before := chain[-1].__cause__ or chain[-1].__context__) and not isinstance(before, SystemExit):

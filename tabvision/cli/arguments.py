@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 
 def names(text: str) -> list[str]:
-    """Return column names separated by commas; a name that holds a comma or begins with a space is in double quotes.
+    """Return column names separated by commas; a name with a comma or a leading space is in double quotes.
 
     Example:
         >>> names("age, job"), names('"last, first",age')
@@ -24,7 +24,7 @@ def names(text: str) -> list[str]:
 
 
 def whole(text: str, least: int = 1, most: int | None = None) -> int:
-    """Return a whole number of at least 1, or within other bounds.
+    """Return an integer of at least 1, or within other bounds.
 
     Example:
         >>> whole("1_000")
@@ -39,7 +39,7 @@ def whole(text: str, least: int = 1, most: int | None = None) -> int:
 
 
 def seed(text: str) -> int:
-    """Return a whole number from 0 to 2**32 - 1, the range of numpy's seeds.
+    """Return an integer from 0 to 2**32 - 1, the range of numpy's seeds.
 
     Example:
         >>> seed("0")
@@ -49,7 +49,7 @@ def seed(text: str) -> int:
 
 
 def fraction(text: str, end: Literal[")", "]"] = ")") -> float:
-    """Return a fraction above 0 and below 1, or with `end="]"` at most 1.
+    """Return a fraction above 0 and below 1; `end="]"` allows 1 as well.
 
     Example:
         >>> fraction("0.2")
@@ -106,7 +106,7 @@ def file_or_fraction(text: str) -> str | float:
 
 
 def way_to_split(text: str) -> str:
-    """Return the name of a split, with a column after a colon where it needs one.
+    """Return the name of a split, with a column after a colon if it needs one.
 
     Example:
         >>> way_to_split("group:patient")
@@ -125,7 +125,7 @@ TASKS = ("binary", "multiclass", "multilabel", "regression", "points")
 
 
 def task(text: str) -> tuple[str, dict[str, Any]]:
-    """Return the name of a task and the settings after it: numbers, "low:high" as a pair, "none" as None, else text.
+    """Return the name of a task and its settings: numbers, "low:high" as a pair, "none" as None, otherwise text.
 
     Example:
         >>> task("regression,error=huber,y_range=0:5,margin=none")
@@ -140,7 +140,7 @@ def task(text: str) -> tuple[str, dict[str, Any]]:
     return name, {key: _value(value) for key, value in pairs}
 
 
-def _value(text: str) -> Any:  # noqa: ANN401 - as a setting takes it
+def _value(text: str) -> Any:  # noqa: ANN401 - whatever the setting takes
     if ":" in text:
         return tuple(_value(part) for part in text.split(":"))
     for kind in (int, float):
@@ -150,7 +150,7 @@ def _value(text: str) -> Any:  # noqa: ANN401 - as a setting takes it
 
 
 def weights(text: str) -> str | tuple[float, ...]:
-    """Return "balanced", or one number for each class.
+    """Return "balanced", or one number per class.
 
     Example:
         >>> weights("1,2.5")
@@ -163,7 +163,7 @@ def weights(text: str) -> str | tuple[float, ...]:
 
 
 def duration(text: str) -> str:
-    """Return a time as a Trainer's `max_time` takes it: days, hours, minutes and seconds.
+    """Return a time in the format of a Trainer's `max_time`: days, hours, minutes and seconds.
 
     Example:
         >>> duration("90s"), duration("1.5h"), duration("00:02:00:00")

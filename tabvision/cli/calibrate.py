@@ -20,7 +20,7 @@ from tabvision.errors import BadValueError, MissingFileError, count, speaking
 from tabvision.inference import Predictor
 from tabvision.inference.results import with_images
 
-_FORM = ("encoding", "na_values", "sep", "names")  # how a text file of the recipe is written
+_FORM = ("encoding", "na_values", "sep", "names")  # settings of a recipe for the format of a text file
 
 
 @speaking("tabvision calibrate")
@@ -57,7 +57,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _rows_of(run: Path) -> pd.DataFrame:
-    """Return the rows that a run kept apart, else its test rows, else its validation rows, and say which.
+    """Return a run's calibration rows, or else its test rows, or else its validation rows, and print which.
 
     Raises:
         MissingFileError: The folder has no recipe.
@@ -71,7 +71,7 @@ def _rows_of(run: Path) -> pd.DataFrame:
     known = {"schema": Predictor(run / "best.ckpt").schema} if file.name == RESUME_FILE else {}
     data, settings = build(recipe, **known), recipe["init_args"]
     check_rows(file, data, "pass CKPT and rows that did not train")
-    data = data.sampled()  # of a prepared table
+    data = data.sampled()  # a sample if the table is prepared
     parts: tuple[PartName, ...] = ("calibration", "test", "val")
     name = next((name for name in parts if name in data.parts), None)
     if name is None:
@@ -85,7 +85,7 @@ def _rows_of(run: Path) -> pd.DataFrame:
     chosen = chosen_by_validation(run) if name == "val" else ""
     print(f"On the {'validation' if name == 'val' else name} rows of the run{chosen}")
     (tensors, rows), schema, test = data.parts[name], data.schema, settings.get("test")
-    if schema.is_of_images:  # `tables` has the rows that the tensors are of, which may be fewer than the source's
+    if schema.is_of_images:  # `tables` has the rows of the tensors, which may be fewer than the source's
         table = data.tables[name]
         return table.frame.iloc[rows.numpy()].assign(**{schema.image.name: table.files(rows.numpy())})
     frame = data.frame

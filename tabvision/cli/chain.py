@@ -1,4 +1,4 @@
-"""The chain of a run: hashes of its recipe, data and checkpoints, each over the one before."""
+"""The chain of a run: hashes of its recipe, data and checkpoints, each including the previous hash."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ _SOURCES = ("source", "validation", "test", "titles", "corrections", "weights") 
 
 
 class Stretch(NamedTuple):
-    """The steps between two checkpoints.
+    """The training steps between two checkpoints.
 
     Args:
-        start: The checkpoint that it begins at; None for the seed.
+        start: The checkpoint at its start; None for the seed.
         first: The step of that checkpoint.
-        end: The checkpoint that it ends at.
-        last: The step of that one.
+        end: The checkpoint at its end.
+        last: The step of that checkpoint.
         is_final: Whether the fit ends there.
     """
 
@@ -43,7 +43,7 @@ class Stretch(NamedTuple):
 
 
 def write_chain(folder: Path, recipe: Mapping[str, Any], datamodule: object, device: torch.device) -> str:
-    """Write the chain of a finished run, and return the hash of its last line."""
+    """Write the chain of a finished run and return the hash of its last line."""
     named = [text for name, text in texts_in([recipe["data"], recipe["model"]]) if name in _SOURCES]
     paths = [Path(file).expanduser() for text in named for file in (files_of(text) if is_glob(text) else [text])]
     photos = [Path(file) for file in getattr(datamodule, "files", ()) if file]
@@ -67,11 +67,11 @@ def write_chain(folder: Path, recipe: Mapping[str, Any], datamodule: object, dev
 
 
 def read_chain(folder: Path) -> tuple[dict[str, str], list[Stretch], str]:
-    """Return what a run was trained on, its stretches, and the hash of the last line, once every file is as it was.
+    """Check that every file is unchanged; return the machine of the run, its stretches and the hash of the last line.
 
     Raises:
-        MissingFileError: The folder has no chain, or a file of it is missing.
-        BadValueError: A line or a file was changed, or a checkpoint is in no line.
+        MissingFileError: The folder has no chain, or a file in the chain is missing.
+        BadValueError: A line or a file was changed, or a checkpoint is not in the chain.
     """
     chain, remedy = folder / _CHAIN, "Ask for the original"
     if not chain.is_file():
@@ -106,7 +106,7 @@ def read_chain(folder: Path) -> tuple[dict[str, str], list[Stretch], str]:
 
 
 def facts_of(device: torch.device) -> dict[str, str]:
-    """Return the machine and the versions on which a fit gives the same bits."""
+    """Return the machine and versions that a bit-identical fit needs."""
     chip = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
     file = Path("/proc/cpuinfo")
     models = [line for line in file.read_text().splitlines() if "model name" in line] if file.is_file() else []
@@ -121,7 +121,7 @@ def facts_of(device: torch.device) -> dict[str, str]:
 
 
 def checkpoints_of(folder: Path) -> list[tuple[int, Path]]:
-    """Return the checkpoints that a run kept, each with its step, in order."""
+    """Return the checkpoints that a run kept, each with its step, in order of steps."""
     files = {file.stem.partition("=")[2]: file for file in (folder / CHECKPOINTS).glob("step=*.ckpt")}
     return sorted((int(step), file) for step, file in files.items() if step.isdecimal())
 

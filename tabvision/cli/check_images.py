@@ -1,4 +1,4 @@
-"""`tabvision check-images`: list the images of a folder or table that cannot be read or lose something, before training."""
+"""`tabvision check-images`: list images in a folder or table that cannot be read, or only in part, before training."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ from tabvision.errors import BadValueError, count, shown, speaking
 from tabvision.schema import Image
 
 _SHOWN = 20
-_FILES_AT_ONCE = 4096  # limits the queue of a folder with a million files
+_FILES_AT_ONCE = 4096  # keeps the queue short for a folder with a million files
 
 
 @speaking("tabvision check-images")
 def run(arguments: argparse.Namespace) -> int:
-    """Decode every image and list those that are damaged; return 1 if there are any, as a check does."""
+    """Decode every image and list the damaged ones; return 1 if there are any."""
     if arguments.out:
         check_destination(arguments.out, overwrite=arguments.overwrite)
     workers, channels, found = check_workers(arguments.workers), arguments.channels, _images(arguments)
-    files = [*dict.fromkeys(found[PATH_COLUMN])]  # rows may share an image
+    files = [*dict.fromkeys(found[PATH_COLUMN])]  # several rows may name the same image
     reasons: list[str | None] = []
     with single_threaded_cv2(), ThreadPoolExecutor(max(1, workers)) as threads:
         for start in range(0, len(files), _FILES_AT_ONCE):
@@ -47,7 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
         notes = notes_on_ignored(readable, Image(size=(1, 1), channels=channels), threads.map)
     bad = found[found[PATH_COLUMN].isin(list(unreadable))].reset_index(drop=True)
     bad = bad.assign(reason=pd.array([unreadable[file] for file in bad[PATH_COLUMN]], dtype="str"))
-    if arguments.out:  # before anything is printed, where the reader may close the pipe
+    if arguments.out:  # before printing, since the reader may close the pipe
         write_frame(bad, arguments.out, overwrite=arguments.overwrite)
     for *cell, file, reason in bad.head(_SHOWN).itertuples(index=False):
         place = "row {}, {}: ".format(*cell) if cell else ""
@@ -63,12 +63,12 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _images(arguments: argparse.Namespace) -> pd.DataFrame:
-    """Return the path of each image of a folder, or of those that a table names, beside the number of its row and its column.
+    """Return the path of each image in a folder, or named in a table, with its row number and column.
 
     Raises:
         MissingColumnsError: The table has no such column.
-        MissingFileError: Most of the files that the table names do not exist.
-        BadValueError: It is not said which columns of a table name images, or an option is for tables alone.
+        MissingFileError: Most of the files named in the table do not exist.
+        BadValueError: `--image` is missing for a table, or an option applies only to tables.
     """
     source, columns = arguments.data, arguments.image
     if columns is None:
@@ -91,7 +91,7 @@ def _images(arguments: argparse.Namespace) -> pd.DataFrame:
 
 
 def _reason(file: str, channels: int = 3) -> str | None:
-    """Return why a file cannot be read as an image, or None.
+    """Return why a file cannot be read as an image, or None if it can.
 
     Example:
         >>> _reason("nowhere/cat.jpg")
@@ -102,7 +102,7 @@ def _reason(file: str, channels: int = 3) -> str | None:
     except UnreadableImageError as error:
         with suppress(UnreadableImageError):
             layout = layout_of(file)
-            if layout.bits != 8:  # training finds the range of such values
+            if layout.bits != 8:  # training infers the range of such values
                 as_channels(stored_values(file, layout, channels), channels)
                 return None
         return error.reason

@@ -1,4 +1,4 @@
-"""`tabvision compare`: several runs beside each other, as a table and as one page."""
+"""`tabvision compare`: compare several runs, as a table and as one page."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tabvision.report import compare_runs, write_comparison
 
 @speaking("tabvision compare")
 def run(arguments: argparse.Namespace) -> int:
-    """Print the table, and write the page; return 1 if a folder holds no run."""
+    """Print the table and write the page; return 1 if a folder has no run."""
     if arguments.out:
         check_destination(arguments.out, suffixes=[".html"], overwrite=arguments.overwrite)
     found = compare_runs(arguments.runs)
@@ -29,10 +29,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _table_of(found: pd.DataFrame) -> str:
-    """Return the table as text, with a star at the best value of each metric; columns without a value are left out."""
+    """Return the table as text, with a star at the best value of each metric and without empty columns."""
     best = found.attrs["best"]
     columns = [name for name in found if found[name].notna().any() and any(found[name] != "")]
-    rows = [[f"{name} " if best.get(name) else name for name in columns]]  # as wide as with a star
+    rows = [[f"{name} " if best.get(name) else name for name in columns]]  # pad the names to leave room for a star
     for _, row in found.iterrows():
         cells = []
         for name in columns:

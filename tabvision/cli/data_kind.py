@@ -1,4 +1,4 @@
-"""What DATA of `tabvision train` is: a table, images, a table with images, or ratings."""
+"""Detect whether DATA of `tabvision train` is a table, images, a table with images, or ratings."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from tabvision.tasks.registry import KINDS
 
 
 def kind_of_data(arguments: argparse.Namespace) -> str:
-    """Return the kind of DATA, inferred from its path and from the options; `arguments.read` is what it read of it.
+    """Return the kind of DATA, inferred from its path and the options; `arguments.read` keeps what was read of it.
 
     Raises:
-        MissingFileError: There is no such file or folder, which would be taken as a table.
+        MissingFileError: There is no such file or folder; it would be taken for a table.
     """
     data, arguments.read = arguments.data, {}
     with speaking("tabvision train"):
         if isinstance(data, str) and is_glob(data):
             found = [str(file) for file in files_of(data)]
-            arguments.data = data = data if are_tables(found) else found  # a recipe names the images one by one
+            arguments.data = data = data if are_tables(found) else found  # a recipe lists every image
         for each in data if isinstance(data, list) else [data]:
-            if "://" not in each and not is_glob(each):  # reading says what to do about an address
+            if "://" not in each and not is_glob(each):  # for a URL, reading raises the error
                 check_file(Path(each).expanduser())
     if arguments.user or arguments.item:
         return "ratings"
@@ -44,7 +44,7 @@ def kind_of_data(arguments: argparse.Namespace) -> str:
 
 
 def _kind_of_list(data: list[str]) -> str:
-    """Return the kind of several files by their suffixes."""
+    """Infer the kind of several files from their suffixes."""
     has_folder = any(Path(each).expanduser().is_dir() for each in data)
     if has_folder or (not are_tables(data) and any(are_tables([each]) for each in data)):
         problem = (
@@ -55,7 +55,7 @@ def _kind_of_list(data: list[str]) -> str:
 
 
 def check_held_out(arguments: argparse.Namespace) -> None:
-    """Raise if the file of validation or test rows is one that trains."""
+    """Raise if the file of validation or test rows is part of the training data."""
     data = arguments.data if isinstance(arguments.data, list) else [arguments.data]
     paths = [Path(each).expanduser() for each in data]
     found = [files_of(it) if is_glob(it) else table_files(it) if it.is_dir() else [] for it in paths]
@@ -67,7 +67,7 @@ def check_held_out(arguments: argparse.Namespace) -> None:
 
 
 def _learns_from_columns(arguments: argparse.Namespace) -> bool:
-    """Return whether DATA has columns besides its images, target and weights, and the target does not lie in an image."""
+    """Return whether DATA has columns besides its images, target and weights, and the target is not in the image."""
     in_images = {kind.name for kind in KINDS if kind.moves_with_image}
     if arguments.task is not None and arguments.task[0] in in_images:
         return False
@@ -77,6 +77,6 @@ def _learns_from_columns(arguments: argparse.Namespace) -> bool:
     with speaking("tabvision train"), notes_at(verbose=not arguments.quiet):
         frame = read_frame(arguments.data, known=known, **form_of(arguments))
     frame.attrs["folder"] = str(folder_of(arguments.data))
-    arguments.read = {"source": frame}  # for the datamodule: a table is not read twice, as a pipe cannot be
+    arguments.read = {"source": frame}  # for the datamodule, since a pipe cannot be read twice
     others = {*arguments.image, *(arguments.target or ()), arguments.weight, arguments.sampler}
     return bool({*frame.columns} - others)

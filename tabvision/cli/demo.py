@@ -1,4 +1,4 @@
-"""`tabvision demo`: train on real data that a package ships."""
+"""`tabvision demo`: train on real data that comes with a package."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tabvision.errors import BadValueError
 if TYPE_CHECKING:
     import pandas as pd
 
-_MAPPED = 1_000  # items on the map, those with most ratings
+_MAPPED = 1_000  # items on the map, those with the most ratings
 _SHOWN = 8  # items in a list
 QUESTIONS = {
     "tabular": "will a flight be late?",
@@ -24,11 +24,11 @@ QUESTIONS = {
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Write the data as files, then run `tabvision train` on them."""
+    """Write the data to files, then run `tabvision train` on them."""
     from tabvision.cli import build_parser, train
 
     folder = Path(arguments.out or f"runs/demo-{arguments.kind}")
-    if arguments.out and folder.exists() and any(folder.iterdir()):  # whose files the demo's would replace
+    if arguments.out and folder.exists() and any(folder.iterdir()):  # the demo would replace its files
         raise BadValueError("tabvision demo", f"{folder} is not empty", "Choose a new folder with --out")
     folder.mkdir(parents=True, exist_ok=True)
     start = time.perf_counter()
@@ -41,14 +41,14 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _write_data(kind: str, folder: Path, num_rows: int | None) -> list[str]:
-    """Write the data of a demo into a folder and return the arguments of `tabvision train` for it."""
+    """Write the data of a demo to a folder and return the arguments of `tabvision train` for it."""
     from tabvision.data import demo
 
     if kind == "tabular":
         data, frame = folder / "flights.parquet", demo.flights()
         frame.head(num_rows or len(frame)).to_parquet(data)
         return [str(data), "--target", "late", "--categorical", ",".join(demo.FLIGHTS_CATEGORICAL)]
-    if kind == "vision":  # no augmentation: a mirrored digit is not a digit
+    if kind == "vision":  # no augmentation: a mirrored digit is no longer a digit
         words = [str(demo.digits(folder / "digits")), "--body", "efficientnet_lite0", "--size", "64"]
         return [*words, "--augment", "none", "--batch-size", "32", "--epochs", "8", "--lr", "5e-3"]
     if kind == "fused":
@@ -62,7 +62,7 @@ def _write_data(kind: str, folder: Path, num_rows: int | None) -> list[str]:
 
 
 def _show_films(folder: Path) -> None:
-    """Print the best and worst items of a run by bias, and draw factors and biases beside its checkpoint."""
+    """Print the best and worst items of a run by bias, and plot factors and biases next to its checkpoint."""
     from tabvision.data.tables.write import written_whole
     from tabvision.inference.checkpoint import open_checkpoint
     from tabvision.interpret import item_bias, item_factors, pca

@@ -1,4 +1,4 @@
-"""`tabvision evaluate`: the metrics of a checkpoint on labeled rows, with intervals."""
+"""`tabvision evaluate`: measure a checkpoint on labeled rows, with a confidence interval for each metric."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tabvision.interpret import evaluate
 
 @speaking("tabvision evaluate")
 def run(arguments: argparse.Namespace) -> None:
-    """Answer the rows, print the metrics and write them."""
+    """Predict the rows, print the metrics and write them."""
     if arguments.out:
         suffixes, reads = [".json", *FORMATS], [arguments.checkpoint, *arguments.data]
         check_destination(arguments.out, suffixes=suffixes, overwrite=arguments.overwrite, reads=reads)

@@ -1,4 +1,4 @@
-"""`tabvision export`: write a checkpoint as one file that runs without torch, or with torch alone."""
+"""`tabvision export`: write a checkpoint as one file that runs without torch, or with torch only."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tabvision.inference import export
 
 @speaking("tabvision export")
 def run(arguments: argparse.Namespace) -> None:
-    """Write the file once its answers agree with the checkpoint's."""
+    """Write the file if its predictions agree with the checkpoint's."""
     done = export(arguments.checkpoint, arguments.out, overwrite=arguments.overwrite)
     agreement = f"its answers differ from the checkpoint's by {done.largest_error:.1g} at most"
     print(f"{done.num_bytes:,} bytes written, {agreement}: {done.path}")

@@ -1,4 +1,4 @@
-"""The folder of a run: whether it is free, held by one run alone, and cleared of an older one."""
+"""The folder of a run: check that it is free, lock it for one run, and clear it of an older one."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from tabvision.data.tables.read import Source
 from tabvision.data.tables.write import check_not_read, lock, writing
 from tabvision.errors import BadValueError, speaking
 
-RESUME_FILE = "resume.yaml"  # in place of a recipe, which begins with a new network
+RESUME_FILE = "resume.yaml"  # instead of a recipe, which would start with a new network
 _WHO = "tabvision train"
 PROBE, REFIT = "probe.ckpt", "refit.ckpt"  # linear heads on a frozen body: the pretrained one, and the trained one
-TRAINED = "trained.ckpt"  # the network whose place in best.ckpt one of them has taken, until the run is finished
-METRICS_BEFORE = "metrics.before.csv"  # those of the epochs before, until a run that goes on has begun to log
-OUT_OF_FOLD = "out_of_fold.parquet"  # the answers of a bag to all rows of a prepared table
+TRAINED = "trained.ckpt"  # the network that one of them replaced in best.ckpt, kept until the run is finished
+METRICS_BEFORE = "metrics.before.csv"  # metrics of earlier epochs, kept until a resumed run has started to log
+OUT_OF_FOLD = "out_of_fold.parquet"  # a bag's predictions for all rows of a prepared table
 _FILES = (
     *("report.html", "best.ckpt", "last.ckpt", PROBE, REFIT, TRAINED, "metrics.csv", METRICS_BEFORE),
     *("metrics.json", "predictions.csv", OUT_OF_FOLD),
@@ -31,16 +31,16 @@ _FILES = (
 
 @speaking(_WHO)
 def free_folder(out: str | None, data: Source, *, overwrite: bool, reads: Sequence[object] = ()) -> Path:
-    """Return the folder of a run, without creating or removing anything.
+    """Return the folder for a run, without creating or removing anything.
 
     Args:
-        out: The folder as the user named it, or None for runs/NAME-OF-DATA.
+        out: The folder given by the user, or None for runs/NAME-OF-DATA.
         data: The data.
-        overwrite: Whether the folder may hold a run, which will be removed.
+        overwrite: Whether the folder may contain a run, which will be removed.
         reads: Other files that the run reads.
 
     Raises:
-        BadValueError: The folder already holds a run, or something that the run reads, or is a file.
+        BadValueError: The folder already contains a run, or a file that the run reads, or is a file.
     """
     folder = Path(out).expanduser() if out else Path("runs") / name_of(data)
     if is_worker():
@@ -63,34 +63,34 @@ def free_folder(out: str | None, data: Source, *, overwrite: bool, reads: Sequen
 
 
 def recipe_file(folder: Path) -> Path:
-    """Return the file that says what the run in a folder does: its recipe, or what stands for it."""
+    """Return the file that describes the run in a folder: its recipe, or the one used instead."""
     return found if (found := folder / RESUME_FILE).is_file() else folder / "recipe.yaml"
 
 
 def chosen_by_validation(folder: Path) -> str:
-    """Return the end of a sentence on the validation rows of a run: what was chosen by them."""
+    """Return the end of a sentence on a run's validation rows: what they were used to choose."""
     heads = ", and the best of network, linear probe and new head" if (folder / PROBE).exists() else ""
     return f", by which the epoch was chosen as well{heads}"
 
 
 def is_finished(folder: Path) -> bool:
-    """Return whether the run in a folder came to its end, where it writes metrics.json."""
+    """Return whether the run in a folder is finished: it writes metrics.json last."""
     return (folder / "metrics.json").exists()
 
 
 def learned_from_validation(folder: Path) -> bool:
-    """Return whether the best.ckpt of a finished run was refitted to the validation rows as well."""
+    """Return whether the best.ckpt of a finished run was refitted with the validation rows."""
     return is_finished(folder) and "refit" in json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
 
 
 @contextmanager
 def alone_in(folder: Path) -> Iterator[None]:
-    """Hold a run's folder, so that no second run writes into it or removes it meanwhile; a process that dies lets go of it.
+    """Lock a run's folder, so that no other run writes to it or removes it; the lock ends with the process.
 
     Raises:
-        BadValueError: Another run holds it.
+        BadValueError: Another run has locked it.
     """
-    if is_worker() or os.name == "nt":  # which opens no folder
+    if is_worker() or os.name == "nt":  # Windows cannot open a folder
         yield
         return
     with speaking(_WHO), writing(folder):
@@ -108,7 +108,7 @@ def alone_in(folder: Path) -> Iterator[None]:
 
 
 def clear(folder: Path) -> None:
-    """Create the folder, or remove an older run from it."""
+    """Create the folder, or remove the files of an older run from it."""
     if is_worker():
         return
     with speaking(_WHO), writing(folder):
@@ -124,7 +124,7 @@ def clear(folder: Path) -> None:
 
 @contextmanager
 def cleared_if_nothing_is_saved(folder: Path) -> Iterator[None]:
-    """Remove what the run wrote if it fails before it saves a network, so that nothing is in the way of the next start."""
+    """Remove what the run wrote if it fails before it saves a network, so that the next start finds the folder free."""
     try:
         yield
     except BaseException:
@@ -134,5 +134,5 @@ def cleared_if_nothing_is_saved(folder: Path) -> Iterator[None]:
 
 
 def is_worker() -> bool:
-    """Return whether this is not the first process of the run, which alone takes care of the folder."""
+    """Return whether this is not the first process of the run, the only one that manages the folder."""
     return int(os.environ.get("LOCAL_RANK", "0")) != 0 or int(os.environ.get("NODE_RANK", "0")) != 0

@@ -1,4 +1,4 @@
-"""`tabvision train` on a folder of photos, on a table with their paths, or on a table with further columns beside them."""
+"""`tabvision train` on a folder of photos, on a table of their paths, or on a table with photos and other columns."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ from tabvision.tuning import Probe, probe
 
 _BODY = "resnet34"
 _EPOCHS, _FREEZE_EPOCHS = 9, 5  # five for the head alone, on features computed once, and four for everything
-_PCT_START, _VIEWS = 0.3, 2  # of the frozen epochs: the rate rises and falls; a plain and an augmented view in turns
-_PROBED = range(10, 100_001)  # training images: fewer cannot choose a penalty, for more the head takes long
-# a few hundred photos still take enough steps in the few epochs of a fine-tune
+_PCT_START, _VIEWS = 0.3, 2  # in the frozen epochs: fraction with a rising rate; plain and augmented views alternate
+_PROBED = range(10, 100_001)  # training images: too few to choose a penalty below, too slow to fit the head above
+# chosen so that a few hundred photos still give enough steps in the few epochs of a fine-tune
 _IMAGE_BATCHES = {"least": 8, "most": 64, "steps_per_epoch": 14}
-_FUSED_EPOCHS, _FUSED_FREEZE_EPOCHS = 32, 30  # new parts learn for long, on features computed once, and the body little
-_OF_TABLE = 2  # the last layer groups, which a network of the table alone has
-_FUSED_LR = 1e-2  # that of a network for tables
+_FUSED_EPOCHS, _FUSED_FREEZE_EPOCHS = 32, 30  # new parts train long, on features computed once, and the body briefly
+_OF_TABLE = 2  # the last layer groups, those of a table network
+_FUSED_LR = 1e-2  # as for a table network
 _FUSED_LR_MULT = 500.0  # so that the body's first layers train as slowly as for images alone
 
 
 def image_job(arguments: argparse.Namespace) -> Job:
-    """Return the run for photos: a pretrained body, a new head, fine-tuned in two stages."""
+    """Return the run for photos: a pretrained body and a new head, fine-tuned in two stages."""
     settings, model = _settings(arguments, "images")
     paths = settings.pop("image", [])
     if len(paths) > 1:
@@ -72,10 +72,10 @@ def image_job(arguments: argparse.Namespace) -> Job:
 
 @speaking("tabvision train")
 def _best_body(arguments: argparse.Namespace, data: ImageDataModule, settings: Mapping[str, Any]) -> Probe | None:
-    """Return the linear probe with the lowest loss of one or several bodies, and print what they are worth; None for none.
+    """Return the linear probe with the lowest loss among the bodies, and print their metrics; None without a probe.
 
     Raises:
-        BadValueError: A probe is wanted, and there are no validation images, or too few to learn from.
+        BadValueError: A probe is wanted, but there are no validation images or too few training images.
     """
     bodies = [name.strip() for name in settings.get("body", _BODY).split(",")]
     is_wanted = len(bodies) > 1 or arguments.probe
@@ -87,16 +87,16 @@ def _best_body(arguments: argparse.Namespace, data: ImageDataModule, settings: M
         raise BadValueError("--no-probe leaves out what compares several bodies", "Name one body, or leave it out")
     is_pretrained = settings.get("weights", "default") is not None and vars(arguments)["from"] is None
     num_rows = len(data.parts["train"].rows)
-    # by default that of a pretrained body, if the recipe need not repeat the run to the bit
+    # by default, probe a pretrained body, unless the recipe must reproduce the run bit for bit
     is_usual = is_pretrained and not arguments.verifiable and "val" in data.parts and num_rows in _PROBED
     if not is_wanted and (arguments.probe is False or not is_usual):
         return None
-    if is_worker() and len(bodies) == 1:  # every process has to know the best of several
+    if is_worker() and len(bodies) == 1:  # to choose among several, every process must probe them
         return None
     is_on_gpu = arguments.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
     found = []
     for body in bodies:
-        with same_random_state():  # those of the run
+        with same_random_state():  # the run's random state must not depend on the probe
             module = VisionModule(data.schema, **{**settings, "body": body})
         found.append(probe(module.cuda() if is_on_gpu else module, data))
     best = min(found, key=lambda each: each.metrics["val/loss"])
@@ -111,7 +111,7 @@ def _best_body(arguments: argparse.Namespace, data: ImageDataModule, settings: M
 
 
 def _ranking(bodies: Sequence[str], found: Sequence[Probe]) -> str:
-    """Return a table of bodies, the best first: the metrics of their probes, seconds and license."""
+    """Return a table of bodies, best first, with the metrics of their probes, seconds and license."""
     rows = [
         {
             **{name.removeprefix("val/"): f"{value:.4g}" for name, value in each.metrics.items()},
@@ -126,7 +126,7 @@ def _ranking(bodies: Sequence[str], found: Sequence[Probe]) -> str:
 
 @speaking("tabvision train")
 def _settings(arguments: argparse.Namespace, kind: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the settings of a datamodule and of a module with images, in which the word "none" is None."""
+    """Return the settings of a datamodule and a module with images, with None for the word "none"."""
     settings, model = source_settings(arguments, kind), settings_of(arguments, kind, "model")
     for these, name in ((settings, "cache"), (model, "weights")):
         if these.get(name) == "none":
@@ -143,11 +143,11 @@ def _settings(arguments: argparse.Namespace, kind: str) -> tuple[dict[str, Any],
 def _fine_tuning(
     arguments: argparse.Namespace, epochs: int, freeze_epochs: int, **rates: float
 ) -> list[dict[str, Any]]:
-    """Return `FineTune`, in a single epoch without a frozen stage; if it freezes the body, the head learns from features.
+    """Return `FineTune`, without a frozen stage if there is one epoch, otherwise with `FrozenFeatures`.
 
     Raises:
-        BadValueError: The rate of the head, from which those of the other layers follow, is not one number, or no epoch is
-            left for every layer.
+        BadValueError: The head's learning rate, which determines the others, is not one number, or no epoch is left to
+            train every layer.
     """
     try:
         rates |= {name: float(text) for name, text in lr_setting("base_lr", arguments.lr).items()}
@@ -171,16 +171,16 @@ def _fine_tuning(
 
 
 def _frozen_features(arguments: argparse.Namespace, **settings: int) -> dict[str, Any]:
-    """Return `FrozenFeatures`, which perhaps keeps them in a folder."""
+    """Return `FrozenFeatures`, with a folder to keep them in if one is given."""
     folder = {} if arguments.features is None else {"folder": arguments.features}
     return component("tabvision.callbacks.FrozenFeatures", **settings, **folder)
 
 
 def fused_job(arguments: argparse.Namespace) -> Job:
-    """Return the run for rows with images: a pretrained body, and the network of tables.
+    """Return the run for rows with images: a pretrained body and the table network.
 
-    On a small table every row trains the network of tables, beside heads for the frozen body's features, and folds say when
-    it is over; on a large one, or in a given number of epochs, the body is fine-tuned in the second of two stages.
+    On a small table, all rows train the table network, with heads on the frozen body's features and early stopping by folds.
+    On a large one, or for a given number of epochs, the body is fine-tuned in the second of two stages.
     """
     if arguments.body is not None and "," in arguments.body:
         problem = f"several bodies are compared for images alone, got --body {arguments.body}"

@@ -1,4 +1,4 @@
-"""One training run: its recipe, and the settings that all kinds of data share."""
+"""A training run: its recipe, and the settings that all kinds of data share."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ if TYPE_CHECKING:
     from tabvision.modules import SupervisedModule
     from tabvision.tuning import Probe
 
-_OF_DATA = ("num_classes", "num_points", "mean", "spread", "low", "high")  # settings of tasks that the data fill in
+_OF_DATA = ("num_classes", "num_points", "mean", "spread", "low", "high")  # task settings taken from the data
 _WEIGHTED = ("binary", "multiclass", "multilabel")  # tasks with class weights
 LOGGERS = {"tensorboard": "TensorBoardLogger", "mlflow": "MLFlowLogger", "wandb": "WandbLogger"}  # besides metrics.csv
 _MLFLOW_SERVER = "MLFLOW_TRACKING_URI"  # the environment variable that MLflow reads
-LAST = "epoch"  # what is monitored where the last network is the best
-_AUTO = "auto"  # --lr auto: the rate is found before training
+LAST = "epoch"  # the monitored value if the last network counts as the best
+_AUTO = "auto"  # --lr auto: find the learning rate before training
 EXACT_RESUME = "tabvision.callbacks.ExactResume"
-CHECKPOINTS = "checkpoints"  # the folder, in that of a run, of what `--verifiable` keeps
-KEEP_EVERY: dict[str, Any] = {  # the settings of the `ModelCheckpoint` that does
+CHECKPOINTS = "checkpoints"  # subfolder of a run for the checkpoints of `--verifiable`
+KEEP_EVERY: dict[str, Any] = {  # settings of the `ModelCheckpoint` that keeps them
     "filename": f"{CHECKPOINTS}/{{step}}",
     "save_top_k": -1,
     "save_on_train_epoch_end": True,
-    "mode": "max",  # decides nothing without a monitor, but Lightning tells two of them apart by it
+    "mode": "max",  # has no effect without a monitor, but lets Lightning tell two of these callbacks apart
 }
 
 
-def component(class_path: str, **settings: Any) -> dict[str, Any]:  # noqa: ANN401 - of the class
-    """Return a class and its settings, as a recipe names them.
+def component(class_path: str, **settings: Any) -> dict[str, Any]:  # noqa: ANN401 - whatever the class takes
+    """Return a class and its settings in the form of a recipe.
 
     Example:
         >>> component("tabvision.data.RandomSplit", share=0.1)
@@ -48,18 +48,18 @@ def component(class_path: str, **settings: Any) -> dict[str, Any]:  # noqa: ANN4
 
 
 def build(value: Any, *arguments: Any, **changed: Any) -> Any:  # noqa: ANN401 - settings of a recipe
-    """Return what a recipe names, with the components within its settings built too; other settings as they are.
+    """Build a component of a recipe, with the components in its settings; return any other setting unchanged.
 
     Args:
         value: A component, or another setting.
-        arguments: Those of the class before its settings.
-        changed: Settings in place of those of the recipe, or beside them.
+        arguments: Positional arguments of the class.
+        changed: Settings that replace or extend those of the recipe.
     """
     if not isinstance(value, Mapping) or "class_path" not in value:
         return value
     module, _, name = value["class_path"].rpartition(".")
     settings = {key: build(each) for key, each in {**value.get("init_args", {}), **changed}.items()}
-    if module.startswith("tabvision.tasks"):  # whose settings are tuples, in YAML lists
+    if module.startswith("tabvision.tasks"):  # their settings are tuples, which YAML writes as lists
         settings = {key: tuple(each) if isinstance(each, list) else each for key, each in settings.items()}
     return getattr(importlib.import_module(module), name)(*arguments, **settings)
 
@@ -70,28 +70,28 @@ def model_checkpoint() -> str:
 
 
 def extra_logger(class_path: str, folder: str | Path, **named: str) -> dict[str, Any]:
-    """Return a logger besides metrics.csv that writes into a folder; `named` are name and version of a TensorBoard run."""
+    """Return a logger besides metrics.csv that writes to a folder; `named` has name and version for TensorBoard."""
     settings = {"save_dir": str(folder), **(named if class_path.endswith(LOGGERS["tensorboard"]) else {})}
     if class_path.endswith(LOGGERS["mlflow"]) and not os.environ.get(_MLFLOW_SERVER):
-        settings["tracking_uri"] = f"sqlite:///{folder}/mlflow.db"  # it refuses plain folders
+        settings["tracking_uri"] = f"sqlite:///{folder}/mlflow.db"  # it does not accept plain folders
     return component(class_path, **settings)
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """One training run: its recipe, and what no recipe holds.
+    """One training run: its recipe, and what a recipe cannot hold.
 
     Args:
-        recipe: The recipe, which `tabvision fit --config` repeats to the same numbers.
-        datamodule: The object that its `data` describes, already built: its rows decide batch size and epochs.
-        module: The network to go on with in place of a new one, or None.
-        num_folds: The networks of a bag, as for `cross_validate`; 1 for a single network.
-        intervals: Coverage of the intervals to put into the checkpoint, by the held-out rows; None for none.
-        probe: What answers before the run, to be saved with it; None for none.
-        refit: Whether a network is trained anew on the validation rows as well, once they have measured the first; None for
-            the default, if they are the latest.
-        quiet: Whether nothing is shown while it fits.
+        recipe: The recipe, which `tabvision fit --config` reproduces to the same numbers.
+        datamodule: The datamodule of the recipe, already built, since its rows determine batch size and epochs.
+        module: The network to continue with instead of a new one, or None.
+        num_folds: Number of networks in a bag, as for `cross_validate`; 1 for a single network.
+        intervals: Coverage of the intervals to add to the checkpoint, fitted on held-out rows; None for none.
+        probe: The linear probe to save with the run; None for none.
+        refit: Whether to retrain on training and validation rows after measuring the first network; None for the default,
+            which does so if the validation rows are the latest.
+        quiet: Whether to show nothing during the fit.
     """
 
     recipe: dict[str, Any]
@@ -105,30 +105,30 @@ class Job:
 
     @property
     def monitor(self) -> str:
-        """The logged loss that says which checkpoint is best; "epoch" for the last one, where no rows are held out."""
+        """The logged loss that determines the best checkpoint; "epoch" for the last one, if no rows are held out."""
         return monitor_of(self.recipe)
 
     @property
     def verifiable(self) -> bool:
-        """Whether the checkpoint of every epoch is kept, for `tabvision verify`."""
+        """Whether to keep the checkpoint of every epoch, for `tabvision verify`."""
         return any(each.get("init_args", {}).get("save_top_k") == -1 for each in self.recipe["trainer"]["callbacks"])
 
     @property
     def measured_on(self) -> str:
-        """The rows on which the network is measured: "validation", "out-of-fold", or "" if no rows are held out."""
+        """The rows that measure the network: "validation", "out-of-fold", or "" if no rows are held out."""
         if "val" in self.datamodule.parts:
             return "validation"
         return "out-of-fold" if self.num_folds > 1 or self.monitor == "oof/loss" else ""
 
 
 def monitor_of(recipe: Mapping[str, Any]) -> str:
-    """Return what the first `ModelCheckpoint` of a recipe monitors."""
+    """Return what the first `ModelCheckpoint` in a recipe monitors."""
     settings = (each.get("init_args", {}) for each in recipe["trainer"]["callbacks"])
     return str(next((each["monitor"] for each in settings if "monitor" in each), LAST))
 
 
 def _saving(arguments: argparse.Namespace, monitor: str) -> list[dict[str, Any]]:
-    """Return the callbacks that save the best network, weights alone, and after each epoch what a fit resumes from."""
+    """Return the callbacks that save the weights of the best network, and after each epoch the state to resume from."""
     best = {
         "filename": "best",
         "monitor": monitor,
@@ -143,7 +143,7 @@ def _saving(arguments: argparse.Namespace, monitor: str) -> list[dict[str, Any]]
 
 @speaking("tabvision train")
 def source_settings(arguments: argparse.Namespace, kind: str) -> dict[str, Any]:
-    """Return the settings of a datamodule as in a recipe; a single target is a string instead of a list.
+    """Return the settings of a datamodule as in a recipe; a single target is a string, not a list.
 
     Raises:
         BadValueError: `--class-weights` without `--task`.
@@ -182,9 +182,9 @@ def make_job(
     model: Mapping[str, Any],
     callbacks: Sequence[Mapping[str, Any]],
     monitor: str | None = None,
-    **rest: Any,  # noqa: ANN401 - what no recipe holds
+    **rest: Any,  # noqa: ANN401 - what a recipe cannot hold
 ) -> Job:
-    """Return the run of a datamodule that is already built from `settings`, to which the batch size is added."""
+    """Return the run of a datamodule already built from `settings`; add the batch size to both."""
     datamodule.batch_size = settings["batch_size"] = batch_size
     name, num_steps = name_of(settings["source"]), len(datamodule.parts["train"].rows) // batch_size
     loggers = [component(f"{tree()}.loggers.CSVLogger", save_dir="runs", name=name)]
@@ -211,7 +211,7 @@ def make_job(
 
 
 def lr_setting(name: str, lr: Any) -> dict[str, Any]:  # noqa: ANN401 - text, or a number
-    """Return the setting for a given rate; no setting if none is given, or if it is found before training.
+    """Return the setting for a learning rate; no setting if none is given or if it is found before training.
 
     Example:
         >>> lr_setting("lr", "1e-3"), lr_setting("lr", "auto")
@@ -223,7 +223,7 @@ def lr_setting(name: str, lr: Any) -> dict[str, Any]:  # noqa: ANN401 - text, or
 def default_batch_size(num_rows: int, *, least: int = 32, most: int = 4096, steps_per_epoch: int = 60) -> int:
     """Return the largest power of two from `least` to `most` that gives about `steps_per_epoch` steps.
 
-    60 steps make batches large on large tables and let small tables take enough steps.
+    60 steps give large batches on large tables and enough steps on small ones.
 
     Example:
         >>> [default_batch_size(rows) for rows in (100, 40_000, 10_000_000)]

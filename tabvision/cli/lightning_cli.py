@@ -1,4 +1,4 @@
-"""LightningCLI that links the data's schema to the model and rewords errors in recipes as one sentence."""
+"""A LightningCLI that passes the data's schema to the model and rewords each error in a recipe as one sentence."""
 
 from __future__ import annotations
 
@@ -35,34 +35,34 @@ from tabvision.lightning import (
     in_this_tree,
 )
 
-_CHECKPOINT_WORDS = re.compile(r"best|last|hpc|registry.*|.*://.*")  # what Lightning takes instead of a path
+_CHECKPOINT_WORDS = re.compile(r"best|last|hpc|registry.*|.*://.*")  # what Lightning accepts in place of a path
 _TYPES = {"int": "a whole number", "float": "a number", "str": "text", "bool": "true or false", "list": "a list"}
-_LONGEST_VALUE = 60  # characters of a wrong value, which may be half a recipe
-_LONGEST_PROBLEM = 300  # characters; the parser's text may hold the whole recipe
+_LONGEST_VALUE = 60  # in characters; a wrong value may be half a recipe
+_LONGEST_PROBLEM = 300  # in characters; the parser's message may hold the whole recipe
 _WHO = "recipe"
 _REMEDY = "Pass --config with a recipe such as the recipe.yaml that tabvision train writes; see tabvision fit --help"
 
 
 class _OneRecipeParser(LightningArgumentParser):
-    """A parser that reads the files of --config and no other: one that a value names would be printed by its errors."""
+    """A parser that reads only the files of --config: its errors would print the contents of a file named by a value."""
 
-    def _add_signature_parameter(self, *arguments: Any, **settings: Any) -> Any:  # noqa: ANN401 - of jsonargparse
+    def _add_signature_parameter(self, *arguments: Any, **settings: Any) -> Any:  # noqa: ANN401 - jsonargparse's
         return super()._add_signature_parameter(*arguments, **{**settings, "sub_configs": False})
 
     def _create_group_if_requested(self, *arguments: Any, **settings: Any) -> Any:  # noqa: ANN401
         return super()._create_group_if_requested(*arguments, **{**settings, "config_load": False})  # type: ignore[no-untyped-call]
 
     def _load_config_parser_mode(self, content: str, *arguments: Any, **settings: Any) -> Any:  # noqa: ANN401
-        """Read a recipe, whichever of the two packages of Lightning it names."""
+        """Read a recipe, whichever of Lightning's two packages it names."""
         return super()._load_config_parser_mode(in_this_tree(content), *arguments, **settings)
 
 
 class _SchemaCLI(LightningCLI):
-    """LightningCLI whose model gets `schema` from `data.schema`, so that a recipe need not contain it.
+    """A LightningCLI that passes `data.schema` to the model, so that a recipe need not contain the schema.
 
     Args:
-        called: The Trainer method that is run, the only one whose parser is built; None for none.
-        safe: Whether the recipe is somebody else's, which may write only below the working folder.
+        called: The Trainer method to run, the only one whose parser is built; None for none.
+        safe: Whether the recipe may write only inside the working folder.
         settings: As for LightningCLI.
     """
 
@@ -75,7 +75,7 @@ class _SchemaCLI(LightningCLI):
 
     @property
     def _settings(self) -> Any:  # noqa: ANN401 - jsonargparse's namespace
-        """The settings of the recipe and the command line."""
+        """The settings from the recipe and the command line."""
         return self.config if self._called is None else self.config[self._called]
 
     @override
@@ -84,12 +84,12 @@ class _SchemaCLI(LightningCLI):
 
     @override
     def _parse_ckpt_path(self) -> None:
-        """Keep the recipe as it is: Lightning would replace the model's settings, schema included, by the checkpoint's.
+        """Keep the recipe as it is: Lightning would replace the model's settings, including the schema, by the checkpoint's.
 
-        The module raises during setup if the checkpoint has another schema.
+        The module raises during setup if the checkpoint's schema differs.
 
         Raises:
-            MissingFileError: The checkpoint does not exist, or none is named to measure and none is beside the recipe.
+            MissingFileError: The checkpoint does not exist, or none is given to evaluate and none is next to the recipe.
             BadValueError: The recipe asks to run the code in a checkpoint.
         """
         settings = self._settings
@@ -124,8 +124,8 @@ class _SchemaCLI(LightningCLI):
     @override
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         trainer = self._settings.trainer
-        if not isinstance(trainer, str) and trainer.logger in (None, True):  # else Lightning writes into lightning_logs
-            recipe = Path(str((self._settings.get("config") or ["recipe"])[-1]))  # or a name of its own for none
+        if not isinstance(trainer, str) and trainer.logger in (None, True):  # by default Lightning uses lightning_logs
+            recipe = Path(str((self._settings.get("config") or ["recipe"])[-1]))  # "recipe" if there is no file
             name = recipe.resolve().parent.name if recipe.name == "recipe.yaml" else recipe.stem
             kwargs["logger"] = CSVLogger(trainer.default_root_dir or "runs", name=name or "recipe")
         with reworded_trainer_errors(_WHO):
@@ -141,10 +141,10 @@ class _SchemaCLI(LightningCLI):
             super()._run_subcommand(subcommand)
 
     def before_fit(self) -> None:
-        """Raise if nothing would be saved since what a checkpoint is chosen by is never measured.
+        """Raise if nothing would be saved because the monitored metric is never computed.
 
         Raises:
-            BadValueError: A callback monitors a metric of rows that are not held out.
+            BadValueError: A callback monitors a metric on rows that are not held out.
         """
         parts = getattr(self.datamodule, "parts", {})
         trainer: Any = self.trainer
@@ -161,7 +161,7 @@ class _SchemaCLI(LightningCLI):
             raise BadValueError(_WHO, problem, remedy)
 
     def after_fit(self) -> None:
-        """Print where everything is."""
+        """Print where the checkpoints and metrics are."""
         trainer: Any = self.trainer
         save_kept_weights(trainer)
         if trainer.is_global_zero and not trainer.fast_dev_run:
@@ -170,7 +170,7 @@ class _SchemaCLI(LightningCLI):
                 print(f"{path} was saved")
 
     def after_validate(self) -> None:
-        """Print where the metrics are."""
+        """Print the path of the metrics."""
         folder = self.trainer.log_dir
         if self.trainer.is_global_zero and folder is not None and (Path(folder) / "metrics.csv").exists():
             print(f"{Path(folder) / 'metrics.csv'} has the metrics")
@@ -179,12 +179,12 @@ class _SchemaCLI(LightningCLI):
 
 
 def make_cli(arguments: ArgsType, *, run: bool, safe: bool = False) -> _SchemaCLI:
-    """Return the trainer, model and data of a recipe, and run it if `run` is set.
+    """Build the trainer, model and data of a recipe; run it if `run` is set.
 
     Args:
         arguments: Command-line arguments, or the recipe as a dict.
         run: Whether the first argument names a Trainer method to run.
-        safe: Whether to build only the parts of a written list, and write only below the working folder.
+        safe: Whether to build only listed parts, and write only inside the working folder.
 
     Raises:
         TabvisionError: The recipe or a setting is wrong.
@@ -213,10 +213,10 @@ def make_cli(arguments: ArgsType, *, run: bool, safe: bool = False) -> _SchemaCL
 
 @contextmanager
 def _reworded_parser_errors() -> Iterator[None]:
-    """Turn the errors of the recipe parser into one sentence.
+    """Reword an error of the recipe parser as one sentence.
 
     Raises:
-        TabvisionError: The error of the library that caused the parser's, or else the parser's text, reworded.
+        TabvisionError: The library's error that caused the parser's, otherwise the parser's text, reworded.
     """
     try:
         yield
@@ -224,19 +224,19 @@ def _reworded_parser_errors() -> Iterator[None]:
         raise
     except UnicodeDecodeError as error:
         if Path(traceback.extract_tb(error.__traceback__)[-2].filename).parent.name != "jsonargparse":
-            raise  # of the user's own code
+            raise  # the error is from the user's own code
         problem = f"the recipe is not UTF-8 text (byte {error.object[error.start]:#04x} at {error.start:,})"
         raise BadValueError(_WHO, problem, "Save it as UTF-8") from error
     except argparse.ArgumentError as error:
         raise _cause_of(error) or _reworded(error.message) from error
     except Exception as error:
-        if cause := _cause_of(error):  # the parser wraps the errors of the classes it builds
+        if cause := _cause_of(error):  # the parser wraps errors from the classes it builds
             raise cause from error
         raise
 
 
 def _cause_of(error: BaseException) -> TabvisionError | BrokenPipeError | None:
-    """Return the error of the library, or of an output that nobody reads, that caused this one, or None."""
+    """Return the library's error, or the BrokenPipeError, that caused this one, or None."""
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, TabvisionError | BrokenPipeError):
         cause = cause.__cause__ or cause.__context__
@@ -244,7 +244,7 @@ def _cause_of(error: BaseException) -> TabvisionError | BrokenPipeError | None:
 
 
 def _reworded(text: str) -> BadValueError:
-    """Return an error with the parser's text, without Python types and without the recipe that the text may hold."""
+    """Return an error with the parser's text, without Python types or the recipe that the text may contain."""
     if denied := re.search(
         r"Importing '([^']+)' is not allowed, denied by the '([*]|tabvision|pytorch_|light|torch)?", text
     ):

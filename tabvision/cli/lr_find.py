@@ -8,7 +8,7 @@ from tabvision.cli.safe import search_path
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Sweep the rate on a copy of the recipe's model and print the suggestions."""
+    """Sweep the learning rate on a copy of the recipe's model and print the suggestions."""
     with search_path(safe=arguments.safe):  # before the imports below
         _find(arguments)
 
@@ -22,7 +22,7 @@ def _find(arguments: argparse.Namespace) -> None:
     from tabvision.logs import quiet_lightning
     from tabvision.tuning.sweep import WAYS, lr_find
 
-    if arguments.plot:  # checked before the long sweep
+    if arguments.plot:  # check before the long sweep
         with speaking("tabvision lr-find"):
             plot = check_destination(
                 arguments.plot,

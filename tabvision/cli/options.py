@@ -1,4 +1,4 @@
-"""The options of `tabvision train`: for each, the kinds of data that take it and the setting that it sets."""
+"""The options of `tabvision train`: the kinds of data that each applies to, and the setting that it sets."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ if TYPE_CHECKING:
     from tabvision.data.tables.text_file import TextFormat
 
 DEFAULT_VALIDATION = 0.2
-NO_ROWS = "none"  # of --validation
+NO_ROWS = "none"  # a value of --validation
 _KINDS = {"table": "a table", "images": "images", "fused": "a table with images", "ratings": "ratings"}
 _ALL = tuple(_KINDS)
-_TABLE = "a table (what is not named is inferred and printed)"
+_TABLE = "a table (columns that are not named are inferred and printed)"
 _NAMES: dict[str, Any] = {"type": names, "action": "extend"}
 _WHOLE: dict[str, Any] = {"type": whole}
 _YES: dict[str, Any] = {"action": "store_const", "const": True}
@@ -42,8 +42,8 @@ class _Option(NamedTuple):
 
     Args:
         flag: The option as typed.
-        setting: "data.NAME" for a setting of the datamodule, "model.NAME" of the module, "" of the command itself.
-        metavar: The placeholder of its value in the help, or None.
+        setting: "data.NAME" for a setting of the datamodule, "model.NAME" for one of the module, "" for the command's own.
+        metavar: The placeholder for its value in the help, or None.
         help: The help text.
         details: Other arguments of `add_argument`.
     """
@@ -54,171 +54,171 @@ class _Option(NamedTuple):
     help: str
     details: Mapping[str, Any] = {}
 
-    def add_to(self, parser: Any) -> None:  # noqa: ANN401 - a parser or a group of it
+    def add_to(self, parser: Any) -> None:  # noqa: ANN401 - a parser or a group in it
         """Add the option to a parser."""
         metavar = {} if self.metavar is None else {"metavar": self.metavar}
         parser.add_argument(self.flag, help=self.help, **metavar, **self.details)
 
     def value_in(self, arguments: argparse.Namespace) -> Any:  # noqa: ANN401 - as the option's type
-        """Return what a command was given for the option."""
+        """Return the value that a command was given for the option."""
         return getattr(arguments, self.flag.removeprefix("--").replace("-", "_"))
 
 
-_FORM = [  # how a text file is written: also of commands that predict
+_FORM = [  # how a text file is written; commands that predict have these options too
     _Option("--encoding", "data.encoding", "NAME", 'encoding of a text file that is not UTF-8, such as "latin-1"'),
-    _Option("--na", "data.na_values", "A,B", 'words that mean a missing value, as empty cells always do ("" for none)',
+    _Option("--na", "data.na_values", "A,B", 'words that mean a missing value, besides empty cells ("" for none)',
             _NAMES),
     _Option("--sep", "data.sep", "TEXT", 'text between fields, such as "::"; " " is any white space'),
     _Option("--no-header", "data.names", None, "the file has no header", {"action": "store_const", "const": []}),
-    _Option("--names", "data.names", "A,B", "names of the columns of a file without a header", _NAMES),
+    _Option("--names", "data.names", "A,B", "column names for a file without a header", _NAMES),
 ]  # fmt: skip
-_PATHS = [  # where the photos of a table are: also of commands that predict
-    _Option("--root", "data.root", "DIR", "folder that paths of photos are relative to (default: that of the table)"),
-    _Option("--suffix", "data.suffix", "TEXT", "suffix to append to paths of photos, such as .jpg"),
+_PATHS = [  # where the photos of a table are; commands that predict have these options too
+    _Option("--root", "data.root", "DIR", "folder that photo paths are relative to (default: the table's folder)"),
+    _Option("--suffix", "data.suffix", "TEXT", "suffix to append to photo paths, such as .jpg"),
 ]
-_GROUPS: list[tuple[str | None, tuple[str, ...], list[_Option]]] = [  # title, kinds of data that take them, options
+_GROUPS: list[tuple[str | None, tuple[str, ...], list[_Option]]] = [  # title, kinds of data, options
     (None, _ALL, [
         _Option("--target", "data.target", "COL", "the column to predict, or several: a,b", _NAMES),
         _Option("--task", "data.task", "NAME[,SETTING=VALUE]",
-                f"kind of target: {', '.join(TASKS)} (default: inferred), and settings of it such as regression,error=huber "
+                f"kind of target: {', '.join(TASKS)} (default: inferred), with settings such as regression,error=huber "
                 "or binary,threshold=0.3", {"type": task}),
     ]),
     (None, ("table", "images", "fused"), [
-        _Option("--separator", "data.separator", "TEXT", "separator of the labels in one multi-label column"),
-        _Option("--weight", "data.weight", "COL", "column of row weights"),
+        _Option("--separator", "data.separator", "TEXT", "separator between the labels in one multi-label column"),
+        _Option("--weight", "data.weight", "COL", "column with row weights"),
         _Option("--sampler", "data.sampler", "balanced|COL",
-                "draw each class equally often in training, or each row as often as that column says"),
+                "draw each class equally often in training, or each row in proportion to that column"),
         _Option("--corrections", "data.corrections", "FILE",
-                "table of rows to relabel or drop: row (or the image's path) and label (empty or drop)"),
+                "table of rows to relabel or drop: row (or image path) and label (empty or drop)"),
         _Option("--calibration", "data.calibration", "FRACTION",
-                "fraction of the training rows to keep apart for `tabvision calibrate --run DIR`", {"type": fraction}),
+                "fraction of the training rows to hold out for `tabvision calibrate --run DIR`", {"type": fraction}),
     ]),
     (None, _ALL, [
         _Option("--day-first", "data.day_first", None, "dates such as 3/4/2024 have the day first", _YES),
-        _Option("--drop-missing-target", "data.missing_target", None, "leave out rows without a target",
+        _Option("--drop-missing-target", "data.missing_target", None, "drop rows without a target",
                 {"action": "store_const", "const": "drop"}),
         *_FORM,
     ]),
     (_TABLE, ("table", "fused"), [
         _Option("--categorical", "data.categorical", "A,B", "columns to read as categories", _NAMES),
         _Option("--continuous", "data.continuous", "A,B", "columns to read as numbers", _NAMES),
-        _Option("--dates", "data.dates", "A,B", "columns to read as dates; when=d/m/Y also gives the order", _NAMES),
+        _Option("--dates", "data.dates", "A,B", "columns to read as dates; when=d/m/Y also sets the order", _NAMES),
         _Option("--ignore", "data.ignore", "A,B", "columns to leave out", _NAMES),
     ]),
     (_TABLE, ("table",), [
-        _Option("--preset", "", None, "fast: a few epochs, for a first look; best: five networks that answer together, in "
-                "five times the time", {"choices": ["fast", "default", "best"]}),
+        _Option("--preset", "", None, "fast: a few epochs, for a first look; best: average five networks, in five "
+                "times the time", {"choices": ["fast", "default", "best"]}),
         _Option("--prepared", "data.prepared", "FOLDER",
-                "encode the table once into that folder and train from there, as a table larger than memory needs (default: "
-                "if it would not fit, in the user's cache)"),
+                "encode the table once into that folder and train from there, as needed for a table larger than memory "
+                "(default: in the user's cache if it would not fit)"),
     ]),
     (_TABLE, ("table", "images"), [
         _Option("--refit", "", None,
-                "train best.ckpt anew on the validation rows as well, once they have measured the network (default: if they "
-                "are the latest; of photos, if a linear head is the best)", {"action": argparse.BooleanOptionalAction}),
+                "after measuring the network, retrain best.ckpt on training and validation rows (default: if the validation "
+                "rows are the latest; for photos, if a linear head is the best)", {"action": argparse.BooleanOptionalAction}),
     ]),
     (_TABLE, ("table",), [
-        _Option("--intervals", "", "FRACTION", "for numbers: add intervals that hold that fraction of new rows, such as 0.9",
+        _Option("--intervals", "", "FRACTION", "for numbers: add intervals that cover that fraction of new rows, such as 0.9",
                 {"type": fraction}),
     ]),
     ("images", ("images", "fused"), [
         _Option("--image", "data.image", "A,B",
-                "columns of image paths, if DATA is a table; its other columns are learned from too", _NAMES),
+                "columns of image paths, if DATA is a table; its other columns are used too", _NAMES),
         *_PATHS,
     ]),
     ("images", ("images",), [
-        _Option("--image-only", "", None, "learn only from the images of --image, not from other columns", _YES),
+        _Option("--image-only", "", None, "train only on the images of --image, not on other columns", _YES),
         _Option("--label-depth", "data.label_depth", "N", "depth of the class folders below DATA (default 1)", _WHOLE),
         _Option("--label-pattern", "data.label_pattern", "REGEX",
-                "read the label from the file name: the first (group) of REGEX"),
+                "read the label from the file name: the first group of REGEX"),
         _Option("--probe", "", None,
-                "fit a linear probe on frozen features first, and a linear head to the trained body at the end; keep what "
-                "is best (default: for pretrained weights)", {"action": argparse.BooleanOptionalAction}),
+                "fit a linear probe on frozen features first and a linear head on the trained body at the end; keep the "
+                "best (default: for pretrained weights)", {"action": argparse.BooleanOptionalAction}),
     ]),
     ("images", ("images", "fused"), [
         _Option("--body", "model.body", "NAME",
-                "pretrained network of torchvision or timm (default resnet34); of a,b,c the one with the best linear probe"),
+                "pretrained torchvision or timm network (default resnet34); for a,b,c the one with the best linear probe"),
         _Option("--weights", "model.weights", "NAME", "pretrained weights: default, a named set, a local file, or none"),
         _Option("--size", "data.size", "PIXELS", "image size, 224 or 192x256 (default 224)", {"type": size}),
-        _Option("--resize", "data.resize", None, "how images of other shapes are fitted to that size (default crop)",
+        _Option("--resize", "data.resize", None, "how to fit images of other shapes to that size (default crop)",
                 {"choices": ["crop", "squish", "pad"]}),
         _Option("--channels", "data.channels", "N",
-                "channels to read: 1 for gray, 3 for RGB (default), or as many as the images have", _WHOLE),
+                "channels to read: 1 for grayscale, 3 for RGB (default), or as many as the images have", _WHOLE),
         _Option("--value-range", "data.value_range", ("LOW", "HIGH"),
-                "stored values of black and white (default: 0 255 for 8 bits, else the range of most values)",
+                "stored values for black and white (default: 0 255 for 8 bits, otherwise the range of most values)",
                 {"nargs": 2, "type": float}),
         _Option("--augment", "data.augment", "NAME", "strength of augmentation: none, light, default or strong"),
         _Option("--freeze-epochs", "", "N",
-                "epochs in which only new layers train, 0 for none (default 5 of 9; with other columns 30 of 32, and "
+                "epochs in which only new layers train, 0 for none (default 5 of 9; with other columns 30 of 32, or "
                 "all below 10,000 rows)",
                 {"type": functools.partial(whole, least=0)}),
         _Option("--features", "", "FOLDER",
-                "keep features of the frozen body there, and read those that a run with the same photos and settings kept"),
+                "cache features of the frozen body there, for later runs with the same photos and settings"),
         _Option("--cache", "data.cache", "WHERE",
-                "where small copies of the photos are kept: memory, none, or a folder (default auto)"),
+                "where to keep small copies of the photos: memory, none, or a folder (default auto)"),
         _Option("--bad-share", "data.bad_share", "FRACTION",
-                "fraction of unreadable files allowed (default 0.01; a few always are, unless it is 0)", {"type": float}),
+                "allowed fraction of unreadable files (default 0.01; a few always are, unless it is 0)", {"type": float}),
     ]),
     ("images", ("images",), [
         _Option("--mixup", "", "ALPHA",
-                "MixUp: train on photos blended in pairs, such as 0.4; for long runs", {"type": positive}),
+                "train on photos blended in pairs (MixUp), such as 0.4; for long runs", {"type": positive}),
         _Option("--head", "model.head", None, "kind of head (default concat)", {"choices": ["concat", "mlp", "linear"]}),
         _Option("--frozen-bf16", "model.frozen_bf16", None,
-                "compute the frozen body in bfloat16, for processors that are fast at it", _YES),
+                "compute the frozen body in bfloat16, for processors where that is fast", _YES),
     ]),
-    ("ratings (without --target each row means that the user took the item)", ("ratings",), [
+    ("ratings (without --target, each row means that the user took the item)", ("ratings",), [
         _Option("--user", "data.user", "COL", "column of users"),
         _Option("--item", "data.item", "COL", "column of items"),
-        _Option("--timestamp", "data.timestamp", "COL", "column of timestamps, for --split and --duplicates"),
+        _Option("--timestamp", "data.timestamp", "COL", "column with timestamps, for --split and --duplicates"),
         _Option("--duplicates", "data.duplicates", None,
-                "what to do with repeated pairs (default few: take the last if there are few)",
+                "what to do with repeated pairs (default few: keep the last if there are few)",
                 {"choices": ["error", "last", "keep", "few"]}),
         _Option("--titles", "data.titles", "FILE", "a table with the items' ids and titles"),
-        _Option("--title", "data.title", "COL", "column with titles, of --titles (default title) or else of DATA"),
+        _Option("--title", "data.title", "COL", "column of titles, in --titles (default title) or otherwise in DATA"),
         _Option("--y-range", "data.y_range", ("LOW", "HIGH"),
-                "lowest and highest prediction (default: the ratings', half a step wider)", {"nargs": 2, "type": float}),
+                "lowest and highest prediction (default: the ratings, half a step wider)", {"nargs": 2, "type": float}),
         _Option("--negatives", "data.negatives", "N",
-                "without --target: items not taken, drawn for each row (default 4)", _WHOLE),
-        _Option("--kind", "model.kind", None, "how factors are combined: by their dot product, or by layers (default dot)",
+                "without --target: number of items not taken to draw for each row (default 4)", _WHOLE),
+        _Option("--kind", "model.kind", None, "how to combine factors: by their dot product or by layers (default dot)",
                 {"choices": ["dot", "neural"]}),
-        _Option("--factors", "model.factors", "N", "numbers that describe each user and item", _WHOLE),
+        _Option("--factors", "model.factors", "N", "number of factors for each user and item", _WHOLE),
     ]),
     ("training", _ALL, [
-        _Option("--from", "", "CKPT", "go on with the network in that checkpoint; it grows by the new values, columns and "
+        _Option("--from", "", "CKPT", "start from the network in that checkpoint, extended by the new values, columns and "
                 "classes of DATA"),
-        _Option("--epochs", "", "N", "passes over the training rows (default: by the data)", _WHOLE),
+        _Option("--epochs", "", "N", "passes over the training rows (default: depends on the data)", _WHOLE),
         _Option("--lr", "", "RATE", 'peak learning rate: "1e-2", first and last "1e-4:1e-2", or auto'),
-        _Option("--batch-size", "", "N", "rows in a step (default: by the data)", _WHOLE),
+        _Option("--batch-size", "", "N", "rows per step (default: depends on the data)", _WHOLE),
         _Option("--validation", "", "FILE|FRACTION|none",
-                "rows to validate on: a file, a folder, a fraction of DATA (default 0.2; a table below 20,000 rows needs "
-                "none), or none, to train on every row", {"type": file_or_fraction}),
+                "validation rows: a file, a folder, a fraction of DATA (default 0.2; a table below 20,000 rows needs "
+                "none), or none, to train on all rows", {"type": file_or_fraction}),
         _Option("--test", "", "FILE|FRACTION",
-                "rows to measure the finished network on: a file, a folder, or a fraction of DATA",
+                "test rows for the finished network: a file, a folder, or a fraction of DATA",
                 {"type": file_or_fraction}),
-        _Option("--split", "", "WAY", "which rows are held out: random, stratified, time:COL (the latest), group:COL (whole "
-                "groups), column:COL (which holds train, valid or test), last (the last rows; of ratings the last of each "
+        _Option("--split", "", "WAY", "rows to hold out: random, stratified, time:COL (the latest), group:COL (whole "
+                "groups), column:COL (values train, valid or test), last (the last rows; for ratings the last of each "
                 "user); for ratings also time",
                 {"type": way_to_split}),
         _Option("--class-weights", "", "WEIGHTS",
-                "with --task: weights of the classes in the loss, balanced, or 1,5 in their order", {"type": weights}),
-        _Option("--max-time", "", "TIME", "stop after this time: 90s, 30m or 2h; with --preset best it is for each network",
+                "with --task: class weights in the loss, balanced, or 1,5 in the order of the classes", {"type": weights}),
+        _Option("--max-time", "", "TIME", "stop after this time: 90s, 30m or 2h; with --preset best for each network",
                 {"type": duration}),
-        _Option("--seed", "data.seed", "N", "seed of split, weights and order (default 0)", {"type": seed, "default": 0}),
-        _Option("--accelerator", "", "NAME", "auto (default), cpu, gpu …: as for a Trainer", {"default": "auto"}),
-        _Option("--devices", "", "N", "how many, or auto (default): as for a Trainer", {"default": "auto"}),
-        _Option("--micro-batches", "", "N", "batches that make a step, which the devices share: --resume goes on with any "
-                "number of devices that divides it (default: the devices)", _WHOLE),
-        _Option("--precision", "", "NAME", "32-true (default), bf16-mixed …: as for a Trainer"),
+        _Option("--seed", "data.seed", "N", "seed for split, weights and order (default 0)", {"type": seed, "default": 0}),
+        _Option("--accelerator", "", "NAME", "auto (default), cpu, gpu …, as for a Trainer", {"default": "auto"}),
+        _Option("--devices", "", "N", "number of devices, or auto (default), as for a Trainer", {"default": "auto"}),
+        _Option("--micro-batches", "", "N", "batches per step, divided among the devices; --resume works with any number of "
+                "devices that divides it (default: the number of devices)", _WHOLE),
+        _Option("--precision", "", "NAME", "32-true (default), bf16-mixed …, as for a Trainer"),
     ]),
     ("output", _ALL, [
-        _Option("--out", "", "DIR", "folder for everything written (default runs/NAME-OF-DATA)"),
-        _Option("--overwrite", "", None, "replace the run that DIR holds", {"action": "store_true"}),
-        _Option("--verifiable", "", None, "keep the checkpoint of every epoch, and hashes of all files, for tabvision verify",
+        _Option("--out", "", "DIR", "folder for all output (default runs/NAME-OF-DATA)"),
+        _Option("--overwrite", "", None, "replace the run in DIR", {"action": "store_true"}),
+        _Option("--verifiable", "", None, "keep a checkpoint of every epoch and hashes of all files, for tabvision verify",
                 {"action": "store_true"}),
-        _Option("--logger", "", None, "log to another tool as well, if it is installed (default csv: metrics.csv alone)",
+        _Option("--logger", "", None, "also log to another tool, if it is installed (default csv: metrics.csv only)",
                 {"choices": ["csv", "tensorboard", "mlflow", "wandb"], "default": "csv"}),
         _Option("--quiet", "", None, "print only the metrics and the files", {"action": "store_true"}),
-        _Option("--columns", "", None, "print what every column is, however many there are", {"action": "store_true"}),
+        _Option("--columns", "", None, "print how every column is used, however many there are", {"action": "store_true"}),
         _Option("--no-report", "", None, "do not write report.html", {"action": "store_true"}),
     ]),
 ]  # fmt: skip
@@ -235,13 +235,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def add_form_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options for how a text file is written, and where its photos are, to the parser of another command."""
+    """Add the options for the format of a text file and the location of its photos to another command's parser."""
     for option in (*_FORM, *_PATHS):
         option.add_to(parser)
 
 
 def form_of(arguments: argparse.Namespace) -> TextFormat:
-    """Return how a text file is written, as far as the options say so.
+    """Return the settings for the format of a text file that the options give.
 
     Example:
         >>> parser = argparse.ArgumentParser()
@@ -254,7 +254,7 @@ def form_of(arguments: argparse.Namespace) -> TextFormat:
 
 
 def settings_of(arguments: argparse.Namespace, kind: str, part: str) -> dict[str, Any]:
-    """Return the settings that were given for a part of a run, "data" or "model", by name; others are left out.
+    """Return the settings given for a part of a run, "data" or "model", by name.
 
     Example:
         >>> parser = argparse.ArgumentParser()
@@ -269,7 +269,7 @@ def settings_of(arguments: argparse.Namespace, kind: str, part: str) -> dict[str
 
 @speaking("tabvision train")
 def check_options(arguments: argparse.Namespace, kind: str) -> None:
-    """Raise if an option is given that this kind of data does not take, or if a table has no target."""
+    """Raise if an option does not apply to this kind of data, or if a table has no target."""
     others = [(kinds, option) for _, kinds, options in _GROUPS if kind not in kinds for option in options]
     for kinds, option in others:
         if (value := option.value_in(arguments)) is not None:
@@ -286,7 +286,7 @@ def check_options(arguments: argparse.Namespace, kind: str) -> None:
 
 
 def given_flags(arguments: argparse.Namespace) -> list[str]:
-    """Return the options whose value is not the default.
+    """Return the options whose value differs from the default.
 
     Example:
         >>> parser = argparse.ArgumentParser()
@@ -294,7 +294,7 @@ def given_flags(arguments: argparse.Namespace) -> list[str]:
         >>> given_flags(parser.parse_args(["--seed", "0", "--epochs", "3"]))
         ['--epochs']
     """
-    defaults: dict[str, Any] = {"store_true": False}  # None for every other option that names no default
+    defaults: dict[str, Any] = {"store_true": False}  # other options without a default have None
     return [
         option.flag
         for _, _, options in _GROUPS

@@ -1,4 +1,4 @@
-"""What a run prints and writes at its end: metrics, predictions, intervals, the report, and where everything is."""
+"""What a run prints and writes at the end: metrics, predictions, intervals, the report, and a list of its files."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     DataModule: TypeAlias = TensorDataModule | BaseImageDataModule
 
 _WHO = "tabvision train"
-_BLOCK = 65_536  # rows whose losses are computed at a time
-_RANKED, _RANKED_USERS = 10, 1_000  # the k of recall@k, and the most users to measure it on
+_BLOCK = 65_536  # rows per block when computing losses
+_RANKED, _RANKED_USERS = 10, 1_000  # the k of recall@k, and the most users to measure it for
 
 
 def write_metrics(
@@ -49,7 +49,7 @@ def write_metrics(
     metrics: Mapping[str, Mapping[str, Any]],
     **found: Any,  # noqa: ANN401 - plain data
 ) -> None:
-    """Write metrics.json: what was trained and found, and the best network's metrics by the rows they were measured on."""
+    """Write metrics.json: what was trained and found, and the best network's metrics on each set of rows."""
     networks = f"{job.num_folds} x " if job.num_folds > 1 else ""
     num_parameters = sum(each.numel() for each in model.parameters())
     facts = {
@@ -65,7 +65,7 @@ def write_metrics(
 
 
 def held_out_table(data: DataModule, gathered: Mapping[str, Any]) -> pd.DataFrame:
-    """Return images, or user and item, and the target of the held-out rows beside the predictions of the best checkpoint."""
+    """Return images, or user and item, and the target of the held-out rows, with the best checkpoint's predictions."""
     image = data.schema.image
     shown = [data.user, data.item] if isinstance(data, CollabDataModule) else image.columns if image else ()
     answers = answer_frame(data.schema, finite_answers(gathered["predictions"].numpy()))
@@ -73,7 +73,7 @@ def held_out_table(data: DataModule, gathered: Mapping[str, Any]) -> pd.DataFram
 
 
 def with_row_numbers(table: pd.DataFrame, data: DataModule) -> pd.DataFrame:
-    """Return a table whose row numbers are those of the source, also if its rows are a sample of a prepared table."""
+    """Return a table with the row numbers of the source, even if its rows are a sample of a prepared table."""
     sampled = data.sampled()
     return table if sampled is data else table.assign(row=sampled.frame.index[table["row"]])
 
@@ -81,7 +81,7 @@ def with_row_numbers(table: pd.DataFrame, data: DataModule) -> pd.DataFrame:
 def add_extra_metrics(
     job: Job, model: SupervisedModule, measured: Mapping[str, float], results: Results | None
 ) -> tuple[dict[str, float], dict[str, float]]:
-    """Return the metrics of the held-out rows, with those that only some kinds of data have, and those of a naive answer."""
+    """Return the metrics of the held-out rows, including those for some kinds of data only, and the naive ones."""
     data = job.datamodule
     measured, naive = {**measured}, {**naive_metrics(data, "val" if "val" in data.parts else "train")}
     if is_without_ratings(data):
@@ -90,7 +90,7 @@ def add_extra_metrics(
         module: Any = model  # a CollabModule
         try:
             ranked: Mapping[str, float] = ranking_metrics(module, data, _RANKED, max_users=_RANKED_USERS)
-        except BadValueError as error:  # no user and item of training may be in validation
+        except BadValueError as error:  # validation may have no user or item seen in training
             print(error)
             ranked = {}
         for name in (f"recall@{_RANKED}", f"ndcg@{_RANKED}") if ranked else ():
@@ -108,12 +108,12 @@ def add_extra_metrics(
 
 
 def is_without_ratings(data: DataModule) -> bool:
-    """Return whether the rows are pairs without a rating: none of them has a wrong answer that a report could show."""
+    """Return whether the rows are pairs without a rating, for which a report has no wrong predictions to show."""
     return isinstance(data, CollabDataModule) and data.rating is None
 
 
 def naive_metrics(data: DataModule, part: PartName) -> dict[str, float]:
-    """Return the metrics of the best constant prediction for a split, and its loss where the task knows its logits."""
+    """Return the metrics of the best constant prediction for a split, and its loss if the task can give its logits."""
     if not (found := data.baseline(part)):
         return {}
     task = data.schema.task
@@ -130,7 +130,7 @@ def naive_metrics(data: DataModule, part: PartName) -> dict[str, float]:
 def print_metrics(
     measured: Mapping[str, float], naive: Mapping[str, float], title: str
 ) -> dict[str, dict[str, float | None]]:
-    """Print the metrics beside those of a naive prediction, and which of them are worse; return them by name.
+    """Print the metrics beside those of a naive prediction and name those that are worse; return them by name.
 
     Example:
         >>> found = print_metrics({"val/loss": 0.5, "val/mae": 2.0}, {"val/mae": 1.0}, "validation")
@@ -153,7 +153,7 @@ def print_metrics(
 
 
 def add_intervals(results: Results, coverage: float, *checkpoints: Path) -> None:
-    """Put intervals by the errors of held-out answers into checkpoints, as `calibrate` does with rows of their own."""
+    """Add intervals to checkpoints from the errors on held-out rows, as `calibrate` does from separate rows."""
     widths = half_widths(results.predictions, results.target, coverage)
     for checkpoint in checkpoints:
         save_calibrated(checkpoint, Calibration(coverage=coverage, half_widths=widths), checkpoint)
@@ -174,7 +174,7 @@ def write_run_report(
     learns_all: bool = False,
     **figures: Mapping[str, float],
 ) -> None:
-    """Write report.html; say in a sentence why there is none if that fails, since the run is whole without it."""
+    """Write report.html; if that fails, only print why, since the run is complete without it."""
     best = folder / "best.ckpt"
     measured = folder / TRAINED if job.refit else best
     which = "of training, each answered by those parts of the network that did not learn from it"
@@ -188,7 +188,7 @@ def write_run_report(
         which += f"; a linear model has a share of {linear_share:.0%} in every answer, but none in the losses by epoch"
     rows = f"{count(len(results), noun_of(results))} {which}"
     try:
-        from tabvision.cli.report import report_on  # which needs packages that may not be installed
+        from tabvision.cli.report import report_on  # needs packages that may not be installed
 
         history = pd.read_csv(folder / "metrics.csv") if (folder / "metrics.csv").exists() else None
         seen = _training_counts(job.datamodule, results) if isinstance(job.datamodule, CollabDataModule) else []
@@ -204,7 +204,7 @@ def write_run_report(
         if tested:
             said = ", ".join(f"{name[4:]} {format_number(value)}" for name, value in sorted(tested.items()))  # val/…
             facts["on test rows"] = f"{said} ({count(len(job.datamodule.parts['test'].rows), 'row')})"
-        # a bag, and a run that began with a trained network, have none
+        # a bag, and a run that started from a trained network, cannot be repeated from a recipe
         repeat = (
             "tabvision fit --config recipe.yaml" if (folder / "recipe.yaml").exists() and job.num_folds == 1 else ""
         )
@@ -215,7 +215,7 @@ def write_run_report(
 
 
 def _how_held_out(job: Job) -> str:
-    """Return how the validation rows of a run were chosen: as its recipe says, or by the folders of its photos."""
+    """Return how the validation rows of a run were chosen: by its recipe's split, or by the folders of its photos."""
     tables = getattr(job.datamodule, "tables", {})
     if "train" in tables and tables["train"].part is not None:
         return "those of a folder of their own"
@@ -223,14 +223,14 @@ def _how_held_out(job: Job) -> str:
 
 
 def _time_column(job: Job) -> str | None:
-    """Return the column by whose order the rows were divided, or None."""
+    """Return the column that the rows were split by in time order, or None."""
     split = job.recipe["data"]["init_args"].get("split")
     is_by_time = isinstance(split, dict) and split["class_path"].endswith("TimeSplit")
     return split["init_args"].get("column") if is_by_time else None
 
 
 def _facts(job: Job, folder: Path, seconds: float, rates: Sequence[float]) -> dict[str, object]:
-    """Return what the report of a run says of how it was made."""
+    """Return the facts for a run's report about how it was made."""
     facts: dict[str, object] = {"data": short_name(job.recipe["data"]["init_args"].get("source", ""))}
     if (recipe := recipe_file(folder)).exists() and (known := hash_of_rows(recipe)):
         facts["hash of the rows"] = known[:16]
@@ -243,7 +243,7 @@ def _facts(job: Job, folder: Path, seconds: float, rates: Sequence[float]) -> di
 
 
 def _training_counts(data: CollabDataModule, results: Results) -> list[pd.Series[int]]:
-    """Return how often the user, and the item, of each row was seen in training."""
+    """Return how often each row's user, and its item, occurred in training."""
     tensors, rows = data.parts["train"]
     train, names = data.frame.iloc[tensors["index"][rows].numpy()], (data.user, data.item)
     counts = [results.frame[name].map(train[name].value_counts()).fillna(0).astype(int) for name in names]
@@ -251,7 +251,7 @@ def _training_counts(data: CollabDataModule, results: Results) -> list[pd.Series
 
 
 def print_files(job: Job, folder: Path, *, learns_all: bool = False) -> None:
-    """Print the path and the purpose of each file; `learns_all` if a linear head learned from all rows in the end."""
+    """Print the path and purpose of each file; `learns_all` if a linear head was finally fitted to all rows."""
     is_bag, title = job.num_folds > 1, job.measured_on
     is_sample = job.datamodule.sampled() is not job.datamodule
     rows = "the validation rows" if title == "validation" else "every row, by members that did not learn from it"
@@ -261,13 +261,13 @@ def print_files(job: Job, folder: Path, *, learns_all: bool = False) -> None:
         else "a sample of the rows, by members that did not learn from it"
     )
     network = f"the network with the lowest {title} loss" if title else "the network after the last epoch"
-    if (folder / PROBE).exists():  # which may have been chosen for another metric than the loss
+    if (folder / PROBE).exists():  # it may have been chosen by a metric other than the loss
         network = "the best of the network and two linear heads on the validation rows"
         network += ", fitted to these, too" if learns_all else ""
     network = f"the {job.num_folds} networks" if is_bag else network
     if job.refit:
         network = "a network trained anew on training and validation rows, for as many epochs as were best"
-    resumes = "" if job.module else ", to train on from: `tabvision fit --config … --ckpt_path`"  # it takes a recipe
+    resumes = "" if job.module else ", to train on from: `tabvision fit --config … --ckpt_path`"  # `fit` needs a recipe
     left_out = [text for text, holds in {"the intervals": job.intervals, "the refit": job.refit}.items() if holds]
     without = f" without {' and '.join(left_out)}" if left_out else ""
     texts = {

@@ -1,4 +1,4 @@
-"""The parser of the command line: every command with its arguments. What a command does stands in the file of its name."""
+"""The parser of the command line: every command with its arguments. Each command is implemented in the file of its name."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from tabvision.cli.demo import QUESTIONS
 from tabvision.cli.options import add_form_options, add_options
 from tabvision.errors import closest, shown
 
-USAGE_ERROR = 2  # exit status for wrong input, the same as argparse's
+USAGE_ERROR = 2  # exit status for wrong input, as in argparse
 LIGHTNING_COMMANDS = {
     "fit": "train a recipe",
-    "validate": "evaluate a recipe on its validation rows",
-    "test": "evaluate a recipe on its test rows",
+    "validate": "measure a recipe's network on its validation rows",
+    "test": "measure a recipe's network on its test rows",
 }
-_Commands: TypeAlias = "argparse._SubParsersAction[Any]"  # noqa: SLF001 - what `add_subparsers` returns
+_Commands: TypeAlias = "argparse._SubParsersAction[Any]"  # noqa: SLF001 - the type that `add_subparsers` returns
 _CHECKPOINT = "a .ckpt file, such as best.ckpt"
 _DEVICE = "cpu, cuda, mps or auto (default)"
-_OVERWRITE = "replace FILE if it is there"
-_LABELED = "a table with the target, in one file or several, or a folder of class folders, not used in training"
+_OVERWRITE = "replace FILE if it exists"
+_LABELED = "a table with the target, in one or several files, or a folder of class folders, not used in training"
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser whose errors are one sentence, and show long and unprintable words as the library's do."""
+    """A parser whose errors are one sentence and escape long and unprintable words like the library's errors."""
 
     @override
     def error(self, message: str) -> NoReturn:
@@ -36,7 +36,7 @@ class _Parser(argparse.ArgumentParser):
 
     @override
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Refuse unknown words here, where the command and its options are known."""
+        """Raise on unknown words here, where the command and its options are known."""
         found, unknown = super().parse_known_args(args, namespace)
         if unknown:
             close = closest(unknown[0].split("=")[0], list(self._option_string_actions))
@@ -45,7 +45,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Return the parser of all commands."""
+    """Return a parser for all commands."""
     parser = _Parser(
         prog="tabvision",
         description="Train on tables, photos and ratings with PyTorch Lightning, and predict with the trained model.",
@@ -55,7 +55,7 @@ def build_parser() -> argparse.ArgumentParser:
     train = commands.add_parser("train", help="train on a table, photos or ratings, with good defaults")
     files = "a CSV, Parquet, Feather or Excel file, or several: files, 'data/*.csv' or a folder; or a folder of photos, one "
     train.add_argument("data", metavar="DATA", nargs="*", help=f"{files}folder per class")
-    resume = "go on with the interrupted run in DIR, as its recipe says, or with other --devices"
+    resume = "continue the interrupted run in DIR with its recipe, or with other --devices"
     train.add_argument("--resume", metavar="DIR", help=resume)
     add_options(train)
     train.set_defaults(refuse=train.error)
@@ -71,7 +71,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _add_answering(commands: _Commands) -> None:
     predict = commands.add_parser(
-        "predict", help="predict for the rows of a file, or for photos, with a checkpoint alone"
+        "predict", help="predict for the rows of a file, or for photos, with just a checkpoint"
     )
     predict.add_argument("checkpoint", metavar="CKPT", help=_CHECKPOINT)
     predict.add_argument(
@@ -82,12 +82,12 @@ def _add_answering(commands: _Commands) -> None:
         "photos, or a folder of them",
     )
     predict.add_argument("--out", metavar="FILE", required=True, help="predictions: .csv, .parquet, .feather or .xlsx")
-    keep = "columns of a table to write before the answers, such as an id (default for ratings: user and item)"
+    keep = "columns of a table to write before the predictions, such as an id (default for ratings: user and item)"
     predict.add_argument("--keep", metavar="A,B", type=names, action="extend", help=keep)
-    strict = "refuse rows unlike those of training: unknown categories, numbers far beyond"
+    strict = "fail on rows unlike the training rows: unknown categories, numbers far out of range"
     predict.add_argument("--strict", action="store_true", help=strict)
-    predict.add_argument("--no-proba", action="store_true", help="labels alone, without class probabilities")
-    uncertainty = "a column with the standard deviation of what the network's members answer"
+    predict.add_argument("--no-proba", action="store_true", help="only labels, without class probabilities")
+    uncertainty = "add a column with the standard deviation over the network's members"
     predict.add_argument("--uncertainty", action="store_true", help=uncertainty)
     tta = "predict each photo N more times, augmented as in training"
     predict.add_argument("--tta", metavar="N", type=whole, help=tta)
@@ -96,24 +96,24 @@ def _add_answering(commands: _Commands) -> None:
     predict.add_argument("--overwrite", action="store_true", help=_OVERWRITE)
 
     recommend = commands.add_parser(
-        "recommend", help="recommend items to a user, or find similar ones, with a checkpoint alone"
+        "recommend", help="recommend items to a user, or find similar items, with just a checkpoint"
     )
-    recommend.add_argument("checkpoint", metavar="CKPT", help="a .ckpt file that was trained on ratings")
+    recommend.add_argument("checkpoint", metavar="CKPT", help="a .ckpt file trained on ratings")
     which = recommend.add_mutually_exclusive_group(required=True)
     which.add_argument("--user", metavar="ID", help="items for this user")
     which.add_argument("--similar-to", metavar="ID", help="items like this item")
     recommend.add_argument("-k", metavar="N", type=whole, default=10, help="how many (default 10)")
     recommend.add_argument("--include-seen", action="store_true", help="also items that the user has already rated")
-    least = "leave out items with fewer ratings (default 0 with --user, 10 with --similar-to)"
+    least = "exclude items with fewer ratings (default 0 with --user, 10 with --similar-to)"
     recommend.add_argument("--min-pairs", metavar="N", type=int, help=least)
     recommend.add_argument("--out", metavar="FILE", help="also write them to a file: .csv, .parquet, .feather or .xlsx")
     recommend.add_argument("--overwrite", action="store_true", help=_OVERWRITE)
 
 
 def _add_measuring(commands: _Commands) -> None:
-    evaluate = commands.add_parser("evaluate", help="measure a checkpoint on labeled rows, with intervals")
+    evaluate = commands.add_parser("evaluate", help="measure a checkpoint on labeled rows, with confidence intervals")
     report = commands.add_parser(
-        "report", help="write a page: how well a model answers, what it relies on, and where it is wrong"
+        "report", help="write a page on how accurate a model is, what it relies on, and where it is wrong"
     )
     for parser in (evaluate, report):
         parser.add_argument("checkpoint", metavar="CKPT", help=_CHECKPOINT)
@@ -125,24 +125,24 @@ def _add_measuring(commands: _Commands) -> None:
         parser.add_argument("--device", default="auto", help=_DEVICE)
         parser.add_argument("--overwrite", action="store_true", help=_OVERWRITE)
 
-    compare = commands.add_parser("compare", help="set the metrics of several runs beside each other")
+    compare = commands.add_parser("compare", help="compare the metrics of several runs")
     compare.add_argument("runs", metavar="RUN", nargs="+", help="folders that tabvision train wrote, such as runs/*")
-    compare.add_argument("--out", metavar="FILE", help="a page with their histories in one figure: .html")
+    compare.add_argument("--out", metavar="FILE", help="also write a page with their histories in one figure: .html")
     compare.add_argument("--overwrite", action="store_true", help=_OVERWRITE)
 
-    verify = commands.add_parser("verify", help="replay a run: whether its checkpoints are what recipe and data give")
+    verify = commands.add_parser("verify", help="replay a run to check that recipe and data give its checkpoints")
     verify.add_argument("folder", metavar="RUN", help="the folder of a run of tabvision train --verifiable")
-    share = "fraction of the epochs to replay, drawn anew each time (default 0.05)"
+    share = "fraction of the epochs to replay, drawn at random (default 0.05)"
     verify.add_argument("--share", type=functools.partial(fraction, end="]"), default=0.05, help=share)
-    verify.add_argument("--safe", action="store_true", help="write only below the working folder, as for fit --safe")
+    verify.add_argument("--safe", action="store_true", help="write only inside the working folder, as for fit --safe")
 
     check = commands.add_parser(
-        "check-images", help="find the images of a folder or table that cannot be read, or not in full"
+        "check-images", help="find images in a folder or table that cannot be read, or only in part"
     )
-    check.add_argument("data", metavar="DATA", help="a folder, with its subfolders; or a table, with --image")
-    check.add_argument("--image", metavar="A,B", type=names, action="extend", help="columns of image paths of a table")
+    check.add_argument("data", metavar="DATA", help="a folder, including subfolders; or a table, with --image")
+    check.add_argument("--image", metavar="A,B", type=names, action="extend", help="columns of image paths in a table")
     add_form_options(check)
-    check.add_argument("--out", metavar="FILE", help="where to list them with the reason, such as bad_files.csv")
+    check.add_argument("--out", metavar="FILE", help="list them there with the reason, such as bad_files.csv")
     check.add_argument("--channels", type=whole, default=3, metavar="N", help="channels to train on (default 3, RGB)")
     check.add_argument("--workers", type=int, metavar="N", help="threads (default: one per core)")
     check.add_argument("--overwrite", action="store_true", help=_OVERWRITE)
@@ -153,14 +153,14 @@ def _add_deploying(commands: _Commands) -> None:
         "calibrate", help="fit temperature, thresholds or intervals on rows not used in training"
     )
     calibrate.add_argument("checkpoint", metavar="CKPT", nargs="?", help=_CHECKPOINT)
-    rows = "a table with the target, or a folder of class folders, not used in training"
+    rows = "rows not used in training: a table with the target, or a folder of class folders"
     calibrate.add_argument("data", metavar="DATA", nargs="?", help=rows)
-    run = "in place of both: the best.ckpt of a run, and its rows of --calibration, else test, else validation rows"
+    run = "instead of both: the best.ckpt of a run and its rows: --calibration, else test, else validation rows"
     calibrate.add_argument("--run", metavar="DIR", help=run)
     calibrate.add_argument("--out", metavar="FILE", required=True, help="the calibrated checkpoint: a new .ckpt file")
-    metric = "choose thresholds by f1, f2, accuracy, balanced_accuracy or youden (two classes, labels)"
+    metric = "choose thresholds that maximize f1, f2, accuracy, balanced_accuracy or youden (two classes, labels)"
     calibrate.add_argument("--metric", help=metric)
-    calibrate.add_argument("--per-label", action="store_true", help="a temperature for each label instead of one")
+    calibrate.add_argument("--per-label", action="store_true", help="fit one temperature per label, not one for all")
     coverage = "coverage of intervals around numbers (default: 0.9)"
     calibrate.add_argument("--coverage", type=fraction, default=0.9, help=coverage)
     add_form_options(calibrate)
@@ -172,41 +172,41 @@ def _add_deploying(commands: _Commands) -> None:
     export.add_argument("--out", metavar="FILE", required=True, help=file)
     export.add_argument("--overwrite", action="store_true", help=_OVERWRITE)
 
-    serve = commands.add_parser("serve", help="answer JSON rows or uploaded images over HTTP")
+    serve = commands.add_parser("serve", help="serve predictions for JSON rows or uploaded images over HTTP")
     serve.add_argument("checkpoint", metavar="CKPT", help="a .ckpt file, or an .onnx file from tabvision export")
-    serve.add_argument("--host", default="127.0.0.1", help="the address to listen on (default: this machine alone)")
+    serve.add_argument("--host", default="127.0.0.1", help="the address to listen on (default: only this machine)")
     serve.add_argument("--port", type=int, default=8000, help="0 chooses a free one (default: 8000)")
     serve.add_argument("--device", default="auto", help=_DEVICE)
-    serve.add_argument("--max-rows", type=whole, default=1_000, help="rows or images in a request (default: 1000)")
+    serve.add_argument("--max-rows", type=whole, default=1_000, help="rows or images per request (default: 1000)")
     serve.add_argument("--max-megabytes", type=whole, default=16, help="size of a request (default: 16)")
-    uncertainty = "how far the network's members differ, in each answer"
+    uncertainty = "add the standard deviation over the network's members to each prediction"
     serve.add_argument("--uncertainty", action="store_true", help=uncertainty)
 
 
 def _add_others(commands: _Commands) -> None:
-    push = commands.add_parser("push", help="share a run on the Hugging Face hub, with a model card")
+    push = commands.add_parser("push", help="share a run on the Hugging Face Hub, with a model card")
     push.add_argument("folder", metavar="RUN", help="a folder that tabvision train wrote, such as runs/people")
-    push.add_argument("repo", metavar="USER/MODEL", help="the repository, which is created if it is not there")
+    push.add_argument("repo", metavar="USER/MODEL", help="the repository, created if it does not exist")
     push.add_argument("--private", action="store_true", help="create a private repository")
     push.add_argument("--license", metavar="NAME", help="the license of the network, such as apache-2.0")
-    push.add_argument("--dry-run", action="store_true", help="print the card and the files, and upload nothing")
+    push.add_argument("--dry-run", action="store_true", help="print the card and the files without uploading")
 
     recipes = commands.add_parser("recipes", help="list the recipes with measured results, or copy one here")
     actions = recipes.add_subparsers(title="actions", metavar="ACTION", dest="action", required=True)
     actions.add_parser("list", help="print the names of the recipes and their questions")
-    get = actions.add_parser("get", help="copy a recipe, and the datamodule that it names into datamodules/ beside it")
-    get.add_argument("name", metavar="NAME", help="as tabvision recipes list prints it")
-    get.add_argument("--out", metavar="FILE", help="the recipe's file (default NAME.yaml)")
-    get.add_argument("--overwrite", action="store_true", help="replace files that are there")
+    get = actions.add_parser("get", help="copy a recipe, and the datamodule it names to datamodules/ next to it")
+    get.add_argument("name", metavar="NAME", help="a name printed by tabvision recipes list")
+    get.add_argument("--out", metavar="FILE", help="file for the recipe (default NAME.yaml)")
+    get.add_argument("--overwrite", action="store_true", help="replace existing files")
 
     lr_find = commands.add_parser("lr-find", help="suggest a learning rate for a recipe, without training it")
     lr_find.add_argument("--config", metavar="FILE", required=True, help="the recipe, such as recipe.yaml")
-    lr_find.add_argument("--safe", action="store_true", help="build only the parts of a list, as for fit --safe")
-    lr_find.add_argument("--plot", metavar="FILE", help="draw the curve: .png, .svg or .pdf")
-    lr_find.add_argument("--overwrite", action="store_true", help="replace the plot if it is there")
+    lr_find.add_argument("--safe", action="store_true", help="build only listed parts, as for fit --safe")
+    lr_find.add_argument("--plot", metavar="FILE", help="plot the curve: .png, .svg or .pdf")
+    lr_find.add_argument("--overwrite", action="store_true", help="replace the plot if it exists")
 
-    demo = commands.add_parser("demo", help="train on real data that a package ships, in under three minutes")
+    demo = commands.add_parser("demo", help="train on real data that comes with a package, in under three minutes")
     questions = "; ".join(f"{kind}: {question}" for kind, question in QUESTIONS.items())
     demo.add_argument("kind", nargs="?", choices=QUESTIONS, default="tabular", help=f"{questions} (default: tabular)")
-    demo.add_argument("--out", metavar="DIR", help="new folder for everything written (default runs/demo-KIND)")
-    demo.add_argument("--rows", metavar="N", type=whole, help="flights or orders to take (default: all)")
+    demo.add_argument("--out", metavar="DIR", help="new folder for all output (default runs/demo-KIND)")
+    demo.add_argument("--rows", metavar="N", type=whole, help="number of flights or orders (default: all)")

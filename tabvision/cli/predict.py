@@ -1,4 +1,4 @@
-"""`tabvision predict`: predict for a table, images or both with a checkpoint alone."""
+"""`tabvision predict`: predict for a table, images or both with only a checkpoint."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ from tabvision.plain import NumberFormat
 
 @speaking("tabvision predict")
 def run(arguments: argparse.Namespace) -> int:
-    """Write one row of predictions for each row or image; return 1 if no image could be read."""
+    """Write one row of predictions per row or image; return 1 if no image could be read."""
     check_destination(arguments.out, overwrite=arguments.overwrite, reads=[arguments.checkpoint, *arguments.data])
     predictor = Predictor(arguments.checkpoint, device=arguments.device)
-    image = predictor.schema.image if predictor.schema.is_of_images else None  # else a row is one of a table
+    image = predictor.schema.image if predictor.schema.is_of_images else None  # otherwise rows are those of a table
     inputs = _read(arguments, predictor)
     if isinstance(inputs, TableBlocks):
         return _answer_in_blocks(arguments, predictor, inputs)
@@ -52,7 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _read(arguments: argparse.Namespace, predictor: Predictor) -> Inputs | TableBlocks:
-    """Return the inputs of the network, or blocks of a table that does not fit in memory; other columns to keep are text."""
+    """Return the network's inputs, or blocks of a table larger than memory; other columns to keep are read as text."""
     schema, form = predictor.schema, form_of(arguments)
     paths: list[str] = arguments.data
     if schema.is_of_images:
@@ -68,16 +68,16 @@ def _read(arguments: argparse.Namespace, predictor: Predictor) -> Inputs | Table
     given = with_photos(arguments, schema, source)
     inputs = predictor.read(read_table(source) if schema.image is None else given, **form)
     if kept_text and inputs.frame is not None and schema.image is not None and not schema.is_of_images:
-        return replace(inputs, frame=read_table(source))  # read above with its images, which are beside it
+        return replace(inputs, frame=read_table(source))  # its images were already read above
     return inputs
 
 
 def _answers(arguments: argparse.Namespace, predictor: Predictor, inputs: Inputs, kept: pd.DataFrame) -> pd.DataFrame:
-    """Return the answers, after the columns of the input to write before them.
+    """Return the predictions, preceded by the input columns to keep.
 
     Raises:
-        BadValueError: With `--strict`, a row holds a category that training lacks, text in place of a number, a date
-            with another kind of time zone, or a number or date far beyond.
+        BadValueError: With `--strict`, a row has an unseen category, text instead of a number, a date with a time zone
+            unlike in training, or a number or date far out of range.
     """
     names = {**inputs.unseen, **inputs.outside}
     if arguments.strict and names:
@@ -89,7 +89,7 @@ def _answers(arguments: argparse.Namespace, predictor: Predictor, inputs: Inputs
         inputs, proba=not arguments.no_proba, tta=arguments.tta, uncertainty=arguments.uncertainty
     )
     image = predictor.schema.image
-    if image is not None and predictor.schema.is_of_images and image.name not in answers:  # a folder's are there
+    if image is not None and predictor.schema.is_of_images and image.name not in answers:  # a folder's already are
         answers.insert(0, image.name, arguments.data if inputs.frame is None else inputs.frame[image.name].tolist())
     for position, (name, values) in enumerate(kept.items()):
         answers.insert(position, f"input_{name}" if name in answers else name, values.array)
@@ -97,7 +97,7 @@ def _answers(arguments: argparse.Namespace, predictor: Predictor, inputs: Inputs
 
 
 def _answer_in_blocks(arguments: argparse.Namespace, predictor: Predictor, blocks: TableBlocks) -> int:
-    """Answer a table that does not fit in memory block by block, into one Parquet file."""
+    """Predict a table larger than memory block by block, into one Parquet file."""
     out = Path(arguments.out).expanduser()
     if out.suffix.lower() not in (".parquet", ".pq"):
         problem = f"the table would not fit in memory, and answers go into {out.name!r} only as a whole"
@@ -123,7 +123,7 @@ def _answer_in_blocks(arguments: argparse.Namespace, predictor: Predictor, block
 
 
 def _photos_of(path: str, *, is_alone: bool) -> list[str]:
-    """Return the photos that a pattern means, or a folder beside other photos; else the path as it is."""
+    """Return the photos matched by a pattern, or in a folder given with other photos; otherwise the path itself."""
     if is_glob(path):
         return [str(file) for file in files_of(path)]
     if is_alone or not Path(path).expanduser().is_dir():
@@ -133,7 +133,7 @@ def _photos_of(path: str, *, is_alone: bool) -> list[str]:
 
 
 def _kept_columns(arguments: argparse.Namespace, predictor: Predictor, inputs: Inputs) -> pd.DataFrame:
-    """Return the columns of the input to write before the answers, so that both can be joined."""
+    """Return the input columns to write before the predictions, so that the two can be joined."""
     is_rating = isinstance(predictor.net, CollabNetwork)
     keep: list[str] = arguments.keep or ([*predictor.schema.inputs] if is_rating else [])
     if not keep:
@@ -145,12 +145,12 @@ def _kept_columns(arguments: argparse.Namespace, predictor: Predictor, inputs: I
 
 
 def _metrics_line(predictor: Predictor, inputs: Inputs, answers: pd.DataFrame) -> list[str]:
-    """Return a sentence with the metrics and their intervals, if the input holds the target and the answers are whole."""
+    """Return a sentence with the metrics and their intervals, if the input has the target and predictions are complete."""
     target, task = predictor.schema.target, predictor.schema.task
     names = [name for name in answers if str(name).startswith("probability_" if task.is_classes else "prediction")]
     if inputs.frame is None or not {*target.columns} <= {*inputs.frame} or len(names) != task.num_predictions:
         return []
-    from tabvision.interpret import evaluate  # and with it Lightning, which answers do not need
+    from tabvision.interpret import evaluate  # imports Lightning, which predictions do not need
 
     predictions = answers[names].to_numpy(dtype=np.float64)
     is_known = ~np.isnan(predictions).any(axis=1)
@@ -162,7 +162,7 @@ def _metrics_line(predictor: Predictor, inputs: Inputs, answers: pd.DataFrame) -
         encoded = encode_target(inputs.frame[is_known], target)
     except TabvisionError as error:
         return [f"Not measured: {error}"]
-    loss = np.full(len(encoded), np.nan)  # of which nothing is said
+    loss = np.full(len(encoded), np.nan)  # not reported
     found = evaluate(Results(predictor.schema, inputs.frame[is_known], predictions[is_known], encoded, loss))
     numbers = found.dropna(subset="model").set_index("metric").map(format_number)
     each = [
@@ -172,9 +172,9 @@ def _metrics_line(predictor: Predictor, inputs: Inputs, answers: pd.DataFrame) -
 
 
 def _notes(predictor: Predictor, inputs: Inputs, kept: pd.DataFrame, measured: list[str]) -> list[str]:
-    """Return the metrics, and notes on missing values, unused columns and unknown categories in the input."""
+    """Return the metrics, with notes on missing values, unused columns and unknown categories in the input."""
     rows, notes = count(inputs.num_rows, "row"), [*measured]
-    if isinstance(predictor.net, CollabNetwork) and inputs.frame is not None:  # in a table missing values are usual
+    if isinstance(predictor.net, CollabNetwork) and inputs.frame is not None:  # missing values are normal in a table
         missing = {name: int(inputs.frame[name].isna().sum()) for name in predictor.schema.inputs}
         notes += [f"{num:,} of {rows} without a {name!r}, answered as unknown" for name, num in missing.items() if num]
     if inputs.frame is not None and not inputs.shown:
@@ -182,7 +182,7 @@ def _notes(predictor: Predictor, inputs: Inputs, kept: pd.DataFrame, measured: l
         extra = [name for name in inputs.frame.columns if name not in used]
         notes += [f"Not used: {listed(extra)}"] if extra else []
     notes += [f"{num:,} of {rows} without an image in {name!r}" for name, num in inputs.absent.items()]
-    schema = predictor.schema  # a number that names something is a category as well
+    schema = predictor.schema  # a nominal number is also a category
     nominal = {category.source for category in schema.categorical}
     forms = {number.source: number.text for number in schema.continuous if number.source not in nominal}
     tz_aware = {date.name: date.tz_aware for date in schema.dates}
@@ -200,7 +200,7 @@ def _notes(predictor: Predictor, inputs: Inputs, kept: pd.DataFrame, measured: l
 
 
 def _such_as(form: NumberFormat) -> str:
-    """Return the words for a number written as in training.
+    """Return words that show how numbers were written in training.
 
     Example:
         >>> _such_as("1.234,5"), _such_as("€,"), _such_as("lenient")

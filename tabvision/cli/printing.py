@@ -10,7 +10,7 @@ from tabvision.errors import shown
 
 
 def format_table(rows: Sequence[Sequence[str]], *, left: int = 1) -> str:
-    """Return the rows as lines: the first columns to the left, the others to the right.
+    """Return the rows as lines, with the first columns left-aligned and the others right-aligned.
 
     Example:
         >>> print(format_table([("run", "f1"), ("a", "0.5")]))
@@ -24,7 +24,7 @@ def format_table(rows: Sequence[Sequence[str]], *, left: int = 1) -> str:
 
 
 def format_number(value: float | None) -> str:
-    """Return four decimals, or four significant digits of small and large numbers; "" for None and NaN.
+    """Format with four decimals, or four significant digits for small and large numbers; "" for None and NaN.
 
     Example:
         >>> format_number(0.5), format_number(2.5e-31), format_number(None)
@@ -36,7 +36,7 @@ def format_number(value: float | None) -> str:
 
 
 def metrics_by_name(measured: Mapping[str, float], naive: Mapping[str, float]) -> dict[str, dict[str, float | None]]:
-    """Return the model's value of each metric and that of a naive answer, as plain data: None for what is not known.
+    """Return each metric of the model and of a naive prediction as plain data, with None for unknown values.
 
     Example:
         >>> metrics_by_name({"val/loss": 0.5, "val/f1": float("nan")}, {"val/f1": 0.1})
@@ -49,12 +49,12 @@ def metrics_by_name(measured: Mapping[str, float], naive: Mapping[str, float]) -
 
 
 def json_number(value: float | None) -> float | None:
-    """Return a number as JSON holds it: None in place of NaN and infinity."""
+    """Return a number that JSON can hold, with None for NaN and infinity."""
     return None if value is None or not math.isfinite(value) else float(value)
 
 
 def short_name(source: object) -> str:
-    """Return the name of the data without its folder, of several files that of the first and their number.
+    """Return the name of the data without its folder; for several files, the first name and the number of others.
 
     Example:
         >>> short_name("data/people.csv"), short_name(["a.csv", "b.csv"])

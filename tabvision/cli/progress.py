@@ -1,4 +1,4 @@
-"""What a run shows while it fits: a line of history for each epoch, below which a terminal has a bar."""
+"""What a run shows during the fit: a line per epoch, with a progress bar below it in a terminal."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from tabvision.lightning import Callback, TQDMProgressBar, TrainerFn
 
 
 def progress_callbacks(refresh_rate: int, *, quiet: bool) -> list[Callback]:
-    """Return the callbacks that show progress: none if quiet, and a bar only where a terminal can redraw it."""
+    """Return the callbacks that show progress: none if quiet, and a bar only if a terminal can redraw it."""
     if quiet:
         return []
     bar: list[Callback] = [_Bar(refresh_rate=refresh_rate)] if sys.stdout.isatty() and sys.stderr.isatty() else []
-    return [_HistoryLines(), *bar]  # lines are written above a bar, which is gone after its own hook at the end
+    return [_HistoryLines(), *bar]  # lines print above the bar, so they come before its hook closes it
 
 
 def show_progress(trainer: pl.Trainer) -> None:
-    """Give a Trainer that is already built the same progress in place of its own bar; one that the user chose stays."""
+    """Replace the default bar of an existing Trainer by this progress; keep a bar chosen by the user."""
     callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]  # a plain list, set by Lightning's connector
     default = [callback for callback in callbacks if type(callback) is TQDMProgressBar]
     for callback in default:
@@ -32,7 +32,7 @@ def show_progress(trainer: pl.Trainer) -> None:
 
 
 class _Bar(TQDMProgressBar):
-    """One bar an epoch, with the loss of the last steps alone, which no terminal cuts; the history has the rest."""
+    """One bar per epoch with only the latest loss, so that terminals do not truncate it; the history has the rest."""
 
     @override
     def init_sanity_tqdm(self) -> Any:
@@ -43,7 +43,7 @@ class _Bar(TQDMProgressBar):
         in_fit = self.trainer.state.fn == TrainerFn.FITTING
         return self._hidden(super().init_validation_tqdm) if in_fit else super().init_validation_tqdm()
 
-    def _hidden(self, make: Callable[[], Any]) -> Any:  # noqa: ANN401 - a bar of tqdm
+    def _hidden(self, make: Callable[[], Any]) -> Any:  # noqa: ANN401 - a tqdm bar
         """Return a bar that is not drawn."""
         is_enabled = self.is_enabled
         self.disable()
@@ -55,7 +55,7 @@ class _Bar(TQDMProgressBar):
     @override
     def on_train_epoch_start(self, trainer: pl.Trainer, *arguments: Any) -> None:
         super().on_train_epoch_start(trainer, *arguments)
-        self.train_progress_bar.set_description(f"Epoch {trainer.current_epoch + 1}")  # as the line below it will say
+        self.train_progress_bar.set_description(f"Epoch {trainer.current_epoch + 1}")  # numbered as in the history
 
     @override
     def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
@@ -64,10 +64,10 @@ class _Bar(TQDMProgressBar):
 
 
 class _HistoryLines(Callback):
-    """Print the loss and metrics of each epoch as a line, in which a log file has no control characters."""
+    """Print the loss and metrics of each epoch on one line, free of control characters for log files."""
 
     def __init__(self) -> None:
-        self._waiting: int | None = None  # the epoch whose training metrics are computed after the callbacks' hooks
+        self._waiting: int | None = None  # the epoch to print; its training metrics exist only after the hooks
 
     @override
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

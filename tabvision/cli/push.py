@@ -1,4 +1,4 @@
-"""`tabvision push`: share a run on the Hugging Face hub, with a model card."""
+"""`tabvision push`: share a run on the Hugging Face Hub, with a model card."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tabvision.hub import files_to_push, push
 
 @speaking("tabvision push")
 def run(arguments: argparse.Namespace) -> None:
-    """Upload the files and say how to ask the network."""
+    """Upload the files and print how to use the network."""
     if arguments.dry_run:
         files = files_to_push(arguments.folder, arguments.repo, license=arguments.license)
         print(files["README.md"].decode())

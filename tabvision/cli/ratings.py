@@ -11,16 +11,16 @@ from tabvision.cli.splits import ratings_split_setting
 from tabvision.errors import BadValueError, speaking
 
 _EPOCHS = 5  # MovieLens 100k: more epochs overfit the training ratings
-# Without ratings each epoch draws new negatives. MovieLens 100k, last film of each user held out, recall@10: 0.046 by
-# popularity, 0.039 after 5 epochs at 5e-3, 0.061 after 20, 0.066 after 20 at 1e-2
+# Without ratings, each epoch draws new negatives. On MovieLens 100k with the last film of each user held out, recall@10 is
+# 0.046 by popularity, 0.039 after 5 epochs at 5e-3, 0.061 after 20, and 0.066 after 20 at 1e-2.
 _IMPLICIT_EPOCHS, _IMPLICIT_LR = 20, 1e-2
 
 
 def ratings_job(arguments: argparse.Namespace) -> Job:
-    """Return the run for ratings: batch size chosen by the number of rows, epochs by whether there are ratings.
+    """Return the run for ratings, with batch size chosen by the number of rows and epochs by whether there are ratings.
 
     Raises:
-        BadValueError: The user or the item column is not named, or there is more than one target.
+        BadValueError: The user or item column is not given, or there is more than one target.
     """
     settings = _data_settings(arguments)
     data = build(component("tabvision.data.CollabDataModule", **settings))

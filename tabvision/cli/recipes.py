@@ -1,4 +1,4 @@
-"""`tabvision recipes`: the recipes with measured results, and the datamodules of public data that they name."""
+"""`tabvision recipes`: the recipes with measured results, and the datamodules for public data that they use."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tabvision.checks import check_choice
 from tabvision.errors import speaking
 
 _PACKAGE = Path(__file__).parents[1]
-# the folder of models/ and datamodules/: in the package where it is installed, and else the checkout
+# the folder with models/ and datamodules/: in the installed package, otherwise the checkout
 _ROOT = _PACKAGE / "recipes" if (_PACKAGE / "recipes").is_dir() else _PACKAGE.parent
 
 
@@ -28,8 +28,8 @@ def run(arguments: argparse.Namespace) -> None:
 
 @speaking("tabvision recipes")
 def _get(arguments: argparse.Namespace, recipes: dict[str, Path]) -> None:
-    """Copy the recipe and the plug-ins that it needs."""
-    from tabvision.data.tables.write import (  # pandas, which a list does not need
+    """Copy the recipe and the plug-ins it needs."""
+    from tabvision.data.tables.write import (  # imports pandas, which the list does not need
         check_destination,
         writing,
         written_whole,
@@ -41,7 +41,7 @@ def _get(arguments: argparse.Namespace, recipes: dict[str, Path]) -> None:
     sources |= {out.parent / "datamodules" / file.name: file for file in _plug_ins(recipes[arguments.name])}
     contents = {to: file.read_bytes() for to, file in sources.items()}
     same = {to for to in contents if to.is_file() and to.read_bytes() == contents[to]}
-    same |= {to for to in contents if to.is_file() and to.name == "__init__.py"}  # any of that name will do
+    same |= {to for to in contents if to.is_file() and to.name == "__init__.py"}  # any file with that name will do
     new = [to for to in contents if to not in same]
     with writing(out.parent):
         (out.parent / "datamodules").mkdir(parents=True, exist_ok=True)

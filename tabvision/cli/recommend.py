@@ -1,4 +1,4 @@
-"""`tabvision recommend`: recommend items to a user, or find similar ones, with a checkpoint alone."""
+"""`tabvision recommend`: recommend items to a user, or find similar ones, with only a checkpoint."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tabvision.modules import CollabModule
 
 @speaking("tabvision recommend")
 def run(arguments: argparse.Namespace) -> None:
-    """Print the items, best first, and write them to `--out`."""
+    """Print the items, best first, and write them to `--out` if given."""
     if arguments.out:
         check_destination(arguments.out, overwrite=arguments.overwrite, reads=[arguments.checkpoint])
     module = open_checkpoint(arguments.checkpoint).module
@@ -28,7 +28,7 @@ def run(arguments: argparse.Namespace) -> None:
             found = similar_items(module, arguments.similar_to, arguments.k, **least)
         else:
             found = recommend(module, arguments.user, arguments.k, exclude_seen=not arguments.include_seen, **least)
-    if arguments.out:  # before anything is printed, where the reader may close the pipe
+    if arguments.out:  # before printing, since the reader may close the pipe
         write_frame(found, arguments.out, overwrite=arguments.overwrite)
     for warning in caught:
         print(warning.message)

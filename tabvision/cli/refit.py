@@ -1,4 +1,4 @@
-"""Train the network of a run, or a linear head, anew on its validation rows as well, once it was measured on them."""
+"""Retrain the network of a run, or a linear head, on training and validation rows, once it was measured on the latter."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ logger = logging.getLogger("tabvision")
 
 _LEARNED: tuple[PartName, ...] = ("train", "val")
 _STOPPING = ("tabvision.callbacks.FitTable", "tabvision.callbacks.AverageAndStop")
-_MOST_ROWS = 10_000  # of which a head learns anew: of more, further rows are worth little, and their features take long
+_MOST_ROWS = 10_000  # to refit a head on: above that, more rows help little and their features take long
 
 
 @final
 @dataclass(frozen=True)
 class Refit:
-    """What a network was trained anew on.
+    """What a network was retrained on.
 
     Args:
-        num_rows: Training and validation rows.
-        num_epochs: Epochs, as many as the network that was measured had needed; 0 if its linear head alone was fitted anew.
+        num_rows: Number of training and validation rows.
+        num_epochs: The best number of epochs of the measured network; 0 if only its linear head was refitted.
     """
 
     num_rows: int
@@ -42,10 +42,10 @@ class Refit:
 
 @speaking("tabvision train")
 def refits(job: Job) -> bool:
-    """Return whether the network of a run is trained anew on the validation rows; by default if they are the latest.
+    """Return whether to retrain the network of a run on the validation rows too; by default if they are the latest.
 
     Raises:
-        BadValueError: It is asked for where it cannot be.
+        BadValueError: `--refit` is given but not possible.
     """
     data = job.datamodule
     is_table = type(data) is TabularDataModule
@@ -65,10 +65,10 @@ def refits(job: Job) -> bool:
 
 
 def refit(job: Job, folder: Path, fitted: pl.Trainer) -> Refit:
-    """Train a new network on all rows that are not for tests, and have best.ckpt hold it; trained.ckpt is the measured one.
+    """Train a new network on all rows except test rows and save it as best.ckpt; trained.ckpt is the measured one.
 
-    Rows at the end of a table in time are the most like those to come, so a network that never learned from them is behind.
-    It trains for as many epochs as were best, and its logits get the temperature that was best.
+    The latest rows of a table are the most like future ones, so a network that was not trained on them lags behind.
+    It trains for the best number of epochs, and its logits are divided by the best temperature.
     """
     data = job.datamodule.with_validation_rows()
     (average,) = callbacks_of(fitted, AverageAndStop)
@@ -81,7 +81,7 @@ def refit(job: Job, folder: Path, fitted: pl.Trainer) -> Refit:
     )
     callbacks = [
         component(each["class_path"], **{**each.get("init_args", {}), "patience": None})
-        if each["class_path"] in _STOPPING  # at the loss of held-out rows, of which there are none
+        if each["class_path"] in _STOPPING  # by the loss on held-out rows, and now there are none
         else each
         for each in trainer_of["callbacks"]
     ]
@@ -94,16 +94,16 @@ def refit(job: Job, folder: Path, fitted: pl.Trainer) -> Refit:
     module.scale_logits(1 / average.temperature)
     best = folder / "best.ckpt"
     if trainer.is_global_zero:
-        best.replace(folder / TRAINED)  # what is resumed begins with it
+        best.replace(folder / TRAINED)  # a resumed run starts from it
     trainer.strategy.barrier()
     trainer.save_checkpoint(best, weights_only=True)
     return found
 
 
 def refits_head(job: Job) -> bool:
-    """Return whether a linear head, if it is the best, is fitted to the validation rows as well, once it was measured.
+    """Return whether a linear head that is the best is refitted with the validation rows, after it was measured.
 
-    Rows that the user names in a file, a folder or a column may be meant to measure other networks too, and are left out.
+    Validation rows that the user gives in a file, folder or column may be meant for other networks too, so they are not used.
     """
     data = job.datamodule
     if type(data) is not ImageDataModule or job.refit is False or "val" not in data.parts:
@@ -116,7 +116,7 @@ def refits_head(job: Job) -> bool:
 
 @speaking("tabvision train")
 def refit_head(job: Job, folder: Path, fitted: pl.Trainer) -> Refit:
-    """Fit the linear head of best.ckpt to all rows that are not for tests: of few photos a fifth more is worth its time."""
+    """Refit the linear head of best.ckpt on all rows except test rows: with few photos, a fifth more is worth it."""
     data, best = job.datamodule, folder / "best.ckpt"
     module = VisionModule.load_from_checkpoint(best, map_location="cpu", weights_only=True)
     refitted(module.to(fitted.strategy.root_device), data).save(best, data)

@@ -1,4 +1,4 @@
-"""`tabvision report`: one page about a model: how well it answers, what it relies on, and where it is wrong."""
+"""`tabvision report`: one page on a model: how accurate it is, what it relies on, and where it is wrong."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from tabvision.interpret.evaluate import scores
 from tabvision.report import write_report
 from tabvision.report.oddities import oddities
 
-_REPEATS = 3  # of each column's shuffle
-_MOST_ANSWERS = 500_000  # that the importance of all columns may take: some seconds
-_MIN_ROWS, _MAX_ROWS = 500, 10_000  # that it is measured on
+_REPEATS = 3  # shuffles of each column
+_MOST_ANSWERS = 500_000  # predictions for the importance of all columns: a few seconds
+_MIN_ROWS, _MAX_ROWS = 500, 10_000  # rows to measure importance on
 
 
 @speaking("tabvision report")
 def run(arguments: argparse.Namespace) -> None:
-    """Answer the rows and write the page."""
+    """Predict the rows and write the page."""
     data = arguments.data[0] if len(arguments.data) == 1 else arguments.data
     reads = [arguments.checkpoint, *arguments.data]
     check_destination(arguments.out, suffixes=[".html"], overwrite=arguments.overwrite, reads=reads)
@@ -56,9 +56,9 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _pair_counts(predictor: Predictor, results: Results) -> list[pd.Series[int]]:
-    """Return how many pairs of the checkpoint have the user, and the item, of each row; of other models nothing.
+    """Return how many pairs in the checkpoint have each row's user, and its item; nothing for other models.
 
-    A checkpoint holds the pairs that `recommend` leaves out, those of training and of validation. A row's own does not count.
+    A checkpoint holds the training and validation pairs, which `recommend` excludes. A row's own pair does not count.
     """
     pairs = getattr(predictor.module, "seen", None)
     if pairs is None or not pairs.shape[1]:
@@ -82,14 +82,14 @@ def report_on(
     facts: Mapping[str, object] | None = None,
     data: object = None,
     divided_by: str | None = None,
-    **details: Any,  # noqa: ANN401 - as for `write_report`
+    **details: Any,  # noqa: ANN401 - passed to `write_report`
 ) -> None:
-    """Write the page, with the importance of the columns, what is known of the network, and what the training rows tell.
+    """Write the page, with column importance, facts about the network, and oddities in the training rows.
 
-    `divided_by` is the column by whose order rows were held out, which therefore is no oddity of theirs.
+    `divided_by` is the column by whose order rows were held out, and so is not listed among the oddities.
     """
     module, schema, ranked = predictor.module, predictor.schema, None
-    if schema.continuous or schema.categorical:  # on as many rows as take some seconds
+    if schema.continuous or schema.categorical:  # on as many rows as take a few seconds
         most = min(_MAX_ROWS, max(_MIN_ROWS, _MOST_ANSWERS // (_REPEATS * len(schema.inputs))))
         ranked = importance(predictor, results.frame, repeats=_REPEATS, max_rows=most, fold=results.fold)
     bag = module.hparams.get("bag", 1)

@@ -1,4 +1,4 @@
-"""Go on: `tabvision train --resume` with an interrupted run, and `--from` with a trained network and further rows."""
+"""Continue an interrupted run (`tabvision train --resume`) or a trained network on new rows (`--from`)."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from tabvision.lightning import seed_everything
 
 logger = logging.getLogger("tabvision")
 
-# what may change, or a recipe does not hold
+# options that may change, or that a recipe does not hold
 _ALLOWED = ("--devices", "--intervals", "--no-report", "--quiet", "--refit")
 _WHO = "tabvision train"
-_OF_SCHEMA = (  # settings of a datamodule that its schema decides
+_OF_SCHEMA = (  # settings of a datamodule that its schema determines
     *("categorical", "continuous", "dates", "ignore", "task", "separator", "na_values"),
     *("size", "resize", "channels", "value_range", "y_range"),
 )
@@ -30,10 +30,10 @@ _OF_SCHEMA = (  # settings of a datamodule that its schema decides
 
 @speaking("tabvision train")
 def resume_run(arguments: argparse.Namespace) -> None:
-    """Train the run in a folder to its end, and write what it would have written.
+    """Train the run in a folder to the end, and write what it would have written.
 
     Raises:
-        MissingFileError: The folder has no run that can go on.
+        MissingFileError: The folder has no run that can be resumed.
         BadValueError: The run is finished, its folder was moved, its recipe cannot be read, or other options are given.
     """
     others = [flag for flag in given_flags(arguments) if flag not in _ALLOWED]
@@ -60,7 +60,7 @@ def resume_run(arguments: argparse.Namespace) -> None:
 
 
 def _check_run(folder: Path) -> None:
-    """Raise unless a folder holds a run that was interrupted."""
+    """Raise unless a folder has an interrupted run."""
     recipe = recipe_file(folder)
     if not recipe.is_file():
         problem = f"{str(folder)!r} holds no run, which would have a recipe.yaml"
@@ -82,10 +82,10 @@ def _check_run(folder: Path) -> None:
 
 
 def warm_started(job: Job, checkpoint: str) -> Job:
-    """Return the run that starts from a checkpoint.
+    """Return the run, changed to start from a checkpoint.
 
     Raises:
-        BadValueError: The checkpoint is of another kind of data, or an option would build another network.
+        BadValueError: The checkpoint is for another kind of data, or an option would build another network.
     """
     if job.num_folds > 1:
         raise BadValueError(_WHO, "--preset best trains new networks, got --from as well", "Leave one of the two out")

@@ -1,4 +1,4 @@
-"""The rows that `predict`, `evaluate`, `report` and `calibrate` are given, their photos where the command says."""
+"""The rows given to `predict`, `evaluate`, `report` and `calibrate`, with photos in the folder given by the command."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from tabvision.schema import Schema
 
 
 def with_photos(arguments: argparse.Namespace, schema: Schema, source: Any) -> Any:  # noqa: ANN401 - any source
-    """Return a table with the paths of its images as `--root` and `--suffix` say; without these the source as it is.
+    """Return a table with `--root` and `--suffix` applied to its image paths; without these options, the source itself.
 
     Raises:
-        BadValueError: One of them is given, and the source is no table that names images.
+        BadValueError: One of them is given, and the source is not a table of image paths.
     """
     root, suffix = arguments.root, arguments.suffix
     if root is None and suffix is None:

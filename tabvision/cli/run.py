@@ -62,7 +62,7 @@ if TYPE_CHECKING:
     from tabvision.modules import SupervisedModule, TabularModule
 
 _WHO = "tabvision train"
-_LINEAR = {  # networks with a linear head, and what is said of one that is the best
+_LINEAR = {  # networks with a linear head, and the message if one is the best
     PROBE: "The linear probe is better than the network after training, or about as good: best.ckpt holds it.",
     REFIT: "The trained body answers better or about as well with a linear head, fitted anew: best.ckpt holds that.",
 }
@@ -70,14 +70,14 @@ _LINEAR = {  # networks with a linear head, and what is said of one that is the 
 
 @dataclass(frozen=True)
 class _Fitted:
-    """A trained network, and what it answered of the rows that were held out.
+    """A trained network and its predictions for the held-out rows.
 
     Args:
-        trainer: The Trainer that has it.
-        measured: Its metrics on these rows; none if no rows were held out.
-        table: The targets beside the answers; likewise.
-        results: The same to be interpreted; None also for pairs without ratings.
-        is_linear: Whether it is a linear head on a frozen body, which was better than the network.
+        trainer: Its Trainer.
+        measured: Its metrics on these rows; empty if no rows were held out.
+        table: The targets beside the predictions; None if no rows were held out.
+        results: The same as `Results`; also None for pairs without ratings.
+        is_linear: Whether it is a linear head on a frozen body that was better than the network.
     """
 
     trainer: pl.Trainer
@@ -88,8 +88,8 @@ class _Fitted:
 
 
 def run_job(job: Job, folder: Path, *, report: bool = True, resume: bool = False) -> None:
-    """Train, or go on with a run that was interrupted, and write every result into the folder, which is its alone."""
-    job, data = replace(job, refit=refits(job) or job.refit), job.datamodule  # None is kept: a head asks for it as well
+    """Train, or resume an interrupted run, and write every result to the run's own folder."""
+    job, data = replace(job, refit=refits(job) or job.refit), job.datamodule  # keep None, which a head checks too
     model: Any = job.module or build(job.recipe["model"], data.schema)
     start = _start_time(recipe_file(folder), resume=resume)
     with ExitStack() as held:
@@ -117,7 +117,7 @@ def _write_results(
     start: float,
     report: bool,
 ) -> None:
-    """Print the metrics, and write all that a finished run leaves in its folder."""
+    """Print the metrics and write the outputs of a finished run."""
     data = job.datamodule
     naive: Mapping[str, float] = {}
     metrics, title = {}, job.measured_on
@@ -130,7 +130,7 @@ def _write_results(
         title = f"test, {len(data.parts['test'].rows):,} rows"
         metrics["test"] = print_metrics(tested, naive_metrics(data, "test"), title)
     rate = next((callback.rate for callback in callbacks_of(fitted.trainer, FindLR)), None)
-    seconds = max(0.0, time.time() - start)  # a clock may be set back
+    seconds = max(0.0, time.time() - start)  # the clock may have been set back
     if job.intervals is not None and fitted.results is not None:
         add_intervals(fitted.results, job.intervals, folder / "best.ckpt", *([folder / TRAINED] if job.refit else []))
     if report and fitted.results is not None:
@@ -138,28 +138,28 @@ def _write_results(
         settings: dict[str, Any] = {"linear_share": share, "learns_all": job.refit or fitted.is_linear}
         settings |= {"seconds": seconds, "rates": _rates_of(fitted.trainer)}
         write_run_report(job, folder, fitted.results, tested, metrics=measured, baseline=naive, **settings)
-    if fitted.is_linear:  # once the report shows the head that was measured
+    if fitted.is_linear:  # after the report, which shows the head that was measured
         anew = refit_head(job, folder, fitted.trainer)
-    if job.verifiable:  # once all files are final
+    if job.verifiable:  # after all files are final
         with speaking(_WHO):
             head = write_chain(folder, job.recipe, data, fitted.trainer.strategy.root_device)
         print(f"The hash of the chain, to keep elsewhere: {head}")
-    # last, since a run that has it is finished
+    # last, since this file marks a run as finished
     write_metrics(job, model, folder, seconds, metrics, lr=rate, refit=None if anew is None else asdict(anew))
     (folder / TRAINED).unlink(missing_ok=True)
     print_files(job, folder, learns_all=fitted.is_linear)
 
 
 def _rates_of(trainer: pl.Trainer) -> list[float]:
-    """Return the highest learning rates of the layer groups in the last stage of a fit, from low to high."""
+    """Return the peak learning rates of the layer groups in the last stage of a fit, in ascending order."""
     groups = [group for optimizer in trainer.optimizers for group in optimizer.param_groups]
     return sorted({float(group.get("initial_lr", group["lr"])) for group in groups})
 
 
 def _start_time(recipe: Path, *, resume: bool) -> float:
-    """Return when a run began, in seconds since 1970; if it was interrupted, as if it had not been.
+    """Return when a run began, in seconds since 1970, not counting interruptions.
 
-    The recipe is dated by it, so that a run may be resumed again.
+    It is stored as the recipe's modification time, so that a run can be resumed again.
     """
     now = time.time()
     if not resume or is_worker():
@@ -172,7 +172,7 @@ def _start_time(recipe: Path, *, resume: bool) -> float:
 
 
 def _fit(job: Job, model: SupervisedModule, folder: Path, held: ExitStack, *, resume: bool) -> _Fitted:
-    """Fit a network, and answer the rows that were held out; `held` holds the folder from then on."""
+    """Fit a network and predict the held-out rows; `held` keeps the folder locked from then on."""
     data, last = job.datamodule, folder / "last.ckpt"
     loggers = [CSVLogger(folder, name="", version=""), *_extra_loggers(job, folder)]
     trainer = make_trainer(job, folder, logger=loggers)
@@ -197,7 +197,7 @@ def _fit(job: Job, model: SupervisedModule, folder: Path, held: ExitStack, *, re
             _begin_logging(logger)
         trainer.fit(model, data, ckpt_path=last if resume else None, weights_only=True if resume else None)
         save_kept_weights(trainer)
-        trainer.loggers = []  # validation is not to be logged as an epoch
+        trainer.loggers = []  # do not log validation as an epoch
         if not job.measured_on:
             return _Fitted(trainer)
         shown = data.sampled()
@@ -205,19 +205,19 @@ def _fit(job: Job, model: SupervisedModule, folder: Path, held: ExitStack, *, re
         measured, gathered, is_linear = _evaluate_best(job, model, trainer, shown, folder)
         with speaking(_WHO):
             table = held_out_table(shown, gathered)
-    files = getattr(data, "files", None)  # of images
+    files = getattr(data, "files", None)  # the paths, for images
     results = None if is_without_ratings(data) else Results.of_gathered(data.schema, shown.frame, gathered, files=files)
     return _Fitted(trainer, measured, table, results, is_linear)
 
 
 def _begin_logging(logger: Any) -> None:  # noqa: ANN401 - of any package
-    """Have a logger begin its run, as it else would in the midst of the fit.
+    """Make a logger start its run now instead of in the middle of the fit.
 
     Raises:
-        BadValueError: It cannot, such as one whose service does not know the user.
+        BadValueError: It cannot, for example because its service does not know the user.
     """
     try:
-        logger.experiment  # noqa: B018 - made when it is first asked for
+        logger.experiment  # noqa: B018 - created on first access
     except Exception as error:
         name = type(logger).__name__.removesuffix("Logger").lower()
         problem = f"--logger {name} cannot begin ({' '.join(str(error).split()).rstrip('.'):.300})"
@@ -231,18 +231,18 @@ def _evaluate_best(
     shown: Any,  # noqa: ANN401 - one of our datamodules
     folder: Path,
 ) -> tuple[Mapping[str, float], Any, bool]:
-    """Return the best network's metrics and answers to the rows shown, and whether one with a linear head is the best."""
+    """Return the best network's metrics and its predictions for the rows shown, and whether it has a linear head."""
     data, trained = job.datamodule, folder / TRAINED
     best = callbacks_of(trainer, ModelCheckpoint)[0].best_model_path
-    if trainer.is_global_zero and trained.exists():  # the run was stopped after its answers
+    if trainer.is_global_zero and trained.exists():  # the run was stopped after this function
         trained.replace(best)
     trainer.strategy.barrier()
     held_out = shown.loader("val") if "val" in shown.parts else shown.fold_loader()
-    validation = data.val_dataloader() if "val" in data.parts else held_out  # with negatives, if there are no ratings
+    validation = data.val_dataloader() if "val" in data.parts else held_out  # with negatives if there are no ratings
     (measured,) = trainer.validate(model, validation, ckpt_path=best, weights_only=True, verbose=False)
     networks, of_each = {best: model}, {best: measured}
-    if (folder / PROBE).exists():  # also of a run that was resumed, and on every rank
-        if trainer.is_global_zero:  # the network after the last epoch with a linear head, fitted as the probe's was
+    if (folder / PROBE).exists():  # also in a resumed run, and on every rank
+        if trainer.is_global_zero:  # fit a linear head, like the probe's, on the network after the last epoch
             network: Any = type(model).load_from_checkpoint(folder / "last.ckpt", map_location="cpu", weights_only=True)
             probe(network.to(trainer.strategy.root_device), data).save(folder / REFIT, data)
         trainer.strategy.barrier()
@@ -255,7 +255,7 @@ def _evaluate_best(
     if trainer.is_global_zero:
         if chosen != best:
             print(_LINEAR[chosen])
-            Path(best).replace(trained)  # what is resumed begins with it
+            Path(best).replace(trained)  # a resumed run starts from it
             with written_whole(Path(best)) as partial:
                 shutil.copyfile(folder / chosen, partial)
         (folder / REFIT).unlink(missing_ok=True)
@@ -263,13 +263,13 @@ def _evaluate_best(
 
 
 def _best_network(of_each: Mapping[str, Mapping[str, float]], metric: str, num_rows: int | None = None) -> str:
-    """Return the name of the network with the lowest loss, of those that are not worse than the probe in a metric as well.
+    """Return the name of the network with the lowest loss among those that are no worse than the probe in loss and metric.
 
     Args:
-        of_each: Metrics of validation rows by name.
+        of_each: Metrics on the validation rows, by network.
         metric: The metric.
-        num_rows: The number of validation rows if a linear head will be refitted with them, which lowers its loss. The loss
-            of a network with another head then counts 1 + 1 / sqrt(num_rows) times. None if no head will be refitted.
+        num_rows: The number of validation rows if a linear head will be refitted with them, which lowers its loss; the loss
+            of a network with another head is then multiplied by 1 + 1 / sqrt(num_rows). None if no head will be refitted.
 
     Example:
         >>> probe = {"val/loss": 0.5, "val/accuracy": 0.8}
@@ -286,21 +286,21 @@ def _best_network(of_each: Mapping[str, Mapping[str, float]], metric: str, num_r
     sign, of_probe = -1 if is_higher_better(metric) is False else 1, of_each[PROBE]
     better = {
         name: each["val/loss"] * (handicap if name not in _LINEAR else 1)
-        for name, each in of_each.items()  # not if one is not a number
+        for name, each in of_each.items()  # the comparisons exclude NaN
         if each["val/loss"] <= of_probe["val/loss"] and sign * each[f"val/{metric}"] >= sign * of_probe[f"val/{metric}"]
     }
     return min(better, key=better.__getitem__, default=PROBE)
 
 
 def _fit_bag(job: Job, model: TabularModule, folder: Path, held: ExitStack) -> _Fitted:
-    """Fit a network for each fold, and save them as one; `held` as for `_fit`."""
+    """Fit a network on each fold and save them as one; `held` as for `_fit`."""
     settings: dict[str, Any] = {"logger": False, "enable_checkpointing": False}
-    trainer = make_trainer(job, folder, **settings)  # saves; another fits each network
+    trainer = make_trainer(job, folder, **settings)  # only saves; each network has its own Trainer
     with tidied(trainer):
         held.enter_context(alone_in(folder))
         clear(folder)
         data = job.datamodule
-        out = None if data.sampled() is data else folder / OUT_OF_FOLD  # else predictions.csv has all rows
+        out = None if data.sampled() is data else folder / OUT_OF_FOLD  # without it, predictions.csv has all rows
         found = cross_validate(
             model, data, trainer=lambda: make_trainer(job, folder, **settings), num_folds=job.num_folds, out=out
         )
@@ -311,7 +311,7 @@ def _fit_bag(job: Job, model: TabularModule, folder: Path, held: ExitStack) -> _
 
 
 def _extra_loggers(job: Job, folder: Path) -> list[Any]:
-    """Return the loggers that the user asked for besides metrics.csv, which write into the run's folder."""
+    """Return the loggers that the user asked for besides metrics.csv, which write to the run's folder."""
     loggers = job.recipe["trainer"].get("logger")
     names = [each["class_path"] for each in loggers[1:]] if isinstance(loggers, list) else []
     try:

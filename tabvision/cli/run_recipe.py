@@ -1,4 +1,4 @@
-"""The recipe in a run's folder: written with a hash of the rows that it was written for, and read back."""
+"""Write the recipe in a run's folder, with a hash of the run's rows, and read it back."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from tabvision.data.tables.write import written_whole
 from tabvision.errors import BadValueError, listed
 from tabvision.lightning import in_this_tree, tree
 
-_ROWS = "# rows: "  # begins the first line of a recipe, before the hash of the rows of the run
-_SETTINGS = "# settings of the run: "  # begins the second line, if there are any that no recipe holds
-_KEPT = {"refit": bool, "intervals": float}  # such settings, and the type of each
-_ALL_HASHED, _SOME_HASHED = 1_000_000, 4_096  # rows of a part: each up to so many, else about so many
+_ROWS = "# rows: "  # start of a recipe's first line, before the hash of the run's rows
+_SETTINGS = "# settings of the run: "  # start of the second line, if there are settings that a recipe cannot hold
+_KEPT = {"refit": bool, "intervals": float}  # these settings and their types
+_ALL_HASHED, _SOME_HASHED = 1_000_000, 4_096  # hash all rows of a part up to the first, else about the second
 
 
 def write_recipe(file: Path, job: Job) -> None:
-    """Write the recipe of a run, below a hash of its rows and those of its settings that no recipe holds."""
+    """Write the recipe of a run, below a hash of its rows and the settings that a recipe cannot hold."""
     kept = {name: value for name in _KEPT if (value := getattr(job, name)) is not None}
     head = f"{_ROWS}{_hash_of_rows(job.datamodule)}\n" + (f"{_SETTINGS}{json.dumps(kept)}\n" if kept else "")
     with written_whole(file) as partial:
@@ -32,10 +32,10 @@ def write_recipe(file: Path, job: Job) -> None:
 
 
 def settings_of_run(recipe: Path) -> dict[str, Any]:
-    """Return the settings of a run that are no part of its recipe, from the comment above it; empty if there are none.
+    """Return the settings of a run that its recipe cannot hold, from the comment above it; empty if there are none.
 
     Raises:
-        BadValueError: They are not what `tabvision train` writes.
+        BadValueError: `tabvision train` does not write such settings.
     """
     lines = recipe.read_text(encoding="utf-8").splitlines()[:2]
     text = next((line.removeprefix(_SETTINGS) for line in lines if line.startswith(_SETTINGS)), "{}")
@@ -51,16 +51,16 @@ def settings_of_run(recipe: Path) -> dict[str, Any]:
 
 
 def hash_of_rows(recipe: Path) -> str:
-    """Return the hash of the rows of a run, from the comment above its recipe; empty if there is none."""
+    """Return the hash of a run's rows from the comment above its recipe; empty if there is none."""
     first = recipe.read_text(encoding="utf-8").partition("\n")[0]
     return first.removeprefix(_ROWS) if first.startswith(_ROWS) else ""
 
 
 def read_recipe(file: Path) -> dict[str, Any]:
-    """Return a recipe as `tabvision train` writes it, whose classes are parts of tabvision or of Lightning.
+    """Return a recipe written by `tabvision train`, whose classes are all parts of tabvision or Lightning.
 
     Raises:
-        BadValueError: It is none, or names other classes.
+        BadValueError: It is not such a recipe, or names other classes.
     """
     try:
         recipe = dict(yaml.safe_load(in_this_tree(file.read_text(encoding="utf-8"))))
@@ -88,10 +88,10 @@ def _class_paths(value: object) -> Iterator[str]:
 
 
 def check_rows(recipe: Path, data: Any, remedy: str) -> None:  # noqa: ANN401 - one of our datamodules
-    """Raise if the rows of a run, or the parts that they are in, are no longer those that its recipe was written for.
+    """Raise if the rows of a run, or their split, are no longer those of its recipe.
 
     Raises:
-        BadValueError: They are others, so that rows which trained could be held out.
+        BadValueError: They changed, so training rows could end up held out.
     """
     if (known := hash_of_rows(recipe)) and known != _hash_of_rows(data):
         problem = f"the rows, or their division, are not those with which the run in {str(recipe.parent)!r} began"
@@ -99,7 +99,7 @@ def check_rows(recipe: Path, data: Any, remedy: str) -> None:  # noqa: ANN401 - 
 
 
 def _hash_of_rows(data: Any) -> str:  # noqa: ANN401 - as above
-    """Return a hash of the rows of each part: their numbers and what is read of them, of images the names of their files."""
+    """Return a hash of the rows of each part: their numbers and encoded values, and for images their file names."""
     hashed = hashlib.sha256()
     for part, (tensors, rows) in data.parts.items():
         table = getattr(data, "tables", {}).get(part)

@@ -1,4 +1,4 @@
-"""What a recipe may import: nothing that runs commands, and with `--safe` only the parts of a written list."""
+"""What a recipe may import: nothing that runs commands, and with `--safe` only listed parts."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ _LIGHTNING = {
 _OTHERS = {
     "torch.optim": ("ASGD", "Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "NAdam", "RAdam", "RMSprop", "SGD")
 }
-_WRITTEN = ("cache", "prepared")  # settings of datamodules
+_WRITTEN = ("cache", "prepared")  # settings of datamodules that name output folders
 _OUTSIDE = re.compile(r"[~/\\]|[A-Za-z]:|.*://|(.*[/\\])?\.\.([/\\]|$)")  # a path that leads out of the working folder
 
 
 @contextmanager
 def importing(*, safe: bool) -> Iterator[None]:
-    """Have the recipe parser refuse names before it imports them.
+    """Make the recipe parser reject names before it imports them.
 
     Args:
-        safe: Whether only the listed parts are built; else what jsonargparse denies (os, subprocess, …) is refused.
+        safe: Whether to build only the listed parts; otherwise what jsonargparse denies (os, subprocess, …) is rejected.
 
     Raises:
-        BadValueError: The installed jsonargparse cannot refuse names, and `safe` asks for it.
+        BadValueError: The installed jsonargparse cannot reject names, as `safe` requires.
     """
     import jsonargparse
     from jsonargparse._common import parsing_settings
@@ -65,7 +65,7 @@ def importing(*, safe: bool) -> Iterator[None]:
 
 @contextmanager
 def search_path(*, safe: bool) -> Iterator[None]:
-    """Search the working folder for modules, so that `datamodules.…` in a recipe resolves; in safe mode nowhere in it."""
+    """Search the working folder for modules, so that `datamodules.…` in a recipe resolves; in safe mode, never search it."""
     before, here = list(sys.path), Path.cwd()
     if safe:
         sys.path[:] = [folder for folder in sys.path if Path(folder or ".").resolve() != here]
@@ -79,7 +79,7 @@ def search_path(*, safe: bool) -> Iterator[None]:
 
 
 def listed_classes() -> dict[str, type]:
-    """Return what safe mode builds, by the public name and by the name of the module that defines it."""
+    """Return the classes that safe mode builds, by public name and by name in the defining module."""
     names = {package: importlib.import_module(package).__all__ for package in _TABVISION}
     names |= {f"{tree()}.{part}": kinds for part, kinds in _LIGHTNING.items()} | _OTHERS
     found: dict[str, type] = {}
@@ -92,14 +92,14 @@ def listed_classes() -> dict[str, type]:
 
 
 def check_writes_here(trainer: Mapping[str, object], data: Mapping[str, object]) -> None:
-    """Raise if a setting that names what is written leads out of the working folder.
+    """Raise if a setting with an output path leads out of the working folder.
 
     Args:
         trainer: The settings of the Trainer, its callbacks and loggers.
-        data: The datamodule: its class and settings.
+        data: The class and settings of the datamodule.
 
     Raises:
-        BadValueError: A path is absolute, is an address, or goes up.
+        BadValueError: A path is absolute, is a URL, or goes up.
 
     Example:
         >>> check_writes_here({"logger": {"init_args": {"save_dir": "runs"}}}, {})
@@ -116,7 +116,7 @@ def check_writes_here(trainer: Mapping[str, object], data: Mapping[str, object])
 
 
 def texts_in(settings: object, name: str = "") -> Iterator[tuple[str, str]]:
-    """Yield every text in nested settings, with the name of its setting.
+    """Yield every string in nested settings, with the name of its setting.
 
     Example:
         >>> list(texts_in({"source": ["a.csv", "b.csv"], "split": {"share": 0.2}}))

@@ -1,4 +1,4 @@
-"""`tabvision serve`: serve a checkpoint over HTTP, with a page to try it by hand."""
+"""`tabvision serve`: serve a checkpoint over HTTP, with a web page to try it by hand."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which rows `tabvision train` holds out: `--validation`, `--test` and `--split`, as in a recipe."""
+"""The rows that `tabvision train` holds out: `--validation`, `--test` and `--split`, as in a recipe."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tabvision.errors import BadValueError, speaking
 
 @speaking("tabvision train")
 def split_setting(arguments: argparse.Namespace, default: Any) -> Any:  # noqa: ANN401 - as a datamodule takes it
-    """Return how the rows are split, as in a recipe; `default` stands where no option names the validation rows.
+    """Return the split as in a recipe; `default` is used if no option sets the validation rows.
 
     Raises:
         BadValueError: The column is missing, or the options contradict each other.
@@ -66,7 +66,7 @@ def _named_split(arguments: argparse.Namespace, test: float | None) -> dict[str,
     return component(f"tabvision.data.{name}Split", **named, **fractions)
 
 
-_WAYS = {  # of a recipe's split, by its class: the rows that are held out; {} is its column
+_WAYS = {  # the rows that each class of split holds out, in words; {} is its column
     "TimeSplit": "the latest by {}",
     "GroupSplit": "drawn at random, each {} whole",
     "ColumnSplit": "those that column {} names",
@@ -78,7 +78,7 @@ _WAYS = {  # of a recipe's split, by its class: the rows that are held out; {} i
 
 
 def how_held_out(split: object) -> str:
-    """Return how the rows that a recipe's split holds out were chosen, for a sentence.
+    """Return, as part of a sentence, how a recipe's split chose the held-out rows.
 
     Example:
         >>> how_held_out({"class_path": "tabvision.data.TimeSplit", "init_args": {"column": "when"}})
@@ -96,7 +96,7 @@ def how_held_out(split: object) -> str:
 
 @speaking("tabvision train")
 def ratings_split_setting(arguments: argparse.Namespace) -> Any:  # noqa: ANN401 - as a datamodule takes it
-    """Return the split of ratings: by name where a name says it all.
+    """Return the split of ratings, as a plain name where that is enough.
 
     Raises:
         BadValueError: The split has no timestamp column, or contradicts another option.

@@ -1,4 +1,4 @@
-"""`tabvision train` on a table: columns inferred, batch size and epochs chosen by the number of rows."""
+"""`tabvision train` on a table: infer columns, and choose batch size and epochs by the number of rows."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from tabvision.modules.tabular_network import packed_defaults
 from tabvision.tasks import Task
 
 _BAG = 5  # networks of --preset best
-_MANY_LOGITS = 5_000_000_000  # an epoch of so many takes minutes on a processor
+_MANY_LOGITS = 5_000_000_000  # an epoch with more takes minutes on a CPU
 
 
 def table_job(arguments: argparse.Namespace) -> Job:
-    """Return the run for a table: columns inferred, batch size and the most epochs chosen by the number of rows.
+    """Return the run for a table, with batch size and maximum epochs chosen by the number of rows.
 
-    Without `--epochs` the fit stops by itself; with it, or with `--preset fast`, the budget is fixed: one cycle of so many
-    epochs.
+    Without `--epochs` the fit stops early by itself; with it, or with `--preset fast`, it is one cycle over a fixed number
+    of epochs.
 
     Raises:
-        BadValueError: `--validation` beside `--preset best`, `--epochs` beside `--preset fast`, or `--intervals` without
-            numbers or with too few rows.
+        BadValueError: `--validation` is given with `--preset best`, `--epochs` with `--preset fast`, or `--intervals` for
+            a target that is not a number or with too few rows.
     """
     _check_preset(arguments)
     is_bag, is_fast = arguments.preset == "best", arguments.preset == "fast"
@@ -38,7 +38,7 @@ def table_job(arguments: argparse.Namespace) -> Job:
     split = split_setting(arguments, None if is_bag else DEFAULT_VALIDATION if is_fixed else "auto")
     settings = {**source_settings(arguments, "table"), "split": split}
     if "prepared" not in settings and does_not_fit(arguments.data, _num_ranks(arguments)):
-        settings["prepared"] = str(default_folder(arguments.data))  # for whoever repeats the recipe
+        settings["prepared"] = str(default_folder(arguments.data))  # so that the recipe names the folder
         note = "The table would not fit in memory; it is prepared (--prepared FOLDER says where)."
         logging.getLogger("tabvision").info(note)
     data = build(component("tabvision.data.TabularDataModule", **settings))
@@ -78,14 +78,14 @@ def table_job(arguments: argparse.Namespace) -> Job:
 
 
 def _num_ranks(arguments: argparse.Namespace) -> int:
-    """Return about how many processes will train, each of which holds a table in memory."""
+    """Return about how many processes will train, each with the table in memory."""
     if arguments.devices.isdecimal():
         return int(arguments.devices)
-    return 1 if arguments.accelerator == "cpu" else max(1, torch.cuda.device_count())  # auto, -1 or several named
+    return 1 if arguments.accelerator == "cpu" else max(1, torch.cuda.device_count())  # auto, -1 or a list
 
 
 def _note_cost(num_rows: int, members: int, num_outputs: int) -> None:
-    """Say that an epoch takes minutes where rows and classes are so many that most time goes into logits."""
+    """Log that an epoch takes minutes if rows and classes are so many that most time goes into logits."""
     logits = num_rows * members * num_outputs
     if logits > _MANY_LOGITS:
         logging.getLogger("tabvision").info(
@@ -109,7 +109,7 @@ def _check_preset(arguments: argparse.Namespace) -> None:
 
 @speaking("tabvision train")
 def _check_intervals(task: Task, num_rows: int, coverage: float) -> None:
-    """Raise before the fit if the target has no intervals, or if there are too few held-out rows for them."""
+    """Raise before the fit if the target cannot have intervals, or if there are too few held-out rows for them."""
     if "intervals" not in task.calibrated_by:
         raise BadValueError(f"--intervals is for numbers, and the target is {task.name}", "Leave --intervals out")
     if not num_rows:

@@ -1,4 +1,4 @@
-"""`tabvision train`: train on a table, photos or ratings; write the checkpoint, its metrics and its predictions."""
+"""`tabvision train`: train on a table, photos or ratings, and write the checkpoint, its metrics and its predictions."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Train on DATA, or go on with the run of `--resume`, and write all that a run leaves in its folder."""
+    """Train on DATA, or resume the run of `--resume`, and write the outputs to the run's folder."""
     if not arguments.data and arguments.resume is None:
         arguments.refuse("DATA is missing: a table, or a folder of photos")
     with notes_at(verbose=not arguments.quiet):  # before the imports below, which take seconds
@@ -47,12 +47,12 @@ def _train(arguments: argparse.Namespace) -> None:
     find_folder = functools.partial(
         free_folder, arguments.out, arguments.data, overwrite=arguments.overwrite, reads=reads
     )
-    if kind == "images":  # probing takes a while, so the folder is checked before as well
+    if kind == "images":  # probing takes a while, so check the folder beforehand too
         find_folder()
     seed_everything(arguments.seed, workers=True, verbose=False)
     with notes_at(verbose=not arguments.quiet):
         job = _job_of(arguments, kind)
-        # what is wrong in the data is said before what is in the way of the results
+        # report errors in the data before an output folder that is not free
         if (checkpoint := given["from"]) is not None:
             from tabvision.cli.resume import warm_started
 
@@ -63,7 +63,7 @@ def _train(arguments: argparse.Namespace) -> None:
 
 
 def _job_of(arguments: argparse.Namespace, kind: str) -> Job:
-    """Return the run for a kind of data, of whose modules the others are not imported."""
+    """Return the run for a kind of data, without importing the modules of the other kinds."""
     if kind == "table":
         from tabvision.cli.tables import table_job
 
@@ -78,10 +78,10 @@ def _job_of(arguments: argparse.Namespace, kind: str) -> Job:
 
 
 def _check_verifiable(arguments: argparse.Namespace) -> None:
-    """Raise if a run that is to be verified does what a recipe cannot repeat.
+    """Raise if a verifiable run uses an option that a recipe cannot reproduce.
 
     Raises:
-        BadValueError: It begins with a trained network, is several fits, ends by the clock, or may keep a probe.
+        BadValueError: It starts with a trained network, is several fits, has a time limit, or may keep a probe.
     """
     others = {
         "--from": vars(arguments)["from"],

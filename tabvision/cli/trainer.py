@@ -1,4 +1,4 @@
-"""Trainers of the commands: made from a recipe, their errors reworded, their checkpoints opened as plain data."""
+"""Make the commands' Trainers from a recipe, reword their errors, and load their checkpoints as plain data."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ from tabvision.inference.checkpoint import read_state
 from tabvision.lightning import CSVLogger, MisconfigurationException, Strategy, TQDMProgressBar, TrainerFn, tree
 
 _WHO = "recipe"
-_CONNECTOR = "checkpoint_connector.py"  # where Lightning spreads a checkpoint over the parts of a fit
+_CONNECTOR = "checkpoint_connector.py"  # Lightning's module that restores a checkpoint
 
 
 @contextmanager
 def reworded_trainer_errors(speaker: str, *, only: type[Exception] = Exception) -> Iterator[None]:
-    """Turn a Trainer's errors about its settings into one sentence.
+    """Reword a Trainer's errors about its settings as one sentence.
 
     Args:
         speaker: The name that starts the sentence.
-        only: The kind of errors to turn, where a user's own code runs as well.
+        only: The type of errors to reword, if a user's own code runs too.
     """
     try:
         yield
@@ -47,14 +47,14 @@ def reworded_trainer_errors(speaker: str, *, only: type[Exception] = Exception) 
 
 @contextmanager
 def tidied(trainer: pl.Trainer, remedy: str = "") -> Iterator[None]:
-    """Join the rows of an epoch in `metrics.csv` when the block ends, and name the best network if Ctrl-C ends it.
+    """Merge the rows of each epoch in `metrics.csv` when the block ends, and name the best network if Ctrl-C ends it.
 
     Args:
         trainer: The Trainer that fits in the block.
-        remedy: How to go on, with the punctuation before it.
+        remedy: How to continue, with the punctuation before it.
 
     Raises:
-        KeyboardInterrupt: With what is left, also in place of the SystemExit that a Trainer raises then.
+        KeyboardInterrupt: With what was saved; it also replaces the SystemExit that a Trainer raises on Ctrl-C.
     """
     loggers = [logger for logger in trainer.loggers if isinstance(logger, CSVLogger)]
     try:
@@ -71,21 +71,21 @@ def tidied(trainer: pl.Trainer, remedy: str = "") -> Iterator[None]:
         for logger in loggers if trainer.is_global_zero else ():
             file = Path(logger.log_dir) / "metrics.csv"
             rows = pd.read_csv(file, dtype="str") if file.exists() else pd.DataFrame()
-            if {"epoch", "step"} <= {*rows}:  # Lightning writes those of training below those of validation
+            if {"epoch", "step"} <= {*rows}:  # Lightning writes training rows below validation rows
                 _write_rows(rows.groupby(["epoch", "step"], sort=False, dropna=False, as_index=False).first(), file)
 
 
 def best_networks(trainer: pl.Trainer) -> list[str]:
-    """Return the path of the best checkpoint of each callback, but no last one, as seen from the working directory."""
+    """Return the path of each callback's best checkpoint, but no last one, relative to the working directory."""
     callbacks = [callback for callback in trainer.checkpoint_callbacks if getattr(callback, "filename", None) != "last"]
     paths = [getattr(callback, "best_model_path", "") for callback in callbacks]
     return [os.path.relpath(path) if Path(path).is_relative_to(Path.cwd()) else path for path in paths if path]
 
 
 def guard_checkpoints(trainer: pl.Trainer) -> None:
-    """Make a Trainer open every checkpoint with `read_state`, and write every one whole.
+    """Make a Trainer load every checkpoint with `read_state` and write each one atomically.
 
-    Lightning itself would unpickle one from an address, and keep a copy in torch's cache.
+    Lightning itself would unpickle a checkpoint from a URL and keep a copy in torch's cache.
     """
     write_checkpoints_whole(trainer)
     trainer.strategy.load_checkpoint = functools.partial(_read_state, trainer)  # type: ignore[method-assign]
@@ -108,10 +108,10 @@ def _read_state(trainer: pl.Trainer, checkpoint_path: str | Path, **_: object) -
 
 
 def state_after_epoch(file: Path) -> dict[str, Any]:
-    """Return the state of a fit, with what `ExactResume` saves.
+    """Return the state of a fit, including what `ExactResume` saves.
 
     Raises:
-        BadValueError: The file holds another state.
+        BadValueError: The file has another kind of state.
     """
     state = read_state(file)
     try:
@@ -123,7 +123,7 @@ def state_after_epoch(file: Path) -> dict[str, Any]:
 
 @contextmanager
 def reworded_resume_errors() -> Iterator[None]:
-    """Turn any error from a checkpoint whose contents do not fit the run into one sentence."""
+    """Turn any error from a checkpoint that does not match the run into one sentence."""
     try:
         yield
     except TabvisionError:
@@ -138,7 +138,7 @@ def reworded_resume_errors() -> Iterator[None]:
 
 
 def make_trainer(job: Job, folder: Path, **settings: Any) -> pl.Trainer:  # noqa: ANN401
-    """Return a new Trainer of the run, before the older run in the folder is removed."""
+    """Return a new Trainer for the run; call it before removing an older run from the folder."""
     callbacks = job.recipe["trainer"]["callbacks"]
     if not settings.get("enable_checkpointing", True):
         callbacks = [each for each in callbacks if each["class_path"] not in (model_checkpoint(), EXACT_RESUME)]
@@ -156,23 +156,23 @@ def make_trainer(job: Job, folder: Path, **settings: Any) -> pl.Trainer:  # noqa
 
 
 def continue_metrics_file(trainer: pl.Trainer, folder: Path) -> None:
-    """Have the logger go on below the epochs up to the checkpoint's; it would begin the file anew.
+    """Make the logger continue after the checkpoint's epoch; otherwise it would overwrite the file.
 
-    That of the checkpoint is taken from it, since a run may be killed between writing it and logging its metrics.
+    That epoch's metrics come from the checkpoint, since a run may be killed between writing it and logging them.
     """
     file, kept, state = folder / "metrics.csv", folder / METRICS_BEFORE, state_after_epoch(folder / "last.ckpt")
     saved = next((each for each in (kept, file) if each.exists() and each.stat().st_size), None)
     before = pd.DataFrame() if saved is None else pd.read_csv(saved, dtype="str")
     if {"epoch", "step"} <= {*before}:
-        before = before.dropna(subset=["epoch", "step"])  # killed within a line
+        before = before.dropna(subset=["epoch", "step"])  # an incomplete line if the run was killed
         before = before[pd.to_numeric(before["epoch"]) <= state["epoch"]]
     metrics = state["callbacks"]["ExactResume"]["ranks"][0]["metrics"]
     logged = {name: value.item() for name, value in metrics.items() if not name.endswith("_step")}
     own = pd.DataFrame([{"epoch": state["epoch"], "step": state["global_step"] - 1, **logged}]).astype("str")
-    rows = pd.concat([before, own]).sort_index(axis=1)  # as the writer sorts its columns
+    rows = pd.concat([before, own]).sort_index(axis=1)  # in the writer's order of columns
     logger: Any = trainer.logger
     _write_rows(rows, kept)
-    logger.experiment.metrics_keys = [*rows.columns]  # creates the writer, which removes the file
+    logger.experiment.metrics_keys = [*rows.columns]  # creating the writer removes the file
     _write_rows(rows, file)
     kept.unlink()
 

@@ -1,4 +1,4 @@
-"""`tabvision verify`: replay random stretches of a fit, and say whether they are what its recipe and data give."""
+"""`tabvision verify`: replay random stretches of a fit to check that its recipe and data give its checkpoints."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tabvision.lightning import ModelCheckpoint, callbacks_of, seed_everything
 from tabvision.logs import notes_at, quiet_lightning
 
 _WHO = "tabvision verify"
-_TOLERANCE = 0.05  # on another machine: of how far the weights moved in the stretch, as rounding differs there
+_TOLERANCE = 0.05  # on another machine, where rounding differs: fraction of how far the weights moved in the stretch
 _RESUMED = (
     "epoch",
     "global_step",
@@ -41,7 +41,7 @@ _RESUMED = (
 
 
 def draw(num_stretches: int, share: float, chance: random.Random) -> list[int]:
-    """Return the stretches to replay: a share of all, rounded up, each set as likely as any other.
+    """Return the stretches to replay: a fraction of all, rounded up, drawn uniformly without replacement.
 
     Example:
         >>> len(draw(100, 0.05, random.Random(0))), draw(3, 1, random.Random(0))
@@ -51,7 +51,7 @@ def draw(num_stretches: int, share: float, chance: random.Random) -> list[int]:
 
 
 def chance_to_find(num_forged: int, num_stretches: int, num_drawn: int) -> float:
-    """Return the probability that a draw has one of the forged stretches: 1 - C(n - t, k) / C(n, k).
+    """Return the probability that a draw contains a forged stretch: 1 - C(n - t, k) / C(n, k).
 
     Example:
         >>> [round(chance_to_find(forged, 100, 5), 3) for forged in (1, 10, 100)]
@@ -62,7 +62,7 @@ def chance_to_find(num_forged: int, num_stretches: int, num_drawn: int) -> float
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print a line for each stretch that is replayed, and what that proves."""
+    """Print a line for each replayed stretch, and what the replay proves."""
     folder = Path(arguments.folder).expanduser()
     with speaking(_WHO):
         trained_on, stretches, head = read_chain(folder)
@@ -70,7 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.safe:
             check_writes_here(recipe["trainer"], recipe["data"])
     print(f"Every file is that of the chain, whose hash is {head}")
-    with quiet_lightning(), reworded_trainer_errors("recipe"):  # for the device that the recipe takes here
+    with quiet_lightning(), reworded_trainer_errors("recipe"):  # for the device that the recipe uses on this machine
         where = {"accelerator": recipe["trainer"].get("accelerator", "auto"), "devices": 1}
         trainer = pl.Trainer(**where, logger=False, enable_checkpointing=False, enable_model_summary=False)
     facts = facts_of(trainer.strategy.root_device)
@@ -90,7 +90,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _summary(num_stretches: int, num_drawn: int, num_found: int) -> str:
-    """Return what a replay proves.
+    """Return a sentence that says what the replay proves.
 
     Example:
         >>> _summary(20, 2, 0).partition(". ")[2].partition("; ")[0]
@@ -107,12 +107,12 @@ def _summary(num_stretches: int, num_drawn: int, num_found: int) -> str:
 
 
 def _replay(recipe: Mapping[str, Any], stretch: Stretch, *, exact: bool) -> str:
-    """Train a stretch again, and return how it differs from what the run's folder holds; "" if it does not.
+    """Train a stretch again and return how it differs from the run's folder; "" if it does not.
 
     Args:
         recipe: The recipe of the run.
         stretch: The stretch.
-        exact: Whether the machine and the versions are those of the fit, so that all is compared to the bit.
+        exact: Whether machine and versions are those of the fit, so that everything is compared bit for bit.
     """
     with tempfile.TemporaryDirectory(prefix="tabvision-") as folder, notes_at(verbose=False), quiet_lightning():
         trainer, before = _fit(recipe, stretch, Path(folder))
@@ -130,7 +130,7 @@ def _replay(recipe: Mapping[str, Any], stretch: Stretch, *, exact: bool) -> str:
 
 
 def _fit(recipe: Mapping[str, Any], stretch: Stretch, folder: Path) -> tuple[pl.Trainer, dict[str, Tensor]]:
-    """Train a stretch in a folder of its own, and return the Trainer and the weights at its start."""
+    """Train a stretch in its own folder; return the Trainer and the weights at the start of the stretch."""
     settings = {**recipe["trainer"], "devices": 1, "default_root_dir": folder, "logger": False}
     callbacks = [build(each) for each in recipe["trainer"]["callbacks"] if each["class_path"] != model_checkpoint()]
     settings |= {"enable_progress_bar": False, "callbacks": [*callbacks, _KeepUntil(folder, stretch)]}
@@ -142,7 +142,7 @@ def _fit(recipe: Mapping[str, Any], stretch: Stretch, folder: Path) -> tuple[pl.
     if stretch.start is not None:
         state = state_after_epoch(stretch.start)
         before = state["state_dict"]
-        # the callbacks that save write into a folder of their own here
+        # here the callbacks that save write to a separate folder
         state["callbacks"] = {key: value for key, value in state["callbacks"].items() if not key.startswith(_SAVING)}
         torch.save(state, start := folder / "start.ckpt")
     with reworded_trainer_errors("recipe"):
@@ -154,12 +154,12 @@ def _fit(recipe: Mapping[str, Any], stretch: Stretch, folder: Path) -> tuple[pl.
 
 
 class _ReachedError(Exception):
-    """A replay is where its stretch ends."""
+    """A replay has reached the end of its stretch."""
 
 
 @final
 class _KeepUntil(ModelCheckpoint):
-    """Keep each checkpoint, as the fit did, and end the replay where its stretch ends; the fit's end ends itself."""
+    """Keep each checkpoint as the fit did, and end the replay with its stretch; the final stretch ends by itself."""
 
     def __init__(self, folder: Path, stretch: Stretch) -> None:
         super().__init__(folder, **KEEP_EVERY, enable_version_counter=False)
@@ -172,15 +172,15 @@ class _KeepUntil(ModelCheckpoint):
             raise _ReachedError
 
 
-_SAVING = (ModelCheckpoint.__name__, _KeepUntil.__name__)  # the state keys of callbacks that save checkpoints begin so
+_SAVING = (ModelCheckpoint.__name__, _KeepUntil.__name__)  # prefixes of the state keys of callbacks that save
 
 
 def _kept_differs(
     recipe: Mapping[str, Any], stretch: Stretch, trainer: pl.Trainer, before: Mapping[str, Tensor] | None
 ) -> str:
-    """Return how the network that the run kept differs from that of its checkpoints; "" if it does not.
+    """Return how the network that the run kept differs from the one its checkpoints give; "" if it does not.
 
-    It is the average that `AverageAndStop` leaves in the module, or else that of the epoch with the lowest monitored loss.
+    That is the average that `AverageAndStop` leaves in the module, or the epoch with the lowest monitored loss.
     """
     folder = stretch.end.parents[1]
     last, best = state_after_epoch(folder / "last.ckpt"), read_state(folder / "best.ckpt")
@@ -190,7 +190,7 @@ def _kept_differs(
         kept = {name: value.cpu() for name, value in trainer.lightning_module.state_dict().items()}
     else:
         files, monitor = [file for _, file in checkpoints_of(folder)], monitor_of(recipe)
-        chosen = files[-1]  # where no rows are held out
+        chosen = files[-1]  # if no rows are held out
         if monitor != LAST:
             metrics = [state_after_epoch(each)["callbacks"]["ExactResume"]["ranks"][0]["metrics"] for each in files]
             losses = [float(each.get(monitor, math.inf)) for each in metrics]
@@ -202,14 +202,14 @@ def _kept_differs(
 def _difference(
     file: Path, saved: Mapping[str, Any], replayed: Mapping[str, Any], before: Mapping[str, Tensor] | None = None
 ) -> str:
-    """Return how what a file holds is not what a replay gives; "" if it is.
+    """Return how a file's contents differ from a replay's; "" if they do not.
 
     Args:
-        file: The file.
+        file: The file, for the message.
         saved: Its state.
-        replayed: That of the replay.
-        before: Of weights those at the start of the stretch: they may be away by `_TOLERANCE` of how far they moved. None to
-            compare to the bit.
+        replayed: The state of the replay.
+        before: The weights at the start of the stretch, to allow a difference of `_TOLERANCE` times how far they moved; None
+            to compare bit for bit.
     """
     before = before or {}
     moving = {
@@ -223,20 +223,20 @@ def _difference(
     ours, theirs = dict(_values(one)), dict(_values(other))
     if name := next((name for name in {**ours, **theirs} if ours.get(name) != theirs.get(name)), ""):
         return f"{name} of {file.name} is not what the replay gives"
-    statistics = {name for name in moving if name.endswith(("running_mean", "running_var"))}  # of a size of their own
+    statistics = {name for name in moving if name.endswith(("running_mean", "running_var"))}  # on another scale
     for names in (moving - statistics, statistics):
         moved, away = (
             math.sqrt(sum(float((replayed[name].double() - each[name].double()).square().sum()) for name in names))
             for each in (before, saved)
         )
-        if not away <= _TOLERANCE * moved:  # so if it is not a number
+        if not away <= _TOLERANCE * moved:  # true for NaN too
             far = f"{away:.3g} away from the replay's, which moved by {moved:.3g}: more than {_TOLERANCE:g} of it"
             return f"the weights of {file.name} are {far}"
     return ""
 
 
 def _values(state: object, name: str = "") -> Iterator[tuple[str, object]]:
-    """Yield the values in a nested state by their names, in a form that is equal only if no bit differs.
+    """Yield the values in a nested state by name, in a form that is equal only if no bit differs.
 
     Example:
         >>> dict(_values({"a": [1.0, float("nan")]})), list(_values({"a": torch.ones(2)}))[0][0]
@@ -253,7 +253,7 @@ def _values(state: object, name: str = "") -> Iterator[tuple[str, object]]:
 
 
 def _resumed(state: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what of a checkpoint decides how a fit goes on, without the paths and scores of the callbacks that save."""
+    """Return the parts of a checkpoint that determine how a fit continues, without paths and scores of saving callbacks."""
     found = {name: state[name] for name in _RESUMED if name in state}
     callbacks = {key: value for key, value in found["callbacks"].items() if not key.startswith(_SAVING)}
     callbacks["ExactResume"] = {**callbacks["ExactResume"], "checkpoints": {}}

@@ -23,7 +23,7 @@ from tabvision.lightning import CombinedLoader, TrainerFn, check_trainer, warn_o
 from tabvision.metrics import values_of
 from tabvision.schema import Schema
 
-# Rows per batch in evaluation, whatever the training batch: as measured, 2,048 fit a CPU's caches; accelerators need more
+# Rows per batch in evaluation, whatever the training batch: 2,048 fit a CPU's caches, as measured; accelerators need more
 CPU_EVAL_BATCH_SIZE = 2048
 _ACCELERATOR_EVAL_BATCH_SIZE = 16_384
 
@@ -51,14 +51,14 @@ class PartsDataModule(pl.LightningDataModule, ABC, Generic[AnyLoader]):
     Args:
         batch_size: Rows per rank in one training step, at least 1.
         seed: Determines, together with the epoch, the order of training rows and everything else that is random; at least 0.
-        verbose: Whether to print what was found.
+        verbose: Whether to print what was inferred.
     """
 
     schema: Schema
     sources: ClassVar[str]  # the kinds of source in an error message
     frame: pd.DataFrame  # the source; `index` in a batch holds row numbers in it
-    sampler: str | None = None  # "balanced", or a column that says how often a row is drawn
-    micro_batches: int | None = None  # of a training step, which the ranks share; `ExactResume` sets it during a fit
+    sampler: str | None = None  # "balanced", or a column with how often each row is drawn
+    micro_batches: int | None = None  # in a training step, shared among ranks; `ExactResume` sets it during a fit
 
     @speaking()
     def __init__(self, *, batch_size: int, seed: int, verbose: bool = True) -> None:
@@ -75,17 +75,17 @@ class PartsDataModule(pl.LightningDataModule, ABC, Generic[AnyLoader]):
 
     @property
     def trainer(self) -> pl.Trainer | None:
-        """The Trainer that runs it, as of any LightningDataModule."""
+        """The Trainer that uses it, as for any LightningDataModule."""
         return self._trainer
 
     @trainer.setter
     @speaking()
     def trainer(self, trainer: pl.Trainer | None) -> None:
-        check_trainer(trainer)  # here, since nothing of it is called before Lightning fails over its class
+        check_trainer(trainer)  # here, since Lightning would fail on its class before calling anything else
         self._trainer = trainer
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return what a copy or pickle holds: all but the Trainer, as of a LightningModule."""
+        """Return everything but the Trainer for a copy or pickle, as a LightningModule does."""
         return {**self.__dict__, "_trainer": None}
 
     def summary(self) -> str:
@@ -106,7 +106,7 @@ class PartsDataModule(pl.LightningDataModule, ABC, Generic[AnyLoader]):
         """Return metrics of the best constant prediction: class frequencies, or the mean of the training rows.
 
         Args:
-            part: The split to measure it on; without that split there are no metrics.
+            part: The split to measure on; without that split there are no metrics.
         """
         if part not in self.parts:
             return {}
@@ -116,11 +116,11 @@ class PartsDataModule(pl.LightningDataModule, ABC, Generic[AnyLoader]):
         return {f"val/{name}": value for name, value in found.items()}
 
     def sampled(self) -> Self:
-        """Return a datamodule whose rows are at hand in `frame`: itself, unless the rows do not fit in memory."""
+        """Return a datamodule with its rows in memory, as `frame`: itself, unless the rows do not fit in memory."""
         return self
 
     def targets_of(self, part: PartName) -> Tensor:
-        """Return the targets of a split's rows, in the form in which modules evaluate them."""
+        """Return the targets of a split's rows, in the form that modules evaluate."""
         return self.parts[part].tensors["target"][self.parts[part].rows]
 
     @speaking()
@@ -176,11 +176,11 @@ class PartsDataModule(pl.LightningDataModule, ABC, Generic[AnyLoader]):
         return self.make_loader(part, order)
 
     def _chances(self) -> Tensor | None:
-        """Return how often to draw each training row, in proportion; None for each once.
+        """Return the relative frequency at which to draw each training row; None for each once.
 
         Raises:
             MissingColumnsError: The sampler's column does not exist.
-            BadValueError: The rows have no single class each, or the column holds no such numbers.
+            BadValueError: Rows do not have a single class each, or the column does not hold valid numbers.
         """
         if self.sampler is None:
             return None
@@ -207,7 +207,7 @@ class PartsDataModule(pl.LightningDataModule, ABC, Generic[AnyLoader]):
 
 
 class _NoLoaders(CombinedLoader):
-    """No validation split, on purpose: Lightning skips it, without the warning that it gives for an empty list."""
+    """No validation loaders, on purpose: Lightning skips them without the warning that it gives for an empty list."""
 
     @property
     @override
@@ -234,7 +234,7 @@ class TensorDataModule(PartsDataModule[TensorLoader]):
 
     @override
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
-        if device.type == "cpu":  # already there; checking each tensor costs more than the copy of a small batch
+        if device.type == "cpu":  # it is there already, and checking each tensor costs more than copying a small batch
             return batch
         moved: Batch = super().transfer_batch_to_device(batch, device, dataloader_idx)
         return moved

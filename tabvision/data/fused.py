@@ -1,4 +1,4 @@
-"""A LightningDataModule for tables whose rows name images: columns and images of one row in one batch."""
+"""A LightningDataModule for tables with columns of image paths: batches hold each row's columns and images."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from typing_extensions import override
 
 from tabvision.augment.settings import Augmentation, augmentation_named
 from tabvision.batch import Batch
-from tabvision.checks import check_present
+from tabvision.checks import as_names, check_present
 from tabvision.data.base import DataPart
 from tabvision.data.folds import FoldedRows
 from tabvision.data.images.base import BaseImageDataModule
@@ -40,56 +40,55 @@ from tabvision.tasks import Task
 
 
 class FusedDataModule(FoldedRows, BaseImageDataModule):
-    """Load a table whose rows name one or several images: columns and images of each row in one batch.
+    """Load a table with one or more columns of image paths; batches hold each row's columns and images.
 
-    Columns are read as by `TabularDataModule`, images as by `ImageDataModule`. A row whose image is missing, does not exist
-    or cannot be read stays, and `has_image` in its batch is 0 there. The facts are in `data.schema` as soon as the object
-    exists.
+    Columns are read as in `TabularDataModule`, images as in `ImageDataModule`. A row stays even if its image is missing, does
+    not exist or cannot be read; its `has_image` is then 0. As soon as the object exists, `data.schema` holds the facts.
 
     Args:
         source: A DataFrame, or the path of a CSV, Parquet, Feather or Excel file, or several: a list, "data/*.csv", a folder.
-        target: The column to predict, or several.
-        image: The column of image paths, or several; None only with `schema`.
+        target: The column or columns to predict.
+        image: The column or columns of image paths; None only with `schema`.
         root: The folder that paths are relative to; None for the table file's own.
         suffix: The suffix to append to the paths, such as ".jpg".
-        categorical: Columns to read as categories, whatever their values. Others are inferred.
+        categorical: Columns to read as categories, whatever their values. The kinds of other columns are inferred.
         continuous: Columns to read as numbers.
-        dates: Columns to read as dates, as for `TabularDataModule`.
+        dates: Columns to read as dates, as in `TabularDataModule`.
         ignore: Columns to leave out.
-        size: Side, or (height, width), of the network's input in pixels; None for 224, or the schema's.
-        resize: "crop", "squish" or "pad" to bring other shapes to that size; None for "crop", or the schema's.
-        channels: Channels that the network reads, as for `ImageDataModule`.
-        value_range: (lowest, highest) stored value, as for `ImageDataModule`.
-        augment: The augmentation of training images, as for `ImageDataModule`; each image of a row is drawn by itself.
-        normalize: None for the statistics of the network's weights; "imagenet", or (mean, std).
+        size: Side, or (height, width), of the network's input in pixels; None for 224 or the schema's size.
+        resize: How to bring other shapes to that size: "crop", "squish" or "pad"; None for "crop" or the schema's.
+        channels: Number of channels that the network reads, as in `ImageDataModule`.
+        value_range: (lowest, highest) stored value, as in `ImageDataModule`.
+        augment: The augmentation of training images, as in `ImageDataModule`; images of one row are augmented independently.
+        normalize: "imagenet", (mean, std), or None for the statistics that the network's weights expect.
         task: The kind of target: a task, its name, or None to infer it.
         separator: Text between the labels in one multi-label column, such as " ".
         split: Fraction of rows for validation in (0, 1), a split object, or None to train on all rows.
         weight: A column with the weight of each row in the loss, at least 0.
-        sampler: "balanced" or a column that says how often a row is drawn, as for `TabularDataModule`.
+        sampler: "balanced", or a column with the relative frequency at which to draw each row; see `TabularDataModule`.
         test: A table or file with test rows.
         predict: A table or file with rows to predict; the target may be missing.
         batch_size: Rows per rank in one training step.
         seed: Determines the split and, together with the epoch, the order and the augmentation of each image.
-        num_workers: Number of threads that decode, 0 for none; None for one per core, or a few once all images are cached.
-        cache: Caches images at about the network's size: "auto", "memory", a folder or None, as for `ImageDataModule`.
-        device_augment: Whether the device augments whole batches, rather than these threads; "auto" on a GPU.
-        bad_share: The largest fraction of the images in [0, 1] that may be unreadable.
-        corrections: A table or file that relabels or drops rows before the split, as for `TabularDataModule`.
-        calibration: Fraction of the training rows to keep apart for `calibrate`, as for `TabularDataModule`.
+        num_workers: Number of decoding threads, 0 for none; None for one per core, or a few once all images are cached.
+        cache: Where to cache images at about the network's size: "auto", "memory", a folder or None; see `ImageDataModule`.
+        device_augment: Whether the device augments whole batches, instead of the threads; "auto" means only on a GPU.
+        bad_share: The largest fraction of images in [0, 1] that may be unreadable.
+        corrections: A table or file that relabels or drops rows before the split, as in `TabularDataModule`.
+        calibration: Fraction of the training rows to keep out of the fit for `calibrate`, as in `TabularDataModule`.
         schema: Facts to reuse instead of fitting new ones: `module.schema` of a trained module.
         encoding: Encoding of a text file that is not UTF-8, such as "latin-1".
-        na_values: The words in a CSV file that mean a missing value, as for `TabularDataModule`.
-        sep: The text between the fields of a CSV file, as for `TabularDataModule`.
-        names: The names of the columns of a CSV file without a header, as for `TabularDataModule`.
-        missing_target: "error" to raise for rows without a target, "drop" to leave them out and log how many.
-        day_first: Whether dates in text have the day before the month, as for `TabularDataModule`.
+        na_values: The words in a CSV file that mark a missing value, as in `TabularDataModule`.
+        sep: The text between the fields of a CSV file, as in `TabularDataModule`.
+        names: The column names of a CSV file without a header, as in `TabularDataModule`.
+        missing_target: "error" to raise if rows lack a target, "drop" to leave them out and log how many.
+        day_first: Whether dates in text have the day before the month, as in `TabularDataModule`.
         verbose: Whether to print the schema and what was inferred.
 
     Raises:
-        MissingFileError: A file does not exist, or most images that the table names do not.
+        MissingFileError: A file does not exist, or most of the images that the table names do not.
         MissingColumnsError: A column does not exist.
-        BadValueError: The rows cannot be trained on as they are; the sentence says what to do.
+        BadValueError: The rows cannot be trained on as they are; the message says what to do.
     """
 
     sources = "a table or file"
@@ -150,7 +149,7 @@ class FusedDataModule(FoldedRows, BaseImageDataModule):
             **shared,
         )
         settings: dict[str, Any] = {"categorical": categorical, "continuous": continuous, "dates": dates}
-        settings |= {"ignore": ignore, "weight": weight, "sampler": sampler}
+        settings |= {"ignore": as_names(ignore), "weight": weight, "sampler": sampler}
         settings |= {"split": split, "test": test, "predict": predict}
         settings |= {"task": task, "separator": separator, "missing_target": missing_target, "schema": schema}
         settings |= {"corrections": corrections, "calibration": calibration, "day_first": day_first}
@@ -165,12 +164,12 @@ class FusedDataModule(FoldedRows, BaseImageDataModule):
 
     @property
     def files(self) -> list[str]:
-        """The paths of the images of each row of `frame`, those of the first row first; "" for one that there is not."""
+        """The image paths of `frame`, row by row; "" for an image that does not exist."""
         found: list[str] = self.tables["train"].frame[PATH_COLUMN].tolist()
         return found
 
     def fold_loader(self) -> ImageLoader:
-        """Return a loader of this rank's training rows, in order, without augmentation, with the folds of `use_folds`."""
+        """Return a loader of this rank's training rows with their folds from `use_folds`, in order and not augmented."""
         if self._fold_loader is None:
             trainer, (tensors, rows) = self.trainer, self.parts["train"]
             ranks = {} if trainer is None else {"rank": trainer.global_rank, "world_size": trainer.world_size}
@@ -204,13 +203,13 @@ class FusedDataModule(FoldedRows, BaseImageDataModule):
         return {**done, "image": images.unflatten(0, has_image.shape)}
 
     def show_batch(self, num_rows: int = 8) -> pd.DataFrame:
-        """Return raw values of the first training rows: the target, then the columns and paths that the network reads."""
+        """Return the first training rows as raw values: the target, then the columns and paths that the network reads."""
         rows = next(iter(self.train_dataloader()))["index"][:num_rows].numpy()
         return self.frame.iloc[rows][[*self.schema.target.columns, *self.schema.inputs]]
 
 
 class _Columns(TabularDataModule):
-    """The columns of the rows, and a table of images for every frame that is read."""
+    """Read the columns, and make a table of images for every frame that is read."""
 
     def __init__(
         self,
@@ -220,7 +219,7 @@ class _Columns(TabularDataModule):
         image: Image,
         root: str | Path | None,
         suffix: str,
-        **settings: Any,  # noqa: ANN401 - those of `TabularDataModule`
+        **settings: Any,  # noqa: ANN401 - as in `TabularDataModule`
     ) -> None:
         if twice := {*image.columns}.intersection(settings.get("ignore") or ()):
             problem = f"{min(twice)!r} is named in both image and ignore"
@@ -239,7 +238,7 @@ class _Columns(TabularDataModule):
         return frame
 
     def _with_whole_paths(self, frame: pd.DataFrame, split: SourceSplit) -> pd.DataFrame:
-        """Return the rows with absolute paths where they come from a file in another folder than the source."""
+        """Make the paths absolute in rows from a file in a different folder than the source."""
         here = folder_of(self._sources["train"])
         for number, source in enumerate(split.sources, start=1):
             if (root := folder_of(source)) and root != here:
@@ -263,7 +262,7 @@ class _Columns(TabularDataModule):
             problem = f"a target of {target.task.name} is for one image, and these rows have columns as well"
             raise BadValueError(problem, "Use ImageDataModule")
         schema = super()._fit(training, target, {**reserved, **dict.fromkeys(columns, "names the images")})
-        with notes_at(False):  # what is missing was told of all rows
+        with notes_at(False):  # missing files in all rows were already logged
             files = [file for file in self._images_of("train", training.frame).frame[PATH_COLUMN] if file]
         image = fitted(self._image, files[:: max(1, len(files) // SAMPLED_IMAGES)][:SAMPLED_IMAGES], is_new=True)
         left_out = tuple(column for column in schema.left_out if column.name not in columns)

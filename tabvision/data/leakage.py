@@ -16,27 +16,25 @@ from tabvision.schema import Schema
 
 logger = logging.getLogger("tabvision")
 
-_EXACT = 1 - 1e-9  # correlation above which two columns of numbers are the same
-_NEARLY_ALL = 0.99  # fraction of the rows
-_MIN_OTHERS = 10  # rows beside those with the most frequent target
-_FIRST_ROWS = 1_000  # which show that most columns differ from the target
-_ROUNDING = 1e-3  # of the target's median deviation
-_NUM_PROBED, _NUM_PROBES = 20, 3  # rows in which a sum must be right before all are read, and how often they are drawn
+_EXACT = 1 - 1e-9  # correlation above which two columns of numbers count as the same
+_NEARLY_ALL = 0.99  # fraction of rows that counts as nearly every row
+_MIN_OTHERS = 10  # minimum number of rows without the most frequent target
+_FIRST_ROWS = 1_000  # enough to rule out most columns, before all rows are compared
+_ROUNDING = 1e-3  # tolerated error of a sum, as a fraction of the target's median absolute deviation
+_NUM_PROBED, _NUM_PROBES = 20, 3  # rows that a sum must match before all are read; attempts with other rows
 _MAX_OF_THREE, _MAX_NEAREST, _MAX_CHECKED = 100, 1_000, 5
-_MOST_ROWS, _SOME_ROWS = (
-    10_000,
-    1_000,
-)  # that show if a column orders the target, and those that show most columns do not
-_UNLIKE_CLASSES, _UNLIKE_NUMBERS = 0.01, 0.001  # of what chance gives, up to which neighbors count as alike
-_MAX_LABELS = 10_000  # values of a column that are compared
+_MOST_ROWS = 10_000  # the most rows examined to see if a column orders the target
+_SOME_ROWS = 1_000  # rows that suffice to see that most columns do not
+_UNLIKE_CLASSES, _UNLIKE_NUMBERS = 0.01, 0.001  # neighbors are alike up to this fraction of the difference by chance
+_MAX_LABELS = 10_000  # the most values of a column to compare
 
 
 def leakage_notes(schema: Schema, training: DataPart) -> list[str]:
-    """Return a sentence for each column that gives the target away, or for two or three columns whose sum it is."""
+    """Return a sentence for each column that reveals the target, or else for up to three columns that add up to it."""
     if "target" not in training.tensors:
         return []
     counts = np.unique(training.tensors["target"][training.rows].numpy(), return_counts=True)[1]
-    if counts.sum() - counts.max(initial=0) < _MIN_OTHERS:  # chance makes other columns alike
+    if counts.sum() - counts.max(initial=0) < _MIN_OTHERS:  # other columns may match so few rows by chance
         return []
     notes = [
         f"{name!r} determines the target in {'every' if is_exact else 'nearly every'} training row. If it is not known when "
@@ -57,7 +55,7 @@ def leakage_notes(schema: Schema, training: DataPart) -> list[str]:
 
 
 def _leaking_columns(schema: Schema, training: DataPart) -> dict[str, bool]:
-    """Return the columns that alone determine the target, and whether they do so in every row."""
+    """Return the columns that determine the target by themselves, and whether they do so in every row."""
     tensors, rows = training
     target = tensors["target"][rows].numpy()
     if target.ndim == 1:
@@ -73,7 +71,7 @@ def _leaking_columns(schema: Schema, training: DataPart) -> dict[str, bool]:
     target = target[:, 0].astype(np.float64)
 
     def is_same(index: int, most: int | None) -> bool:
-        """Return whether a column differs from the target only by scale and offset, in the first rows or all."""
+        """Return whether a column differs from the target only in scale and offset, in the first `most` rows or all."""
         column, wanted = tensors["continuous"][rows[:most], index].numpy().astype(np.float64), target[:most]
         return bool(column.std() > 0 and wanted.std() > 0 and abs(np.corrcoef(column, wanted)[0, 1]) > _EXACT)
 
@@ -146,7 +144,7 @@ def _unlikeness(values: NDArray[Any], wanted: NDArray[np.float64], *, is_class: 
 
 
 def _summing_columns(schema: Schema, training: DataPart) -> list[tuple[int, str]]:
-    """Return up to three columns, with their signs, whose sum is the target in nearly all rows; empty if there are none."""
+    """Return up to three columns, with signs, that add up to the target in nearly all rows; empty if there are none."""
     tensors, rows = training
     if schema.task.is_classes or tensors["target"].ndim == 1 or tensors["target"].shape[1] > 1:
         return []
@@ -156,19 +154,19 @@ def _summing_columns(schema: Schema, training: DataPart) -> list[tuple[int, str]
     )
     target = tensors["target"][rows, 0].numpy().astype(np.float64)
     values, counts = np.unique(target, return_counts=True)
-    used = np.flatnonzero(target != values[counts.argmax()])  # where most rows are 0, so is many a sum
+    used = np.flatnonzero(target != values[counts.argmax()])  # if the target is mostly 0, many sums are, too
     target = target[used]
     if len(used) < _NUM_PROBED or not (scale := float(np.median(np.abs(target - np.median(target))))):
         return []
 
     def errors(some: NDArray[np.int64], signs: NDArray[np.int64], members: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Return how far each sum is off, (rows, sums)."""
+        """Return the absolute error of each sum, (rows, sums)."""
         raw = tensors["continuous"][rows[used[some]]][:, np.array(columns)[members]].numpy()
         sums: NDArray[np.float64] = ((raw * std[members] + mean[members]) * signs).sum(axis=-1)
         return np.abs(sums - target[some, None])
 
     rng = np.random.default_rng(0)
-    for _ in range(_NUM_PROBES):  # a few rows may be wrong
+    for _ in range(_NUM_PROBES):  # a probe may contain one of the few rows that do not match
         probed = rng.choice(len(used), _NUM_PROBED, replace=False)
         numbers = tensors["continuous"][rows[used[probed]]][:, columns].numpy() * std + mean
         for signs, members in _likely_sums(numbers, target[probed]):
@@ -184,10 +182,10 @@ def _summing_columns(schema: Schema, training: DataPart) -> list[tuple[int, str]
 def _likely_sums(
     numbers: NDArray[np.float64], target: NDArray[np.float64]
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Yield the signs and positions, (S, 1) to (S, 3), of the columns whose sum is nearest to the target in a few rows.
+    """Yield the signs and positions, (S, 1) to (S, 3), of the columns whose sum is closest to the target in a few rows.
 
-    A random projection makes one number of each column, so that a sum is found by sorting instead of by trying them all.
-    Of more than 100 columns, sums of three are looked for among those alone that vary most with the target.
+    A random projection turns each column into one number, so that sorting finds a sum without trying every combination.
+    Sums of three are sought only among the 100 columns that correlate most with the target.
 
     Shape:
         - numbers: (R, C)
@@ -218,12 +216,12 @@ def _likely_sums(
         distance = np.abs(terms[members].sum(axis=1) - wanted)
         nearest = members[np.argsort(distance)[:_MAX_NEAREST]]
         found = columns[nearest]
-        is_sum = (np.diff(np.sort(found, axis=1), axis=1) > 0).all(axis=1)  # no column twice
+        is_sum = (np.diff(np.sort(found, axis=1), axis=1) > 0).all(axis=1)  # no column occurs twice
         yield np.where(nearest < len(some), 1, -1)[is_sum], found[is_sum]
 
 
 def log_similar_labels(schema: Schema) -> None:
-    """Log pairs of labels that differ only in spaces or letter case, usually by mistake.
+    """Log pairs of labels that differ only in spaces or letter case, which is usually a mistake.
 
     Example:
         >>> from tabvision.schema import Target
@@ -248,7 +246,7 @@ def log_similar_labels(schema: Schema) -> None:
 
 
 def _is_renaming(codes: NDArray[np.integer], target: NDArray[np.integer], *, least: float = 1) -> bool:
-    """Return whether codes and classes map one to one, in at least a fraction of the rows of each.
+    """Return whether codes and classes map one to one in at least a fraction of the rows of each code and class.
 
     Example:
         >>> _is_renaming(np.array([2, 1, 2]), np.array([0, 1, 0])), _is_renaming(np.array([2, 1, 1]), np.array([0, 1, 0]))

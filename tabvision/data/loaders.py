@@ -1,8 +1,8 @@
 """Load whole batches by slicing prepared tensors; plan the batches of every loader and rank.
 
 Every rank computes the same plan and takes its own slices of each step, so ranks need no communication: each row is seen
-exactly once per epoch, all ranks make the same number of steps, and no rank trains on a batch of one row. A step is divided
-into micro-batches, as many as ranks or a multiple: number m is a batch of rank m modulo the ranks.
+exactly once per epoch, all ranks take the same number of steps, and no rank trains on a batch of one row. A step is divided
+into micro-batches, one or more per rank: micro-batch m goes to rank m modulo the number of ranks.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from tabvision.checks import check_whole
 from tabvision.data.row_order import BlockOrder, EpochOrder, RowOrder
 from tabvision.errors import BadValueError, count, speaking
 
-_MOST_COMPARED = 1 << 20  # rows at a time
+_MOST_COMPARED = 1 << 20  # row numbers to compare at a time
 
 
 def _plan_steps(num_rows: int, batch_size: int, micro_batches: int = 1, *, least: int = 1) -> list[tuple[int, int]]:
-    """Return the rows of each step, over all micro-batches, as (start, stop).
+    """Return the rows of each step, over all its micro-batches, as (start, stop).
 
     Args:
         num_rows: Total number of rows.
-        batch_size: Rows of a micro-batch.
+        batch_size: Rows per micro-batch.
         micro_batches: Number of micro-batches in a step.
-        least: Minimum rows of a micro-batch. A remainder too short for that joins the step before it.
+        least: Minimum rows per micro-batch. A remainder too short for that joins the step before it.
 
     Example:
         >>> _plan_steps(9, batch_size=4, least=2)
@@ -43,7 +43,7 @@ def _plan_steps(num_rows: int, batch_size: int, micro_batches: int = 1, *, least
 
 
 def _slice_of(start: int, stop: int, number: int, micro_batches: int) -> tuple[int, int]:
-    """Return the rows of a micro-batch of one step: slices differ by at most one row and together cover the step.
+    """Return the rows of one micro-batch of a step. These slices differ by at most one row and together cover the step.
 
     Example:
         >>> [_slice_of(0, 7, number, 3) for number in range(3)]
@@ -62,7 +62,7 @@ class BatchPlan:
         batch_size: Rows per micro-batch.
         rank: This rank, from 0.
         world_size: Number of ranks.
-        micro_batches: Micro-batches of a step, a multiple of the ranks; None for one a rank.
+        micro_batches: Micro-batches per step, a multiple of the ranks; None for one per rank.
         least: Minimum rows per micro-batch.
 
     Example:
@@ -99,34 +99,34 @@ class BatchPlan:
             self._check_ranks()
         self._epoch = self.sampler.epoch
         order = self.sampler.of_epoch(self._epoch)
-        self.sampler.epoch += 1  # without a Trainer, the next iteration is the next epoch
+        self.sampler.epoch += 1  # without a Trainer, each iteration is the next epoch
         self._done = self._steps_to_skip()
         for start, stop in self._slices[self._done :]:
             self._done += 1
             yield order[start:stop]
 
     def state_dict(self) -> dict[str, int]:
-        """Return the epoch and the batches done within it; the same on every rank."""
+        """Return the epoch and the number of batches done in it, which are the same on every rank."""
         ranks = {"ranks": self._world_size, "micro_batches": self._micro_batches}
         return {"epoch": self._epoch, "done": self._done, **self._size, **ranks}
 
     def load_state_dict(self, state: Mapping[str, int]) -> None:
-        """Let the next iteration resume at the saved step, if it is of the same epoch; other ranks may have saved it."""
+        """Resume the next iteration at the saved step if it is of the same epoch; the number of ranks may have changed."""
         self._resume = state
 
     @speaking("train_dataloader")
     def _check_ranks(self) -> None:
-        """Raise if several ranks train, and the loader was made for one: each would train on all rows."""
+        """Raise if several ranks train but the loader was made for one: each rank would train on all rows."""
         ranks = distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
         if ranks > 1 == self._world_size:
             problem = f"each of {ranks} ranks would train on all rows, since the loader was made before the Trainer ran"
             raise BadValueError(problem, "Pass the datamodule in its place: trainer.fit(model, datamodule=data)")
 
     def _steps_to_skip(self) -> int:
-        state, self._resume = self._resume, None  # once: the iteration after is complete again
+        state, self._resume = self._resume, None  # resume only once: the iteration after that is complete
         if state is None or state["epoch"] != self._epoch:
             return 0
-        # an earlier version, which does not say, had a micro-batch for each rank
+        # earlier versions did not save these: a step had one micro-batch per rank
         ranks, micro_batches = state.get("ranks", 1), state.get("micro_batches", 1)
         steps = state["done"] * ranks // micro_batches
         if steps >= state["steps"]:
@@ -140,15 +140,15 @@ class BatchPlan:
 
 
 class Order(TypedDict, total=False):
-    """The order of a split's rows, how often each is drawn, and who loads them: settings of every loader.
+    """The settings of every loader: the order of a part's rows, how often each is drawn, and which rank loads them.
 
     Args:
-        shuffle: Whether to shuffle the rows anew in each epoch.
+        shuffle: Whether to reshuffle the rows each epoch.
         seed: Determines the order, together with the epoch.
         rank: This rank, from 0.
         world_size: Number of ranks.
-        micro_batches: Micro-batches of a step, as for `BatchPlan`; None for one a rank.
-        chances: (R,) how often to draw each row, as for `RowOrder`; None for each once.
+        micro_batches: Micro-batches per step, as in `BatchPlan`; None for one per rank.
+        chances: (R,) relative frequency at which to draw each row, as in `RowOrder`; None for each once.
     """
 
     shuffle: bool
@@ -160,14 +160,14 @@ class Order(TypedDict, total=False):
 
 
 class BatchLoader:
-    """What all loaders share: the plan of their batches, and where a pass has got to.
+    """The base of all loaders: the plan of the batches, and how far a pass has got.
 
     Args:
         rows: (R,) int64 row numbers to load.
         batch_size: Rows per rank (or micro-batch) in one step, at least 1.
-        order: The order of the rows; None for a `RowOrder` of the settings.
-        noun: What a row is called in an error.
-        settings: As in `Order`; by default the rows in order, for one rank.
+        order: The order of the rows; None for a `RowOrder` with the settings.
+        noun: What errors call a row.
+        settings: See `Order`; by default the rows come in order, on one rank.
 
     Raises:
         BadTypeError: `batch_size` is not a whole number.
@@ -195,18 +195,18 @@ class BatchLoader:
             rank=settings.get("rank", 0),
             world_size=ranks,
             micro_batches=micro_batches,
-            least=2 if shuffle else 1,  # in training BatchNorm needs two rows
+            least=2 if shuffle else 1,  # in training, BatchNorm needs two rows
         )
 
     def __len__(self) -> int:
         return len(self.batch_sampler)
 
     def state_dict(self) -> dict[str, int]:
-        """Return the position in the epoch; a Trainer saves it, so that a fit can resume within an epoch."""
+        """Return the position in the epoch, which a Trainer saves so that a fit can resume within an epoch."""
         return self.batch_sampler.state_dict()
 
     def load_state_dict(self, state_dict: Mapping[str, int]) -> None:
-        """Let the next iteration resume at a saved position."""
+        """Resume the next iteration at a saved position."""
         self.batch_sampler.load_state_dict(state_dict)
 
 
@@ -216,7 +216,7 @@ class MappedTensors(dict[str, Tensor]):
 
     Args:
         tensors: The tensors by name.
-        files: The files that are mapped for them, by name.
+        files: The mapped files, by name.
     """
 
     def __init__(self, tensors: Mapping[str, Tensor], files: Mapping[str, mmap.mmap]) -> None:
@@ -224,10 +224,10 @@ class MappedTensors(dict[str, Tensor]):
         self._files = files
 
     def check(self) -> None:
-        """Raise if a file has been cut short: reading what is mapped beyond its end would end the process.
+        """Raise if a file has been cut short: reading mapped memory beyond its end would kill the process.
 
         Raises:
-            BadValueError: It has been.
+            BadValueError: A file has been cut short.
         """
         for name, file in self._files.items():
             if (size := file.size()) < len(file):
@@ -235,12 +235,12 @@ class MappedTensors(dict[str, Tensor]):
                 raise BadValueError(problem, "Look for what writes into that folder, remove the file, and start again")
 
     def like(self, tensors: Mapping[str, Tensor]) -> MappedTensors:
-        """Return other tensors, some of them from the same files."""
+        """Return other tensors, some of which are mapped from the same files."""
         return MappedTensors(tensors, self._files)
 
     @override
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle the tensors alone, which are copied to another process."""
+        """Pickle only the tensors: another process gets copies."""
         return dict, (dict(self),)
 
 
@@ -251,7 +251,7 @@ def check_mapped(tensors: Mapping[str, Tensor]) -> None:
 
 
 def with_tensor(tensors: Mapping[str, Tensor], name: str, tensor: Tensor | None) -> dict[str, Tensor]:
-    """Return tensors with one more, or with None without it; mapped ones go on being checked."""
+    """Return the tensors with one added, or removed if None; mapped tensors stay checked."""
     found = {each: value for each, value in tensors.items() if each != name}
     found |= {} if tensor is None else {name: tensor}
     return tensors.like(found) if isinstance(tensors, MappedTensors) else found
@@ -262,12 +262,12 @@ class TensorLoader(BatchLoader):
     """Load batches by slicing prepared tensors, with no work per row.
 
     Args:
-        tensors: The tensors of a batch by name, all with the same first dimension; without an `index` among them, batches
-            hold the row numbers as `index`. `MappedTensors` are checked before each batch.
+        tensors: The tensors to take batches from, by name, with the same first dimension; if `index` is not among them,
+            it holds the row numbers. `MappedTensors` are checked before each batch.
         rows: (R,) int64 row numbers to load; None for all in order.
         batch_size: Rows per rank (or micro-batch) in one step, at least 1.
-        order: The order of the rows; None for a `RowOrder` of the settings.
-        settings: As in `Order`; by default the rows in order, for one rank.
+        order: The order of the rows; None for a `RowOrder` with the settings.
+        settings: See `Order`; by default the rows come in order, on one rank.
 
     Raises:
         BadTypeError: `batch_size` is not a whole number.
@@ -300,7 +300,7 @@ class TensorLoader(BatchLoader):
     def __iter__(self) -> Iterator[Batch]:
         plan = iter(self.batch_sampler)
         check_mapped(self.tensors)
-        while (rows := next(plan, None)) is not None:  # which may be mapped as well
+        while (rows := next(plan, None)) is not None:  # rows may be mapped, too
             yield self.batch_of(rows)
             check_mapped(self.tensors)
 
@@ -308,16 +308,16 @@ class TensorLoader(BatchLoader):
         """Return the batch with those row numbers, (B,) int64."""
         batch = {"index": rows, **{name: self._take(tensor, rows) for name, tensor in self.tensors.items()}}
         small = {name: tensor.long() for name, tensor in batch.items() if not tensor.is_floating_point()}
-        return cast("Batch", {**batch, **small})  # of fewer bits in memory; embeddings need int64
+        return cast("Batch", {**batch, **small})  # stored with fewer bits; embeddings need int64
 
     def _take(self, tensor: Tensor, rows: Tensor) -> Tensor:
         if self.is_whole and len(rows):
-            return tensor[int(rows[0]) : int(rows[-1]) + 1]  # contiguous: a view, no copy
+            return tensor[int(rows[0]) : int(rows[-1]) + 1]  # contiguous rows: a view, not a copy
         return tensor.index_select(0, rows)
 
 
 def check_batch_size(batch_size: object) -> int:
-    """Return `batch_size`; raise unless it is a whole number above 0.
+    """Return `batch_size`; raise unless it is a positive whole number.
 
     Example:
         >>> check_batch_size(64)

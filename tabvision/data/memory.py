@@ -1,4 +1,4 @@
-"""How much memory there is."""
+"""The memory that this process may use."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def memory_limit(unknown: int = 1 << 62) -> int:
-    """Return the bytes of memory of the machine, or of the container that this process is in; `unknown` if neither tells."""
+    """Return the bytes of memory of the machine or of the container around this process; `unknown` if neither tells."""
     found = []
     with contextlib.suppress(AttributeError, OSError, ValueError):  # Windows has no such call
         found.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))

@@ -1,4 +1,4 @@
-"""The order of rows in each epoch: all rows shuffled, or block by block where a disk holds them."""
+"""The order of rows in each epoch: all rows shuffled, or shuffled block by block if they are read from disk."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from tabvision.counter_random import seed_of
 
 
 class EpochOrder(ABC):
-    """The order of rows in each epoch: a function of seed and epoch only.
+    """The order of rows in each epoch, a function only of seed and epoch.
 
     Attributes:
-        rows: (R,) the row numbers.
+        rows: (R,) row numbers.
         shuffle: Whether each epoch has its own order.
         epoch: The epoch of the next iteration.
     """
@@ -32,20 +32,20 @@ class EpochOrder(ABC):
         self.epoch = epoch
 
     @abstractmethod
-    def of_epoch(self, epoch: int) -> Any:  # noqa: ANN401 - a tensor, or what is sliced as a tensor is
+    def of_epoch(self, epoch: int) -> Any:  # noqa: ANN401 - a tensor, or anything that slices like one
         """Return the row numbers in the order of that epoch, (R,) int64."""
 
 
 @final
 class RowOrder(EpochOrder):
-    """The order of rows in an epoch: a function of seed and epoch only.
+    """The order of rows held in memory, a function only of seed and epoch.
 
     Args:
         rows: (R,) int64 row numbers.
-        shuffle: Whether to shuffle the rows anew in each epoch.
+        shuffle: Whether to reshuffle the rows each epoch.
         seed: Determines the order, together with the epoch.
-        chances: (R,) how often to draw each row, in proportion, at least 0; None for each once. An epoch has R draws with
-            replacement: a row comes as often as expected, rounded up or down at random.
+        chances: (R,) relative frequency at which to draw each row, at least 0; None for each once. An epoch has R draws
+            with replacement: each row occurs as often as expected, rounded up or down at random.
 
     Example:
         >>> order = RowOrder(torch.arange(5), shuffle=True, seed=0)
@@ -69,20 +69,20 @@ class RowOrder(EpochOrder):
 
 @final
 class BlockOrder(EpochOrder):
-    """The order of rows that are read from a disk: blocks of rows at random, and the rows of some blocks mixed.
+    """The order of rows that are read from disk: blocks in random order, with the rows of several blocks mixed.
 
-    An epoch reads the blocks of one window after the other, and shuffles their rows. Blocks that are neighbors go to
-    different windows, at random, so that each window has rows from all over the table, evenly, whatever the table is sorted
-    by, and the disk reads a few long stretches. Like `RowOrder` it is a function of seed and epoch only, and needs no more
-    memory than a window.
+    An epoch goes from window to window, reading the blocks of each and shuffling their rows. Neighboring blocks go to
+    different windows at random, so that each window holds rows evenly from all over the table, whatever it is sorted by,
+    while the disk reads a few long stretches. Like `RowOrder`, it is a function only of seed and epoch, and it needs no
+    more memory than one window.
 
     Args:
         rows: (R,) integer row numbers, ascending.
         seed: Determines the order, together with the epoch.
         block: Rows in a block.
-        window: The most blocks whose rows are mixed; windows are of equal size, to within one block.
-        chances: A function from row numbers to how often each is drawn, in proportion; None for each once an epoch. An epoch
-            has R draws, as `RowOrder` has.
+        window: The most blocks to mix; windows differ by at most one block.
+        chances: A function from row numbers to the relative frequencies at which to draw them; None for each once. An
+            epoch has R draws, as in `RowOrder`.
 
     Example:
         >>> order = BlockOrder(torch.arange(10), seed=0, block=2, window=3).of_epoch(0)
@@ -103,13 +103,13 @@ class BlockOrder(EpochOrder):
         starts = torch.arange(0, len(rows), block)
         self._num_windows = max(1, -(-len(starts) // window))
         self._sizes = (len(rows) - starts).clamp(max=block).double()
-        if chances is not None:  # a block is drawn from as often as its rows
+        if chances is not None:  # a block gets as many draws as its rows together
             each = [chances(rows[start : start + block].long()).double().sum() for start in starts.tolist()]
             self._sizes = torch.stack(each) * (len(rows) / float(torch.stack(each).sum()))
 
     @override
     def of_epoch(self, epoch: int) -> BlockOrder.Epoch:
-        """Return the order of that epoch, of which slices are computed as they are read."""
+        """Return the order of that epoch, which computes slices as they are read."""
         key = seed_of(self.seed, epoch)
         generator = torch.Generator().manual_seed(key)
         windows = self._windows(generator)
@@ -120,7 +120,7 @@ class BlockOrder(EpochOrder):
         return BlockOrder.Epoch(self, key, windows, [*bounds.tolist(), len(self.rows)])
 
     def _windows(self, generator: torch.Generator) -> list[Tensor]:
-        """Return the blocks of each window: of neighbors, as many as there are windows, each goes to another, at random."""
+        """Return the blocks of each window: as many neighbors as there are windows go to different ones at random."""
         num_blocks, number = len(self._sizes), self._num_windows
         drawn = torch.rand(-(-num_blocks // number), number, generator=generator, dtype=torch.float64)
         window_of = drawn.argsort(dim=1).flatten()[:num_blocks]
@@ -130,10 +130,10 @@ class BlockOrder(EpochOrder):
         """The order of one epoch; `order[start:stop]` returns row numbers.
 
         Args:
-            order: The order of every epoch.
-            key: The seed of this one.
-            windows: The blocks of each window, in the order of this epoch.
-            bounds: The number of draws before each window, and in all.
+            order: The `BlockOrder` that this belongs to.
+            key: The seed of this epoch.
+            windows: The blocks of each window, in this epoch's order.
+            bounds: The number of draws before each window, and the total.
         """
 
         def __init__(self, order: BlockOrder, key: int, windows: list[Tensor], bounds: list[int]) -> None:
@@ -166,9 +166,9 @@ class BlockOrder(EpochOrder):
 
 
 def _drawn(order: Tensor, chances: Tensor, generator: torch.Generator, number: int) -> Tensor:
-    """Return so many draws from a random order with replacement, shuffled.
+    """Return `number` draws with replacement from a random order, shuffled.
 
-    Source: systematic resampling: equal steps from a random start through the cumulated chances.
+    Source: systematic resampling: equal steps from a random start through the cumulative chances.
     """
     ends = chances.double().cumsum(0)
     start = torch.rand(1, generator=generator, dtype=torch.float64)

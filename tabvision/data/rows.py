@@ -1,4 +1,4 @@
-"""Select the rows of a source, their target and task, and their weights."""
+"""Select the rows of a source, and find their target, task and weights."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from tabvision.checks import check_choice, check_present
+from tabvision.checks import check_choice, check_present, without_array
 from tabvision.data.splits.base import FractionSplit, Rows, Split, SplitRows, check_fractions
 from tabvision.data.splits.given import PART_COLUMN
 from tabvision.data.splits.random import as_split
@@ -31,14 +31,14 @@ def named_target(target: object, schema: Schema | None) -> tuple[str, ...]:
     """Return the target columns as a tuple; raise if a reused schema has others.
 
     Raises:
-        BadTypeError: `target` is not a name or a list of names, or `schema` is not a schema.
+        BadTypeError: `target` is neither a name nor a list of names, or `schema` is not a schema.
         BadValueError: The schema predicts other columns.
 
     Example:
         >>> named_target("paid", None)
         ('paid',)
     """
-    names = (target,) if isinstance(target, str) else target
+    names = (target,) if isinstance(target, str) else without_array(target)
     if not isinstance(names, Sequence) or not all(isinstance(name, str) for name in names):
         problem = f"target must be a column name or a list of them, got {target!r}"
         raise BadTypeError(problem, "Name the column to predict")
@@ -53,7 +53,7 @@ def named_target(target: object, schema: Schema | None) -> tuple[str, ...]:
 
 
 def reserved_columns(split: Split, weight: str | None, sampler: str | None = None) -> dict[str, str]:
-    """Return the columns that are reserved for the split, weights or draws, and so are not features, with their purpose.
+    """Return the purpose of each column used for the split, weights or sampler, which makes it no feature.
 
     Example:
         >>> from tabvision.data.splits.given import ColumnSplit
@@ -70,7 +70,7 @@ def reserved_columns(split: Split, weight: str | None, sampler: str | None = Non
 def check_reserved(
     frame: pd.DataFrame, reserved: Mapping[str, str], target: Sequence[str], features: Sequence[str]
 ) -> None:
-    """Raise if a reserved column does not exist, or is the target or a feature as well."""
+    """Raise if a reserved column does not exist, or is also the target or a feature."""
     for name, purpose in reserved.items():
         check_present([name], frame.columns, f"Name the column that {purpose}")
         for others, noun in ((target, "the target"), (features, "a feature")):
@@ -80,7 +80,7 @@ def check_reserved(
 
 
 def schema_of_features(features: Features, target: Target, reserved: Mapping[str, str], form: TextFormat) -> Schema:
-    """Return the schema of fitted features and target."""
+    """Return the schema made from fitted features and target."""
     return Schema(
         target=target,
         continuous=features.continuous,
@@ -92,7 +92,7 @@ def schema_of_features(features: Features, target: Target, reserved: Mapping[str
 
 
 def stated_task(task: Task | str | None, schema: Schema | None) -> Task | None:
-    """Return the task that the user states or a reused schema holds, or None if it must be inferred.
+    """Return the task stated by the user or held by a reused schema, or None if it must be inferred.
 
     Raises:
         UnknownNameError: No task has that name.
@@ -103,7 +103,7 @@ def stated_task(task: Task | str | None, schema: Schema | None) -> Task | None:
 
 
 def rows_with_target(frame: pd.DataFrame, columns: Sequence[str], policy: str, task: Task | None = None) -> Rows:
-    """Return the row numbers to use: all, or with the policy "drop" those that have a target; log how many are left out.
+    """Return the row numbers to use: all, or with the policy "drop" those with a target; log how many are left out.
 
     Raises:
         UnknownNameError: The policy is neither "error" nor "drop".
@@ -114,7 +114,7 @@ def rows_with_target(frame: pd.DataFrame, columns: Sequence[str], policy: str, t
     """
     check_choice("missing_target", policy, ("error", "drop"))
     rows = np.arange(len(frame), dtype=np.int64)
-    if policy == "error" or (task is not None and task.allows_missing):  # fitting the target raises if some are missing
+    if policy == "error" or (task is not None and task.allows_missing):  # fitting the target raises if any are missing
         return rows
     missing = missing_target(frame, columns)
     if missing.any():
@@ -131,12 +131,12 @@ def kept_apart(
     *,
     seed: int,
 ) -> SplitRows:
-    """Return the parts with a share of the training rows kept apart for calibration, drawn as validation rows are.
+    """Return the parts, with a fraction of the training rows held out for calibration, drawn like validation rows.
 
     Args:
         parts: The parts of the rows.
-        share: Fraction of the training rows in (0, 1), or None to keep none apart.
-        divide: The split that made the parts: groups stay together, and of a `TimeSplit` the latest training rows are kept.
+        share: Fraction of the training rows to hold out, in (0, 1), or None for none.
+        divide: The split that made the parts: groups stay together, and a `TimeSplit` holds out the latest training rows.
         frame: The rows.
         target_codes: (N,) int class codes, or None if the target has no classes.
         seed: The random seed.
@@ -167,9 +167,9 @@ def kept_apart(
 
 @speaking("split")
 def with_every_label(parts: SplitRows, frame: pd.DataFrame, target: str, separator: str) -> SplitRows:
-    """Return parts whose training rows have every label: rows held out with a label they lack move to training.
+    """Move held-out rows to training until training rows have every label.
 
-    A random fraction ignores the labels, and rare labels occur in a row or two.
+    This is needed because a random split ignores labels, and a rare label occurs in only a row or two.
     """
     used = np.sort(np.concatenate([parts.train, parts.validation, parts.calibration]))
     values = frame[target].iloc[used]
@@ -186,7 +186,7 @@ def with_every_label(parts: SplitRows, frame: pd.DataFrame, target: str, separat
 
 
 def class_counts(targets: NDArray[np.generic], target: Target) -> str:
-    """Return the number of rows of each class as text, most frequent first; empty for numbers.
+    """Format the number of rows of each class, the most frequent first; return "" for a target of numbers.
 
     Example:
         >>> from tabvision.tasks import Binary
@@ -201,12 +201,12 @@ def class_counts(targets: NDArray[np.generic], target: Target) -> str:
 
 
 def taken(frame: pd.DataFrame, rows: Rows) -> pd.DataFrame:
-    """Return some rows of a frame; the frame itself, not a copy, if they are all its rows."""
+    """Return some rows of a frame, or the frame itself instead of a copy for all of them."""
     return frame if len(rows) == len(frame) else frame.iloc[rows]
 
 
 def chosen_task(rows: pd.DataFrame, columns: Sequence[str], task: Task | None, separator: str | None) -> Task:
-    """Return the task as stated, or infer and log it.
+    """Return the stated task, or infer and log it.
 
     Raises:
         BadValueError: The target is missing in some rows, or no task can be inferred from it.
@@ -221,12 +221,12 @@ def chosen_task(rows: pd.DataFrame, columns: Sequence[str], task: Task | None, s
 
 
 def row_weights(frame: pd.DataFrame, column: str) -> NDArray[np.float32]:
-    """Return the numbers of a column that weighs rows, or says how often they are drawn.
+    """Return the numbers in a column of row weights or relative draw frequencies.
 
     Raises:
         MissingColumnsError: The column does not exist.
-        BadTypeError: The column holds dates, or values that are no numbers.
-        BadValueError: A number is missing, negative or infinite, or text writes none.
+        BadTypeError: The column holds dates, or values that are not numbers.
+        BadValueError: A number is missing, negative or infinite, or text is not a number.
 
     Example:
         >>> row_weights(pd.DataFrame({"w": [1, 2]}), "w").tolist()
@@ -237,9 +237,8 @@ def row_weights(frame: pd.DataFrame, column: str) -> NDArray[np.float32]:
         weights = Columns(frame[[column]]).numbers(column, "lenient").values.astype(np.float32)
     wrong = ~np.isfinite(weights) | (weights < 0)
     if num_wrong := int(wrong.sum()):
-        where = (
-            f"{count(num_wrong, 'row')} {'has' if num_wrong == 1 else 'have'} none, first row {row_name(frame, wrong)}"
-        )
-        problem = f"column {column!r} must hold numbers of at least 0, but {where}"
-        raise BadValueError(problem, "Fill them in, or leave the rows out")
+        found = f"{frame[column].iloc[[int(wrong.argmax())]].tolist()[0]!r} in row {row_name(frame, wrong)}"
+        others = f" and {count(num_wrong - 1, 'other')}" if num_wrong > 1 else ""
+        problem = f"column {column!r} must hold numbers of at least 0, got {found}{others}"
+        raise BadValueError(problem, "Correct them, or leave the rows out")
     return weights

@@ -1,4 +1,4 @@
-"""The settings of a table, and what they make of its training rows: the same for tables in memory and prepared ones."""
+"""The settings of a table, and how they apply to its training rows, shared by in-memory and prepared tables."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from tabvision.tasks import Task
 @final
 @dataclass(frozen=True, kw_only=True)
 class TableSettings:
-    """How a table is read and split, and what its columns are: arguments of `TabularDataModule`.
+    """How to read and split a table, and what its columns are: the arguments of `TabularDataModule`.
 
     Args:
-        part: The part of all rows, of a source of test rows or of rows to predict; None to split them.
+        part: The part of all rows in a source of test rows or of rows to predict; None to split the rows.
     """
 
     source: Any
@@ -49,18 +49,18 @@ class TableSettings:
     part: str | None = None
 
     def known_columns(self, schema: Schema | None) -> Known:
-        """Return the columns of text files of which it is known whether they are text, by a schema or as joined labels."""
+        """Return the columns of text files that are known to be text or not, from a schema or as joined labels."""
         if schema is not None:
             return schema.known_columns
         return {} if self.separator is None else dict.fromkeys(self.target, JoinedLabels([""]))
 
     def kinds_of(self, columns: Columns, reserved: Mapping[str, str], read: Collection[str] | None = None) -> Kinds:
-        """Return the kinds of the columns, by the training rows.
+        """Infer the kinds of the columns from the training rows.
 
         Args:
             columns: The training rows, or some of them.
             reserved: Columns that are not features, with their purpose.
-            read: The columns that are still read, if some were found to be of no use before.
+            read: The columns that are still read, if some have been left out for good.
         """
         features = [name for kind, names in self.named.items() if kind != "ignore" for name in names or ()]
         check_reserved(columns.frame, reserved, self.target, features)
@@ -70,7 +70,7 @@ class TableSettings:
         return infer_kinds(columns, target=self.target, day_first=self.day_first, **options)
 
     def with_nominal(self, kinds: Kinds, columns: Columns, target: Target) -> Kinds:
-        """Return the kinds with the numbers that name something, as `nominal.with_nominal`; none if errors are relative."""
+        """Add nominal numbers to the kinds, as `nominal.with_nominal` finds them; find none if errors are relative."""
         if target.task.is_relative:
             return kinds
         encoded = encode_target(columns.raw(self.target), target)
@@ -79,7 +79,7 @@ class TableSettings:
         return with_nominal(kinds, columns, encoded, stated=stated, group=group)
 
     def _times(self, columns: Columns) -> list[str]:
-        """Return the column of a `TimeSplit` if it is numbers: as categories, of few years, none to come would be known."""
+        """Return the `TimeSplit` column if it is numeric: as a category, even of few years, no later one would be known."""
         name = self.split.column if isinstance(self.split, TimeSplit) else None
         if name is None or name not in columns.frame.columns:
             return []
@@ -90,7 +90,7 @@ class TableSettings:
         return [name] if is_number and not is_named and values.nunique() > 1 else []
 
     def with_counts(self, target: Target, divide: Split, num_training: int, num_validation: int) -> Target:
-        """Return the target with the number of rows of its source, and without frequencies if rows count differently."""
+        """Add the number of rows in the source to the target; drop frequencies if rows are weighted or resampled."""
         num_rows = num_training + (0 if isinstance(divide, SourceSplit) else num_validation)
         frequencies = () if self.sampler or self.weight else target.frequencies
         return replace(target, num_rows=num_rows, frequencies=frequencies)

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
+from tabvision.checks import as_names
 from tabvision.data.base import BALANCED, CPU_EVAL_BATCH_SIZE, DataPart, TensorDataModule
 from tabvision.data.corrections import corrected
 from tabvision.data.folds import FoldedRows
@@ -52,7 +53,7 @@ from tabvision.tasks import Task
 logger = logging.getLogger("tabvision")
 
 _SHOWN_ROWS = 8
-_ROWS_AT_ONCE = 1 << 20  # of a prepared table
+_ROWS_AT_ONCE = 1 << 20  # per step through a prepared table
 
 
 class TabularDataModule(FoldedRows, TensorDataModule):
@@ -66,16 +67,16 @@ class TabularDataModule(FoldedRows, TensorDataModule):
         target: The column to predict, or several.
         categorical: Columns to read as categories, whatever their values. Others are inferred.
         continuous: Columns to read as numbers.
-        dates: Columns to read as dates, each encoded as year, month, week, day and so on. "when=d/m/Y" says the order of
-            the dates in text as well.
+        dates: Columns to read as dates, each encoded as year, month, week, day and so on. "when=d/m/Y" also sets the order
+            of day, month and year in text.
         ignore: Columns to leave out.
         task: The kind of target: a task, its name, or None to infer it.
         separator: Text between the labels in one multi-label column, such as " ".
-        split: Fraction of rows for validation in (0, 1), that and the fraction for testing, a split object, or None to train
-            on all rows; "auto" is None below 20,000 rows, where `FitTable` needs no validation rows, and else 0.2.
+        split: Fraction of rows for validation in (0, 1), a pair of that and the fraction for testing, a split object, or None
+            to train on all rows. "auto" is None below 20,000 rows, where `FitTable` needs no validation rows, else 0.2.
         weight: A column with the weight of each row in the loss, at least 0.
-        sampler: "balanced" to draw each class equally often in training, or a column that says how often a row is drawn, in
-            proportion; None for each row once an epoch. An epoch has as many draws as rows.
+        sampler: "balanced" to draw each class equally often in training, or a column with the relative frequency at which to
+            draw each row; None for each row once per epoch. An epoch has as many draws as rows.
         test: A table or file with test rows.
         predict: A table or file with rows to predict; the target may be missing.
         batch_size: Rows per rank in one training step.
@@ -83,27 +84,27 @@ class TabularDataModule(FoldedRows, TensorDataModule):
         schema: Facts to reuse instead of fitting new ones: `module.schema` of a trained module. Column types, task and
             separator then come from the schema.
         encoding: Encoding of a text file that is not UTF-8, such as "latin-1".
-        na_values: The words in a CSV file that mean a missing value, as an empty cell always does; None for NA, nan, NULL and
-            the like (and None, except beside other words), [] for none.
-        sep: The text between the fields of a CSV file, such as "::"; " " is any white space, None finds it.
-        names: The names of the columns of a CSV file without a header; [] to number them, None to find out.
+        na_values: The words in a CSV file that mark a missing value, as an empty cell always does; None for NA, nan, NULL and
+            the like (and None, except in a column of words), [] for none.
+        sep: The text between the fields of a CSV file, such as "::"; " " is any white space, None detects it.
+        names: The column names of a CSV file without a header; [] to number the columns, None to detect a header.
         missing_target: "error" to raise if the target is missing in some row, "drop" to leave such rows out and log how many.
-        corrections: A table or file that relabels or drops rows before the split, such as an edited `likely_mislabeled`:
-            columns `row`, the row's number in a file or its label in a frame's index, and `label`, the new label, or nothing
-            or "drop".
-        day_first: Whether dates in text such as 3/4/2024 have the day before the month; else those that can be read both
-            ways are no dates.
-        calibration: Fraction of the training rows in (0, 1) to keep apart from the fit for `calibrate`, drawn as the split
-            draws validation rows; None for none.
-        prepared: A folder for a table that does not fit in memory: its files are read in a stream and encoded once into
-            arrays there, which training maps and later runs use again; "auto" for a folder in the user's cache if the table
+        corrections: A table or file that relabels or drops rows before the split, such as an edited `likely_mislabeled`.
+            Its columns are `row`, the row's number in a file or its index label in a frame, and `label`, the new label;
+            nothing or "drop" drops the row.
+        day_first: Whether dates in text such as 3/4/2024 have the day before the month; otherwise a column that can be read
+            both ways is not a date.
+        calibration: Fraction of the training rows in (0, 1) to keep out of the fit for `calibrate`, drawn like validation
+            rows; None for none.
+        prepared: A folder for a table that does not fit in memory. Its files are streamed and encoded once into arrays in
+            that folder, which training memory-maps and later runs reuse. "auto" for a folder in the user's cache if the table
             would not fit (see `docs/large-tables.md`), None to read it into memory.
         verbose: Whether to print the schema and what was inferred.
 
     Raises:
         MissingFileError: A file does not exist.
         MissingColumnsError: A column does not exist.
-        BadValueError: The table cannot be trained on as it is; the message says what to do.
+        BadValueError: The table cannot be used for training as it is; the message says what to do.
 
     Example:
         >>> frame = pd.DataFrame({"x": [0.5, 1.5] * 8, "job": ["a", "b", "b", "a"] * 4, "paid": ["no", "yes"] * 8})
@@ -148,7 +149,12 @@ class TabularDataModule(FoldedRows, TensorDataModule):
         self._settings = TableSettings(
             source=source,
             target=named_target(target, schema),
-            named={"categorical": categorical, "continuous": continuous, "dates": dates, "ignore": ignore},
+            named={
+                "categorical": as_names(categorical),
+                "continuous": as_names(continuous),
+                "dates": as_names(dates),
+                "ignore": as_names(ignore),
+            },
             task=stated_task(task, schema),
             separator=separator,
             split=split,
@@ -162,7 +168,7 @@ class TabularDataModule(FoldedRows, TensorDataModule):
             calibration=calibration,
         )
         self._table: PreparedTable | None = None
-        self._folded: Folds  # of a prepared table
+        self._folded: Folds  # only for a prepared table
         if prepared == "auto":
             prepared = default_folder(source) if does_not_fit(source) else None
         with notes_at(verbose):
@@ -174,10 +180,10 @@ class TabularDataModule(FoldedRows, TensorDataModule):
             log_similar_labels(self.schema)
             for sentence in leakage_notes(self.schema, self.sampled().parts["train"]):
                 logger.info(f"Note: {sentence}")
-        self._settings = replace(self._settings, source=None)  # which would stay in memory
+        self._settings = replace(self._settings, source=None)  # so that it does not stay in memory
 
     def _use_frame(self, corrections: Source | None, sources: Mapping[PartName, Source | None]) -> None:
-        """Set schema and parts by a table that is read into memory."""
+        """Set the schema and parts from a table that is read into memory."""
         settings = self._settings
         columns, separator, seed = settings.target, settings.separator, settings.seed
         self.frame = self._gather()
@@ -192,7 +198,7 @@ class TabularDataModule(FoldedRows, TensorDataModule):
         self._divide = divide = as_split(settled_split(settings.split, len(rows)), stratify=codes is not None)
         divided = divide.among(numbers, len(self.frame))(rows, codes, seed=seed)
         parts = kept_apart(divided, settings.calibration, divide, rows, codes, seed=seed)
-        raw = Columns(rows.drop(columns=PART_COLUMN, errors="ignore"))  # reads each column once
+        raw = Columns(rows.drop(columns=PART_COLUMN, errors="ignore"))  # parses each column only once
         if settings.schema is None:
             task = task.for_later_rows() if isinstance(divide, TimeSplit) else task
             is_stated = settings.task is not None
@@ -204,7 +210,7 @@ class TabularDataModule(FoldedRows, TensorDataModule):
     def _use_prepared(
         self, folder: Path, corrections: Source | None, sources: Mapping[PartName, Source | None]
     ) -> None:
-        """Set schema and parts by a table on the disk, which is prepared if it is not there."""
+        """Set the schema and parts from a prepared table on disk, preparing it first if needed."""
         if corrections is not None:
             raise BadValueError("a prepared table takes no corrections", "Correct the files, or leave prepared out")
         settings = replace(self._settings, split=settled_split(self._settings.split, sys.maxsize))
@@ -221,7 +227,7 @@ class TabularDataModule(FoldedRows, TensorDataModule):
                 with speaking(f"{type(self).__name__}, {name}", keep=True):
                     own = prepare(folder / name, part)
                 self.parts[name] = DataPart(own.tensors, own.rows[name])
-                index = torch.tensor(own.sample.frame.index.to_numpy())  # in its own source, as of one read into memory
+                index = torch.tensor(own.sample.frame.index.to_numpy())  # in its own source, like a table in memory
                 of_sample[name] = DataPart({**own.sample.tensors, "index": index}, own.sample.rows[name])
         self._sampled = copy.copy(self)
         self._sampled._table, self._sampled.parts = None, of_sample  # noqa: SLF001 - its own class
@@ -229,9 +235,9 @@ class TabularDataModule(FoldedRows, TensorDataModule):
 
     @override
     def sampled(self) -> Self:
-        """Return the datamodule itself, or of a prepared table one of about 50,000 rows of each part, in memory.
+        """Return the datamodule itself, or for a prepared table one with about 50,000 rows of each part in memory.
 
-        Its `frame` holds these rows as they stand in the files; the frame's index is their number there.
+        Its `frame` holds these rows as they are in the files; the frame's index holds their row numbers there.
         """
         return self if self._table is None else cast("Self", self._sampled)
 
@@ -245,18 +251,18 @@ class TabularDataModule(FoldedRows, TensorDataModule):
 
     @override
     def targets_of(self, part: PartName) -> Tensor:
-        """Return the targets of a split's rows; of a prepared table those of a sample."""
+        """Return the targets of a split's rows, or of a sample of them for a prepared table."""
         return super().targets_of(part) if self._table is None else self._sampled.targets_of(part)
 
     @override
     def _chances(self) -> Tensor | None:
         if self._table is None:
             return super()._chances()
-        self._sampled._chances()  # noqa: SLF001 - raises if they cannot be drawn
-        return None  # in place of a number for each row, a function of the rows
+        self._sampled._chances()  # noqa: SLF001 - raise if rows cannot be drawn
+        return None  # `_chances_of_rows` replaces the number per row
 
     def _chances_of_rows(self) -> Callable[[Tensor], Tensor] | None:
-        """Return how often rows of a prepared table are drawn, in proportion, given their positions."""
+        """Return a function from positions of rows in a prepared table to how often they are drawn, relatively."""
         if self._table is None or self.sampler is None:
             return None
         if self.sampler != BALANCED:
@@ -274,19 +280,19 @@ class TabularDataModule(FoldedRows, TensorDataModule):
         if self._table is None:
             return super()._assigned(num_folds, seed)
         self._folded = found = self._table.folds(num_folds, seed, stratify=self._is_stratified)
-        self._sampled = copy.copy(self._sampled)  # which copies of this datamodule share
+        self._sampled = copy.copy(self._sampled)  # copies of this datamodule share the original
         self._sampled._folds = found.fold[self._table.sample.positions]  # noqa: SLF001 - its own class
         return found.fold
 
     def use_folds_of(self, parts: Sequence[Self]) -> None:
-        """Let `fold_loader` load the folds of several copies of the datamodule, (B, copies) in a batch."""
+        """Make `fold_loader` load the folds of several copies of the datamodule, (B, copies) in a batch."""
         self._folds = torch.stack([part._folds for part in parts], dim=1)  # noqa: SLF001 - its own class
         if self._table is not None:
             self._sampled = copy.copy(self._sampled)
             self._sampled.use_folds_of([part.sampled() for part in parts])
 
     def without_fold(self, fold: int) -> Self:
-        """Return a copy that trains on the other folds of `use_folds`, and validates on the rows of this one."""
+        """Return a copy that validates on this fold of `use_folds`, and trains on the others."""
         tensors, rows = self.parts["train"]
         tensors = with_tensor(tensors, "fold", None)
         if self._table is None:
@@ -302,20 +308,20 @@ class TabularDataModule(FoldedRows, TensorDataModule):
         return found
 
     def fold_loader(self) -> TensorLoader:
-        """Return a loader of this rank's share of the training rows, in order, with the folds of `use_folds`."""
+        """Return a loader of this rank's part of the training rows, in order, with the folds of `use_folds`."""
         trainer, (tensors, rows) = self.trainer, self.parts["train"]
         rank, size = (0, 1) if trainer is None else (trainer.global_rank, trainer.world_size)
         return TensorLoader(self.with_folds(tensors), rows[rank::size], batch_size=CPU_EVAL_BATCH_SIZE)
 
     def show_batch(self, num_rows: int = _SHOWN_ROWS) -> pd.DataFrame:
-        """Return raw values of the first training rows: the target, then the network's input columns."""
+        """Return the raw values of the first training rows: the target, then the network's input columns."""
         if self._table is not None:
             return self._sampled.show_batch(num_rows)
         rows = next(iter(self.train_dataloader()))["index"][:num_rows].numpy()
         return self.frame.iloc[rows][[*self.schema.target.columns, *self.schema.inputs]]
 
     def _gather(self) -> pd.DataFrame:
-        """Return the rows of the source, and of those that the split names."""
+        """Return the rows of the source and of any sources that the split adds."""
         settings = self._settings
         frame, known = self._read(settings.source, settings.schema), settings.known_columns(settings.schema)
         return settings.split.gather(frame, known, **settings.form) if isinstance(settings.split, Split) else frame
@@ -325,9 +331,9 @@ class TabularDataModule(FoldedRows, TensorDataModule):
 
         Args:
             training: The training rows.
-            task: Stated or inferred.
+            task: The stated or inferred task.
             num_validation: The number of validation rows.
-            is_stated: Whether the settings of the task are not to be chosen by the values.
+            is_stated: Whether the user stated the task, so that its settings are not chosen by the values.
         """
         settings = self._settings
         frame = training.raw(settings.target)
@@ -336,7 +342,7 @@ class TabularDataModule(FoldedRows, TensorDataModule):
         return self._fit(training, target, reserved_columns(self._divide, self.weight, self.sampler))
 
     def _fit(self, training: Columns, target: Target, reserved: Mapping[str, str]) -> Schema:
-        """Return the schema of a fitted target, and of the training rows.
+        """Return the schema fitted to the training rows, with an already fitted target.
 
         Args:
             training: The training rows.
@@ -348,10 +354,10 @@ class TabularDataModule(FoldedRows, TensorDataModule):
         return schema_of_features(fit_features(training, kinds), target, reserved, settings.form)
 
     def with_validation_rows(self) -> Self:
-        """Return a copy that trains on the validation rows as well, and whose schema was learned from both.
+        """Return a copy that also trains on the validation rows, and whose schema is fitted to both.
 
-        It has no rows held out: for a fit of a known number of epochs, once a network that did not learn from these rows was
-        measured on them.
+        It holds out no rows. Use it for a fit with a known number of epochs, after a network that was not trained on the
+        validation rows was measured on them.
 
         Raises:
             BadValueError: The table is prepared, or the schema was given.
@@ -387,7 +393,7 @@ class TabularDataModule(FoldedRows, TensorDataModule):
                 with speaking(f"{type(self).__name__}, {name}", keep=True):
                     self.parts[name] = self._given(name, self._read(source, self.schema))
         self._check_weights()
-        self._chances()  # raises if they cannot be drawn
+        self._chances()  # raise if rows cannot be drawn
 
     def _check_free(self, name: PartName) -> None:
         if name in self.parts:
@@ -395,7 +401,7 @@ class TabularDataModule(FoldedRows, TensorDataModule):
             raise BadValueError(problem, f"Leave {name}= (--{name}) out, or split without {name} rows")
 
     def _given(self, name: PartName, frame: pd.DataFrame) -> DataPart:
-        """Return the split of a separate source; without a target for rows to predict."""
+        """Return the split of a separate source, without a target for rows to predict."""
         numbers: Rows = np.arange(len(frame), dtype=np.int64)
         if name == "test":
             columns = self.schema.target.columns
@@ -408,7 +414,7 @@ class TabularDataModule(FoldedRows, TensorDataModule):
         return read_frame(source, **self._settings.form, known=self._settings.known_columns(schema))
 
     def _prepare(self, raw: Columns, numbers: Rows, *, has_target: bool = True) -> dict[str, Tensor]:
-        """Return the tensors of some rows, with their row numbers in the source as `index`."""
+        """Encode rows as tensors, with their row numbers in the source as `index`."""
         continuous, categorical = to_arrays(self.schema, raw)
         tensors = {
             "continuous": torch.from_numpy(continuous),

@@ -1,4 +1,4 @@
-"""Infer the task of a target, fit its facts, and encode its rows."""
+"""Infer the task of a target, fit its classes and statistics, and encode its rows."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ from tabvision.tasks.registry import KINDS, is_own
 
 logger = logging.getLogger("tabvision")
 
-_LINES_ABOVE = 20  # at most, above the names of the columns
-_COMPARED = 10_000  # rows whose labels are looked at for what joins them
-_MAX_DISTINCT_FRACTION = 0.9  # text with more distinct values than this fraction of the rows names rows, not classes
+_LINES_ABOVE = 20  # the most lines above the column names to look for
+_COMPARED = 10_000  # rows in which to look for a separator of labels
+_MAX_DISTINCT_FRACTION = 0.9  # text with more distinct values, as a fraction of rows, identifies rows, not classes
 
 
 def infer_task(frame: pd.DataFrame, columns: Sequence[str], separator: str | None = None) -> tuple[Task, str]:
-    """Return the task that suits a target, and a sentence that states the choice and how to override it.
+    """Return the task that suits a target, and a sentence that says so and how to override it.
 
     Args:
         frame: The rows; those with a missing target are ignored.
-        columns: The target: one column, or several.
+        columns: The target column or columns.
         separator: Text between the labels in one multi-label column, or None.
 
     Raises:
@@ -56,7 +56,7 @@ def infer_task(frame: pd.DataFrame, columns: Sequence[str], separator: str | Non
         raw = named.dropna()
         forms = number_formats(raw, columns)
         has_unit = bool(forms) and notation_of(forms[0]).has_unit
-        are_classes = has_unit and raw[columns[0]].nunique() <= MAX_INTEGER_CLASSES  # such as 36 months and 60 months
+        are_classes = has_unit and raw[columns[0]].nunique() <= MAX_INTEGER_CLASSES  # such as "36 months", "60 months"
         named = raw if are_classes else _with_numbers(raw, columns, forms)
         values = named[columns[0]]
         few = _few_values(values)
@@ -85,15 +85,15 @@ def fit_target(
     has_image: bool = False,
     is_stated: bool = True,
 ) -> Target:
-    """Return the facts of a target: its classes, and the task fitted to it.
+    """Fit a target: find its classes, and fit the task.
 
     Args:
         frame: The training rows.
-        columns: The target: one column, or several.
-        task: Stated or inferred.
+        columns: The target column or columns.
+        task: The stated or inferred task.
         separator: Text between the labels in one multi-label column, or None.
-        has_image: Whether each row has an image in which the target may lie.
-        is_stated: Whether the user stated the task, so that its settings are not chosen by the values.
+        has_image: Whether each row has an image for the target to lie in.
+        is_stated: Whether the user stated the task, so that values do not decide its settings.
 
     Raises:
         MissingColumnsError: A column does not exist.
@@ -121,20 +121,20 @@ def fit_target(
         task = chosen
     task = task.fit(values, len(target.classes))
     is_plain = values.ndim == 1 and not is_own(task) and getattr(task, "class_weights", None) is None
-    frequencies = tuple(task.constant(values)[0].tolist()) if is_plain else ()  # as the loss counts them
+    frequencies = tuple(task.constant(values)[0].tolist()) if is_plain else ()  # as counted in the loss
     if not task.is_classes:
         bounds = np.nanmin(values, axis=0, initial=np.inf), np.nanmax(values, axis=0, initial=-np.inf)
-        if np.isfinite(bounds).all():  # a point may be in no image
+        if np.isfinite(bounds).all():  # a point may occur in no image
             low, high = (tuple(map(float, each)) for each in bounds)
             target = dataclasses.replace(target, low=low, high=high)
     return dataclasses.replace(target, task=task, frequencies=frequencies)
 
 
 def encode_target(frame: pd.DataFrame, target: Target) -> NDArray[Any]:
-    """Return the target of each row in the form of a batch.
+    """Return the target of each row, encoded as in a batch.
 
     Shape:
-        - returns: (N,) int64 class codes; (N, C) float32 zeros and ones for labels; (N, T) float32 numbers
+        - returns: (N,) int64 class codes; (N, C) float32 zeros and ones for multi-label; (N, T) float32 numbers
 
     Raises:
         MissingColumnsError: A column does not exist.
@@ -157,7 +157,7 @@ def encode_target(frame: pd.DataFrame, target: Target) -> NDArray[Any]:
 
 
 def number_formats(frame: pd.DataFrame, columns: Sequence[str]) -> tuple[NumberFormat, ...]:
-    """Return how text in each column writes numbers, with a sign or commas; nothing if none does.
+    """Return the format of numbers in each text column, such as with a sign or commas; empty if all are plain.
 
     Example:
         >>> number_formats(pd.DataFrame({"price": ["$1,234", "$5"], "size": [1, 2]}), ["price", "size"])
@@ -176,7 +176,7 @@ def _text_of(values: pd.Series) -> Text:
 
 
 def _with_numbers(frame: pd.DataFrame, columns: Sequence[str], forms: Sequence[NumberFormat]) -> pd.DataFrame:
-    """Return the frame with numbers in place of text that writes them in these forms; raise if some text does not."""
+    """Convert text in these number formats to numbers; raise if some text is in another format."""
     found = {}
     for name, form in zip(columns, forms, strict=False):
         if form == "strict" or not isinstance(frame[name].dtype, pd.StringDtype):
@@ -195,7 +195,7 @@ def _with_numbers(frame: pd.DataFrame, columns: Sequence[str], forms: Sequence[N
 def beside_target(
     frame: pd.DataFrame, columns: Sequence[str], rows: NDArray[Any], answers: pd.DataFrame
 ) -> pd.DataFrame:
-    """Return answers with the row number and the true values before them, `true_<name>` where an answer has that name.
+    """Put row numbers and true values before the answers; name a true value `true_<name>` if an answer has its name.
 
     Example:
         >>> frame = pd.DataFrame({"paid": ["no", "yes"]})
@@ -208,7 +208,7 @@ def beside_target(
 
 
 def missing_target(frame: pd.DataFrame, columns: Sequence[str]) -> NDArray[np.bool_]:
-    """Return a mask of the rows in which some target column is missing or white space."""
+    """Return a mask of the rows in which any target column is missing or white space."""
     return np.asarray(np.logical_or.reduce([missing_cells(frame[name]) for name in columns]), dtype=bool)
 
 
@@ -243,7 +243,7 @@ def check_columns(frame: pd.DataFrame, columns: Sequence[str]) -> None:
 
 
 def check_missing(frame: pd.DataFrame, columns: Sequence[str], separator: str | None) -> None:
-    """Raise if the target is missing in some row."""
+    """Raise if the target is missing in any row."""
     missing = int(missing_target(frame, columns).sum())
     if not missing:
         return
@@ -264,7 +264,7 @@ def check_task(target: Target, *, has_image: bool) -> None:
 
 
 def _few_values(values: pd.Series) -> list[Label] | None:
-    """Return the sorted distinct values of a column, None if there are many; raise if there is only one or none."""
+    """Return the sorted distinct values of a column, or None if there are many; raise if there are fewer than two."""
     name = str(values.name)
     if values.empty:
         raise BadValueError(f"the target {name!r} is missing in every row", "Choose another target")
@@ -287,7 +287,7 @@ def _check_repeats(values: pd.Series, hint: str) -> None:
 
 
 def _text_hint(values: pd.Series) -> str:
-    """Return a hint if text holds numbers in a form that is not parsed, or perhaps several labels a row; else ""."""
+    """Return a hint if text seems to hold unparsed numbers, or several labels per row; else ""."""
     if not isinstance(values.dtype, pd.StringDtype):
         return ""
     if not labels.parse_as_numbers(values) and all_match(_text_of(values), NUMBER_LIKE):

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["OnnxPredictor", "PredictionWriter", "Predictor", "Results", "export", "gather", "merge_predictions"]
 
-# No module has the name of a function here: importing it would replace the function.
+# No module may have the name of a function here, since importing it would replace the function.
 _MODULES = {
     "OnnxPredictor": "onnx_predictor",
     "PredictionWriter": "writer",

@@ -26,15 +26,15 @@ def answer_frame(
     """Return predictions as a frame.
 
     Classes: `label`, then `probability_<class>` for each class. Multi-label: `label` joins all labels of a row. Numbers:
-    `prediction`, or `prediction_<target>` for several targets; where intervals were calibrated also `interval_low` and
-    `interval_high`, likewise.
+    `prediction`, or `prediction_<target>` for several targets; if intervals were calibrated, also `interval_low` and
+    `interval_high`, with the same suffixes.
 
     Args:
         schema: The schema of the module, with the names of the classes.
         predictions: (R, C) probabilities or (R, T) numbers, as `task.activate` returns them.
         proba: Whether to add the probabilities, or the intervals.
         calibration: Thresholds and intervals to apply; temperatures are applied before the activation.
-        deviations: The standard deviation of each prediction over the members of a network, to add as `uncertainty`.
+        deviations: The standard deviation of each prediction over the network's members, to add as `uncertainty`.
 
     Example:
         >>> import numpy as np
@@ -52,7 +52,7 @@ def answer_frame(
         columns |= calibration.intervals(endings, decoded)
     if deviations is not None and not task.is_classes:
         columns |= {f"uncertainty{ending}": deviations[:, index] for index, ending in enumerate(endings)}
-    elif deviations is not None:  # of the label's probability, or of that label's whose is largest
+    elif deviations is not None:  # the label's, or the largest of several labels'
         one = decoded.ndim == 1
         columns["uncertainty"] = deviations[range(len(decoded)), decoded] if one else deviations.max(axis=1)
     return pd.DataFrame(columns)
@@ -67,11 +67,11 @@ def assemble_answers(
     proba: bool = True,
     deviations: NDArray[Any] | None = None,
 ) -> pd.DataFrame:
-    """Return the answers as a frame with the index of the input, the columns to show first, and errors of unreadable rows.
+    """Return the answers as a frame with the input's index, the columns to show first, and the errors of unreadable rows.
 
-    `attrs["unseen"]` of the frame counts the rows with a category that training lacks, by column; `attrs["outside"]` those
-    with a number or date far beyond the training rows; `attrs["absent"]` those that lack an image, or whose image
-    cannot be read, if the network answers without; `attrs["held"]` those whose answer was held at a bound around the training
+    The frame's `attrs["unseen"]` counts rows with a category that was not in training, by column; `attrs["outside"]` rows
+    with a number or date far outside the training range; `attrs["absent"]` rows whose image is missing or unreadable, if
+    the network can do without; and `attrs["held"]` rows whose prediction was clipped to the bounds around the training
     targets.
 
     Args:
@@ -83,7 +83,7 @@ def assemble_answers(
         deviations: (num_rows, C), the standard deviations of the predictions over members; None to add no `uncertainty`.
     """
     answers = answer_frame(schema, predictions, proba=proba, calibration=calibration, deviations=deviations)
-    if errors := inputs.errors:  # a last column says why a row has no answer
+    if errors := inputs.errors:  # the last column says why a row has no answer
         if "label" in answers:
             answers["label"] = answers["label"].astype(object)
         for name in answers:

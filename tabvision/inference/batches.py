@@ -1,4 +1,4 @@
-"""The inputs of a network, predictions for them batch by batch, and the mean of several views."""
+"""The inputs of a network, predictions for them batch by batch, and averaging over views of an image."""
 
 from __future__ import annotations
 
@@ -16,30 +16,30 @@ if TYPE_CHECKING:
     from tabvision.inference.images import ImageBatches
     from tabvision.schema import Schema
 
-ROWS_AT_ONCE = 2048  # measured on CPUs: more rows of a table do not fit the caches
-_CELLS_AT_ONCE = 1 << 19  # a network of 8 members takes up to 1 KB for a cell: 10 GB for 2,000 rows of 5,000 columns
+ROWS_AT_ONCE = 2048  # as measured on CPUs, more rows of a table do not fit the caches
+_CELLS_AT_ONCE = 1 << 19  # 8 members take up to 1 KB per cell, which would be 10 GB for 2,000 rows of 5,000 columns
 _IMAGES_AT_ONCE = 64
-_PLAIN_WEIGHT = 0.25  # of the plain view's prediction; the mean of the augmented views gets the rest
+_PLAIN_WEIGHT = 0.25  # the weight of the plain view's prediction; the mean of the augmented views gets the rest
 Arrays: TypeAlias = dict[str, NDArray[Any]]
 
 Network: TypeAlias = Callable[[Arrays], NDArray[Any]]
-"""A network: takes the arrays of a batch and returns (B, C) predictions."""
+"""A function from the arrays of a batch to (B, C) predictions."""
 
 
 @final
 @dataclass(frozen=True)
 class Inputs:
-    """The inputs of a network for some rows, and what the answer frame takes from the source.
+    """The inputs of a network for some rows, and what the frame of answers takes from the source.
 
     Args:
         num_rows: The number of rows.
         arrays: `continuous` (N, C) float32 and `categorical` (N, K) int32, each if the schema has such columns.
-        images: The images of the rows, drawn on demand; None for a schema without.
+        images: The images of the rows, drawn on demand; None for a schema without images.
         index: The index of the source frame; None if the source is not a frame.
         frame: The rows as a table, if the source is one.
-        unseen_rows: The numbers of the rows with a category that training lacks, with text in place of a number, or with a
-            date that has a time zone unlike those of training, by raw column; without columns that have none.
-        outside_rows: Likewise those with a number or date far beyond those of training.
+        unseen_rows: For each raw column that has any, the numbers of rows with a category that was not in training, text
+            instead of a number, or a date with a time zone although training had none (or the reverse).
+        outside_rows: For each raw column that has any, the numbers of rows with values far outside the training range.
         shown: Columns to show before the answers.
     """
 
@@ -54,12 +54,12 @@ class Inputs:
 
     @property
     def unseen(self) -> dict[str, int]:
-        """The number of rows with a category that training lacks, or with text in place of a number, by raw column."""
+        """The number of rows with a category that was not in training, or text instead of a number, by raw column."""
         return {name: len(rows) for name, rows in self.unseen_rows.items()}
 
     @property
     def outside(self) -> dict[str, int]:
-        """The number of rows with a number or date far beyond those of training, by raw column."""
+        """The number of rows with a number or date far outside the training range, by raw column."""
         return {name: len(rows) for name, rows in self.outside_rows.items()}
 
     @property
@@ -69,11 +69,11 @@ class Inputs:
 
     @property
     def absent(self) -> Mapping[str, int]:
-        """The number of rows without an image, by column of images; complete after all batches are read."""
+        """The number of rows without an image, by image column; complete after all batches are read."""
         return {} if self.images is None else {name: len(rows) for name, rows in self.images.absent.items()}
 
     def take(self, rows: NDArray[np.integer]) -> Inputs:
-        """Return the inputs of some of the rows."""
+        """Return the inputs for some of the rows."""
         return replace(
             self,
             num_rows=len(rows),
@@ -90,15 +90,15 @@ class Inputs:
         """Yield the arrays of the readable rows, in order.
 
         Args:
-            batch_size: Rows in a batch; None for 2,048 of a table, fewer if it has over 256 columns, or 64 with images.
-            view: 0 for the plain view of images; from 1 for augmented views, each number another one.
+            batch_size: Rows in a batch; None for 2,048 of a table (fewer with over 256 columns), or 64 with images.
+            view: 0 for the plain view of images; 1, 2 and so on for different augmented views.
 
         Shape:
             - index: (B,) int64, the row numbers
             - continuous: (B, C) float32
             - categorical: (B, K) int32
             - image: (B, C, H, W) uint8; (B, P, C, H, W) and has_image (B, P) float32 if rows may lack images
-            - view: (B, 3, 3) float64, for a target that moves with its image: from the network's frame to its pixels
+            - view: (B, 3, 3) float64, for a target that moves with its image: maps the network's frame to image pixels
         """
         if self.images is not None:
             for drawn in self.images.batches(batch_size or _IMAGES_AT_ONCE, view):
@@ -113,7 +113,7 @@ class Inputs:
 
 
 def input_names(schema: Schema) -> list[str]:
-    """Return the names of the arrays that a network of this schema reads, in their order."""
+    """Return the names of the arrays that a network of this schema reads, in order."""
     image = schema.image
     used = {"continuous": schema.continuous, "categorical": schema.categorical, "image": image is not None}
     used["has_image"] = image is not None and image.optional
@@ -121,7 +121,7 @@ def input_names(schema: Schema) -> list[str]:
 
 
 def _among(rows: NDArray[np.integer], numbers: Mapping[str, NDArray[np.int64]]) -> dict[str, NDArray[np.int64]]:
-    """Return the row numbers of each column among some of the rows, without columns that have none."""
+    """Translate each column's row numbers to positions among some of the rows, leaving out columns with none."""
     found = {name: np.flatnonzero(np.isin(rows, of_column)) for name, of_column in numbers.items()}
     return {name: of_column for name, of_column in found.items() if len(of_column)}
 
@@ -136,7 +136,7 @@ def predict_all(
         inputs: The rows.
         num_answers: C, used if no row can be read.
         batch_size: Rows in a batch; None for the default.
-        view: 0 for the plain view of images; from 1 for augmented views.
+        view: 0 for the plain view of images; 1, 2 and so on for augmented views.
 
     Shape:
         - returns: (num_rows, C) float
@@ -162,12 +162,12 @@ def predict_all(
 def blend(
     plain: NDArray[np.floating], augmented: NDArray[np.floating], *, use_max: bool = False
 ) -> NDArray[np.floating]:
-    """Return the weighted mean of the predictions from the plain view of each row and from augmented views.
+    """Return the weighted mean of predictions from the plain view of each row and from augmented views.
 
     Args:
         plain: Predictions from the plain view: probabilities of classes, or numbers.
         augmented: Predictions from each augmented view.
-        use_max: Whether to take the largest probability of all views instead, plain included; rows then no longer sum to 1.
+        use_max: Whether to take the largest probability over all views, plain included; rows then no longer sum to 1.
 
     Shape:
         - plain: (R, C) float
@@ -190,7 +190,7 @@ def blend(
 
 
 def finite_answers(predictions: NDArray[Any]) -> NDArray[Any]:
-    """Return the predictions; raise if one is not finite, as from a network whose training diverged."""
+    """Return the predictions; raise if any is not finite, as after training that diverged."""
     if not np.isfinite(predictions).all():
         bad = int((~np.isfinite(predictions).all(axis=1)).sum())
         problem = f"the network's answer to {count(bad, 'row')} is not finite, as after a training run that diverged"
@@ -199,7 +199,7 @@ def finite_answers(predictions: NDArray[Any]) -> NDArray[Any]:
 
 
 def is_row(source: Mapping[str, object]) -> bool:
-    """Return whether a dict is one row, in which an array is an image, rather than a table: a dict of columns.
+    """Return whether a dict is one row, which may hold an image as an array, rather than a dict of columns.
 
     Example:
         >>> is_row({"age": 3, "photo": np.zeros((2, 2, 3))}), is_row({"age": [3]}), is_row({"age": np.zeros(2)})

@@ -1,4 +1,4 @@
-"""Open a checkpoint as plain data: nothing in it can run code or allocate more memory than its own size accounts for."""
+"""Open a checkpoint as plain data, so that nothing in it can run code or allocate more memory than its size justifies."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from tabvision.modules import SupervisedModule
 
 _SAVE_AGAIN = "Save it with a Trainer again"
-CALIBRATION = "calibration"  # its key beside the format
+CALIBRATION = "calibration"  # its key, next to the format's
 OLDEST_FORMAT = 1
 _TABLES = (".csv", ".parquet", ".feather", ".json")
 
@@ -35,10 +35,10 @@ class Opened:
     """The contents of a checkpoint.
 
     Args:
-        net: The module in evaluation mode, on the CPU or on the device that it had in memory; from a checkpoint of
-            tabvision's own the network without Lightning.
+        net: The module in evaluation mode, on the CPU or on the device that it had in memory; for a checkpoint of
+            tabvision's own modules, the network without Lightning.
         calibration: The corrections of its answers; empty if it was not calibrated.
-        facts: The format, the version of tabvision and the module's name, as they were saved.
+        facts: The format, the version of tabvision and the module's name, as saved.
     """
 
     net: SchemaNetwork
@@ -53,7 +53,7 @@ class Opened:
         if isinstance(self.net, SupervisedModule):
             return self.net
         net: Any = self.net
-        # the network has dropped the settings of an old checkpoint that have no effect
+        # the network has dropped settings without effect, which old checkpoints hold
         used = {name: value for name, value in net.hparams.items() if name in net.built_from and value != OWN}
         settings = {**net.built_from, **used, "schema": net.schema}
         module: SupervisedModule = getattr(modules, _module_name(type(net)))(**settings)
@@ -67,17 +67,17 @@ def open_checkpoint(
     module_class: type[SupervisedModule] | None = None,
     **own: Any,  # noqa: ANN401 - a network, a task, a function
 ) -> Opened:
-    """Return the module of a checkpoint, rebuilt from plain data, and its calibration; or a copy of a module in memory.
+    """Rebuild a checkpoint's module from plain data, with its calibration; or copy a module in memory.
 
     Args:
-        source: A checkpoint that a Trainer wrote: its path, an http or https address, or its bytes; or a module in memory.
-        module_class: The class of a module of the user's own; None for the class of tabvision that the checkpoint names.
-        own: Pieces of the user's own that no checkpoint holds: `task`, or a setting of the module, such as `body`.
+        source: A checkpoint that a Trainer wrote: its path, an http or https URL, or its bytes; or a module in memory.
+        module_class: The class of a user's own module; None for the tabvision class that the checkpoint names.
+        own: The user's own objects, which a checkpoint cannot hold: `task`, or a setting of the module, such as `body`.
 
     Raises:
-        MissingFileError: No such file.
+        MissingFileError: The file does not exist.
         BadValueError: The file is not a checkpoint, is damaged, would run code or exhaust memory, has another format, or
-            names a class outside tabvision without `module_class`; or a piece is missing or has no effect.
+            names a class outside tabvision without `module_class`; or one of the user's objects is missing or has no effect.
         UnknownNameError: The module has no such setting.
     """
     if isinstance(source, SchemaNetwork):
@@ -86,7 +86,7 @@ def open_checkpoint(
             raise BadValueError(problem, f"Leave {named[0]} out, or pass the path of a checkpoint")
         saved: dict[str, Any] = {}
         source.on_save_checkpoint(saved)  # type: ignore[operator]  # one in memory is a LightningModule
-        # a copy, so that training can continue without changing the answers
+        # a copy, so that further training does not change the answers
         return Opened(copy.deepcopy(source).eval(), Calibration(), saved.get(CHECKPOINT_KEY, {}))
     checkpoint, name = read_checkpoint(source), origin_name(source)
     facts = checkpoint[CHECKPOINT_KEY]
@@ -113,7 +113,7 @@ def open_checkpoint(
 
 @speaking("Predictor")
 def read_checkpoint(origin: Origin) -> dict[str, Any]:
-    """Return the contents of a checkpoint, loaded with `weights_only=True` after its archive passed all checks."""
+    """Return the contents of a tabvision checkpoint, loaded with `weights_only=True` after its archive passed all checks."""
     checkpoint, name = _read_plain(origin), origin_name(origin)
     facts = checkpoint.get(CHECKPOINT_KEY) if isinstance(checkpoint, dict) else None
     if not isinstance(facts, dict):
@@ -133,7 +133,7 @@ def _read_plain(origin: Origin) -> Any:  # noqa: ANN401 - whatever the file hold
     except pickle.UnpicklingError as error:
         problem = f"{name} holds more than plain data, or is not a checkpoint, and was not opened"
         raise BadValueError(problem, "Save it again with tabvision, or pass another file") from error
-    except Exception as error:  # torch raises any class on damaged bytes
+    except Exception as error:  # torch may raise any class for damaged bytes
         problem = f"{name} is damaged or not a checkpoint ({type(error).__name__})"
         raise BadValueError(problem, "Copy the file again, or pass another one") from error
     check_plain(checkpoint, len(content), name)
@@ -141,20 +141,20 @@ def _read_plain(origin: Origin) -> Any:  # noqa: ANN401 - whatever the file hold
 
 
 def read_state(origin: Origin, folders: Collection[str] = ()) -> dict[str, Any]:
-    """Return the state of a fit, of any LightningModule, that a Trainer is to resume; opened as plain data.
+    """Return the state of a fit for a Trainer to resume, opened as plain data, for any LightningModule.
 
     Args:
-        origin: A path, an address or bytes.
+        origin: A path, a URL or bytes.
         folders: The folders, local or remote, in which the Trainer may replace checkpoints.
 
     Raises:
-        BadValueError: The file is not plain data, no Trainer wrote it, or it has the Trainer remove other files.
+        BadValueError: The file is not plain data, was not written by a Trainer, or would make the Trainer remove other files.
     """
     checkpoint, name = _read_plain(origin), origin_name(origin)
     if not isinstance(checkpoint, dict) or not {"state_dict", "pytorch-lightning_version"} <= checkpoint.keys():
         raise BadValueError(f"{name} was not written by a Trainer", "Pass a checkpoint that trainer.fit wrote")
     callbacks = checkpoint.get("callbacks")
-    files: list[str] = []  # that the states of `ModelCheckpoint` name, which it removes when it saves others
+    files: list[str] = []  # named in the states of `ModelCheckpoint`, which removes them as it saves new ones
     for state in callbacks.values() if isinstance(callbacks, Mapping) else ():
         if isinstance(state, Mapping):
             best = state.get("best_k_models")
@@ -162,14 +162,14 @@ def read_state(origin: Origin, folders: Collection[str] = ()) -> dict[str, Any]:
             files += [str(path) for key, path in state.items() if str(key).endswith("_model_path")]
     for path in files:
         if "://" in path and not any(path.startswith(folder) and ".." not in path for folder in folders):
-            # Lightning compares local paths with its folder, but not addresses: local:///home would be removed
+            # Lightning checks local paths against its folder, but not URLs, so it would remove local:///home
             problem = f"{name} has its Trainer replace {path!r}, which is not in the folder of its checkpoints"
             raise BadValueError(problem, ASK_FOR_THE_ORIGINAL)
     return checkpoint
 
 
 def _check_kind(content: bytes, name: str) -> None:
-    """Raise on files that are easily mistaken for a checkpoint; none of them is opened."""
+    """Raise for files that are easily mistaken for a checkpoint, without opening them."""
     suffix = name[name.rfind(".") :].lower() if "." in name else ""
     if suffix in (".yaml", ".yml"):
         remedy = f"Train it first: tabvision fit --config {name}; then pass the .ckpt file that it writes"
@@ -184,7 +184,7 @@ def _check_kind(content: bytes, name: str) -> None:
 def _build(
     kind: type[SchemaNetwork], settings: object, own: Mapping[str, Any], weights: object, name: str
 ) -> SchemaNetwork:
-    """Build the net from its saved settings, without those of a base class or command line that it does not take."""
+    """Build the network from its saved settings, without those of a base class or LightningCLI that it does not accept."""
     if not isinstance(settings, Mapping):
         raise BadValueError(f"{name} has no hyper_parameters to build a module from", _SAVE_AGAIN)
     parameters = inspect.signature(kind).parameters
@@ -194,7 +194,7 @@ def _build(
         for key, value in settings.items()
         if key in parameters or (takes_any and not str(key).startswith("_"))
     }
-    pieces = {piece: value for piece, value in own.items() if piece != "task"}  # the task is the schema's
+    pieces = {piece: value for piece, value in own.items() if piece != "task"}  # the schema holds the task
     _check_own(kind, saved, pieces, name)
     tensors = weights.values() if isinstance(weights, Mapping) else ()
     num_elements = sum(tensor.numel() for tensor in tensors if isinstance(tensor, torch.Tensor))
@@ -214,7 +214,7 @@ def _build(
 
 
 def _check_own(kind: type, saved: Mapping[str, object], own: Mapping[str, Any], name: str) -> None:
-    """Raise if a piece of the user's own has no effect; the module itself raises on missing ones."""
+    """Raise if one of the user's own objects has no effect; the module itself raises if one is missing."""
     for piece in own:
         if piece not in {*inspect.signature(kind).parameters, *saved}:
             raise UnknownNameError(f"setting of {_module_name(kind)}", piece, sorted(saved))
@@ -224,6 +224,6 @@ def _check_own(kind: type, saved: Mapping[str, object], own: Mapping[str, Any], 
 
 
 def _module_name(kind: type) -> str:
-    """Return the name of the module of a network."""
+    """Return the name of a network's module."""
     is_ours = kind.__module__.startswith(modules.__name__)
     return f"{kind.__name__.removesuffix('Network')}Module" if is_ours else kind.__name__

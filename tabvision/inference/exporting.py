@@ -1,8 +1,8 @@
 """Export a trained module as one file that runs without tabvision's modules: ONNX, or torch's own `.pt2`.
 
 The file takes the inputs of the network (`continuous`, `categorical`, `image` as uint8) in batches of any size and returns
-predictions: it includes normalization, calibration and activation. An ONNX file of a network with several members returns
-their standard deviations as well. The schema and other facts are in its metadata.
+predictions, including normalization, calibration and activation. For a network with several members, an ONNX file also
+returns the standard deviation over members. The schema and other facts are in the file's metadata.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from tabvision.modules import SupervisedModule
 from tabvision.nets.layers import evaluating
 from tabvision.schema import Schema
 
-_TOLERANCE = 1e-5  # of a probability, or of a number in units of its size and std
+_TOLERANCE = 1e-5  # absolute for a probability, relative to size and std for a number
 _CHECKED_ROWS = (1, 2, 7)
 
 Network: TypeAlias = Callable[[dict[str, Tensor]], NDArray[Any]]
@@ -69,23 +69,23 @@ def export(
     """Write a trained module as one file, and check on random rows that the file returns the module's answers.
 
     Args:
-        source: A checkpoint (path, http or https address, bytes), with its calibration; or a module.
+        source: A checkpoint (path, http or https URL, bytes), with its calibration; or a module.
         out: The file, ending in .onnx or .pt2.
         overwrite: Whether to replace an existing file.
-        own: Pieces of your own that no checkpoint holds, as for `Predictor`.
+        own: Your own objects, which a checkpoint cannot hold, as for `Predictor`.
 
     Raises:
-        MissingFileError: No such checkpoint, or no folder to write to.
+        MissingFileError: The checkpoint or the folder to write to does not exist.
         BadTypeError: The source is not a checkpoint of a tabvision module.
-        BadValueError: Another suffix, an existing file, a module that cannot be traced, or answers that differ; no file is
-            left then.
+        BadValueError: The suffix is wrong, the file exists, the module cannot be traced, or the answers differ. No file is
+            written.
     """
     path = check_destination(out, suffixes=list(_FORMATS), overwrite=overwrite, reads=[source])
     if isinstance(source, SupervisedModule) and not own and source.device.type == "cpu":
         module, calibration = source, Calibration()
     else:
         opened = open_checkpoint(source, **own)
-        module, calibration = opened.module.cpu(), opened.calibration  # a file traced on a GPU would need one
+        module, calibration = opened.module.cpu(), opened.calibration  # a file traced on a GPU would need a GPU
     with written_whole(path) as partial, evaluating(module), torch.no_grad():
         write, load = _FORMATS[path.suffix.lower()]
         net = _ExportedNetwork(module, calibration, deviations=write is _write_onnx)
@@ -99,9 +99,9 @@ def export(
 
 @final
 class _ExportedNetwork(nn.Module):
-    """A module that maps the arrays of its inputs, in the order of `names`, to calibrated and activated predictions.
+    """A module that maps input arrays, in the order of `names`, to calibrated and activated predictions.
 
-    With `deviations`, a network of several members also returns the standard deviation of what they predict.
+    With `deviations`, a network of several members also returns the standard deviation of their predictions.
     """
 
     def __init__(self, module: SupervisedModule, calibration: Calibration, *, deviations: bool) -> None:
@@ -128,7 +128,7 @@ class _ExportedNetwork(nn.Module):
         return self.module.task.activate(self.calibration.scale(logits))
 
     def facts(self) -> str:
-        """Return what a reader of the file must know, as JSON."""
+        """Return the facts that are needed to use the file, as JSON."""
         facts = {
             "format": EXPORT_FORMAT,
             "version": __version__,
@@ -149,16 +149,16 @@ class _ExportedNetwork(nn.Module):
             program = torch.export.export(
                 self, arrays, dynamic_shapes=(tuple({0: rows} for _ in arrays),), strict=False
             )
-        except Exception as error:  # torch raises any class on what it cannot trace
+        except Exception as error:  # torch may raise any class for code that it cannot trace
             reason = str(error).strip().splitlines()[0].rstrip(".")
             problem = f"{type(self.module).__name__} cannot be traced ({reason})"
             raise BadValueError(problem, "Its forward must be tensor operations on the batch alone") from error
         for node in program.graph.nodes:
-            node.meta.pop("stack_trace", None)  # it would reveal file paths of this machine
+            node.meta.pop("stack_trace", None)  # it would reveal this machine's file paths
         return program
 
     def largest_error(self, network: Network) -> float:
-        """Return the largest difference of other answers from this module's, for numbers in units of their size and std."""
+        """Return the largest difference of a network's answers from this module's; for numbers relative to size and std."""
         generator = torch.Generator().manual_seed(1)
         task, errors = self.module.task, []
         for rows in _CHECKED_ROWS:
@@ -171,7 +171,7 @@ class _ExportedNetwork(nn.Module):
 
 
 def _random_inputs(schema: Schema, rows: int, generator: torch.Generator) -> dict[str, Tensor]:
-    """Return random inputs for a network of this schema, with missing and unseen categories among them."""
+    """Return random inputs for a network of this schema, including missing and unseen categories."""
     made: dict[str, Tensor] = {}
     if schema.continuous:
         made["continuous"] = 2 * torch.randn(rows, len(schema.continuous), generator=generator)
@@ -189,7 +189,7 @@ def _random_inputs(schema: Schema, rows: int, generator: torch.Generator) -> dic
 
 def _write_onnx(program: ExportedProgram, path: Path, facts: str) -> None:
     try:
-        import onnx  # noqa: F401 - torch would report it in words of its own, and later
+        import onnx  # noqa: F401 - torch would report its absence later and less clearly
         import onnxruntime  # type: ignore[import-untyped]  # noqa: F401 - to check the written file
         import onnxscript  # noqa: F401
     except ImportError as error:
@@ -201,18 +201,18 @@ def _write_onnx(program: ExportedProgram, path: Path, facts: str) -> None:
     }
     written: Any = torch.onnx.export(program, dynamo=True, verbose=False, **names)
     for node in written.model.graph.all_nodes():
-        node.metadata_props.clear()  # torch's record of the node's origin: larger than a small net's weights
+        node.metadata_props.clear()  # torch's record of each node's origin, which may exceed a small network's weights
     written.model.metadata_props[KEY] = facts
     written.save(path)
 
 
 def _write_pt2(program: ExportedProgram, path: Path, facts: str) -> None:
-    # torch warns of weights in channels-last memory; the answers are checked afterwards
+    # torch warns about weights in channels-last memory; the answers are checked afterwards
     with warnings.catch_warnings(), interrupts_held():
         warnings.filterwarnings("ignore", "No complete tensor found in the group", UserWarning)
-        content = io.BytesIO()  # a path on a full disk would end the process
+        content = io.BytesIO()  # writing to a path on a full disk would crash the process
         torch.export.save(program, content, extra_files={KEY: facts})
-    path.write_bytes(content.getvalue())  # a view of it, in the traceback of a full disk, ends Python 3.12.1
+    path.write_bytes(content.getvalue())  # a copy: a view in the traceback of a full disk crashes Python 3.12.1
 
 
 def _open_onnx(path: Path) -> Network:

@@ -1,4 +1,4 @@
-"""Read the bytes of a file from a path, a web address, the Hugging Face hub or an fsspec store; check what it states."""
+"""Read the bytes of a file from a path, a URL, the Hugging Face hub or an fsspec store, and check the facts in it."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from tabvision.errors import BadTypeError, BadValueError, MissingFileError, Tabv
 from tabvision.schema import Schema
 
 Origin: TypeAlias = str | Path | bytes
-"""A file: its path, an http or https address, hf://user/model, an address of a store such as s3:// or gs://, or its bytes."""
+"""A file: its path, an http or https URL, hf://user/model, a URL of a store such as s3:// or gs://, or its bytes."""
 
-_MAX_DOWNLOAD = 4 << 30  # bytes
-_TIMEOUT_SECONDS = 30.0  # without a byte
+_MAX_DOWNLOAD = 4 << 30  # in bytes
+_TIMEOUT_SECONDS = 30.0  # without receiving a byte
 _CHUNK = 1 << 20
 _ON_HUB = re.compile(r"hf://([^/@:]+/[^/@:]+)(?:@((?:refs/(?:pr|convert)/)?[^/@]+))?(?:/(.+))?", re.IGNORECASE)
-_LOCAL = ("file", "local")  # schemes of local files, which must be named by a path
+_LOCAL = ("file", "local")  # schemes of local files, which must be given as paths instead
 
 
 def _scheme_of(origin: str) -> str | None:
-    """Return the scheme of an address, or None for a path.
+    """Return the scheme of a URL, or None for a path.
 
     Example:
         >>> _scheme_of("HTTPS://example.org/best.ckpt"), _scheme_of("s3://bucket/best.ckpt"), _scheme_of("best.ckpt")
@@ -38,7 +38,7 @@ def _scheme_of(origin: str) -> str | None:
 
 
 def origin_name(origin: Origin) -> str:
-    """Return the name of the file in error sentences.
+    """Return the name of a file for error messages.
 
     Example:
         >>> origin_name("best.ckpt"), origin_name(b"PK")
@@ -51,15 +51,15 @@ def read_bytes(origin: Origin, *, kind: str = ".ckpt", max_bytes: int = _MAX_DOW
     """Return all bytes of the file.
 
     Args:
-        origin: A path, an http or https address, hf://user/model for a repository on the Hugging Face hub, optionally with
-            @revision and /file, an address that fsspec opens, such as s3:// or gs://, or the bytes themselves.
-        kind: The suffix to name in error sentences.
+        origin: A path, an http or https URL, hf://user/model for a repository on the Hugging Face hub, optionally with
+            @revision and /file, a URL that fsspec opens, such as s3:// or gs://, or the bytes themselves.
+        kind: The suffix to name in error messages.
         max_bytes: The most bytes to accept from a server.
 
     Raises:
-        BadTypeError: The origin is neither a path, an address nor bytes.
-        MissingFileError: No such file.
-        BadValueError: The address does not respond, sends too much, or needs a package that is not installed.
+        BadTypeError: The origin is not a path, a URL or bytes.
+        MissingFileError: The file does not exist.
+        BadValueError: The URL does not respond, sends too much, or needs a package that is not installed.
     """
     if isinstance(origin, bytes | bytearray | memoryview):
         return bytes(origin)
@@ -100,14 +100,14 @@ def _explained(url: str) -> Iterator[None]:
         raise
     except Exception as error:  # each store has its own error classes
         if isinstance(error, urllib.error.HTTPError):
-            error.close()  # it holds the connection
+            error.close()  # it keeps the connection open
         reason = str(getattr(error, "reason", None) or error).rstrip(".") or type(error).__name__
         problem = f"{url} could not be read ({reason})"
         raise BadValueError(problem, "Check the address, or download the file and pass its path") from error
 
 
 def _from_hub(url: str, kind: str, max_bytes: int) -> bytes:
-    """Return the bytes of a file on the Hugging Face hub, through its cache, and without a network from the cache alone."""
+    """Return the bytes of a file on the Hugging Face hub through its cache, or from the cache alone when offline."""
     from huggingface_hub import errors, hf_hub_download, hf_hub_url
 
     found = _ON_HUB.fullmatch(url)
@@ -130,7 +130,7 @@ def _from_hub(url: str, kind: str, max_bytes: int) -> bytes:
     except errors.RepositoryNotFoundError as error:
         problem = f"there is no repository {repo} on the hub, or it is private and your token does not open it"
         raise BadValueError(problem, "Check the name, or log in: hf auth login, or set HF_TOKEN") from error
-    except Exception as error:  # of the network, of a repository's name, of the cache
+    except Exception as error:  # errors of the network, the repository's name or the cache
         reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
         raise BadValueError(f"{url} could not be read ({reason:.300})", "Check the address and the network") from error
     remedy = "Download it and pass its path, if it is what you expect"
@@ -138,19 +138,19 @@ def _from_hub(url: str, kind: str, max_bytes: int) -> bytes:
 
 
 def _size_on_hub(url: str) -> tuple[int | None, bool]:
-    """Return the size that the hub states, and whether it was reached; downloading would try for most of a minute."""
+    """Return the size that the hub states, and whether it was reached; a download would retry for most of a minute."""
     from huggingface_hub import errors, get_hf_file_metadata
 
     try:
         return get_hf_file_metadata(url, timeout=_TIMEOUT_SECONDS).size, True
-    except errors.HfHubHTTPError:  # an answer: downloading says what is wrong
+    except errors.HfHubHTTPError:  # the hub answered; the download will say what is wrong
         return None, True
     except Exception:
         return None, False
 
 
 def _from_store(url: str, scheme: str, kind: str, max_bytes: int) -> bytes:
-    """Return the bytes of a file in a store; chained addresses (`zip://a::http://b`) are not opened."""
+    """Return the bytes of a file in a store; chained URLs (`zip://a::http://b`) are not opened."""
     import fsspec  # type: ignore[import-untyped]  # ships no types
 
     if scheme not in fsspec.available_protocols():
@@ -163,7 +163,7 @@ def _from_store(url: str, scheme: str, kind: str, max_bytes: int) -> bytes:
                 return _read_limited(file, url, max_bytes)
         except FileNotFoundError as error:
             raise _missing(url, kind) from error
-        except ImportError as error:  # it names the package
+        except ImportError as error:  # its message names the package
             raise BadValueError(f"{url} cannot be opened here ({error})", "Install it with pip") from error
 
 
@@ -178,7 +178,7 @@ def _read_limited(file: IO[bytes] | http.client.HTTPResponse, url: str, max_byte
 
 
 def _opener() -> urllib.request.OpenerDirector:
-    """Return an opener of http and https alone, also after a redirect: neither file nor ftp."""
+    """Return an opener for http and https only, even after a redirect, but not for file or ftp."""
     opener = urllib.request.OpenerDirector()
     handlers: tuple[type[urllib.request.BaseHandler], ...] = (
         urllib.request.ProxyHandler,
@@ -195,11 +195,11 @@ def _opener() -> urllib.request.OpenerDirector:
 
 
 def check_facts(schema: Schema, width: int, name: str) -> None:
-    """Raise if the schema in a file holds facts that no training run writes, or that do not name the answers.
+    """Raise if the schema in a file holds facts that training never writes, or that do not fit the answers.
 
     Raises:
-        BadValueError: Names that do not match the predictions one to one, a vocabulary with a duplicate, or a mean or std
-            that is not finite, or an image's range of values that is none.
+        BadValueError: Names do not match the predictions one to one, a vocabulary has a duplicate, a mean or std is not
+            finite, or an image's range of values is not valid.
     """
     names = schema.task.names(schema.target)
     what = "class" if schema.task.is_classes else "target column"
@@ -223,7 +223,7 @@ def _damaged_schema(name: str, problem: str) -> BadValueError:
 
 
 def check_format(found: object, oldest: int, newest: int, name: str, remedy: str) -> None:
-    """Raise unless this version of tabvision reads the format of a file; the remedy is for one that is too old."""
+    """Raise unless this version of tabvision can read a file's format; the remedy is for one that is too old."""
     if not is_integer(found) or found > newest:
         problem = f"{name} has format {found!r}, and {newest} is the newest that this version reads"
         raise BadValueError(problem, "Update tabvision: pip install --upgrade tabvision")

@@ -1,4 +1,4 @@
-"""Find the images to predict in any form of source, and draw them at the network's size. No torch."""
+"""Find the images to predict in any kind of source, and draw them at the network's size. No torch."""
 
 from __future__ import annotations
 
@@ -34,21 +34,21 @@ from tabvision.inference.batches import Inputs, is_row
 from tabvision.schema import Image, Schema
 
 MAX_THREADS = 16
-_MAX_SAMPLED, _DEEP = 16, 16  # images whose header is read for a note; bits of a value
+_MAX_SAMPLED, _DEEP = 16, 16  # images whose headers are read for a note; bits per value
 BATCHES_AHEAD = 2
-_Pending = tuple[NDArray[np.int64], NDArray[np.uint8], list[Future[Drawn]]]  # rows, pixels, and the chunks of these
-CHUNK_ROWS = 8  # rows of one task for a thread: enough to draw random numbers together, few enough to split a batch
+_Pending = tuple[NDArray[np.int64], NDArray[np.uint8], list[Future[Drawn]]]  # rows, pixels, and their chunks
+CHUNK_ROWS = 8  # rows per thread task: enough to draw random numbers together, few enough to split a batch
 
 
 @final
 class ImageBatches:
-    """Images drawn at the network's size by threads, some batches ahead of the network.
+    """Images drawn at the network's size by threads, a few batches ahead of the network.
 
     Args:
-        sources: Each image: a path, a file's bytes, a PIL image or an array. If rows may lack images, all those of
-            the first row, with None for one that it lacks, then those of the second.
+        sources: The images: paths, bytes of files, PIL images or arrays. If rows may lack images, all those of the first
+            row, with None for a missing one, then those of the second, and so on.
         schema: The schema of the trained module: image size, resize, and whether the target moves with the image.
-        augment: The augmentation of training; None if only plain views are drawn.
+        augment: The augmentation used in training; None if only plain views are drawn.
 
     Example:
         >>> from tabvision.schema import Target
@@ -66,7 +66,7 @@ class ImageBatches:
         self.sources, self.schema, self.image, self.augment = sources, schema, schema.image, augment
         self._store = SourceStore(sources, schema.image)
         self.needs_view = schema.task.moves_with_image
-        self.errors: dict[int, str] = {}  # by row number of unreadable images, which never reach the network
+        self.errors: dict[int, str] = {}  # by row number, for unreadable images, which do not reach the network
         self.absent: dict[str, set[int]] = {}  # rows without an image, by column, if rows may lack them
 
     def take(self, rows: NDArray[np.integer]) -> ImageBatches:
@@ -75,7 +75,7 @@ class ImageBatches:
         return ImageBatches([self.sources[number] for number in images], self.schema, self.augment)
 
     def _images_of(self, rows: NDArray[np.integer]) -> NDArray[np.integer]:
-        """Return the numbers of the images of some rows."""
+        """Return the positions of the images of some rows."""
         num = len(self.image.columns)
         return (rows[:, None] * num + np.arange(num)).ravel()
 
@@ -84,13 +84,13 @@ class ImageBatches:
 
         Args:
             batch_size: Images in a batch.
-            view: 0 for the plain view; from 1 for augmented views, each number another one.
+            view: 0 for the plain view; 1, 2 and so on for different augmented views.
 
         Shape:
             - index: (B,) int64, the row numbers
             - image: (B, C, H, W) uint8; (B, P, C, H, W) if rows may lack images
             - has_image: (B, P) float32, if rows may lack images
-            - view: (B, 3, 3) float64, for a target that moves with its image: from the network's frame to its pixels
+            - view: (B, 3, 3) float64, for a target that moves with its image: maps the network's frame to image pixels
         """
         size, resize, pending = self.image.size, self.image.resize, deque[_Pending]()
         assert self.augment is not None or not view
@@ -120,7 +120,7 @@ class ImageBatches:
         drawn_as: View,
         view: int,
     ) -> dict[str, NDArray[Any]]:
-        """Return the arrays of a batch, whose pixels are complete once every chunk is drawn."""
+        """Wait until every chunk of a batch is drawn, and return its arrays."""
         reasons = {
             number * CHUNK_ROWS + position: reason
             for number, chunk in enumerate(chunks)
@@ -140,7 +140,7 @@ class ImageBatches:
     def _with_absent(
         self, rows: NDArray[np.int64], pixels: NDArray[np.uint8], absent: list[int]
     ) -> dict[str, NDArray[Any]]:
-        """Return the arrays of rows that may lack images."""
+        """Return the arrays for rows that may lack images."""
         columns = self.image.columns
         has_image = np.ones(len(pixels), np.float32)
         has_image[absent], pixels[absent] = 0, 0
@@ -170,11 +170,11 @@ def _is_deep(source: ImageSource) -> bool:
 @final
 @dataclass(frozen=True)
 class ImageReader:
-    """Finds the images in a source, by the schema of a module that reads images.
+    """Find the images in a source, by the schema of a module that reads images.
 
     Args:
         schema: The schema of the module, with the name of a table's column of paths.
-        augment: The augmentation of training; None if only plain views are drawn.
+        augment: The augmentation used in training; None if only plain views are drawn.
         form: How a text file is written.
     """
 
@@ -183,16 +183,16 @@ class ImageReader:
     form: TextFormat = field(default_factory=TextFormat)
 
     def __call__(self, source: object, *, labeled: bool = False) -> Inputs:
-        """Return the images of a folder, a table that names files, one image, or a list.
+        """Return the images in a folder, a table of file names, one image, or a list.
 
         Args:
             source: Any of these.
-            labeled: Whether to read the targets as well: a folder then holds one folder for each class.
+            labeled: Whether to read the targets too; a folder then has one folder for each class.
 
         Raises:
-            MissingFileError: No such file or folder.
-            BadTypeError: The source is not an image and names none.
-            TabvisionError: A folder without images, or a table without their paths.
+            MissingFileError: The file or folder does not exist.
+            BadTypeError: The source is not an image and does not name any.
+            TabvisionError: A folder has no images, or a table has no paths of images.
         """
         if labeled and isinstance(source, str | Path) and is_folder(source):
             return self._from_table(SourceReader().labeled(source, None, self.schema, least=1))
@@ -235,7 +235,7 @@ class ImageReader:
         return self._from_table(table, index=frame.index)
 
     def _check_most_exist(self, files: Sequence[str], root: Path | str) -> None:
-        """Raise if a table names files in a wrong way: a row alone may lack its image, but not most rows."""
+        """Raise if most rows lack their image, which means that the table names files wrongly; a few rows may."""
         if len(files) > 1:
             where = f"they are read from {str(root) or '.'!r}"
             remedy = f"Write the paths in full, with their suffix: {where} (by command --root, --suffix)"

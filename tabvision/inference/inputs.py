@@ -1,4 +1,4 @@
-"""Read rows, images or both from any form of source into the batches of arrays that a network takes. No torch."""
+"""Read rows, images or both from any kind of source into batches of arrays for a network. No torch."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ if TYPE_CHECKING:
     from tabvision.augment.settings import Augmentation
     from tabvision.data.images.decode import ImageSource
 
-_FEW_ROWS = 16  # up to this number plain Python is faster than a frame
-_BEYOND = 0.1  # of the width of the training range: numbers farther beyond it are counted as outside
-_BEYOND_FEW = 5  # divided by the training rows, and added: the range of few rows says little about others
+_FEW_ROWS = 16  # up to this number of rows, plain Python is faster than a frame
+_BEYOND = 0.1  # numbers outside the training range by more than this fraction of its width count as outside
+_BEYOND_FEW = 5  # divided by the number of training rows and added, since few rows say little about the range
 Rows: TypeAlias = (
     pd.DataFrame | Mapping[str, object] | Sequence[Mapping[str, object]] | Sequence[str | Path] | str | Path
 )
 Source: TypeAlias = "Rows | ImageSource | Sequence[ImageSource]"
-"""Rows; or a folder, one image, or a list of images: paths, bytes, PIL images or arrays; or a table that names images."""
+"""Rows; a folder, one image, or a list of images (paths, bytes, PIL images or arrays); or a table that names images."""
 
 
 @final
 class InputReader:
-    """Reads rows, images or both by a schema; safe to share between threads.
+    """Read rows, images or both by a schema; safe to share between threads.
 
     Args:
         schema: The schema of the model.
-        augment: The augmentation of training, for views other than the plain one.
+        augment: The augmentation used in training, for views other than the plain one.
 
     Example:
         >>> from tabvision.schema import Continuous, Target
@@ -59,8 +59,8 @@ class InputReader:
         self._has_columns = bool(schema.continuous or schema.categorical)
         words = MISSING_WORDS if schema.na_values is None else schema.na_values
         known = schema.known_columns
-        # the ends of what is near the training rows: their range and a tenth of it beyond, of few rows more than a tenth; a
-        # column that was constant, or has no bins in an older checkpoint, has no ends
+        # the range that counts as near the training rows: theirs plus a tenth of it on either side, or more for few rows; it
+        # is unlimited for a column that was constant, or has no bins in an older checkpoint
         ends = np.array([(it.bins[0], it.bins[-1]) if it.bins else (-np.inf, np.inf) for it in schema.continuous])
         low, high = ends.reshape(-1, 2).T.astype(np.float32)
         fraction = np.float32(_BEYOND + _BEYOND_FEW / max(1, schema.target.num_rows or 1_000))
@@ -69,7 +69,7 @@ class InputReader:
         self._missing = {name: frozenset(words).difference(known[name] or ()) for name in schema.inputs}
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle to worker processes, which rebuild the encoder of single rows."""
+        """Pickle for worker processes, which rebuild the encoder of single rows."""
         return InputReader, (self.schema, self.augment)
 
     def __call__(self, source: Source, *, labeled: bool = False, **form: Unpack[TextFormat]) -> Inputs:
@@ -78,7 +78,7 @@ class InputReader:
         Args:
             source: Rows: a frame, one row as a dict, a list of such rows, a dict of columns, or table files. Images: a
                 folder, a file, a list of paths, bytes, PIL images or arrays (H, W, 3) uint8, or a table that names files.
-            labeled: Whether to read the targets as well, into `frame`: a folder then holds one folder for each class.
+            labeled: Whether to read the targets too, into `frame`; a folder then has one folder for each class.
             form: How a text file is written; see `read_frame`.
 
         Raises:
@@ -117,7 +117,7 @@ class InputReader:
         return replace(self._inputs(arrays, columns), index=frame.index, frame=frame)
 
     def _with_missing(self, row: Any) -> Any:  # noqa: ANN401 - a dict, or what the encoder refuses
-        """Return a row with None for the words that mean a missing value in a file."""
+        """Return a row with None for the words that mark a missing value in a file."""
         if not isinstance(row, Mapping):
             return row
         found = [name for name, it in row.items() if isinstance(it, str) and it in self._missing.get(name, ())]
@@ -130,7 +130,7 @@ class InputReader:
         is_outside = (numbers < low) | (numbers > high)
         outside: dict[str, NDArray[np.bool_]] = {}
         for position in np.flatnonzero(is_outside.any(axis=0)).tolist():
-            name = self.schema.continuous[position].source  # of several parts of a date one is enough
+            name = self.schema.continuous[position].source  # of a date's parts, any one suffices
             outside[name] = outside.get(name, np.zeros(len(numbers), dtype=np.bool_)) | is_outside[:, position]
         outside_rows = {name: np.flatnonzero(is_far) for name, is_far in outside.items()}
         unseen = _unseen_rows(self.schema, arrays[1], rows)
@@ -138,7 +138,7 @@ class InputReader:
 
 
 def _note_on_shares(schema: Schema, columns: Columns) -> None:
-    """Log that numbers of a column of percents may be shares: in training it was text such as 12%."""
+    """Log that numbers in a column of percents may be fractions, since in training it was text such as 12%."""
     for number in schema.continuous:
         if not number.text.startswith("%") or abs(number.mean) <= 1:
             continue
@@ -154,12 +154,12 @@ def _note_on_shares(schema: Schema, columns: Columns) -> None:
 def _unseen_rows(
     schema: Schema,
     codes: NDArray[np.integer],
-    rows: Any,  # noqa: ANN401 - likewise
+    rows: Any,  # noqa: ANN401 - same
 ) -> dict[str, NDArray[np.int64]]:
-    """Return the rows with a category that training lacks, text that is no number, or a date with another kind of time.
+    """Return rows with a category that was not in training, text that is not a number, or a date with other time zones.
 
-    That is a date with a time zone where those of training had none, or without one where they had. Columns that have no
-    such rows are left out.
+    The last means a date with a time zone although those in training had none, or the reverse. Columns without such rows
+    are left out.
 
     Args:
         schema: The schema of the model.
@@ -177,7 +177,7 @@ def _unseen_rows(
     has_zero = (codes == 0).any(axis=0).tolist()
     found: dict[str, list[int]] = {}
     for position, column in enumerate(schema.categorical):
-        if has_zero[position] and column.part in (None, "value"):  # others are indicators and parts of dates
+        if has_zero[position] and column.part in (None, "value"):  # the others are indicators and date parts
             values = _values_of(column.source, rows)
             unknown = np.flatnonzero((codes[:, position] == 0) & ~np.asarray(pd.isna(values), dtype=bool))
             unseen = values.iloc[unknown] if isinstance(values, pd.Series) else [values[row] for row in unknown]
@@ -188,7 +188,7 @@ def _unseen_rows(
         if number.text != "strict":
             values = _values_of(number.source, rows)
             missing = np.arange(len(codes))
-            if isinstance(rows, Columns):  # which has read them already
+            if isinstance(rows, Columns):  # it has read them already
                 missing = np.flatnonzero(np.isnan(rows.numbers(number.source, number.text).values))
                 values = values.iloc[missing]
             texts = ((row, it) for row, it in zip(missing.tolist(), values, strict=True) if isinstance(it, str))

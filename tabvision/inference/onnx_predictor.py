@@ -21,8 +21,8 @@ from tabvision.inference.inputs import InputReader, Source
 from tabvision.schema import Schema
 from tabvision.tasks import Task, own_task
 
-KEY = "tabvision"  # of the facts in a file's metadata
-OUTPUTS = ("predictions", "deviations")  # the second of a network with several members
+KEY = "tabvision"  # the key of our facts in a file's metadata
+OUTPUTS = ("predictions", "deviations")  # the second only for a network with several members
 EXPORT_FORMAT = 1
 OLDEST_FORMAT = 1
 _REEXPORT = "Export it again: tabvision export CKPT --out model.onnx"
@@ -31,18 +31,18 @@ _DTYPES = {"continuous": np.float32, "categorical": np.int64, "image": np.uint8,
 
 @final
 class OnnxPredictor:
-    """Predicts raw rows with a file that `tabvision export` wrote, as `Predictor` does with the checkpoint.
+    """Predict raw rows with a file that `tabvision export` wrote, as `Predictor` does with the checkpoint.
 
-    Safe to share between threads, since it has no mutable state. Pickles to worker processes.
+    It is safe to share between threads, since it has no mutable state, and can be pickled for worker processes.
 
     Args:
-        path: An .onnx file: its path, an http or https address, or its bytes.
+        path: An .onnx file: its path, an http or https URL, or its bytes.
         threads: Threads for one batch; None for the default of onnxruntime, one for each core.
-        task: The class of a task of your own, which no file holds; None for a task of tabvision.
+        task: The class of your own task, which a file cannot hold; None for a task of tabvision.
 
     Raises:
-        MissingFileError: No such file.
-        BadTypeError: A model that tabvision did not export.
+        MissingFileError: The file does not exist.
+        BadTypeError: The model was not exported by tabvision.
         BadValueError: The file is not a model, is damaged or has a newer format, or onnxruntime is not installed.
     """
 
@@ -54,7 +54,7 @@ class OnnxPredictor:
         self._settings: dict[str, Any] = {"threads": threads, "task": task}
         try:
             self.facts = json.loads(self._session.get_modelmeta().custom_metadata_map[KEY])
-        except (KeyError, ValueError, RecursionError) as error:  # or text that is not UTF-8
+        except (KeyError, ValueError, RecursionError) as error:  # ValueError also for text that is not UTF-8
             raise BadTypeError(f"{name} was not exported by tabvision: it lacks its facts", _REEXPORT) from error
         if not isinstance(self.facts, dict) or not isinstance(self.facts.get("schema"), dict):
             raise BadTypeError(f"{name} was not exported by tabvision: its facts hold no schema", _REEXPORT)
@@ -81,14 +81,14 @@ class OnnxPredictor:
         """Return a frame of answers, in the order and with the index of the input.
 
         Args:
-            source: What `Predictor.predict` takes: rows, images or both.
+            source: Rows, images or both, as for `Predictor.predict`.
             proba: Whether to add the probabilities, or for numbers the intervals.
-            uncertainty: Whether to add how far the members of the network differ; see `Predictor.predict`.
+            uncertainty: Whether to add how much the network's members differ; see `Predictor.predict`.
             batch_size: Rows in a batch of the network; None for 2,048 rows of a table or 64 images.
 
         Raises:
             MissingColumnsError: A column of the training rows is missing.
-            BadValueError: An uncertainty is asked for, and the file is of a network with a single member.
+            BadValueError: The uncertainty was requested, but the file's network has a single member.
             TabvisionError: The rows are invalid in another way.
         """
         if batch_size is not None:
@@ -103,7 +103,7 @@ class OnnxPredictor:
         return assemble_answers(self.schema, inputs, predictions, self.calibration, proba=proba, deviations=deviations)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle to worker processes as the file's bytes, since onnxruntime's session does not pickle."""
+        """Pickle for worker processes as the file's bytes, since onnxruntime's session cannot be pickled."""
         return functools.partial(OnnxPredictor, **self._settings), (self._content,)
 
     def _predict_batch(self, arrays: Arrays) -> NDArray[Any]:
@@ -112,7 +112,7 @@ class OnnxPredictor:
         return in_user_units.astype(found.dtype, copy=False)
 
     def _run(self, arrays: Arrays, output: int) -> NDArray[Any]:
-        """Return an output of the model for a batch."""
+        """Return one of the model's outputs for a batch."""
         fed = {name: np.ascontiguousarray(arrays[name], _DTYPES[name]) for name in self._names}
         try:
             found: NDArray[Any] = self._session.run(None, fed)[output]
@@ -133,7 +133,7 @@ def _session(content: bytes, name: str, threads: int | None) -> Any:  # noqa: AN
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # errors are raised as exceptions
     options.intra_op_num_threads = threads or 0
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # wait asleep: others need the cores
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # leave the cores to others
     try:  # from the bytes, so that the file cannot refer to other files
         return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"], enable_fallback=0)
     except Exception as error:  # onnxruntime has an error class for each kind of damage

@@ -1,4 +1,4 @@
-"""Predict raw rows or images with a checkpoint, in the user's own labels, with neither a Trainer nor a datamodule."""
+"""Predict raw rows or images with a checkpoint, in the user's own labels, without a Trainer or datamodule."""
 
 from __future__ import annotations
 
@@ -46,22 +46,22 @@ TABLE_INPUTS = ("continuous", "categorical")  # in every batch, even without col
 
 @final
 class Predictor:
-    """Predicts raw rows and images with a checkpoint alone, loaded safely, or with a module in memory.
+    """Predict raw rows and images with only a checkpoint, which is loaded safely, or with a module in memory.
 
-    Safe to share between threads, since only `calibrate` changes its state. Pickles to worker processes.
+    It is safe to share between threads, since only `calibrate` changes its state, and can be pickled for worker processes.
 
     Args:
-        path: A checkpoint that a Trainer wrote: its path, an http or https address, or its bytes; or a module, which is
-            copied, so that its training can continue.
+        path: A checkpoint that a Trainer wrote: its path, an http or https URL, or its bytes; or a module, which is copied,
+            so that its training can continue.
         device: "cpu", "cuda", "mps", or "auto" for the best available.
-        module_class: The class of a module of your own.
-        own: Pieces of your own that no checkpoint holds, as they were passed to the module, such as `body=`; or the
-            class of a task of your own, `task=`.
+        module_class: The class of your own module.
+        own: Your own objects, which a checkpoint cannot hold, as they were passed to the module, such as `body=`; or the
+            class of your own task, `task=`.
 
     Raises:
-        MissingFileError: No such file.
-        BadValueError: The file is not a checkpoint, is damaged, would run code, has another format, or was trained with a
-            piece of your own that was not passed.
+        MissingFileError: The file does not exist.
+        BadValueError: The file is not a checkpoint, is damaged, would run code, has another format, or was trained with one
+            of your own objects that was not passed.
     """
 
     @speaking()
@@ -77,11 +77,12 @@ class Predictor:
         try:
             best = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
             self.device = torch.device(best if device == "auto" else device)
-            torch.empty(1, device=self.device)  # raises if the device cannot be used
+            torch.empty(1, device=self.device)  # raise if the device cannot be used
         except (RuntimeError, AssertionError, TypeError, NotImplementedError) as error:
             problem = f"there is no device {device!r} here ({str(error).splitlines()[0].rstrip('.')})"
             raise BadValueError(problem, 'Pass "auto" for the best available, or "cpu"') from error
         self._opened, self.net = opened, opened.net.to(self.device)
+        self._answering = self.net.for_answers()
         self.schema = self.net.schema
         self.calibration = opened.calibration
         self._origin = None if isinstance(path, SchemaNetwork) else path
@@ -91,7 +92,8 @@ class Predictor:
 
     @property
     def module(self) -> SupervisedModule:
-        """The LightningModule, which shares the weights; Lightning is imported when it is first asked for."""
+        """The LightningModule, which shares the weights; Lightning is imported on first access."""
+        self._answering = self.net  # its weights may change from now on
         return self._opened.module
 
     @speaking()
@@ -99,9 +101,9 @@ class Predictor:
         """Return the inputs of the module for a source, to pass to `predict`; `frame` holds the table that was read.
 
         Args:
-            source: What `predict` takes.
-            form: How a text file is written: `encoding=`, `sep=`, `names=` and `na_values=`, as for a datamodule; the words
-                for missing values are those of training by default.
+            source: As for `predict`.
+            form: How a text file is written: `encoding=`, `sep=`, `names=` and `na_values=`, as for a datamodule; by default
+                the words for missing values are those used in training.
 
         Raises:
             MissingColumnsError: A column of the training rows is missing.
@@ -123,29 +125,29 @@ class Predictor:
         """Return a frame of answers, in the order and with the index of the input.
 
         Classes: `label`, then `probability_<class>` for each class. Numbers: `prediction`, in the user's units. For a
-        folder of images their paths come first. An image that cannot be read has a row without an answer; a last column
-        `error` then says why. `attrs["unseen"]` of the frame counts the rows with a category that training lacks, text in
-        place of a number, or a date with a time zone where training had none (or without), by column: `{}`, or such as
-        `{"user": 3}`; `attrs["outside"]` those with a number or date farther
-        beyond the training rows than a tenth of their range.
+        folder of images, their paths come first. An unreadable image gets a row without an answer, and a last column
+        `error` that says why. The frame's `attrs["unseen"]` counts by column, as in `{"user": 3}`, the rows with a category
+        that was not in training, text instead of a number, or a date with a time zone although training had none (or the
+        reverse). `attrs["outside"]` counts those with a number or date outside the training range by more than a tenth of
+        that range.
 
         Args:
             source: Rows: a frame, one row as a dict, a list of such rows, or the path of a CSV, Parquet,
                 Feather or Excel file, or several: a list, "new/*.csv", a folder.
                 Images: a folder, a file, a list of paths, bytes, PIL images or arrays (H, W, 3) uint8, or a table that
-                names files. If the module reads both: such a table with its columns. Or what `read` returned.
+                names files. If the module reads both: such a table, with its other columns. Or the result of `read`.
             proba: Whether to add the probabilities, or the intervals.
-            tta: For images: the number of augmented views of each, as in training; the plain view's prediction counts one
+            tta: For images, the number of augmented views of each, as in training; the plain view's prediction counts one
                 quarter and the mean of the augmented views three quarters.
-            use_max: With `tta`, whether to take the largest number of all views instead.
+            use_max: With `tta`, whether to take the largest value over all views instead.
             uncertainty: Whether to add a column `uncertainty` (`uncertainty_<target>` for several numbers): the standard
-                deviation of what the members of the network answer, of the number or of the label's probability; of several
-                labels' probabilities the largest. It tells rows apart, and is no interval.
+                deviation, over the network's members, of the number or of the label's probability (the largest one if there
+                are several labels). It can rank rows, but is not an interval.
             batch_size: Rows in a batch of the network; None for 2,048 rows of a table or 64 images.
 
         Raises:
             MissingColumnsError: A column of the training rows is missing.
-            BadValueError: An uncertainty is asked for, and the network has a single member.
+            BadValueError: The uncertainty was requested, but the network has a single member.
             TabvisionError: The rows are invalid in another way.
         """
         if tta is not None:
@@ -168,7 +170,7 @@ class Predictor:
 
     @speaking("losses")
     def losses(self, source: Source, *, batch_size: int | None = None, **form: Unpack[TextFormat]) -> Results:
-        """Return the predictions and the loss of labeled rows, for `tabvision.interpret`; unreadable images are left out.
+        """Return the predictions and losses of labeled rows, for `tabvision.interpret`; unreadable images are left out.
 
         Args:
             source: Rows with the target: a frame, a table file, or a folder of class folders.
@@ -176,7 +178,7 @@ class Predictor:
             form: How a text file is written, as for `read`.
 
         Raises:
-            BadTypeError: Images without their targets.
+            BadTypeError: The images have no targets.
             TabvisionError: The rows are invalid in another way, such as a missing target.
         """
         inputs, task = self._read(source, **form, labeled=True), self.net.task
@@ -194,7 +196,7 @@ class Predictor:
         rows = np.flatnonzero(_readable(inputs))
         parts = found[:, :-1], target, found[:, -1], self.calibration
         images = inputs.images if self.schema.is_of_images else None
-        if inputs.images is not None and images is None:  # the rows may be answered again
+        if inputs.images is not None and images is None:  # rows may be predicted again, and must find their images
             frame = with_images(frame, inputs.images.image.columns, inputs.images.sources)
         return Results(self.schema, frame, *parts, images=images).take(rows)
 
@@ -215,9 +217,9 @@ class Predictor:
         Classes get a temperature, and thresholds if a metric is passed; numbers get intervals.
 
         Args:
-            source: Rows that training did not see, with the target: a frame, a table file, or a folder of class folders.
+            source: Rows not used in training, with the target: a frame, a table file, or a folder of class folders.
             out: The new checkpoint; None to write none.
-            per_label: For labels, whether each gets a temperature of its own.
+            per_label: For labels, whether each gets its own temperature.
             metric: For two classes and labels, the metric that chooses thresholds: "f1", "f2", "accuracy",
                 "balanced_accuracy" or "youden"; None for the task's threshold.
             coverage: For numbers, the fraction of rows whose true value lies in the interval, in (0, 1); None for 0.9.
@@ -225,7 +227,7 @@ class Predictor:
             form: How a text file is written, as for `read`.
 
         Raises:
-            BadValueError: A setting is out of range or not for this task, or the rows do not determine a calibration.
+            BadValueError: A setting is out of range or not for this task, or no calibration can be fitted to the rows.
         """
         coverage = 0.9 if coverage is None else coverage
         settings: dict[str, Any] = {"per_label": per_label, "metric": metric, "coverage": coverage}
@@ -251,24 +253,24 @@ class Predictor:
         return fitted
 
     def _labeled_frame(self, inputs: Inputs) -> pd.DataFrame:
-        """Return the rows with their targets; raise if they are images alone, or what a model answered."""
+        """Return the rows with their targets; raise if they are images without targets, or a model's own answers."""
         if inputs.frame is None:
             remedy = "Pass a folder of class folders, or a table with the target"
             raise BadTypeError("the target of each image is needed, got images alone", remedy)
         schema, width = self.schema, self.schema.task.num_predictions
         answers = answer_frame(schema, np.full((1, width), 1 / width)).columns
         own = [name for name in schema.target.columns if name in answers]
-        if own and len(answers) > 1 and {*answers} <= {*inputs.frame.columns}:  # as in a run's predictions.csv
+        if own and len(answers) > 1 and {*answers} <= {*inputs.frame.columns}:  # such as a run's predictions.csv
             others = listed([*answers[1:]])
             problem = f"column {own[0]!r} holds what a model answered (it has {others} as well), not the target"
             raise BadValueError(problem, f"Pass rows whose {own[0]!r} is the target")
         return inputs.frame
 
     def batch(self, arrays: Arrays) -> Batch:
-        """Return one of `read(...).batches()` as tensors on the device."""
+        """Convert one of `read(...).batches()` to tensors on the device."""
         num_rows = len(arrays["index"])
         batch: Any = {}
-        of_weights = {"continuous": next(self.net.parameters()).dtype}  # those of a module in memory may have 16 bits
+        of_weights = {"continuous": next(self.net.parameters()).dtype}  # 16 bits, for some modules in memory
         for name, dtype in (DTYPES | of_weights).items():
             if name in arrays:
                 batch[name] = torch.from_numpy(arrays[name]).to(self.device, dtype)
@@ -280,7 +282,7 @@ class Predictor:
     @torch.inference_mode()
     def logits(self, arrays: Arrays) -> Tensor:
         """Return the calibrated logits of one of `read(...).batches()`, (B, num_outputs), on the device."""
-        logits: Tensor = self.calibration.scale(self.net.answer_logits(self.batch(arrays)).float())
+        logits: Tensor = self.calibration.scale(self._answering.answer_logits(self.batch(arrays)).float())
         return logits
 
     def encoded_target(self, target: NDArray[Any], arrays: Arrays) -> Tensor:
@@ -305,8 +307,8 @@ class Predictor:
 
     @torch.inference_mode()
     def _deviations(self, arrays: Arrays) -> NDArray[np.floating]:
-        """Return the standard deviation of each prediction for a batch over the members of the network, (B, C)."""
-        logits = self.net.member_logits(self.batch(arrays)).float()
+        """Return the standard deviation, over the network's members, of each prediction for a batch, (B, C)."""
+        logits = self._answering.member_logits(self.batch(arrays)).float()
         if logits.shape[1] == 1:
             problem = "an uncertainty is how far the members of a network differ, and this one has a single member"
             raise BadValueError(problem, "Train a TabularModule with its default network, or a bag: --preset best")
@@ -316,7 +318,7 @@ class Predictor:
 
 
 def _readable(inputs: Inputs) -> NDArray[np.bool_]:
-    """Return a mask of the rows that have an answer, once all batches are read, and log which images are not there.
+    """Return a mask of the rows with an answer, and log which images are missing; call it after all batches are read.
 
     Raises:
         BadValueError: No image can be read.

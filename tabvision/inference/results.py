@@ -1,4 +1,4 @@
-"""What a model answered to rows whose target is known: the basis of every question about its errors."""
+"""A model's answers for rows with a known target, the basis for analyzing its errors."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _SHOWN_ROWS = 5  # in a notebook
 @final
 @dataclass(frozen=True, eq=False)
 class Results:
-    """Rows with their target, the model's predictions and the loss of each; `Predictor.losses` makes it.
+    """Rows with their target, the model's predictions and their losses; created by `Predictor.losses`.
 
     Args:
         schema: The schema of the model.
@@ -37,14 +37,14 @@ class Results:
         target: The encoded target.
         loss: The task's loss of each row.
         calibration: The thresholds of the classes, if they were calibrated.
-        fold: Of rows that were answered out of fold, the member of the network that left each out; see `importance`.
-        images: The images of the rows, as `Inputs.images`; None if there are none, or their files are not known.
+        fold: For out-of-fold predictions, the member that each row was held out from; see `importance`.
+        images: The images of the rows, as in `Inputs.images`; None if there are none, or their files are not known.
 
     Shape:
         - predictions: (N, C) or (N, T) float
         - target: (N,) int64 class codes, (N, C) zeros and ones, or (N, T) float
         - loss: (N,) float
-        - fold: (N,) int64; of a bag whose networks all learned from the rows (N, networks)
+        - fold: (N,) int64, or (N, networks) for a bag whose networks all trained on the rows
     """
 
     schema: Schema
@@ -66,8 +66,8 @@ class Results:
         Args:
             schema: The schema of the data: `data.schema`.
             frame: The rows of the data: `data.frame`.
-            gathered: What `gather(trainer.predict(module, data.val_dataloader()))` returned.
-            files: The image files of the rows of the frame, `data.files`, to look at some of them later.
+            gathered: The result of `gather(trainer.predict(module, data.val_dataloader()))`.
+            files: The image files of the frame's rows, `data.files`, for looking at some of them later.
 
         Raises:
             BadTypeError: The rows were predicted without their target.
@@ -93,7 +93,7 @@ class Results:
         return cls(schema, rows, *answers, fold=fold, images=images)
 
     def to_frame(self) -> pd.DataFrame:
-        """Return the target, the answer and the loss of each row, with the index of the rows."""
+        """Return the target, the answer and the loss of each row, with the rows' index."""
         answers = answer_frame(self.schema, self.predictions, calibration=self.calibration).set_index(self.frame.index)
         truth = self.frame[list(self.schema.target.columns)]
         truth = truth.rename(columns={name: f"true_{name}" for name in truth if name in answers or name == "loss"})
@@ -132,7 +132,7 @@ def noun_of(results: Results) -> str:
 
 
 def with_images(frame: pd.DataFrame, columns: Sequence[str], images: Sequence[object]) -> pd.DataFrame:
-    """Return rows that name their images as they can be opened, whatever folder the paths were relative to; or None.
+    """Replace the image paths in rows with paths that can be opened from here, or None for a missing image.
 
     Args:
         frame: The rows.

@@ -1,7 +1,7 @@
 """Check a checkpoint's zip archive and the plain data in it before allocating anything large.
 
-torch writes archives whose entries are stored, not compressed. So a valid one holds no more than its own length, and one
-that would expand is recognized by its directory alone.
+torch stores archive entries uncompressed, so a valid archive holds no more than its own length, and one that would expand
+can be recognized by its directory.
 """
 
 from __future__ import annotations
@@ -26,29 +26,29 @@ _MAX_DEPTH = 100
 _PICKLE = "data.pkl"
 ASK_FOR_THE_ORIGINAL = "Do not use it; ask for the original checkpoint"
 _PASS_ANOTHER = "Copy the file again, or pass another one"
-_MAX_TUPLE_DEPTH = 100  # tuples in tuples
-# integers beyond 64 bits: enough for random states; many more may be keys crafted to collide in a hash
+_MAX_TUPLE_DEPTH = 100  # levels of nested tuples
+# the most integers beyond 64 bits: enough for random states, while many more may be keys crafted to collide in a hash
 _MAX_LONG = 1_000
 _NAMES = re.compile(
     r"collections (OrderedDict|Counter)|_codecs encode|(builtins|__builtin__) (set|complex)"
     r"|torch (Size|device|\w+Storage|bool|u?int\d+|b?float\d+\w*|complex\d+)|torch\.storage UntypedStorage"
     r"|torch\.serialization _get_layout|torch\._utils _rebuild_(parameter|tensor_v2|tensor_v3|sparse_tensor|qtensor)"
 )
-_TUPLES = {"EMPTY_TUPLE", "TUPLE1", "TUPLE2", "TUPLE3", "TUPLE"}  # torch reads no other operator that makes one
+_TUPLES = {"EMPTY_TUPLE", "TUPLE1", "TUPLE2", "TUPLE3", "TUPLE"}  # torch supports no other operators for tuples
 _PUTS, _GETS = {"BINPUT", "LONG_BINPUT"}, {"BINGET", "LONG_BINGET"}
-_FACTOR = 16  # times its weights: temporary elements while a network is initialized (orthogonal rows, copies)
+_FACTOR = 16  # elements per weight, since initializing a network needs temporary ones (orthogonal rows, copies)
 _SPARE_ELEMENTS = 1 << 22
 
 
 def plain_archive(content: bytes, name: str) -> io.BytesIO:
-    """Return a copy of the archive that holds the checked entries and nothing else.
+    """Return a copy of the archive with only the checked entries.
 
-    torch reads archives with a library of its own, which ignores checksums and, in a crafted archive, may see other entries
-    than Python does. In this copy both see the same.
+    torch reads archives with its own library, which ignores checksums and, in a crafted archive, may see other entries than
+    Python does. In this copy both see the same.
 
     Raises:
-        BadValueError: The content is empty, not an archive, damaged, would expand to more than the file holds, or has a
-            pickle that holds more than plain data.
+        BadValueError: The content is empty, not an archive, or damaged, would expand to more than the file holds, or has a
+            pickle with more than plain data.
     """
     if not content:
         raise BadValueError(f"{name} is empty (0 bytes)", _PASS_ANOTHER)
@@ -59,7 +59,7 @@ def plain_archive(content: bytes, name: str) -> io.BytesIO:
             return _checked_copy(archive, len(content), name)
     except TabvisionError:
         raise
-    except Exception as error:  # zipfile raises any class on damaged bytes
+    except Exception as error:  # zipfile may raise any class for damaged bytes
         reason = str(error) if "Bad CRC" in str(error) else type(error).__name__
         raise BadValueError(f"{name} is damaged or not a checkpoint ({reason})", _PASS_ANOTHER) from error
 
@@ -85,9 +85,9 @@ def _checked_copy(archive: zipfile.ZipFile, num_bytes: int, name: str) -> io.Byt
 
 
 def check_plain(data: object, budget: int, name: str) -> None:
-    """Raise if plain data, written out, is deeper or larger than a file of that many bytes can hold.
+    """Raise if plain data, written out in full, is deeper or larger than a file of that many bytes can hold.
 
-    Lists that hold the same list many times, nested many times, take a few bytes and expand without limit.
+    Nested lists that repeat the same list many times take a few bytes and expand without limit.
     """
     waiting, seen = [(data, 0)], 0
     while waiting:
@@ -109,7 +109,7 @@ def check_plain(data: object, budget: int, name: str) -> None:
 
 
 def _check_pickle(content: bytes, name: str) -> None:
-    """Raise if a pickle holds more than weights and plain data, or is costly to read; no object in it is built."""
+    """Raise if a pickle holds more than weights and plain data, or is expensive to read, without building any object."""
     read = _Depths()
     try:
         for operator, argument, _ in pickletools.genops(content):
@@ -122,13 +122,13 @@ def _check_pickle(content: bytes, name: str) -> None:
                 raise BadValueError(f"{name} {wrong}", ASK_FOR_THE_ORIGINAL)  # noqa: TRY301 - re-raised below
     except BadValueError:
         raise
-    except Exception as error:  # pickletools raises any class on damaged bytes
+    except Exception as error:  # pickletools may raise any class for damaged bytes
         raise BadValueError(f"{name} is damaged or not a checkpoint ({type(error).__name__})", _PASS_ANOTHER) from error
 
 
 @final
 class _Depths:
-    """The stack of a pickle, with the nesting depth of each tuple in place of its value; 0 for anything else."""
+    """The stack of a pickle, with the nesting depth of each tuple instead of its value, and 0 for anything else."""
 
     def __init__(self) -> None:
         self.stack: list[int] = []
@@ -143,7 +143,7 @@ class _Depths:
         return "nests tuples without end" if self.stack and self.stack[-1] > _MAX_TUPLE_DEPTH else None
 
     def step(self, operator: pickletools.OpcodeInfo, argument: object) -> None:
-        """Apply one operator to the stack, by Python's own table of what each takes and gives."""
+        """Apply one operator to the stack, using Python's own table of what each pops and pushes."""
         name, taken = operator.name, operator.stack_before
         if name == "LONG1" and isinstance(argument, int) and argument.bit_length() > 64:
             self.num_long += 1
@@ -163,7 +163,7 @@ class _Depths:
 
 
 def _is_plain(named: str) -> bool:
-    """Return whether a name in a pickle stands for plain data, weights, or a class that the user declared safe to torch.
+    """Return whether a name in a pickle means plain data, weights, or a class that the user declared safe for torch.
 
     Example:
         >>> _is_plain("collections OrderedDict"), _is_plain("os system"), _is_plain("builtins bytearray")
@@ -184,9 +184,9 @@ class BudgetExceededError(RuntimeError):
 
 @final
 class Budget(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves its hook untyped
-    """Limits the number of elements of all tensors created in its block; raises before the limit is exceeded.
+    """Limit the total number of elements in tensors created inside the block; raise before the limit is exceeded.
 
-    Settings are a few bytes and may request any width, but weights in a file take their full size. A network built for
+    Settings take a few bytes and may request any width, while weights take their full size in a file. A network built for
     those weights needs no more than a small multiple of them.
 
     Example:
@@ -203,7 +203,7 @@ class Budget(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leave
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
-        return False  # else torch would import its compiler, which takes a second, to tell it to do nothing
+        return False  # otherwise torch spends a second importing its compiler, only to turn it off
 
     @override
     def __torch_dispatch__(

@@ -1,4 +1,4 @@
-"""Collect predictions over ranks: gather them in memory, or write a Parquet shard for each rank and merge the shards."""
+"""Collect predictions from all ranks: gather them in memory, or write a Parquet shard per rank and merge the shards."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ from tabvision.lightning import Callback, check_trainer
 from tabvision.modules import SupervisedModule
 from tabvision.nets.layers import of_all_ranks
 
-_MERGE_ROWS = 1_000_000  # held in memory at once
-_GROUP_BYTES = 1 << 22  # of a shard's row groups: with one a batch, merging takes time with the square of the rows
+_MERGE_ROWS = 1_000_000  # rows held in memory at once
+_GROUP_BYTES = 1 << 22  # a shard's row groups: with one per batch, merging would take quadratic time in the rows
 _INDEX = "row"
-_FACTS = b"tabvision"  # key of the facts in a shard's metadata
+_FACTS = b"tabvision"  # the key of our facts in a shard's metadata
 
 
 @final
 class PredictionWriter(Callback):
-    """Writes the answers of `trainer.predict` to Parquet batch by batch, one file for each rank; nothing is gathered.
+    """Write the answers of `trainer.predict` to Parquet batch by batch, one file per rank, without gathering anything.
 
-    Lightning's own `BasePredictionWriter` gets the row numbers from the sampler; here the batch itself holds them.
+    Lightning's own `BasePredictionWriter` gets row numbers from the sampler; here they come from the batch itself.
 
     Run `trainer.predict(..., return_predictions=False)`, then `merge_predictions(folder, out)`. A shard has the suffix
     `.partial` until its rank has finished. Columns: `row` (the number in the source), then those of `Predictor`.
 
     Args:
-        folder: The folder of the shards; created if missing, and without shards of another run.
+        folder: The folder for the shards; created if missing, and must not hold shards of another run.
         proba: Whether to write the probabilities.
 
     Raises:
@@ -53,7 +53,7 @@ class PredictionWriter(Callback):
         self.folder = Path(folder).expanduser()
         self.proba = proba
         self._writer: Any = None
-        self._answers: list[Any] = []  # that are not written yet
+        self._answers: list[Any] = []  # those not written yet
         self._num_rows = 0
         self._total: int | None = None
         self._run = ""
@@ -72,10 +72,10 @@ class PredictionWriter(Callback):
             self.folder.mkdir(parents=True, exist_ok=True)
         if there := sorted(path.name for path in self.folder.glob("rank-*")):
             raise BadValueError(f"{str(self.folder)!r} holds {listed(there)} already", "Name an empty folder")
-        # waits, so that no rank writes before all have checked
+        # this waits for all ranks, so that none writes before all have checked
         self._run = trainer.strategy.broadcast(uuid.uuid4().hex)
         sampler = getattr(getattr(trainer.predict_dataloaders, "batch_sampler", None), "sampler", None)
-        rows = getattr(sampler, "rows", None)  # of all ranks, for a loader of tabvision
+        rows = getattr(sampler, "rows", None)  # the number over all ranks, for tabvision's loaders
         self._writer, self._answers = None, []
         self._num_rows, self._total = 0, None if rows is None else len(rows)
 
@@ -101,13 +101,13 @@ class PredictionWriter(Callback):
             self._write(self._partial(trainer))
 
     def _table(self, module: SupervisedModule, rows: NDArray[np.int64], predictions: NDArray[Any]) -> Any:  # noqa: ANN401
-        """Return the answers of a batch as an Arrow table, after the numbers of its rows."""
+        """Return the row numbers and answers of a batch as an Arrow table."""
         frame = answer_frame(module.schema, predictions, proba=self.proba)
         frame.insert(0, _INDEX, rows)
         return pa.Table.from_pandas(frame, preserve_index=False)
 
     def _write(self, partial: Path) -> None:
-        """Write the answers that are held as one row group."""
+        """Write the answers held so far as one row group."""
         if not self._answers:
             return
         with writing(partial):
@@ -153,12 +153,12 @@ def merge_predictions(folder: str | Path, out: str | Path, *, rows: int | None =
     Args:
         folder: The folder of a `PredictionWriter`.
         out: A .parquet file.
-        rows: The number of predicted rows; None for that of the loader, as stated in the shards.
+        rows: The number of predicted rows; None for the loader's, as stated in the shards.
         overwrite: Whether to replace an existing file.
 
     Raises:
-        MissingFileError: No shards.
-        BadValueError: A rank is missing or has not finished, or a row is missing or came twice.
+        MissingFileError: There are no shards.
+        BadValueError: A rank is missing or has not finished, or a row is missing or occurs twice.
     """
     path = check_destination(out, overwrite=overwrite, reads=[folder])
     if path.suffix.lower() not in (".parquet", ".pq"):
@@ -206,11 +206,11 @@ def _facts(shard: Path) -> dict[str, Any]:
 
 
 def _row_numbers(shards: list[Path], expected: int | None) -> NDArray[np.int64]:
-    """Return the row numbers in ascending order; raise if one is missing or comes twice."""
+    """Return the row numbers in ascending order; raise if one is missing or occurs twice."""
     found: NDArray[np.int64] = np.concatenate(
         [pa.parquet.read_table(shard, columns=[_INDEX])[_INDEX].to_numpy() for shard in shards]
     )
-    found.sort()  # in place: 8 GB of a billion rows
+    found.sort()  # in place, since a billion rows take 8 GB
     if twice := int((np.diff(found) == 0).sum()):
         raise BadValueError(f"{count(twice, 'row')} came twice", "Predict again into an empty folder")
     total = _facts(shards[0])["total"] if expected is None else expected
@@ -223,9 +223,9 @@ def _row_numbers(shards: list[Path], expected: int | None) -> NDArray[np.int64]:
 
 @speaking("gather")
 def gather(outputs: Sequence[Any] | None) -> dict[str, Tensor]:
-    """Return what `trainer.predict` returned, joined over batches and ranks and sorted by row number.
+    """Join the output of `trainer.predict` over batches and ranks, sorted by row number.
 
-    Every rank gets all rows. Under a strategy that spawns its processes, call it inside the run.
+    Every rank gets all rows. With a strategy that spawns its processes, call it inside the run.
 
     Args:
         outputs: The list that `trainer.predict(...)` returned, for one loader.
@@ -238,7 +238,7 @@ def gather(outputs: Sequence[Any] | None) -> dict[str, Tensor]:
 
     Raises:
         BadTypeError: The outputs are not those of a tabvision module.
-        BadValueError: A row came twice.
+        BadValueError: A row occurs twice.
 
     Example:
         >>> batches = [{"predictions": torch.ones(1, 2), "index": torch.tensor([row])} for row in (1, 0)]
@@ -251,7 +251,7 @@ def gather(outputs: Sequence[Any] | None) -> dict[str, Tensor]:
         remedy = "Pass what trainer.predict(module, datamodule) returned for one loader of a tabvision module"
         raise BadTypeError(f"each output must be a dict with predictions and index, got {kinds}", remedy)
     batches = [batch for batch in batches if len(batch["index"])]
-    own: dict[str, Tensor] | None = None  # of this rank, joined; None without rows, whose predictions have no width
+    own: dict[str, Tensor] | None = None  # this rank's, joined; None if it has no rows, since the width is then unknown
     if batches:
         names = [name for name in ("predictions", "index", "loss", "fold") if name in batches[0]]
         own = {name: torch.cat([batch[name].cpu() for batch in batches]) for name in names}

@@ -1,6 +1,6 @@
-"""Interpretation of trained modules: what they learned from each column, embeddings, biases, recommendations.
+"""Interpret trained modules: what they learned from each column, embeddings, biases, recommendations.
 
-Numbers only; figures are in `plots`.
+This package returns numbers; `plots` draws them.
 """
 
 from tabvision.interpret.drift import drift, overlap

@@ -1,4 +1,4 @@
-"""How new rows differ from others, column by column, and which rows occur in both."""
+"""Measure how new rows differ from others, column by column, and find rows that occur in both."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from tabvision.preprocess.encode import Source as RawColumn
 from tabvision.preprocess.encode import sources_of
 from tabvision.schema import Schema
 
-_ALPHA = 0.01  # the fraction of columns without drift that are flagged
-_MIN_EXPECTED = 5  # rows of a category in either table, for the chi-square distribution to hold
+_ALPHA = 0.01  # the fraction of columns without drift to flag by mistake
+_MIN_EXPECTED = 5  # rows per category and table, for the chi-square distribution to hold
 _MEASURES = {"category": "total variation", "number": "Kolmogorov-Smirnov", "date": "Kolmogorov-Smirnov"}
 
 
@@ -33,25 +33,25 @@ def drift(
 
     Args:
         reference: The rows to compare with, such as the training rows: a frame or a table file.
-        new: The other rows.
-        schema: The schema of a model, whose raw columns are compared as it reads them; None to compare all columns that both
+        new: The rows to compare, in the same forms.
+        schema: A model's schema, to compare its raw columns as the model reads them; None to compare all columns that both
             tables have, numbers and dates as such and everything else as categories.
-        columns: The columns to compare; None for these.
+        columns: The columns to compare; None for those just described.
 
     Returns:
-        A row for each column, those that drifted first, then by distance: `column`; `measure`; `distance`, from 0 for the
-        same distribution to 1 for nothing in common, missing values aside; `missing`, the increase of their fraction;
-        `unseen`, the fraction of the new rows with a category that the reference lacks; `outside`, of those beyond its
-        range; `p_value`, how likely differences like these are without drift; `drifted`, whether that is below 1 %.
+        One row per column, drifted columns first, then by distance: `column`; `measure`; `distance`, from 0 for the same
+        distribution to 1 for nothing in common, leaving out missing values; `missing`, how much their fraction grew;
+        `unseen`, the fraction of new rows whose category the reference lacks; `outside`, the fraction beyond its range;
+        `p_value`, the probability of such differences without drift; `drifted`, whether that is below 1 %.
 
     Raises:
         MissingColumnsError: A column does not exist.
         BadValueError: A table has no rows, or text in place of a number.
 
     Source:
-        The two-sample Kolmogorov-Smirnov test of numbers, Pearson's chi-square test of categories of which at least five
-        rows are expected, and of missing values with Yates's correction. Beyond the range: the k most extreme of all rows
-        are as likely any k. The smallest of these, times their number, is the p-value (Bonferroni).
+        The two-sample Kolmogorov-Smirnov test for numbers; Pearson's chi-square test for categories with at least five
+        expected rows, and with Yates's correction for missing values. Beyond the range: any k rows are equally likely to
+        be the k most extreme. The p-value is the smallest of these tests', times their number (Bonferroni).
 
     Example:
         >>> ages = pd.DataFrame({"age": np.arange(100.0), "job": ["cook", "nurse"] * 50})
@@ -91,18 +91,18 @@ def overlap(
     schema: Schema | None = None,
     columns: Sequence[str] | None = None,
 ) -> pd.DataFrame:
-    """Return the rows of the second table that occur in the first as well, such as validation rows among those of training.
+    """Return the rows of the second table that also occur in the first, such as validation rows among training rows.
 
     Args:
         first: A frame or a table file.
-        second: Another.
-        target: The column to predict, or several, which may differ.
-        schema: The schema of a model, to compare its raw columns and target; None for all columns that both tables have.
-        columns: The columns to compare; None for these.
+        second: Another frame or table file.
+        target: The column or columns to predict, which may differ.
+        schema: A model's schema, to compare its raw columns and target; None for all columns that both tables have.
+        columns: The columns to compare; None for those just described.
 
     Returns:
-        `row`, the number of each such row in `second`; `first_row`, that of the first row like it in `first`; `same_target`,
-        whether a row like it has the same target too.
+        `row`, the number of each such row in `second`; `first_row`, the number of its first match in `first`; `same_target`,
+        whether any match has the same target, too.
 
     Raises:
         MissingColumnsError: A column does not exist.
@@ -119,13 +119,13 @@ def overlap(
     names = list(columns) if columns is not None else common if schema is None else list(schema.inputs)
     for frame in (one, other):
         check_present((*names, *targets), frame.columns, "Name columns that both tables have")
-    both = pd.concat([one[[*names, *targets]], other[[*names, *targets]]], ignore_index=True)  # of one type
+    both = pd.concat([one[[*names, *targets]], other[[*names, *targets]]], ignore_index=True)  # one dtype for both
     both = both.apply(lambda values: values.astype(str) if values.map(type).eq(list).any() else values)
     hashes = pd.util.hash_pandas_object(both[names], index=False).to_numpy()
     seen = pd.Series(hashes[: len(one)]).drop_duplicates()
     rows = np.flatnonzero(np.isin(hashes[len(one) :], seen.to_numpy())) if names else np.empty(0, dtype=np.int64)
     like = pd.Series(seen.index, index=seen.to_numpy()).loc[hashes[len(one) + rows]].to_numpy()
-    # not only their hashes are equal, but their values, a missing one like another
+    # hashes may collide, so compare the values, too; missing values count as equal
     left, right = (both[names].iloc[each].reset_index(drop=True) for each in (like, len(one) + rows))
     is_equal = ((left == right).fillna(value=False) | (left.isna() & right.isna())).all(axis=1).to_numpy(dtype=np.bool_)
     rows, like = rows[is_equal], like[is_equal]
@@ -140,7 +140,7 @@ def _frames(first: Source, second: Source, schema: Schema | None) -> list[pd.Dat
 
 
 def _compare_column(source: RawColumn, reference_columns: Columns, new_columns: Columns) -> tuple[Any, ...]:
-    """Return the row of one column."""
+    """Return the row for one column."""
     reference, new = (
         columns.frame[source.name].to_numpy(dtype=object) if source.kind == "category" else floats_of(columns, source)
         for columns in (reference_columns, new_columns)
@@ -164,25 +164,25 @@ def _compare_column(source: RawColumn, reference_columns: Columns, new_columns: 
         distance = float(np.abs(table[0] / len(one) - table[1] / len(other)).sum() / 2)
         unseen = float(table[1][table[0] == 0].sum() / len(new))
         expected = table.sum(axis=0) * (table.sum(axis=1).min() / table.sum())
-        is_rare = expected < _MIN_EXPECTED  # rare categories count as one
+        is_rare = expected < _MIN_EXPECTED  # pool the rare categories
         tests.append(_chi_square(np.column_stack([table[:, ~is_rare], table[:, is_rare].sum(axis=1)])))
     p_value = min(1.0, len(tests) * min(tests))
     return source.name, _MEASURES[source.kind], distance, more_missing, unseen, outside, p_value
 
 
 def _kolmogorov_smirnov(one: NDArray[np.float64], other: NDArray[np.float64]) -> tuple[float, float]:
-    """Return the largest distance of two sorted samples' distribution functions, and its p-value for large samples."""
+    """Return the largest distance between two sorted samples' distribution functions, and its asymptotic p-value."""
     every = np.concatenate([one, other])
     fractions = [np.searchsorted(each, every, side="right") / len(each) for each in (one, other)]
     distance = float(np.abs(fractions[0] - fractions[1]).max())
     scaled = distance * np.sqrt(len(one) * len(other) / (len(one) + len(other)))
     terms = np.arange(1, 101)
     p_value = 2 * float(((-1.0) ** (terms - 1) * np.exp(-2 * (terms * scaled) ** 2)).sum())
-    return distance, min(1.0, p_value) if scaled > 0.2 else 1.0  # below 0.2 the series does not converge, and all is 1
+    return distance, min(1.0, p_value) if scaled > 0.2 else 1.0  # below 0.2 the series converges too slowly; p is 1
 
 
 def _extremes(num_reference: int, num_new: int, num_beyond: int) -> float:
-    """Return the probability that the `num_beyond` most extreme of all rows are all new ones.
+    """Return the probability that the `num_beyond` most extreme rows are all new ones.
 
     Example:
         >>> _extremes(100, 100, 0), round(_extremes(100, 100, 2), 4)
@@ -193,7 +193,7 @@ def _extremes(num_reference: int, num_new: int, num_beyond: int) -> float:
 
 
 def _chi_square(table: NDArray[np.int64], correction: float = 0) -> float:
-    """Return the p-value of independence; `correction` is Yates's half row, for tables of two columns."""
+    """Return the p-value of the test of independence; `correction` is Yates's half row, for tables of two columns."""
     table = table[:, table.sum(axis=0) > 0]
     if table.shape[1] < 2:
         return 1.0

@@ -1,4 +1,4 @@
-"""Photos that are almost the same, within the data and across its parts, where they flatter what is measured."""
+"""Find photos that are almost the same, in one part of the data or across parts, where they inflate the metrics."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ from tabvision.interpret.rows import Model
 from tabvision.nets.heads import mean_pooled
 from tabvision.schema import Schema
 
-# measured with three networks: re-encoded, halved and slightly cropped photos lie above, others below
+# Measured with three networks: re-encoded, halved and slightly cropped photos score above, different photos below
 _THRESHOLD = 0.85
-_SIDE = 8  # pixels of the coarse image
-_ROUNDING = 1e-4  # of a cosine
+_SIDE = 8  # side of the coarse image, in pixels
+_ROUNDING = 1e-4  # rounding error of a cosine
 _ROWS_AT_ONCE = 1024
 _PART_NAMES = ("train", "val", "test")
 
@@ -47,26 +47,26 @@ def duplicates(
 ) -> pd.DataFrame:
     """Return the pairs of photos that are almost the same: re-encoded, resized or slightly cropped.
 
-    A pair across parts is leakage: the model was trained on a copy of the validation photo. The similarity is the mean of two
-    cosines: of the network's pooled features, and of the photo in 8 x 8 pixels less their mean. By features alone photos of
-    one class are taken for copies, above all after training. Mirrored photos are not found, nor are those of a single color.
+    A pair across parts is leakage: the model was trained on a copy of a validation photo. The similarity is the mean of two
+    cosines: of the network's pooled features, and of the photo at 8 x 8 pixels minus their mean. Features alone would take
+    photos of one class for copies, especially after training. Mirrored and single-color photos are not found.
 
     Args:
         model: A `Predictor`, a module in memory, or the path of a checkpoint. The features of an untrained body are all
-            alike, so that a few different photos come near 0.9.
-        source: What `Predictor.predict` takes, labeled or not, or an `ImageDataModule`. The parts are known for a datamodule,
-            and for a folder that holds the folders train and valid.
-        threshold: The lowest similarity, in (0, 1]. Small pictures of one thing, such as digits, need a higher one.
-        split: The column of a table that names the part of each row; None if there is none.
-        max_pairs: The most pairs.
-        max_photos: The most photos of each part of a datamodule, drawn at random; None for all.
+            alike, so a few different photos come close to 0.9.
+        source: Anything that `Predictor.predict` takes, labeled or not, or an `ImageDataModule`. Parts are known for a
+            datamodule, and for a folder with the folders train and valid.
+        threshold: The lowest similarity, in (0, 1]. Small pictures of one kind, such as digits, need a higher threshold.
+        split: The column of a table that names each row's part, or None.
+        max_pairs: The most pairs to return.
+        max_photos: The most photos to draw at random from each part of a datamodule; None for all.
 
     Returns:
-        `first` and `second`, the files or, of images in memory, row numbers; `similarity`, the greatest first; `first_part`
-        and `second_part`, and `same_label`, each None if not known. Photos that cannot be read are left out.
+        `first` and `second`, the files, or row numbers for images in memory; `similarity`, the highest first; `first_part`,
+        `second_part` and `same_label`, each None if not known. Photos that cannot be read are left out.
 
     Raises:
-        BadTypeError: The model does not read images alone, or has no body.
+        BadTypeError: The model has no body, or does not read only images.
         BadValueError: A number is out of range.
         MissingColumnsError: There is no column `split`.
     """
@@ -82,7 +82,7 @@ def duplicates(
     else:
         inputs, parts, labels = _photos_of_source(predictor, source, split)
     rows, coarse = _vectors(predictor, inputs, _coarse)
-    # the mean of two cosines is as high only if each is at least this: few photos have to pass through the network
+    # a mean of two cosines this high needs each to be at least 2 * threshold - 1, so few photos go through the network
     near = _with_neighbor(coarse, 2 * threshold - 1)
     rows, coarse = rows[near], coarse[near]
     _, features = _vectors(predictor, inputs.take(rows), functools.partial(_features, predictor))
@@ -90,7 +90,7 @@ def duplicates(
     first, second = rows[first], rows[second]
     assert inputs.images is not None
     names = [str(each) if isinstance(each, str | Path) else row for row, each in enumerate(inputs.images.sources)]
-    codes = np.full(len(names), -1)  # the same for the same label, -1 where it is not known
+    codes = np.full(len(names), -1)  # one number per label, -1 where it is unknown
     if labels.shape[1]:
         codes = labels.groupby(list(labels), sort=False).ngroup().fillna(-1).to_numpy(dtype=np.int64)
     known = (codes[first] >= 0) & (codes[second] >= 0)
@@ -106,7 +106,7 @@ def duplicates(
 
 
 def _photos_of_data(data: ImageDataModule, schema: Schema, most: int | None) -> tuple[Inputs, list[Any], pd.DataFrame]:
-    """Return the photos of every part of a datamodule, or some of them, with the part and the label of each."""
+    """Return at most `most` photos of every part of a datamodule, with the part and the label of each."""
     files, parts, labels = list[str](), list[Any](), list[pd.DataFrame]()
     for name, part in data.parts.items():
         rows = some_of(part.rows.numpy(), most)
@@ -118,7 +118,7 @@ def _photos_of_data(data: ImageDataModule, schema: Schema, most: int | None) -> 
 
 
 def some_of(rows: NDArray[Any], most: int | None) -> NDArray[Any]:
-    """Return at most so many rows, drawn at random, in ascending order.
+    """Return at most `most` rows, drawn at random, in ascending order.
 
     Example:
         >>> len(some_of(np.arange(5), 3))
@@ -132,9 +132,9 @@ def some_of(rows: NDArray[Any], most: int | None) -> NDArray[Any]:
 def _photos_of_source(
     predictor: Predictor, source: Source, split: str | None
 ) -> tuple[Inputs, list[Any], pd.DataFrame]:
-    """Return the photos of any source, with the part of each or None, and its label, in no column if none are known.
+    """Return the photos of any source, with the part of each, or None, and a frame of labels, empty if none are known.
 
-    Of a folder the names of folders tell the part and the class.
+    In a folder, the names of its folders determine the part and the class.
     """
     inputs, schema = predictor.read(source), predictor.schema
     frame = pd.DataFrame(index=range(inputs.num_rows)) if inputs.frame is None else inputs.frame
@@ -155,7 +155,7 @@ def _photos_of_source(
 def _vectors(
     predictor: Predictor, inputs: Inputs, vectors_of: Callable[[Tensor], Tensor]
 ) -> tuple[NDArray[np.int64], Tensor]:
-    """Return the rows of readable photos, and the vector of each, (N, D), given those of the pixels of a batch."""
+    """Return the rows of readable photos, and each one's vector, (N, D), from a function of a batch of pixels."""
     rows, found = [np.empty(0, np.int64)], list[Tensor]()
     with torch.inference_mode():
         for arrays in inputs.batches():
@@ -167,13 +167,13 @@ def _vectors(
 
 
 def _coarse(pixels: Tensor) -> Tensor:
-    """Return photos in few pixels, less their mean, as vectors whose products are cosines; of a single color near 0."""
+    """Return coarse photos minus their mean, as unit vectors; the vector of a single-color photo is near 0."""
     few = functional.adaptive_avg_pool2d(pixels.float(), _SIDE).flatten(1)
     return functional.normalize(few - few.mean(dim=1, keepdim=True), dim=1, eps=1.0)
 
 
 def _features(predictor: Predictor, pixels: Tensor) -> Tensor:
-    """Return the pooled features of photos, as vectors whose products are cosines."""
+    """Return the pooled features of photos as unit vectors."""
     image, module = predictor.schema.image, predictor.module
     assert image is not None
     body: Any = module.body
@@ -182,7 +182,7 @@ def _features(predictor: Predictor, pixels: Tensor) -> Tensor:
 
 
 def _with_neighbor(vectors: Tensor, threshold: float) -> NDArray[np.intp]:
-    """Return the numbers of the vectors whose product with some other one is at least the threshold.
+    """Return the numbers of the vectors whose dot product with any other is at least the threshold.
 
     Example:
         >>> _with_neighbor(torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.96, 0.28]]), 0.9).tolist()
@@ -197,7 +197,7 @@ def _with_neighbor(vectors: Tensor, threshold: float) -> NDArray[np.intp]:
 
 
 def _similar(vectors: Tensor, threshold: float, most: int) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.float64]]:
-    """Return the pairs whose product is at least the threshold, at most so many, and their products, the greatest first.
+    """Return at most `most` pairs with a dot product of at least the threshold, and the products, highest first.
 
     Example:
         >>> vectors = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.96, 0.28]])

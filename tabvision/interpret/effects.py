@@ -1,4 +1,4 @@
-"""How a model's answers depend on a column: partial dependence, and accumulated local effects."""
+"""Show how a model's answers depend on a column: partial dependence and accumulated local effects."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from tabvision.preprocess import Columns
 from tabvision.preprocess.encode import Source, sources_of
 
 Kind = Literal["pdp", "ale"]
-_BAND = (0.1, 0.9)  # quantiles of the answers to single rows
+_BAND = (0.1, 0.9)  # quantiles of the answers to individual rows
 _FACTS = ("answer", "mean", "low", "high")
 
 
@@ -45,31 +45,30 @@ def effects(
     max_rows: int | None = 1_000,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Return how a model's answers depend on a column, or on two together.
+    """Return how a model's answers depend on one column, or on two together.
 
-    Partial dependence ("pdp") is the mean answer if every row had the same value. It asks about rows that may not exist where
-    columns go together, such as a large house with one room. Accumulated local effects ("ale") move each row only to the ends
-    of the interval of values that it lies in, and add the changes up.
+    Partial dependence ("pdp") is the mean answer if every row had the same value. If columns are correlated, it asks about
+    rows that may not exist, such as a large house with one room. Accumulated local effects ("ale") move each row only to the
+    ends of the interval that its value lies in, and add up the changes.
 
     Args:
         model: A `Predictor`, a module in memory, or the path of a checkpoint.
         source: Rows like those in training: a frame or a table file.
-        column: A raw column, such as a date with all its parts; or two of them, for "pdp".
-        grid: The most values of each column: quantiles of a number's or a date's values, the most frequent categories.
+        column: A raw column, such as a date with all its parts; for "pdp" also a list of two.
+        grid: The most values per column: quantiles of numbers or dates, the most frequent categories.
         kind: "pdp" or "ale".
         max_rows: The most rows to use, drawn at random; None for all.
         seed: Seed of that draw.
 
     Returns:
-        For each answer (`probability_<class>` or `prediction`, as a `Predictor` names them) and each value a row: the value
-        under the column's own name, or with `_value` after it where that is one of the following; `answer`; `mean`, for "ale"
-        the change, whose mean over the rows is 0; and for "pdp" `low` and `high`, between which lie the answers to 80 % of
-        the rows.
+        One row per answer (`probability_<class>` or `prediction`, as a `Predictor` names them) and value: the value under
+        the column's own name, with `_value` appended if that is one of the following; `answer`; `mean`, for "ale" the
+        change, with mean 0 over the rows; and for "pdp" `low` and `high`, which enclose the answers to 80 % of the rows.
 
     Raises:
         UnknownNameError: The model reads no such column, or there is no such kind.
-        BadTypeError: A model of images alone, rows that are no table, or categories for "ale".
-        BadValueError: A number is out of range, the same column or more than two, or a column without values.
+        BadTypeError: The model reads only images, the rows are not a table, or "ale" gets a column of categories.
+        BadValueError: A number is out of range, a column is repeated or has no values, or there are more than two.
 
     Source:
         Friedman 2001, "Greedy Function Approximation"; Apley and Zhu 2020, "Visualizing the Effects of Predictor Variables".
@@ -99,7 +98,7 @@ def _partial_dependence(
     grids = [_grid(frame, column, grid) for column in columns]
     points = list(itertools.product(*grids))
     found: list[list[NDArray[Any]]] = [[] for _ in points]
-    for arrays in inputs.batches():  # batches outside: an image is read once
+    for arrays in inputs.batches():  # batches are the outer loop, so that an image is read once
         for point, answers in zip(points, found, strict=True):
             moved = arrays
             for column, row in zip(columns, point, strict=True):
@@ -121,7 +120,7 @@ def _accumulated_effects(
     if len(ends) < 2:
         raise BadValueError(f"column {column.name!r} has one value in these rows", "Pass rows in which it varies")
     present = np.flatnonzero(~np.isnan(numbers))
-    intervals = np.searchsorted(numbers[ends[1:-1]], numbers[present])  # of each row: above the low end, up to the high
+    intervals = np.searchsorted(numbers[ends[1:-1]], numbers[present])  # of each row: low end < value <= high end
     changes = np.zeros((len(ends) - 1, predictor.module.task.num_predictions))
     counts = np.zeros(len(ends) - 1)
     for arrays in inputs.take(present).batches():
@@ -139,14 +138,14 @@ def _accumulated_effects(
 
 
 def _numbers(frame: pd.DataFrame, column: Source) -> NDArray[np.float64]:
-    """Return the values of a raw column as numbers: microseconds of a date, codes of categories, NaN where missing."""
+    """Return a raw column as numbers: dates in microseconds, categories as codes, missing values as NaN."""
     if column.kind != "category":
         return floats_of(Columns.of(frame), column)
     return np.where(missing_cells(frame[column.name]), np.nan, pd.factorize(frame[column.name])[0].astype(np.float64))
 
 
 def _grid(frame: pd.DataFrame, column: Source, size: int) -> NDArray[np.intp]:
-    """Return the numbers of rows that hold the values of a column to look at."""
+    """Return the numbers of rows that hold the values of a column to evaluate."""
     numbers = _numbers(frame, column)
     present = np.flatnonzero(~np.isnan(numbers))
     if not len(present):
@@ -172,7 +171,7 @@ def _tidy(
     Args:
         predictor: The predictor.
         frame: The raw rows.
-        points: For each column the rows that hold its value at each point.
+        points: For each column, the rows that hold its value at each point.
         facts: (points, answers) numbers by name.
     """
     values = {}

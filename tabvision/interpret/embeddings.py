@@ -1,4 +1,4 @@
-"""Embeddings as frames with the user's own labels: factors, biases and principal components."""
+"""Return embeddings as frames with the user's own labels: factors, biases and principal components."""
 
 from __future__ import annotations
 
@@ -27,24 +27,24 @@ _PASS_FACTORS = "Pass what item_factors, user_factors or embedding_frame gave"
 
 @speaking("item_bias")
 def item_bias(module: CollabModule) -> pd.DataFrame:
-    """Return the bias of each item, highest first: how well it is liked whatever the user's taste.
+    """Return the bias of each item, highest first: how well it is liked, regardless of the user's taste.
 
     Args:
         module: A trained module of kind "dot".
 
     Returns:
-        The item's id under its own column name, `title` where there are titles, `bias`, and `num_pairs`: how many pairs
-        of the data it is in. The bias of an item with few of them is held near 0 by weight decay.
+        The item's id under its own column name, `title` if there are titles, `bias`, and `num_pairs`, the number of pairs
+        in the data with this item. Weight decay keeps the bias of an item with few pairs near 0.
 
     Raises:
-        BadValueError: A module of another kind.
+        BadValueError: The module is of another kind.
     """
     return _biases(module, 1)
 
 
 @speaking("user_bias")
 def user_bias(module: CollabModule) -> pd.DataFrame:
-    """Return the bias of each user, highest first: how generously they rate, whatever the item. See `item_bias`."""
+    """Return the bias of each user, highest first: how generously they rate, regardless of the item; see `item_bias`."""
     return _biases(module, 0)
 
 
@@ -53,7 +53,7 @@ def item_factors(module: CollabModule) -> pd.DataFrame:
     """Return the latent factors of each item, in the order of the vocabulary.
 
     Returns:
-        The item's id under its own column name, `title` where there are titles, `num_pairs`, then `factor_1` and so on.
+        The item's id under its own column name, `title` if there are titles, `num_pairs`, then `factor_1` and so on.
     """
     return _factors(module, 1)
 
@@ -70,14 +70,14 @@ def embedding_frame(module: SupervisedModule, column: str) -> pd.DataFrame:
 
     Args:
         module: A TabularModule or CollabModule.
-        column: The category's name in the schema.
+        column: The name of the category in the schema.
 
     Returns:
-        The value under the column's own name, `title` where there are titles, then `factor_1` and so on.
+        The value under the column's own name, `title` if there are titles, then `factor_1` and so on.
 
     Raises:
-        BadTypeError: A module without embeddings.
-        UnknownNameError: No such category.
+        BadTypeError: The module has no embeddings.
+        UnknownNameError: There is no such category.
 
     Example:
         >>> from tabvision.schema import Schema, Target
@@ -99,20 +99,20 @@ def embedding_frame(module: SupervisedModule, column: str) -> pd.DataFrame:
 
 @speaking("pca")
 def pca(factors: pd.DataFrame, k: int = 2) -> pd.DataFrame:
-    """Project factors on their first principal components, the labels beside them.
+    """Project factors onto their first principal components, and keep the labels.
 
     Args:
-        factors: What `item_factors`, `user_factors` or `embedding_frame` gave, or some of its rows.
-        k: The number of components, at least 1 and at most as many as there are factors or rows.
+        factors: The result of `item_factors`, `user_factors` or `embedding_frame`, or some of its rows.
+        k: The number of components, at least 1 and at most the number of factors or rows.
 
     Returns:
-        The labels, then `axis_1` and so on; `attrs["shares"]` holds the fraction of the variance that each explains.
+        The labels, then `axis_1` and so on; `attrs["shares"]` holds the fraction of variance that each axis explains.
 
     Raises:
-        BadTypeError: A frame without factors.
-        BadValueError: Too many axes or too few.
+        BadTypeError: The frame has no factors.
+        BadValueError: `k` is out of range.
 
-    Source: fastai `Tensor.pca`, centered and projected; here the sign makes the largest weight of a component positive.
+    Source: fastai `Tensor.pca`, centered and projected; signs are chosen so that each component's largest weight is positive.
 
     Example:
         >>> frame = pd.DataFrame({"film": ["a", "b"], "factor_1": [0.0, 3.0], "factor_2": [0.0, 4.0]})
@@ -141,32 +141,32 @@ def pca(factors: pd.DataFrame, k: int = 2) -> pd.DataFrame:
 
 
 def _labels_frame(column: Categorical) -> pd.DataFrame:
-    """Return the values of a category, with their titles where there are any."""
+    """Return the values of a category, with titles if there are any."""
     labels = pd.Series(list(column.vocabulary), name=column.source)
     return pd.DataFrame({column.source: labels, **({_TITLE: list(column.titles)} if column.titles else {})})
 
 
 def counted_labels(module: CollabModule, index: int) -> pd.DataFrame:
-    """Return the labels of users (index 0) or items (index 1), and in how many pairs of the data each is."""
+    """Return the labels of users (index 0) or items (index 1), and the number of pairs in the data with each."""
     column = module.schema.categorical[index]
     counts = np.bincount(module.seen[index].numpy(), minlength=column.cardinality)[1:]
     return _labels_frame(column).assign(**{NUM_PAIRS: counts})
 
 
 def factor_rows(module: SupervisedModule, index: int) -> NDArray[np.float32]:
-    """Return the embedding of each value of a category, in the order of the vocabulary and without a bias, (V, F)."""
+    """Return the embedding of each value of a category in vocabulary order, without a bias, (V, F)."""
     net: Any = module.net
     if isinstance(net, EmbeddingDotBias):
         table: Any = (net.users, net.items)[index].factors
     else:
-        nets: Any = net if isinstance(net, nn.ModuleList) else [net]  # of a bag the factors of each
+        nets: Any = net if isinstance(net, nn.ModuleList) else [net]  # a bag has several nets
         assert all(isinstance(each, EmbeddingMLP | PackedNet) for each in nets), "a module of categories has embeddings"
         table = torch.cat([each.embeddings.categories.table(index) for each in nets], dim=1)
     return np.asarray(table.detach().float().cpu().numpy()[1:])
 
 
 def check_ratings_module(module: object) -> None:
-    """Raise a BadTypeError if it is not a CollabModule."""
+    """Raise a BadTypeError if the module is not a CollabModule."""
     if not isinstance(module, CollabModule):
         remedy = "From a checkpoint it comes by CollabModule.load_from_checkpoint(path, weights_only=True)"
         raise BadTypeError(f"a CollabModule is needed, got {type(module).__name__}", remedy)

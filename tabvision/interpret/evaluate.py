@@ -1,4 +1,4 @@
-"""The metrics of a model on labeled rows, beside those of a naive answer, with intervals."""
+"""Compare the metrics of a model on labeled rows, with intervals, with those of a naive answer."""
 
 from __future__ import annotations
 
@@ -16,33 +16,33 @@ from tabvision.errors import BadValueError, count, speaking
 from tabvision.inference.results import Results
 from tabvision.metrics import values_of
 
-_MAX_ROWS, _MAX_NUMBERS = 10_000, 4_000_000  # of a resample, which then takes some milliseconds
+_MAX_ROWS, _MAX_NUMBERS = 10_000, 4_000_000  # limits of a resample, which then takes some milliseconds
 _MIN_ROWS = 500
 
 
 @speaking("evaluate")
 def evaluate(results: Results, *, coverage: float = 0.95, repeats: int = 500, seed: int = 0) -> pd.DataFrame:
-    """Return the loss and the task's metrics of the model, with intervals, beside those of a naive answer.
+    """Return the loss and the task's metrics of a model, with intervals, next to those of a naive answer.
 
     An interval says how far the metric may be off because it was measured on a sample of rows. It does not cover the variance
-    between training runs, and assumes independent rows that are like these. Few rows make it a little too narrow: with 200
-    rows, of 100 intervals at 0.95 more than 90 held an accuracy of 0.91 and an mae, and 89 an auroc of 0.97, which is near
-    its end. Where every row is right the interval is one point.
+    between training runs, and it assumes independent rows like these. With few rows it is a little too narrow: with 200 rows
+    and coverage 0.95, more than 90 of 100 intervals held an accuracy of 0.91 and an mae, and 89 an auroc of 0.97, close to
+    its maximum. If every row is right, the interval is a single point.
 
     Args:
-        results: Rows that the model did not learn from, with its answers.
-        coverage: The fraction of such intervals that hold the metric of infinitely many rows, in (0, 1).
-        repeats: How often rows are drawn with replacement, at least 20.
-        seed: Determines the draws.
+        results: Rows that the model was not trained on, with its answers.
+        coverage: The fraction of such intervals that should hold the metric of infinitely many rows, in (0, 1).
+        repeats: The number of resamples (rows drawn with replacement), at least 20.
+        seed: Determines the resamples.
 
     Returns:
-        `metric`, `model`, `low`, `high`, and `naive`: that of the best answer that is the same for all of these rows.
+        `metric`, `model`, `low`, `high`, and `naive`: the metric of the best constant answer on these rows.
 
     Raises:
         BadValueError: There are no rows, or a setting is out of range.
 
-    Source: the percentile bootstrap; above 10,000 rows a draw has fewer, and its deviations shrink by the root of the
-    ratio (Bickel, Götze, van Zwet 1997, "Resampling fewer than n observations").
+    Source: the percentile bootstrap; for more than 10,000 rows a resample has fewer, and deviations are scaled down by the
+    square root of the ratio (Bickel, Götze, van Zwet 1997, "Resampling fewer than n observations").
 
     Example:
         >>> from tabvision.schema import Schema, Target
@@ -63,8 +63,8 @@ def evaluate(results: Results, *, coverage: float = 0.95, repeats: int = 500, se
     num_rows = len(results)
     num_drawn = min(num_rows, _MAX_ROWS, max(_MIN_ROWS, _MAX_NUMBERS // results.predictions.shape[1]))
     rng, draws = np.random.default_rng(seed), list[dict[str, float]]()
-    metrics = task.metrics()  # to make them takes longer than to compute them of a few rows
-    with warnings.catch_warnings():  # a draw without a class has no AUROC
+    metrics = task.metrics()  # made once: that takes longer than computing them for a few rows
+    with warnings.catch_warnings():  # a resample that lacks a class has no AUROC
         warnings.simplefilter("ignore")
         for _ in range(repeats):
             rows = rng.integers(num_rows, size=num_drawn)
@@ -88,7 +88,7 @@ def scores(metrics: MetricCollection, predictions: NDArray[Any], target: NDArray
 
     Shape:
         - predictions: (N, C) or (N, T), or one row for all
-        - target: as `encode_target` returns it
+        - target: as returned by `encode_target`
     """
     everyone = np.broadcast_to(predictions, (len(target), predictions.shape[1])).astype(np.float32)
     return values_of(metrics, torch.from_numpy(everyone), torch.from_numpy(target))

@@ -1,4 +1,4 @@
-"""Why a model answered a row as it did: what each column added to the answer."""
+"""Explain a model's answer to one row by the contribution of each column."""
 
 from __future__ import annotations
 
@@ -32,29 +32,29 @@ Row: TypeAlias = Mapping[str, object] | pd.Series | pd.DataFrame
 def explain(
     model: Model, row: Row, background: Rows, *, samples: int = 64, seed: int = 0, unit: Unit = "answer"
 ) -> pd.DataFrame:
-    """Return what each raw column of a row adds to its answer, beside the mean answer to background rows: Shapley values.
+    """Return the Shapley values of a row: what each raw column adds to its answer, relative to background rows.
 
-    A background row becomes the row column by column, in a random order and then in its reverse; a column's contribution is
-    the mean change of the answer when it changes. Contributions add up exactly to the answer minus the mean answer to the
-    background rows used. They say what the model does, not what causes the target.
+    A background row is turned into the row column by column, in a random order and then in its reverse; a column's
+    contribution is the mean change of the answer when the column changes. Contributions add up exactly to the answer minus
+    the mean answer to the background rows used. They say what the model does, not what causes the target.
 
     Args:
         model: A `Predictor`, a module in memory, or the path of a checkpoint.
         row: A row as a dict, a series, or a frame of one row.
-        background: Rows like those in training, to compare with: a frame or a table file. If it has at most `samples / 2`
-            rows, all count equally; of more, so many are drawn.
-        samples: Orders to change the columns in, at least 2, rounded up to reversed pairs for as many background rows.
-        seed: Seed of the draw and of the orders.
-        unit: "answer" for probabilities, or numbers in the user's units; "logits" for the network's outputs.
+        background: Rows like those in training, to compare with: a frame or a table file. Up to `samples / 2` rows all count
+            equally; from more, that many are drawn.
+        samples: Number of orders to change the columns in, at least 2, rounded up to pairs, each for a background row.
+        seed: Determines the drawn rows and the orders.
+        unit: "answer" for probabilities or numbers in the user's units; "logits" for the network's outputs.
 
     Returns:
         `column`, its `value` in the row, `answer` (`probability_<class>`, `prediction`, or `logit_<class>`) and
-        `contribution`; for each answer the largest first, whatever its sign. `attrs["answer"]` and `attrs["baseline"]` hold
-        each answer and the mean answer to the background rows.
+        `contribution`; for each answer, the largest absolute contribution first. `attrs["answer"]` and `attrs["baseline"]`
+        hold each answer and the mean answer to the background rows.
 
     Raises:
-        BadTypeError: A model of images alone, or rows that are no table.
-        BadValueError: Not one row, a background without rows, or a number out of range.
+        BadTypeError: The model reads only images, or the rows are not a table.
+        BadValueError: `row` is not one row, `background` has no rows, or a number is out of range.
         UnknownNameError: There is no such unit.
 
     Source:
@@ -77,7 +77,7 @@ def explain(
         starts = np.tile(np.arange(num_rows), -(-num_pairs // num_rows))  # the background row of each sample
     else:
         starts = rng.permutation(num_rows)[:num_pairs]
-    orders = rng.permuted(np.tile(np.arange(len(values)), (len(starts), 1)), axis=1)  # of its columns
+    orders = rng.permuted(np.tile(np.arange(len(values)), (len(starts), 1)), axis=1)  # in which its columns change
     starts, orders = np.tile(starts, 2), np.concatenate([orders, orders[:, ::-1]])
     answer = predictor.answers if unit == "answer" else lambda arrays: predictor.logits(arrays).cpu().numpy()
     paths = _along_paths(predictor, to, others, starts, orders, answer)
@@ -103,7 +103,7 @@ def _along_paths(
     orders: NDArray[np.intp],
     answer: Callable[[Arrays], NDArray[Any]],
 ) -> NDArray[np.float64]:
-    """Return the answers while each background row becomes the row, (S, columns + 1, answers)."""
+    """Return the answers at each step of turning background rows into the row, (S, columns + 1, answers)."""
     num_steps = orders.shape[1] + 1
     ranks = np.argsort(orders, axis=1)
     found = []

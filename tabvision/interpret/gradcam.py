@@ -25,8 +25,8 @@ from tabvision.plain import Label
 
 Maps: TypeAlias = list[NDArray[np.float32]]
 
-_BATCH_SIZE = 16  # images whose graph is in memory
-_MAX_PREFIX = 16  # tokens before those of the patches: of the class, and registers
+_BATCH_SIZE = 16  # images to keep a graph in memory for
+_MAX_PREFIX = 16  # the most tokens before the patches: a class token, and registers
 _REMEDY = "Pass layer= the name of a part with a spatial map, as in module.named_modules()"
 
 
@@ -39,31 +39,31 @@ def gradcam(
     target: Label | None = None,
     batch_size: int = _BATCH_SIZE,
 ) -> Maps:
-    """Return a map for each image of the regions that support the network's answer.
+    """Return for each image a map of the regions that support the network's answer.
 
-    The map weighs each channel of the last spatial features by the mean gradient of the class's logit; of a transformer each
-    token's features by their own gradient. It is coarse, and shows what the answer rests on, not whether it is right.
+    The map weights each channel of the last spatial features by the mean gradient of the class's logit; for a transformer,
+    each token's features by their own gradient. It is coarse, and shows what the answer rests on, not whether it is right.
 
     Args:
         model: A `Predictor`, a module in memory, or the path of a checkpoint.
-        images: What `Predictor.predict` takes: rows, if the model reads columns beside its images.
-        layer: The part whose output is used, named as in `module.named_modules()`, such as "body.net.layer3"; None for
+        images: Anything that `Predictor.predict` takes: rows, if the model also reads columns.
+        layer: The layer whose output to use, named as in `module.named_modules()`, such as "body.net.layer3"; None for
             the last one with a spatial map.
-        target: The class, or the number of several, to explain; None for the predicted class, or the one number.
-        batch_size: Images in a batch of the network.
+        target: The class, or which of several numbers, to explain; None for the predicted class, or the only number.
+        batch_size: Images per batch.
 
     Returns:
         A map in [0, 1] for each image, as large as the network's input: 0 where nothing supports the answer, 1 where the
-        support is greatest. NaN for an image that is missing or cannot be read. For a model that reads columns as well,
-        the maps of the P images of each row, in the order of the schema: 1 in the image of the row with the greatest support.
+        support is greatest, NaN if the image is missing or cannot be read. For a model that also reads columns, the maps of
+        each row's P images in the order of the schema, where 1 marks the greatest support in the whole row.
 
     Shape:
-        - returns: N arrays (H, W) float32; (P, H, W) if the model reads columns as well
+        - returns: N arrays (H, W) float32; (P, H, W) if the model also reads columns
 
     Raises:
         BadTypeError: The model reads no images.
-        BadValueError: The network has no spatial map, or none that the answer depends on; or there are several numbers and no
-            target.
+        BadValueError: The network has no spatial map that the answer depends on, or predicts several numbers and no
+            target is given.
         UnknownNameError: There is no such layer or target.
 
     Source:
@@ -90,18 +90,18 @@ def gradcam(
 
 
 def _maps(predictor: Predictor, arrays: Arrays, layer: str | None, target: Label | None) -> Tensor:
-    """Return the maps of a batch, (B, H, W), or (B, P, H, W) of rows with P images."""
+    """Return the maps of a batch, (B, H, W), or (B, P, H, W) for rows with P images."""
     image, module = predictor.schema.image, predictor.module
     assert image is not None
     with torch.inference_mode(mode=False), torch.enable_grad():
         batch = predictor.batch(arrays)
         rows = batch["image"].shape[:-3]
-        is_there = batch.get("has_image", torch.ones(rows)).flatten() > 0  # the body sees these alone
+        is_there = batch.get("has_image", torch.ones(rows)).flatten() > 0  # the body sees only these
         found = torch.full((len(is_there), *image.size), torch.nan, device=predictor.device)
         if not is_there.any():
             return found.view(*rows, *image.size)
         pixels = normalize(batch["image"].flatten(0, -4), image.mean, image.std)
-        # the pixels need a gradient, so that a frozen network has a graph as well
+        # the pixels require a gradient so that a frozen network has a graph, too
         batch["image"] = pixels.view(*rows, *pixels.shape[1:]).requires_grad_()
         with _outputs_of(module, layer) as outputs:
             logits = module(batch).float()
@@ -117,7 +117,7 @@ def _maps(predictor: Predictor, arrays: Arrays, layer: str | None, target: Label
 
 @contextlib.contextmanager
 def _outputs_of(module: nn.Module, layer: str | None) -> Iterator[dict[str, Tensor]]:
-    """Collect the outputs of the body's parts, or of one layer, in this thread, by name in the order of computation."""
+    """Collect the outputs of the body's layers, or of one layer, in this thread, by name in order of computation."""
     outputs: dict[str, Tensor] = {}
     thread = threading.get_ident()
 
@@ -141,7 +141,7 @@ def _outputs_of(module: nn.Module, layer: str | None) -> Iterator[dict[str, Tens
 
 
 def _scores(predictor: Predictor, logits: Tensor, target: Label | None) -> Tensor:
-    """Return the logit of each row that its map explains, (B,)."""
+    """Return the logit to explain for each row, (B,)."""
     task, calibration = predictor.module.task, predictor.calibration
     names = list(task.names(predictor.schema.target))
     columns = torch.cat([-logits, logits], dim=1) if logits.shape[1] == 1 and len(names) == 2 else logits
@@ -161,9 +161,9 @@ def _scores(predictor: Predictor, logits: Tensor, target: Label | None) -> Tenso
 def _coarse(
     score: Tensor, num_images: int, outputs: dict[str, Tensor], layer: str | None, *, channels_first: bool
 ) -> Tensor:
-    """Return maps of the last output, or a layer's, in which more than one position matters, (num_images, h, w)."""
+    """Return maps from the last output, or a layer's, in which more than one position matters, (num_images, h, w)."""
     names = [name for name in reversed(outputs) if layer in (None, name)]
-    # a network of tokens has no other maps after its first
+    # prefer tokens: a transformer has no other maps after its first
     tokens = [name for name in names if outputs[name].ndim == 3]
     for name in dict.fromkeys([*names[:1], *tokens, *names]):
         output = outputs[name]
@@ -180,7 +180,7 @@ def _coarse(
             across, channels = ((2, 3), 1) if channels_first else ((1, 2), 3)
             speaks = (gradient.mean(dim=across, keepdim=True) * output).sum(dim=channels)
             matters = gradient
-        if matters.any():  # after the last block of many transformers only the token of the class does
+        if matters.any():  # after a transformer's last block often only the class token does
             found: Tensor = speaks.detach().relu()
             return found
     problem = (
@@ -192,7 +192,7 @@ def _coarse(
 
 
 def _grid(tokens: str, outputs: dict[str, Tensor]) -> tuple[int, int] | None:
-    """Return the rows and columns of the patches that tokens stand for: those of the last map before them that fits."""
+    """Return the (rows, columns) of the patches behind tokens: the size of the last map before them that fits."""
     names = list(outputs)
     num_tokens = outputs[tokens].shape[1]
     for name in reversed(names[: names.index(tokens)]):

@@ -1,4 +1,4 @@
-"""How much each column matters to a model: how much worse its answers get when the column's values are shuffled."""
+"""Measure how much each column matters to a model by how much worse its answers get when the column is shuffled."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ from tabvision.nets.column_sums import ColumnSums
 from tabvision.nets.packed import PackedLinear, PackedNet
 
 _ROWS_ON_GPU = 65_536
-_ROWS_OF_PACKED = 512  # at once: the first layer's sums stay in a processor's caches
-_MOST_ENCODED = 1 << 27  # inputs of the first layer, 0.5 GB, that are computed once and not at every shuffle
+_ROWS_OF_PACKED = 512  # few enough at once for the first layer's sums to stay in the CPU's caches
+_MOST_ENCODED = 1 << 27  # up to this many first-layer inputs (0.5 GB) are computed once, not at every shuffle
 _Exchange: TypeAlias = Callable[[int, NDArray[np.intp]], Tensor]
-"""Returns the logits of a batch whose values of a column are those of other rows: the column's number, (R, B) rows."""
+"""Return the logits of a batch with one column, given by its number, taken from other rows, (R, B)."""
 
 
 @speaking("importance")
@@ -53,34 +53,34 @@ def importance(
 ) -> pd.DataFrame:
     """Return the permutation importance of each raw column: how much worse a metric gets when the column is shuffled.
 
-    All that is encoded from a raw column moves together, such as the parts of a date and the indicator of missing values.
-    Pass rows that training did not see. Of columns with the same information each may get little, since the model reads the
-    others. A column of image paths counts as one column.
+    Everything encoded from a raw column is shuffled together, such as the parts of a date and the missing-value indicator.
+    Pass rows that training did not see. Columns that hold the same information may each get little importance, since the
+    model can still read the others. A column of image paths counts as one column.
 
     Args:
         model: A `Predictor`, a module in memory, or the path of a checkpoint.
         source: Rows with the target: a frame or a table file.
         metric: "loss", or one of the task's metrics, such as "accuracy" or "rmse".
-        repeats: How often each column is shuffled.
+        repeats: How often to shuffle each column.
         max_rows: The most rows to use, drawn at random; None for all.
-        seed: Seed of that draw and of the shuffles.
-        permutations: The row orders to shuffle by, each of `range(rows)`, in place of `repeats` random ones.
-        fold: `results.fold` of rows that were answered out of fold, `results.frame`: each is then answered, shuffled or not,
-            by the member that did not learn from it.
+        seed: Determines that draw and the shuffles.
+        permutations: Row orders to shuffle by, permutations of `range(rows)`, in place of `repeats` random ones.
+        fold: `results.fold`, if `source` is the frame of out-of-fold results: each row is then answered, shuffled or not, by
+            the member that was not trained on it.
 
     Returns:
-        `column`, `importance`, the mean over the repeats, and `std`, their standard deviation; the highest first. It is the
-        increase of a loss or error, the decrease of a metric of which higher is better. `attrs["baseline"]` is the metric
-        without a shuffle.
+        `column`, `importance`, the mean over the repeats, and `std`, their standard deviation; the highest first. Importance
+        is the increase of a loss or error, or the decrease of a metric for which higher is better. `attrs["baseline"]` is
+        the metric without shuffling.
 
     Shape:
         - permutations: (repeats, rows) int
         - fold: (rows,) int64, or (rows, networks) for a bag
 
     Raises:
-        BadTypeError: A model of images alone, or rows that are no table.
-        BadValueError: A number is out of range, `permutations` are none, the target is missing in some row, or the metric
-            is not defined on these rows.
+        BadTypeError: The model reads only images, or the rows are not a table.
+        BadValueError: A number is out of range, `permutations` are not permutations, the target is missing in some row, or
+            the metric is not defined on these rows.
         UnknownNameError: The task has no such metric.
 
     Source:
@@ -113,13 +113,13 @@ def importance(
 def _measure(
     predictor: Predictor, inputs: Inputs, columns: Sequence[Column], orders: NDArray[np.intp], metric: str
 ) -> tuple[NDArray[np.float64], float, bool]:
-    """Return the metric for each column and order, (columns, R), without a shuffle, and whether higher is better."""
+    """Return the metric for each column and order, (columns, R), the unshuffled metric, and whether higher is better."""
     assert inputs.frame is not None, "read_rows returns one"
     target = encode_target(inputs.frame, predictor.schema.target)
     baseline = _Scores(predictor, metric, 1)
     scores = [_Scores(predictor, metric, len(orders)) for _ in columns]
     values = [column_values(inputs.arrays, column) for column in columns]
-    # networks whose columns can be exchanged one at a time; none if the module has others
+    # use the fast path only if columns can be exchanged one at a time in all networks
     all_nets = predictor.module.nets if isinstance(predictor.module, TabularModule) else ()
     nets = [net for net in all_nets if isinstance(net, PackedNet) and isinstance(net.head, PackedLinear)]
     nets = nets if len(nets) == len(all_nets) else []
@@ -127,10 +127,10 @@ def _measure(
     batch_size = _ROWS_ON_GPU if on_gpu else _ROWS_OF_PACKED if nets else None
     with torch.inference_mode():
         packed = _Packed(predictor, nets, columns, values) if nets else None
-        for arrays in inputs.batches(batch_size):  # batches outside: the sums of their first layer are computed once
+        for arrays in inputs.batches(batch_size):  # outer loop: the first layer's sums are computed once
             truth, rows = predictor.encoded_target(target, arrays), arrays["index"]
             exchange = packed.exchange_of(arrays) if packed else _exchange_of(predictor, arrays, columns, values)
-            baseline.update(exchange(0, rows[None]), truth)  # rounded as the others are
+            baseline.update(exchange(0, rows[None]), truth)  # rounded like the others
             for number, of_column in enumerate(scores):
                 of_column.update(exchange(number, orders[:, rows]), truth)
     return np.array([of_column.values() for of_column in scores]), float(*baseline.values()), baseline.higher_is_better
@@ -139,7 +139,7 @@ def _measure(
 def _exchange_of(
     predictor: Predictor, arrays: Arrays, columns: Sequence[Column], values: Sequence[Arrays]
 ) -> _Exchange:
-    """Return a function that answers the whole rows of a batch with one column from other rows."""
+    """Return a function that answers a batch again, with one column taken from other rows."""
 
     def exchange(number: int, others: NDArray[np.intp]) -> Tensor:
         found = []
@@ -153,7 +153,7 @@ def _exchange_of(
 
 @final
 class _Packed:
-    """Answers with packed networks, which do not compute the other columns again."""
+    """Answer with packed networks, without recomputing the other columns."""
 
     def __init__(
         self, predictor: Predictor, nets: Sequence[PackedNet], columns: Sequence[Column], values: Sequence[Arrays]
@@ -167,7 +167,7 @@ class _Packed:
         self._encoded = [self._encode(number, everything) for number in range(len(columns))] if is_small else None
 
     def exchange_of(self, arrays: Arrays) -> _Exchange:
-        """Return the function for a batch."""
+        """Return the exchange function for a batch."""
         module, device, calibration = self._predictor.module, self._predictor.device, self._predictor.calibration
         fold = torch.from_numpy(arrays["fold"]).to(device) if "fold" in arrays else None
         sums = [net.of(*self._tensors(arrays, len(arrays["index"]))) for net in self._nets]
@@ -184,7 +184,7 @@ class _Packed:
         return exchange
 
     def _inputs(self, number: int, rows: NDArray[np.intp]) -> list[Tensor]:
-        """Return what a column in some of all rows is to the first layer of each network."""
+        """Return the inputs that a column of some rows gives to the first layer of each network."""
         if self._encoded is None:
             return self._encode(number, rows)
         wanted = torch.from_numpy(rows).to(self._predictor.device)
@@ -203,7 +203,7 @@ class _Packed:
 
 @final
 class _Scores:
-    """The loss or a metric of several passes over the rows.
+    """The loss or a metric for each of several passes over the rows.
 
     Raises:
         UnknownNameError: The task has no such metric.
@@ -241,7 +241,7 @@ class _Scores:
             self._loss.update(losses.view(self._passes, -1).mean(1), len(target))
 
     def values(self) -> NDArray[np.float64]:
-        """Return the mean loss or the metric of all rows, (passes,)."""
+        """Return the mean loss or the metric over all rows, (passes,)."""
         if self._metrics:
             found = np.array([float(metric.compute()) for metric in self._metrics])
         else:

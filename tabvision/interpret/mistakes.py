@@ -1,4 +1,4 @@
-"""Where a model is wrong: confusions, the greatest losses, residuals, doubtful labels, and whether probabilities hold."""
+"""Find where a model is wrong: confusions, top losses, residuals, doubtful labels, and miscalibrated probabilities."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _ROW = "row"
 
 @speaking("confusion")
 def confusion(results: Results, *, normalize: bool = False) -> pd.DataFrame:
-    """Return how many rows of each class were answered with each class.
+    """Return the confusion matrix: how many rows of each true class were predicted as each class.
 
     Args:
         results: Rows with one class each.
@@ -51,13 +51,13 @@ def most_confused(results: Results, k: int = 10) -> pd.DataFrame:
 
     Args:
         results: Rows with one class each.
-        k: The most pairs.
+        k: The most pairs to return.
 
     Returns:
         `true`, `predicted`, `count`, and `fraction` of the rows of the true class; most frequent first.
 
     Raises:
-        BadValueError: The target is not one class per row, or `k` is not a whole number from 1 on.
+        BadValueError: The target is not one class per row, or `k` is not a positive whole number.
     """
     check_whole("k", k)
     counts = confusion(results).to_numpy()
@@ -71,14 +71,14 @@ def most_confused(results: Results, k: int = 10) -> pd.DataFrame:
 
 @speaking("top_losses")
 def top_losses(results: Results, k: int = 10) -> pd.DataFrame:
-    """Return the rows with the greatest loss: target, answer and loss, then the user's other columns.
+    """Return the rows with the highest loss: target, answer and loss, then the user's other columns.
 
     Args:
         results: Any rows.
-        k: The most rows.
+        k: The most rows to return.
 
     Raises:
-        BadValueError: `k` is not a whole number from 1 on.
+        BadValueError: `k` is not a positive whole number.
     """
     check_whole("k", k)
     worst = results.take(worst_rows(results, k))
@@ -89,24 +89,24 @@ def top_losses(results: Results, k: int = 10) -> pd.DataFrame:
 
 
 def worst_rows(results: Results, k: int) -> NDArray[np.intp]:
-    """Return the numbers of the rows with the greatest loss, at most `k`, the worst first."""
+    """Return the numbers of the `k` rows with the highest loss, worst first."""
     return np.argsort(-np.nan_to_num(results.loss, nan=-np.inf), kind="stable")[:k]
 
 
 @speaking("reliability")
 def reliability(results: Results, num_bins: int = 10) -> pd.DataFrame:
-    """Return how often answers of each confidence are right: of 100 rows answered with 0.8, about 80 should be.
+    """Return how often answers at each confidence are right: of 100 rows answered with 0.8, about 80 should be.
 
     Args:
-        results: Rows with classes or labels. Of one class the confidence is that of the answer; of labels that of each "yes".
-        num_bins: Bins of equal width from 0 to 1; those without rows are left out.
+        results: Rows with one class, whose confidence is that of the answer, or with labels, whose confidence is each "yes".
+        num_bins: Number of bins of equal width from 0 to 1; empty bins are left out.
 
     Returns:
         `confidence` (the mean in the bin), `accuracy`, `rows`; `attrs["expected_calibration_error"]` is the mean distance
-        of the two, weighted by rows.
+        between confidence and accuracy, weighted by rows.
 
     Raises:
-        BadValueError: The target is numbers.
+        BadValueError: The target is numeric.
 
     Source: Guo et al. 2017, "On Calibration of Modern Neural Networks".
     """
@@ -130,16 +130,16 @@ def reliability(results: Results, num_bins: int = 10) -> pd.DataFrame:
 
 @speaking("threshold_curves")
 def threshold_curves(results: Results) -> pd.DataFrame:
-    """Return precision, recall and F1 for each threshold, of the positive class or of each label.
+    """Return precision, recall and F1 at each threshold, for the positive class or for each label.
 
     Args:
         results: Rows with two classes, or with labels.
 
     Returns:
-        `label`, `threshold` (0.01 to 0.99), `precision` (1 where nothing is predicted), `recall`, `f1`.
+        `label`, `threshold` (0.01 to 0.99), `precision` (1 if nothing is predicted), `recall`, `f1`.
 
     Raises:
-        BadValueError: The target is neither.
+        BadValueError: The target is neither of these.
     """
     names = list(results.schema.target.classes)
     if not results.schema.task.is_classes or (results.is_one_class and len(names) != 2):
@@ -163,16 +163,16 @@ def threshold_curves(results: Results) -> pd.DataFrame:
 
 @speaking("residuals")
 def residuals(results: Results) -> pd.DataFrame:
-    """Return the target, the prediction, and the residual, target minus prediction, of each row and number.
+    """Return the target, prediction and residual (target minus prediction) of each row and number.
 
     Args:
         results: Rows with numbers.
 
     Returns:
-        `name` of the target's column, `target`, `prediction`, `residual`, with the index of the rows.
+        `name` of the target column, `target`, `prediction`, `residual`, with the index of the rows.
 
     Raises:
-        BadValueError: The target is classes.
+        BadValueError: The target has classes.
     """
     if results.schema.task.is_classes:
         raise BadValueError("classes have no residuals", "Pass results of numbers; see confusion for classes")
@@ -186,10 +186,10 @@ def residuals(results: Results) -> pd.DataFrame:
 
 @speaking("likely_mislabeled")
 def likely_mislabeled(results: Results, k: int = 20) -> pd.DataFrame:
-    """Return the rows whose label is most likely wrong, for a person to look at.
+    """Return the rows whose label is most likely wrong, for a person to review.
 
-    Pass rows that the model did not learn from. A row is listed if the model is as sure of another class as it is, in the
-    mean, of that class's own rows.
+    Pass rows that the model was not trained on. A row is listed if the model is at least as sure of another class as it is,
+    on average, of that class's own rows.
 
     Args:
         results: Rows with one class each.
@@ -197,8 +197,8 @@ def likely_mislabeled(results: Results, k: int = 20) -> pd.DataFrame:
 
     Returns:
         The index `row`; the target (`true_label` if its name is `label`); `label`, the suggestion; `margin`, the probability
-        of the target less that of the suggestion, lowest first; then the user's other columns. Written with `to_csv` and
-        edited by a person it is what `corrections=` of a datamodule and `tabvision train --corrections` read.
+        of the target minus that of the suggestion, lowest first; then the user's other columns. Written with `to_csv` and
+        edited by a person, it can be passed to a datamodule's `corrections=` or to `tabvision train --corrections`.
 
     Raises:
         BadValueError: The target is not one class per row.

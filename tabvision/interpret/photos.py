@@ -1,4 +1,4 @@
-"""Images as the network sees them, each with its label, the answer to it, and where the network looked."""
+"""Images as the network sees them, with the label, the answer, and where the network looked."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ class Photo:
     """One image of some results.
 
     Args:
-        name: The name of its file; "" for an image in memory.
-        label: The true label, or numbers; "left" for points.
-        answer: The predicted label, or numbers; for points how many pixels they are off.
+        name: The file name; "" for an image in memory.
+        label: The true label or numbers; for points, "left".
+        answer: The predicted label or numbers; for points, how many pixels they are off.
         probability: The probability of the predicted class; None for other tasks.
         loss: The loss.
-        is_right: Whether the answer is the label; None for numbers.
+        is_right: Whether the answer equals the label; None for numbers.
         image: (H, W, 3) uint8, as large as the network's input; None if the file cannot be read. A target that lies in the
-            image is drawn into it, and the answer into a copy at its right, which makes it twice as wide.
-        reason: Why it cannot be read, else "".
+            image is drawn into it, and the answer into a copy to its right, which makes it twice as wide.
+        reason: Why the file cannot be read, else "".
         heat: The map of `gradcam`, (H, W); None without a model.
     """
 
@@ -46,7 +46,7 @@ class Photo:
     heat: NDArray[np.float32] | None = None
 
     def lines(self, most: int) -> list[str]:
-        """Return a caption in three lines of at most `most` characters: label, answer with its probability, and loss.
+        """Return a caption of three lines, each at most `most` characters: label, answer with probability, and loss.
 
         Example:
             >>> Photo("a.jpg", "cat", "Old English Sheepdog", 0.9, 2.5, False, None).lines(26)
@@ -59,11 +59,11 @@ class Photo:
 
 
 def photos_of(results: Results, rows: NDArray[np.integer], model: Model | None = None) -> list[Photo]:
-    """Return the images of some rows of results with files; with a model also where it looked.
+    """Return the images of some rows of results that have files; with a model, also where it looked.
 
     Raises:
         BadTypeError: The results have no images.
-        BadValueError: The network has no spatial map, or answers several numbers; see `gradcam`.
+        BadValueError: The network has no spatial map, or predicts several numbers; see `gradcam`.
     """
     some = results.take(rows)
     if some.images is None:
@@ -95,7 +95,7 @@ def photos_of(results: Results, rows: NDArray[np.integer], model: Model | None =
 
 
 def overlaid(photo: Photo) -> NDArray[np.uint8]:
-    """Return the image of a photo with its map over it: from red to yellow where the network looked, elsewhere paler."""
+    """Return a photo overlaid with its map: red to yellow where the network looked, paler elsewhere."""
     assert photo.image is not None
     if photo.heat is None:
         return photo.image
@@ -107,7 +107,7 @@ def overlaid(photo: Photo) -> NDArray[np.uint8]:
 
 
 def _drawn(results: Results) -> dict[int, NDArray[np.uint8]]:
-    """Return the readable images by row, (H, W, 3), with what lies in them drawn; others than RGB have the first channel."""
+    """Return the readable images by row, (H, W, 3), with targets drawn in; if not RGB, only the first channel."""
     assert results.images is not None
     task, target, found = results.schema.task, results.schema.target, dict[int, NDArray[np.uint8]]()
     for arrays in results.images.batches(64):
@@ -123,7 +123,7 @@ def _drawn(results: Results) -> dict[int, NDArray[np.uint8]]:
 
 
 def _cut(text: str, most: int) -> str:
-    """Return a text on one line, cut after so many characters."""
+    """Return a text on one line, cut to at most `most` characters."""
     line = " ".join(text.split())
     return line if len(line) <= most else line[: most - 1].rstrip() + "…"
 

@@ -1,4 +1,4 @@
-"""Ranking metrics: how high held-out items rank among all items that a user has not taken."""
+"""Measure how high held-out items rank among all items that a user has not taken."""
 
 from __future__ import annotations
 
@@ -26,26 +26,26 @@ def ranking_metrics(
     max_users: int | None = None,
     seed: int = 0,
 ) -> dict[str, float]:
-    """Return recall and NDCG of held-out items in the first `k` of all items that the user had not taken in training.
+    """Return recall and NDCG of held-out items in the top `k` of all items that the user did not take in training.
 
-    Every item is ranked, none are sampled, so figures may be compared between models and data of one size. Users and
-    items that training lacks are left out, since they cannot be ranked.
+    Every item is ranked, not just a sample, so figures can be compared across models, and across data of the same size.
+    Users and items unknown to training cannot be ranked and are left out.
 
     Args:
         module: A trained module.
         data: Its data.
-        k: The length of the ranking that counts, at least 1.
+        k: The number of top ranks that count, at least 1.
         part: "val" or "test".
         max_users: The most users to measure, drawn at random; None for all.
-        seed: Seed of that draw.
+        seed: Determines that draw.
 
     Returns:
-        `recall@k`, `ndcg@k`, and `recall@k_popular`, `ndcg@k_popular` of the same ranking for everyone, by how many
-        users took each item.
+        `recall@k` and `ndcg@k`; and `recall@k_popular` and `ndcg@k_popular`, for ranking items for everyone by the number
+        of users who took them.
 
     Raises:
-        BadTypeError: Not a CollabModule.
-        BadValueError: `k` or `max_users` below 1, no such part, or no held-out pair of known users and items.
+        BadTypeError: The module is not a CollabModule.
+        BadValueError: `k` or `max_users` is below 1, or the part does not exist or has no pair of known user and item.
     """
     check_ratings_module(module)
     check_whole("k", k, remedy=PASS_A_NUMBER)
@@ -64,7 +64,7 @@ def ranking_metrics(
         relevant = torch.zeros(len(popular), dtype=torch.bool)
         relevant[wanted - 1] = True
         for scores in (item_scores(module, user), popular.copy()):
-            scores[np.setdiff1d(known, wanted) - 1] = -np.inf  # items known from training rank last
+            scores[np.setdiff1d(known, wanted) - 1] = -np.inf  # items taken in training rank last
             ranked = torch.from_numpy(scores)
             recall = float(retrieval_recall(ranked, relevant, top_k=top_k))
             found += [recall, float(retrieval_normalized_dcg(ranked, relevant.long(), top_k=top_k))]

@@ -1,4 +1,4 @@
-"""Recommendations for a user, and items that are similar to an item."""
+"""Recommend items to a user, and find items similar to an item."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tabvision.schema import Label
 if TYPE_CHECKING:
     from tabvision.batch import Batch
 
-_BATCH_SIZE = 65_536  # items scored at once
+_BATCH_SIZE = 65_536  # items to score at once
 PASS_A_NUMBER = "Pass a number such as 10"
 
 
@@ -33,23 +33,23 @@ def recommend(
 ) -> pd.DataFrame:
     """Return the items with the highest predictions for a user, best first.
 
-    A user that training lacks gets the items that an average user likes best, with a warning.
+    A user unknown to training gets the items that an average user likes best, with a warning.
 
     Args:
         module: A trained module.
         user: The user's id.
-        k: The number of items, at least 1; fewer are returned where fewer are left.
-        exclude_seen: Whether to leave out items that the user has in the data, held-out rows included.
-        min_pairs: Items in fewer pairs of the data are left out; 0 for none. Weight decay holds the answers for such items
-            near the average, so they seldom come first.
+        k: The number of items, at least 1; fewer are returned if fewer are left.
+        exclude_seen: Whether to leave out items that the user has in the data, including held-out rows.
+        min_pairs: Leave out items in fewer pairs of the data than this; 0 keeps all. Weight decay keeps predictions for such
+            items near the average, so they rarely rank first.
 
     Returns:
-        The item's id under its own column name, `title` where there are titles, and `prediction` in the user's units, or
-        for yes and no its `probability`.
+        The item's id under its own column name, `title` if there are titles, and `prediction` in the user's units, or
+        `probability` for yes and no.
 
     Raises:
-        BadTypeError: Not a CollabModule, or a value that cannot be an id.
-        BadValueError: `k` below 1, `min_pairs` below 0, or a module that does not know what users have seen.
+        BadTypeError: The module is not a CollabModule, or the value cannot be an id.
+        BadValueError: `k` is below 1, `min_pairs` is below 0, or the module does not know what users have seen.
     """
     check_ratings_module(module)
     check_whole("k", k, remedy=PASS_A_NUMBER)
@@ -73,22 +73,22 @@ def recommend(
 
 @speaking("similar_items")
 def similar_items(module: CollabModule, item: Label, k: int = 10, *, min_pairs: int = 10) -> pd.DataFrame:
-    """Return the items whose factors point most nearly the same way: liked by the same users, whatever their bias.
+    """Return the items whose factors point in the most similar direction: the same users like them, whatever their bias.
 
     Args:
         module: A trained module.
         item: The item's id.
         k: The number of items, at least 1.
-        min_pairs: Items in fewer pairs of the data are left out, since too little is known of them.
+        min_pairs: Leave out items in fewer pairs of the data than this, since too little is known about them.
 
     Returns:
-        The item's id under its own column name, `title` where there are titles, `num_pairs`, and `similarity`, the cosine
-        in [-1, 1].
+        The item's id under its own column name, `title` if there are titles, `num_pairs`, and `similarity`, the cosine in
+        [-1, 1].
 
     Raises:
-        BadTypeError: Not a CollabModule, or a value that cannot be an id.
-        UnknownNameError: No such item in the training rows.
-        BadValueError: `k` below 1, or `min_pairs` below 0.
+        BadTypeError: The module is not a CollabModule, or the value cannot be an id.
+        UnknownNameError: The item is not in the training rows.
+        BadValueError: `k` is below 1, or `min_pairs` is below 0.
     """
     check_ratings_module(module)
     check_whole("k", k, remedy=PASS_A_NUMBER)
@@ -111,7 +111,7 @@ def item_scores(module: CollabModule, user_code: int) -> NDArray[np.float32]:
     """Return the prediction for every item: a number in the user's units, or the probability of yes.
 
     Shape:
-        - returns: (V,) in the order of the items' vocabulary
+        - returns: (V,) in the order of the item vocabulary
     """
     device = next(module.parameters()).device
     with evaluating(module), torch.inference_mode():
@@ -135,21 +135,21 @@ def seen_items(seen: Tensor, user_code: int) -> NDArray[np.int64]:
 
 
 def _code_of(module: CollabModule, index: int, label: Label) -> int:
-    """Return the code of a user (index 0) or item (index 1), 0 for one that training lacks; raise if it cannot be an id."""
+    """Return the code of a user (index 0) or item (index 1), 0 if unknown to training; raise if it cannot be an id."""
     columns = module.schema.categorical
     row: dict[str, object] = {column.source: None for column in columns} | {columns[index].source: label}
     problem = f"{('user', 'item')[index]} must be an id as in column {columns[index].source!r}, got {label!r}"
     remedy = f"Pass one such as {columns[index].vocabulary[0]!r}"
     kind: Any = type(label)
-    if family_of(kind) is None or label != label:  # noqa: PLR0124 - NaN alone is not itself
+    if family_of(kind) is None or label != label:  # noqa: PLR0124 - only NaN differs from itself
         raise BadTypeError(problem, remedy)
     try:
         return int(encode_rows(module.schema, [row])[1][0, index])
-    except TabvisionError as error:  # a kind of value that no id of the training rows is
+    except TabvisionError as error:  # no id in the training rows has this type
         raise BadTypeError(problem, remedy) from error
 
 
 def _best(scores: NDArray[np.floating], k: int) -> NDArray[np.intp]:
-    """Return the indices of the highest scores, highest first, without those at minus infinity."""
+    """Return the indices of the `k` highest scores, highest first, leaving out minus infinity."""
     order = np.argsort(-scores, kind="stable")[:k]
     return np.asarray(order[np.isfinite(scores[order])])

@@ -1,4 +1,4 @@
-"""Rows for a question about a model, read once, and a raw column replaced in them."""
+"""Read the rows for a question about a model once, and replace a raw column in them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Model: TypeAlias = Predictor | SupervisedModule | str | Path
 @final
 @dataclass(frozen=True)
 class _ImageColumn:
-    """A raw column of images beside others, and its position among those of a row."""
+    """A raw column of images in a table, and its position among the images of a row."""
 
     name: str
     position: int
@@ -41,7 +41,7 @@ Column: TypeAlias = Source | _ImageColumn
 
 
 def predictor_of(model: Model) -> Predictor:
-    """Return the predictor of a model; raise if it reads images alone."""
+    """Return the predictor of a model; raise if it reads only images."""
     predictor = model if isinstance(model, Predictor) else Predictor(model)
     if not sources_of(predictor.schema):
         problem = "the model must read columns of a table, and it reads images alone"
@@ -50,7 +50,7 @@ def predictor_of(model: Model) -> Predictor:
 
 
 def raw_columns(predictor: Predictor) -> dict[str, Column]:
-    """Return the raw columns that a model reads, in the order of its schema, each with the encoded columns made of it."""
+    """Return the raw columns that a model reads, in schema order, each with the columns encoded from it."""
     found: dict[str, Column] = {source.name: source for source in sources_of(predictor.schema)}
     if (image := predictor.schema.image) is not None:
         found |= {name: _ImageColumn(name, position) for position, name in enumerate(image.columns)}
@@ -64,7 +64,7 @@ def read_rows(
     rng: np.random.Generator,
     fold: NDArray[np.integer] | None = None,
 ) -> Inputs:
-    """Return the inputs of at most `max_rows` rows, drawn at random in their order; `frame` holds them as a table."""
+    """Return the inputs of at most `max_rows` random rows, in order; their `frame` is the raw table."""
     inputs = predictor.read(rows)
     if inputs.frame is None:
         raise BadTypeError("rows must be a frame or a table file", "Pass such as pd.DataFrame(rows)")
@@ -81,10 +81,10 @@ def read_rows(
 
 
 def with_features(predictor: Predictor, inputs: Inputs) -> Inputs:
-    """Return the inputs with the features of their images in place of the images, which are read once."""
+    """Return the inputs with the features of their images in place of the images, which are thus read only once."""
     if inputs.images is None:
         return inputs
-    module: Any = predictor.module  # of columns and images, since others were refused
+    module: Any = predictor.module  # a FusedModule, since others were refused
     features, has_image = [], []
     with torch.inference_mode():
         for arrays in inputs.batches():
@@ -97,17 +97,17 @@ def with_features(predictor: Predictor, inputs: Inputs) -> Inputs:
 def column_values(
     arrays: Mapping[str, NDArray[Any]], column: Column, rows: Sequence[int] | NDArray[np.intp] | slice = slice(None)
 ) -> Arrays:
-    """Return all that is encoded from a raw column, such as the parts of a date, in some rows; by default in all."""
+    """Return everything encoded from a raw column, such as the parts of a date, in some rows, by default all."""
     return {name: arrays[name][rows][:, positions] for name, positions in positions_of(column).items() if positions}
 
 
 def with_column(arrays: Arrays, column: Column, values: Arrays) -> Arrays:
-    """Return a batch in which all that is encoded from a raw column comes from other rows.
+    """Return a batch in which everything encoded from a raw column comes from other rows.
 
     Args:
         arrays: The batch, B rows.
         column: The raw column.
-        values: The `column_values` of the other rows, B of them or one for all.
+        values: The `column_values` of B other rows, or of one for all.
     """
     replaced = dict(arrays)
     for name, values_of_column in values.items():
@@ -117,7 +117,7 @@ def with_column(arrays: Arrays, column: Column, values: Arrays) -> Arrays:
 
 
 def positions_of(column: Column) -> dict[str, list[int]]:
-    """Return the positions in each array of all that is encoded from a raw column."""
+    """Return the positions in each array of everything encoded from a raw column."""
     if isinstance(column, _ImageColumn):
         return {"features": [column.position], "has_image": [column.position]}
     parts = {"continuous": column.continuous, "categorical": column.categorical}
@@ -125,7 +125,7 @@ def positions_of(column: Column) -> dict[str, list[int]]:
 
 
 def floats_of(columns: Columns, source: Source) -> NDArray[np.float64]:
-    """Return the values of a raw column of numbers or dates, microseconds of a date; NaN where missing."""
+    """Return a raw column of numbers or dates as floats: dates in microseconds, missing values as NaN."""
     if source.kind == "number":
         return np.asarray(columns.numbers(source.name, source.form).values, np.float64)
     timestamps = columns.timestamps(source.name, source.form).values
@@ -133,7 +133,7 @@ def floats_of(columns: Columns, source: Source) -> NDArray[np.float64]:
 
 
 def answer_names(schema: Schema, width: int, *, logits: bool = False) -> list[str]:
-    """Return the name of each number that a model answers, as in the answers of a `Predictor`, or of each logit.
+    """Return the name of each number in a model's answer, as a `Predictor` names it, or of each logit.
 
     Example:
         >>> from tabvision.schema import Target
@@ -144,5 +144,5 @@ def answer_names(schema: Schema, width: int, *, logits: bool = False) -> list[st
     """
     names = schema.task.names(schema.target)[-width:]
     prefix = "logit" if logits else "probability" if schema.task.is_classes else "prediction"
-    endings = names if len(names) == width else range(width)  # the logits of a task of the user's own
+    endings = names if len(names) == width else range(width)  # logits of a user's own task
     return [prefix] if width == 1 and not schema.task.is_classes else [f"{prefix}_{ending}" for ending in endings]

@@ -1,4 +1,4 @@
-"""The error of each slice of a column, and the slices that are answered worse than the rest."""
+"""Measure the error of each slice of a column, and find the worst slices."""
 
 from __future__ import annotations
 
@@ -15,34 +15,34 @@ from tabvision.inference.results import Results
 from tabvision.preprocess import Columns
 
 _MISSING, _OTHER = "missing", "other"
-_Z = 1.959964  # standard deviations of a 95 % interval
+_Z = 1.959964  # standard deviations in a 95 % interval
 _NUM_SLICES = 8
-_MIN_ROWS = 10  # smaller slices are not listed among the worst
+_MIN_ROWS = 10  # smaller slices are not listed as the worst
 
 
 @speaking("errors_by")
 def errors_by(results: Results, column: str | pd.Series[Any], *, num_slices: int = _NUM_SLICES) -> pd.DataFrame:
     """Return the error of each slice of a column, the worst first.
 
-    Numbers and dates are cut at quantiles; of other columns, and of numbers that the model takes as categories, the most
-    frequent values are slices, the rest is "other".
+    Numbers and dates are cut at quantiles. Of other columns, and of numbers that the model reads as categories, the most
+    frequent values are slices, and the rest is "other".
 
     Args:
         results: Any rows.
-        column: A column of `results.frame`, used by the model or not; or values of your own, one a row in their order, such
-            as how often the row's user was seen in training.
-        num_slices: The most slices besides the missing values.
+        column: A column of `results.frame`, whether the model reads it or not; or your own values, one per row in the same
+            order, such as how often the row's user was seen in training.
+        num_slices: The most slices, not counting missing values.
 
     Returns:
-        The slice under the column's own name, `rows`, `error`, and `low` and `high`, its 95 % interval. The error is the
+        The slice under the column's own name, `rows`, `error`, and its 95 % interval, `low` and `high`. The error is the
         fraction of wrong classes or labels, or the mean absolute error. `attrs["error"]` names it, and `attrs["overall"]`
-        is that of all rows.
+        is the error of all rows.
 
     Raises:
-        MissingColumnsError: No such column.
-        BadValueError: Fewer than two slices, or not one value a row.
+        MissingColumnsError: There is no such column.
+        BadValueError: There are fewer than two slices, or not one value per row.
 
-    Source: of a fraction the interval is Wilson's, else the normal one.
+    Source: Wilson's interval for a fraction, the normal interval for a mean.
     """
     check_whole("num_slices", num_slices, 2)
     if isinstance(column, pd.Series):
@@ -60,16 +60,16 @@ def errors_by(results: Results, column: str | pd.Series[Any], *, num_slices: int
 
 @speaking("worst_slices")
 def worst_slices(results: Results, k: int = 10) -> pd.DataFrame:
-    """Return the slices of all columns whose error is surely above that of all rows, the worst first.
+    """Return the slices, of all columns, whose error is significantly above that of all rows, the worst first.
 
     Args:
         results: Any rows.
-        k: The most slices.
+        k: The most slices to return.
 
     Returns:
-        `column`, `slice`, `rows`, `error`, `low`, `high`, as `errors_by` measures them: slices of at least 10 rows, in order
-        of how far the lower end of their interval lies above the overall error. They are those whose error is above it also
-        by intervals so wide that by chance hardly one of all slices would be (Bonferroni).
+        `column`, `slice`, `rows`, `error`, `low`, `high`, as in `errors_by`, for slices of at least 10 rows, ordered by how
+        far the lower end of their interval lies above the overall error. To be listed, a slice must also be above it with
+        an interval widened for the number of slices (Bonferroni), so that hardly any is there by chance.
     """
     check_whole("k", k)
     targets = results.schema.target.columns
@@ -81,14 +81,14 @@ def worst_slices(results: Results, k: int = 10) -> pd.DataFrame:
         return pd.DataFrame(columns=["column", "slice", "rows", "error", "low", "high"])
     found = pd.concat(parts, ignore_index=True)[["column", "slice", "rows", "error", "low", "high"]]
     found = found[(found["rows"] >= _MIN_ROWS) & (found["rows"] < len(results))]
-    chance = 0.025 / max(1, len(found))  # of each slice
+    chance = 0.025 / max(1, len(found))  # for each slice
     wider = NormalDist().inv_cdf(1 - chance) / NormalDist().inv_cdf(0.975)
     found = found[found["error"] - wider * (found["error"] - found["low"]) > overall]
     return found.sort_values("low", ascending=False, kind="stable", ignore_index=True).head(k)
 
 
 def errors_of(results: Results) -> NDArray[np.float64]:
-    """Return the error of each row, (N,): whether the class is wrong, the fraction of wrong labels, or the absolute error."""
+    """Return each row's error, (N,): whether the class is wrong, the fraction of wrong labels, or the absolute error."""
     if results.is_one_class:
         return np.asarray(results.decoded != results.target, dtype=np.float64)
     differences = np.abs(results.decoded.astype(np.float64) - results.target.astype(np.float64))
@@ -98,7 +98,7 @@ def errors_of(results: Results) -> NDArray[np.float64]:
 
 
 def _errors_of_slices(results: Results, slices: NDArray[Any]) -> pd.DataFrame:
-    """Return `slice`, `rows`, `error`, `low` and `high`, the ends of its 95 % interval, the worst first."""
+    """Return `slice`, `rows`, `error`, and its 95 % interval, `low` and `high`, the worst slice first."""
     errors = errors_of(results)
     grouped = pd.Series(errors).groupby(slices, observed=True, sort=False)
     found = grouped.agg(rows="count", error="mean", std="std").reset_index(names="slice")
@@ -106,7 +106,7 @@ def _errors_of_slices(results: Results, slices: NDArray[Any]) -> pd.DataFrame:
     if results.is_one_class:
         center = (mean + _Z**2 / (2 * rows)) / (1 + _Z**2 / rows)
         half = _Z / (1 + _Z**2 / rows) * np.sqrt(mean * (1 - mean) / rows + _Z**2 / (4 * rows**2))
-        # rounding may pass 0, the mean and 1
+        # rounding may overshoot 0, the mean or 1
         low, high = np.clip(center - half, 0, mean), np.clip(center + half, mean, 1)
     else:
         half = _Z * found["std"].fillna(np.inf).to_numpy() / np.sqrt(rows)
@@ -119,7 +119,7 @@ def _errors_of_slices(results: Results, slices: NDArray[Any]) -> pd.DataFrame:
 
 
 def _slices_of_column(results: Results, column: str, num_slices: int) -> NDArray[Any]:
-    """Return the slice of each row by a column of the frame."""
+    """Return each row's slice by a column of the frame."""
     values = cast("pd.Series", results.frame[column])
     for number in results.schema.continuous:
         if number.source == number.name == column:  # perhaps written as text
@@ -133,7 +133,7 @@ def _slices_of_column(results: Results, column: str, num_slices: int) -> NDArray
 
 
 def _slices_of(values: pd.Series[Any], num_slices: int, *, is_name: bool = False) -> NDArray[Any]:
-    """Return the slice of each row, (N,) text or the user's values; numbers that are names are not cut."""
+    """Return each row's slice, (N,) text or the user's values; nominal numbers (`is_name`) are not cut."""
     is_date = isinstance(values.dtype, pd.DatetimeTZDtype) or values.dtype.kind == "M"
     is_number = pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
     is_ordered = is_date or (is_number and not is_name)
@@ -161,7 +161,7 @@ def _slices_of(values: pd.Series[Any], num_slices: int, *, is_name: bool = False
 
 
 def four_digits(value: float) -> str:
-    """Return a number as a reader wants it: with four digits, or whole with thousands separated.
+    """Format a number for a reader: with four significant digits, or whole with thousands separators.
 
     Example:
         >>> four_digits(13_722.31), four_digits(0.123456)

@@ -1,6 +1,6 @@
-"""LightningModules: one for each kind of data, on top of a shared training, validation, test and prediction step.
+"""LightningModules: one for each kind of data, with shared training, validation, test and prediction steps.
 
-Each name is imported when it is first used: a table needs no network for images.
+Each name is imported on first use, since a table needs no networks for images.
 """
 
 from typing import TYPE_CHECKING
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CollabModule", "FusedModule", "SupervisedModule", "TabularModule", "VisionModule"]
 
-_MODULES = {  # a network needs no Lightning; its module trains it
+_MODULES = {  # the networks load without Lightning; only the modules that train them need it
     "CollabModule": "collab",
     "CollabNetwork": "collab_network",
     "FusedModule": "fused",

@@ -1,4 +1,4 @@
-"""The network for rows of columns and images."""
+"""The network for rows that have both columns and images."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ from tabvision.schema import SchemaSource, schema_of
 from tabvision.tasks import Task
 from tabvision.tracing import is_traced
 
-_EMPHASIS = 2.0  # of the images' answer among the inputs of a layer: with 1 it is learned from too late, as measured
-_NEW_GROUPS = 3  # besides those of the body: the images, the table and the head
+_EMPHASIS = 2.0  # scales the images' prediction as an input of a layer: with 1, that learned to use it too late
+_NEW_GROUPS = 3  # layer groups in addition to the body's: the images, the table and the head
 
 
 class FusedNetwork(ImageNetwork):
@@ -67,7 +67,7 @@ class FusedNetwork(ImageNetwork):
     ) -> None:
         facts = schema_of(schema)
         given_body, given_weights = body, weights
-        # these are saved, to rebuild the module from a checkpoint, which holds the weights
+        # these values are saved, to rebuild the network from a checkpoint, which has the weights
         body, weights = (OWN if isinstance(given_body, nn.Module) else given_body), None
         given = {
             "members": members,
@@ -109,7 +109,7 @@ class FusedNetwork(ImageNetwork):
         check_whole("num_groups", num_groups, 1 + _NEW_GROUPS, remedy=remedy)
         self._set_body(given_body, given_weights)
         num_features = self.body.feature_shape(image.size)[0]
-        body_groups(self.body, num_groups - _NEW_GROUPS)  # raises now if there are too many
+        body_groups(self.body, num_groups - _NEW_GROUPS)  # raise early if there are too many
         num_images = len(image.columns)
         self.images = _ImageHeads(num_features, num_images, image_width, self.fold_members, image_dropout)
         self.net = packed_net(self.schema, {**packed, "unknown_share": unknown_share}, joined=image_width + num_images)
@@ -131,11 +131,11 @@ class FusedNetwork(ImageNetwork):
         return self.net.join(hidden, images)
 
     def features(self, batch: Batch) -> Tensor:
-        """Return the mean of each feature of the body over each image of a row, (B, P, F), 0 where there is none.
+        """Return the body's average-pooled features of each image of a row, (B, P, F); 0 for missing images.
 
         Shape:
             - batch["image"]: (B, P, C, H, W)
-            - batch["has_image"]: (B, P); without it every row has its images
+            - batch["has_image"]: (B, P); without it, all images are present
         """
         images = self.needed(batch, "image")
         has_image = batch.get("has_image", images.new_ones(images.shape[:2], dtype=torch.float32))
@@ -143,8 +143,8 @@ class FusedNetwork(ImageNetwork):
         return features.view(*has_image.shape, features.shape[1])
 
     def _features_of_some(self, images: Tensor, is_there: Tensor) -> Tensor:
-        """Return the features of images, 0 for those that are not there."""
-        if is_traced():  # no graph may depend on which images there are
+        """Return the features of images, with 0 for missing ones."""
+        if is_traced():  # the graph must not depend on which images are missing
             return self._features_of(images)
         if not is_there.any():
             if not self.training or not len(images):
@@ -168,48 +168,48 @@ class FusedNetwork(ImageNetwork):
 
     @property
     def fold_members(self) -> int:
-        """The number of members that can each leave out a fold of a fit's rows; 1 if they share the table's inputs."""
+        """The number of members that can each leave out a fold of the training rows; 1 if they share the table's inputs."""
         return self.hparams["members"] if self.hparams["own_inputs"] else 1
 
     @property
     def num_shared_groups(self) -> int:
-        """The number of first layer groups that all members share: they may leave out rows only if these stay frozen."""
+        """How many of the first layer groups all members share; members can leave out rows only if these stay frozen."""
         return self.hparams["num_groups"] - _NEW_GROUPS + 1  # type: ignore[no-any-return]  # settings are plain data
 
     def fit_on_features(self, tensors: Mapping[str, Tensor]) -> None:
-        """Fit the images' heads to the frozen features of all training rows, each to the rows outside its fold.
+        """Fit the images' heads on the frozen features of all training rows, each on the rows outside its fold.
 
         Args:
-            tensors: What a batch of all rows would hold, on the CPU: `features`, `has_image`, `target` and `fold` among it.
+            tensors: A batch of all rows, on the CPU, with `features`, `has_image`, `target` and `fold`.
         """
-        if self.hparams["image_width"] == self.task.num_outputs:  # else they stay, as with classes that came later
+        if self.hparams["image_width"] == self.task.num_outputs:  # heads stay if classes came later
             self.images.fit(tensors, self.task)
 
     @torch.no_grad()
     def scale_logits(self, factor: float) -> None:
-        """Multiply all logits by a number, in the last layer."""
+        """Multiply all logits by a factor, in the last layer."""
         scale_outputs([self.net.head], factor)
 
 
 @final
 class _ImageHeads(nn.Module):
-    """Linear heads on the features of the images of a row, with a learned vector for each image that is missing.
+    """Linear heads on the features of a row's images, with a learned vector in place of each missing image.
 
-    They start at 0, and learn as other layers do; or `fit` sets them, a head for each fold of the rows, so that no row is
-    told by its images what only its own target has taught.
+    They start at 0 and learn like other layers; or `fit` sets them, one head per fold, so that a row's own target does not
+    leak into the prediction from its images.
 
     Args:
-        num_features: F, the features of an image.
-        num_images: P, the images of a row.
+        num_features: F, the number of features of an image.
+        num_images: P, the number of images of a row.
         width: Outputs of a head.
         num_heads: k, the number of heads.
         dropout: Fraction of the features dropped in training.
 
     Shape:
         - features: (B, P, F) float
-        - has_image: (B, P) float, or None if there are all
-        - fold: (B,) int64, the head that answers each row, or None for the mean of all heads
-        - returns: (B, width + P) float, the outputs, and 1 for each image that is missing
+        - has_image: (B, P) float, or None if no image is missing
+        - fold: (B,) int64, the head to use for each row, or None for the mean of all heads
+        - returns: (B, width + P) float, the outputs, and 1 for each missing image
     """
 
     def __init__(self, num_features: int, num_images: int, width: int, num_heads: int, dropout: float) -> None:
@@ -218,7 +218,7 @@ class _ImageHeads(nn.Module):
         self.norm = BatchNorm1d(num_images * num_features, affine=False)
         self.dropout = Dropout(dropout)
         self.weight = nn.Parameter(torch.zeros(num_heads, width, num_images * num_features))
-        self._scale = (num_images * num_features) ** -0.5  # a step changes all weights alike: the more, the further
+        self._scale = (num_images * num_features) ** -0.5  # Adam moves all weights alike, so many would move too far
 
     @override
     def forward(self, features: Tensor, has_image: Tensor | None = None, fold: Tensor | None = None) -> Tensor:
@@ -231,7 +231,7 @@ class _ImageHeads(nn.Module):
 
     @torch.no_grad()
     def fit(self, tensors: Mapping[str, Tensor], task: Task) -> None:
-        """Set what is in place of missing images to the mean, and the heads to the best on the folds they leave out."""
+        """Set the vectors for missing images to the mean, and fit each head, with the penalty best on held-out folds."""
         features, has_image, fold = tensors["features"].float(), tensors["has_image"], tensors["fold"]
         counts = has_image.sum(0).clamp(min=1).unsqueeze(1)
         self.absent.copy_((features * has_image.unsqueeze(2)).sum(0) / counts)
@@ -242,10 +242,10 @@ class _ImageHeads(nn.Module):
         weight = tensors.get("weight", torch.ones(len(fold)))
         rows = Rows((filled - mean) / (std.square() + self.norm.eps).sqrt(), tensors["target"], weight)
         heads, _ = fitted_heads(rows, task, fold, len(self.weight))
-        self.weight.copy_(heads.weight / self._scale)  # no biases, which would tell a fold's mean target to its rows
+        self.weight.copy_(heads.weight / self._scale)  # no biases: they would leak a fold's mean target to its rows
 
 
 def _filled(features: Tensor, has_image: Tensor, absent: Tensor) -> Tensor:
-    """Return the features of the images of each row side by side, with others for images that are missing."""
-    fractions = has_image.unsqueeze(2)  # of a row that is blended with another, both count
+    """Return the features of each row's images side by side, with `absent` in place of missing images."""
+    fractions = has_image.unsqueeze(2)  # of a row that MixUp blended, both rows' images count
     return (fractions * features + (1 - fractions) * absent).flatten(1)

@@ -1,4 +1,4 @@
-"""`SupervisedModule.grow`: the schema and the module that go on with further rows."""
+"""`SupervisedModule.grow`: extend a schema and a trained module to new rows."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ End = TypeVar("End", float, str)
 
 
 def grown_module(module: Module, schema: Schema) -> Module:
-    """Return a module for a network's schema and that of further rows, with the weights of the network."""
+    """Return a module for a network's schema merged with that of new rows, starting from the network's weights."""
     parts = [name for name in module.own_settings if module.hparams.get(name) == OWN and name != "optimizer"]
     if parts:
         problem = f"the network has {module.own_settings[parts[0]]} of your own, which it cannot extend"
@@ -38,14 +38,16 @@ def grown_module(module: Module, schema: Schema) -> Module:
     settings = {
         name: value
         for name, value in module.hparams.items()
-        if name not in ("schema", "optimizer") and not name.startswith("_")  # what a command line adds
+        if name not in ("schema", "optimizer") and not name.startswith("_")  # which LightningCLI adds
     }
     has_more = merged.target.grown != known.target.grown
     lr = settings["lr"]
-    if has_more and isinstance(module, VisionModule) and isinstance(lr, int | float):  # rates given by group stay
-        # a trained body keeps what it knows, and its head soon answers new classes: benchmarks/warm_start.py
+    if has_more and isinstance(module, VisionModule) and isinstance(lr, int | float):  # rates given per group stay
+        # the trained body keeps its knowledge, and the head learns new classes quickly: benchmarks/warm_start.py
         settings["lr"] = (lr / 20, lr * 5)
-    new = type(module)(merged, optimizer=module._optimizer, **settings)  # noqa: SLF001 - the same class
+    stated = module.hparams["optimizer"]
+    optimizer = module._optimizer if stated == OWN else stated  # noqa: SLF001 - the same class
+    new = type(module)(merged, optimizer=optimizer, **settings)
     weight = next(module.parameters())
     new.to(weight.device, weight.dtype)
     _copy(module, new, has_more=has_more)
@@ -53,7 +55,7 @@ def grown_module(module: Module, schema: Schema) -> Module:
 
 
 def _with_widths(module: SupervisedModule) -> Schema:
-    """Return the schema of a module with the width of each embedding, which the rule would change with its codes."""
+    """Return a module's schema with the current embedding widths, since the rule would change them with more codes."""
     for net in module.modules():
         if isinstance(net, PackedNet | EmbeddingMLP):
             _, spans = net.embeddings.spans()
@@ -81,7 +83,7 @@ def _copy(known: SupervisedModule, new: SupervisedModule, *, has_more: bool) -> 
 
 
 def _growing(module: SupervisedModule) -> list[nn.Module]:
-    """Return the networks for categories and numbers, or the last layer of a network for images."""
+    """Return the parts that grow: the networks for categories and numbers, or the last layer of one for images."""
     nets: list[nn.Module] = [
         net for net in module.modules() if isinstance(net, PackedNet | EmbeddingMLP | EmbeddingDotBias)
     ]
@@ -90,13 +92,13 @@ def _growing(module: SupervisedModule) -> list[nn.Module]:
 
 
 def grown_schema(known: Schema, new: Schema) -> Schema:
-    """Return a schema that encodes what it knew as before; new values, columns and classes follow.
+    """Return a schema that encodes known values as before, followed by new values, columns and classes.
 
-    Statistics and bins stay those that the network was trained with. Ranges, and where values may be missing, are widened.
+    Statistics and bins stay those that the network was trained with. Ranges are widened, and columns may gain missing values.
 
     Raises:
-        BadValueError: The targets differ in columns or kind, a column is a number in one schema and not in the other, or the
-            network has learned new classes too often.
+        BadValueError: The targets differ in columns or kind, a column is a number in only one of the schemas, or the network
+            has grown by new classes too often.
 
     Example:
         >>> from tabvision.tasks import Regression
@@ -124,7 +126,7 @@ def grown_schema(known: Schema, new: Schema) -> Schema:
 def _grown(
     known: Sequence[Column], new: Sequence[Column], grow: Callable[[Column, Column], Column]
 ) -> tuple[Column, ...]:
-    """Return the known columns, each grown by the new one of that name, then the columns that are new."""
+    """Return the known columns, each extended by the new one of the same name, followed by the new columns."""
     by_name = {column.name: column for column in new}
     names = [column.name for column in known]
     together = [grow(column, by_name[column.name]) if column.name in by_name else column for column in known]
@@ -175,10 +177,10 @@ def _grown_target(known: Target, new: Target) -> Target:
 
 
 def _joined_labels(known: Sequence[Label], new: Sequence[Label]) -> tuple[Label, ...]:
-    """Return the known labels, then those that are new.
+    """Return the known labels, followed by the new ones.
 
     Raises:
-        BadValueError: One has texts and the other numbers, so that no label could be the same.
+        BadValueError: One has texts and the other numbers, so that no label could match.
     """
     if known and new and isinstance(known[0], str) != isinstance(new[0], str):
         problem = f"the network knows labels such as {known[0]!r}, and the new rows have {new[0]!r}"

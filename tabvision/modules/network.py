@@ -1,4 +1,4 @@
-"""The base class of all networks that read batches: a network with its schema and task, which needs no Lightning."""
+"""The base class of all networks that read batches: a network with its schema and task, without Lightning."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ from tabvision.schedules import Rates, check_rates
 from tabvision.schema import Schema, SchemaSource, schema_of
 
 CHECKPOINT_FORMAT = 1
-CHECKPOINT_KEY = "tabvision"  # key of the format and the version that wrote a checkpoint
-OWN = "own"  # saved in place of a function or network of the user's own, which is not plain data
+CHECKPOINT_KEY = "tabvision"  # a checkpoint's key for its format and the version that wrote it
+OWN = "own"  # saved in place of a user's own function or network, which is not plain data
 
 
 class SchemaNetwork(nn.Module, ABC):
     """A network with a schema, from batches to logits.
 
-    A module is such a network and a `SupervisedModule`, which trains it. `Predictor` loads the network alone.
+    A module combines such a network with `SupervisedModule`, which trains it. `Predictor` loads the network alone.
 
     Args:
         schema: The schema of the data; None in a LightningModule, which sets it and the settings itself.
-        decay_norms: A setting of training, which the network does not need.
+        decay_norms: A training setting that the network does not need.
         saved: Settings of a subclass that the network reads.
-        settings: The other settings of training, which are checked.
+        settings: The other training settings, which are checked.
 
     Attributes:
         hparams: The settings by name.
-        other_data: What can be done if the data has another schema than a checkpoint, for error messages.
-        own_settings: The settings that may be a function or a network of the user's own, with their names in error messages.
-            A checkpoint does not hold them: pass them again, as in `load_from_checkpoint(path, optimizer=...)`.
+        other_data: The remedy, for error messages, if the data's schema differs from the checkpoint's.
+        own_settings: The settings that may be a user's own function or network, with their names in error messages. A
+            checkpoint does not hold these: pass them again, as in `load_from_checkpoint(path, optimizer=...)`.
     """
 
     own_settings: ClassVar[Mapping[str, str]] = {"optimizer": "an optimizer function"}
@@ -73,9 +73,9 @@ class SchemaNetwork(nn.Module, ABC):
         decay: Decay,
         momentum: float,
     ) -> None:
-        """Check the settings of training; set the schema and the task."""
+        """Check the training settings, then set the schema and the task."""
         with speaking(type(self).__name__):
-            if optimizer != OWN:  # from a checkpoint; only training needs the function itself
+            if optimizer != OWN:  # OWN comes from a checkpoint, and only training needs the function itself
                 check_optimizer(optimizer)
             check_least("weight_decay", to_plain(weight_decay), 0, remedy="Pass 0 for none")
             check_choice("decay", decay, get_args(Decay))
@@ -85,36 +85,40 @@ class SchemaNetwork(nn.Module, ABC):
         self.task = self.schema.task
 
     def member_logits(self, batch: Batch) -> Tensor:
-        """Return the logits of each member, (B, k, num_outputs) float: those that are trained, k 1 for a single network."""
+        """Return the logits of each member, (B, k, num_outputs) float, for the training loss; k is 1 for a single network."""
         return self(batch).unsqueeze(1)  # type: ignore[no-any-return]  # torch does not say what a call returns
 
     def answer_logits(self, batch: Batch) -> Tensor:
-        """Return the logits to evaluate, (B, num_outputs); of a row with a fold those of the member that left it out."""
+        """Return the logits to evaluate, (B, num_outputs); with folds, those of the member that did not train on the row."""
         if not isinstance(batch, dict) or "fold" not in batch:
             return self(batch)
         return self.combine_members(self.member_logits(batch), batch["fold"])
 
     def combine_members(self, logits: Tensor, fold: Tensor | None = None) -> Tensor:
-        """Return the common logits of the members, (B, num_outputs); with folds those of the members that left the row out.
+        """Return the members' combined logits, (B, num_outputs); with folds, only of members that did not train on the row.
 
         Shape:
             - logits: (B, k, num_outputs) float
-            - fold: (B,) int64; (B, bag) if in each network of a bag a member left the row out
+            - fold: (B,) int64; (B, bag) if one member in each network of a bag did not train on the row
         """
         if fold is not None:
             return logits[torch.arange(len(logits), device=logits.device), fold]
         return logits.squeeze(1) if logits.shape[1] == 1 else self.task.combine(logits)
 
+    def for_answers(self) -> SchemaNetwork:
+        """Return the network itself, or a faster one whose answers are the same up to rounding."""
+        return self
+
     @property
     def _weights_dtype(self) -> torch.dtype:
-        """The type of its weights."""
+        """The dtype of the weights."""
         return next(self.parameters()).dtype
 
     def needed(self, batch: Batch, key: str) -> Tensor:
-        """Return a tensor of a batch, which a loader of the user's own may lack.
+        """Return a tensor of a batch, checking for it since a user's own loader may leave it out.
 
         Raises:
-            BadValueError: The batch has no such tensor, or is no dict.
+            BadValueError: The batch has no such tensor, or is not a dict.
         """
         if isinstance(batch, dict) and key in batch:
             found: Tensor = batch[key]  # type: ignore[literal-required]  # checked above
@@ -126,7 +130,7 @@ class SchemaNetwork(nn.Module, ABC):
         raise BadValueError(type(self).__name__, f"a batch must be a dict with {key!r}, got {got}", remedy)
 
     def _check_schema(self, schema: Schema, problem: str) -> None:
-        """Raise if a schema is not the network's own; it may leave the image's statistics to the pretrained weights."""
+        """Raise unless a schema equals the network's; it may leave the image's statistics to the pretrained weights."""
         if image := self.schema.image:
             schema = schema.with_statistics(image.mean, image.std)
         if schema != self.schema:
@@ -136,11 +140,11 @@ class SchemaNetwork(nn.Module, ABC):
 
     @abstractmethod
     def layer_groups(self) -> list[LayerGroup]:
-        """Return the network's parts, input side first, head last, every parameter once."""
+        """Return the network's parts, input side first and head last, with every parameter exactly once."""
 
     @classmethod
     def not_held(cls, setting: str) -> BadValueError:
-        """Return the error that asks for an object of the user's own, which no checkpoint holds."""
+        """Return the error that asks for a user's own object, which a checkpoint cannot hold."""
         what = cls.own_settings.get(setting, f"{setting}=")
         problem = f"it was trained with {what} of your own, which no checkpoint holds"
         predictor = "" if setting == "optimizer" else f", Predictor(path, {setting}=...)"
@@ -148,7 +152,7 @@ class SchemaNetwork(nn.Module, ABC):
 
     @override
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]  # torch has overloads
-        """Return the weights by name, without the names that `torch.compile` inserts for parts of the module."""
+        """Return the weights by name, without the prefixes that `torch.compile` inserts."""
         state: dict[str, Any] = super().state_dict(*args, **kwargs)
         for name in [name for name in state if name != plain_name(name)]:
             state[plain_name(name)] = state.pop(name)
@@ -156,7 +160,7 @@ class SchemaNetwork(nn.Module, ABC):
 
     @override
     def load_state_dict(self, state_dict: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
-        """Load weights by name; those of compiled and of other parts fit each other."""
+        """Load weights by name, whether or not parts are compiled or were when saved."""
         return super().load_state_dict(named_for(self, state_dict), *args, **kwargs)
 
 
@@ -176,13 +180,13 @@ def _difference(one: Schema, other: Schema) -> str:
 def with_defaults(
     schema: SchemaSource, unused_with: str | None, given: Mapping[str, Any], defaults: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Return settings with their defaults filled in; if they have no effect, None for each.
+    """Return settings with their defaults filled in, or None for each if they have no effect.
 
     Args:
-        schema: As passed to the module. A schema saved in format 1 comes from a checkpoint that holds every setting, used or
-            not; those without effect are dropped.
+        schema: As passed to the module. A schema in format 1 comes from a checkpoint that holds every setting, used or not;
+            settings without effect are then dropped.
         unused_with: The choice that leaves them without effect, such as "kind='dot'"; None if they have an effect.
-        given: The settings as passed by name, None for those that were not; others may be among them.
+        given: The settings by name, as passed, and None for those that were not; it may contain others.
         defaults: The default of each setting.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Build an optimizer from layer groups: named param groups, a rate for each, no decay of norms and biases."""
+"""Build an optimizer from layer groups: named param groups, a rate for each, and no decay of norms and biases."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ Decay = Literal["decoupled", "l2"]
 OptimizerFactory = Callable[[Iterable[dict[str, Any]]], Optimizer]
 _NO_DECAY = "no_decay"  # suffix of the param group that holds a layer group's norms and biases
 
-# mom .9 and eps 1e-5 are fastai's. Its sqr_mom .99 is slow in fits of a few hundred steps: with .95 diamonds ends at an RMSE
-# of 0.104 rather than 0.106 after five epochs
+# mom .9 and eps 1e-5 are fastai's. Its sqr_mom .99 is too slow for fits of a few hundred steps: on diamonds, .95 gives an
+# RMSE of 0.104 rather than 0.106 after five epochs
 _ADAM: dict[str, Any] = {"betas": (0.9, 0.95), "eps": 1e-5}
 _NORMS = (
     nn.modules.batchnorm._BatchNorm,  # noqa: SLF001 - torch has no public name for "any BatchNorm"
@@ -49,7 +49,7 @@ def check_optimizer(optimizer: object) -> None:
 def param_groups(
     layers: Sequence[LayerGroup], *, lr: Rates, weight_decay: float, decay_norms: bool
 ) -> list[dict[str, Any]]:
-    """Return a named param group for each layer group, and a second one for norms and biases that do not decay.
+    """Return a named param group for each layer group, and a second one for its norms and biases, which do not decay.
 
     Each carries `name`, `layer_group` (its number, input side first), `lr` and `initial_lr` (the rate that schedules scale).
 
@@ -75,14 +75,14 @@ def param_groups(
 def make_optimizer(
     optimizer: str | OptimizerFactory, groups: list[dict[str, Any]], *, decay: Decay, momentum: float, fused: bool
 ) -> Optimizer:
-    """Return the optimizer of the param groups.
+    """Return an optimizer for the param groups.
 
-    Decoupled decay shrinks each weight by rate x decay apart from the step (AdamW); L2 adds decay x weight to the gradient.
+    Decoupled decay (AdamW) shrinks each weight by rate x decay outside the step; L2 adds decay x weight to the gradient.
 
     Args:
         optimizer: One of `OPTIMIZERS`, or a function from param groups to an optimizer.
         groups: From `param_groups`.
-        decay: The kind of weight decay; ignored for a function of the user's own.
+        decay: The kind of weight decay; ignored for a user's own function.
         momentum: For SGD and RMSprop, in [0, 1).
         fused: Whether to run Adam and SGD as one kernel.
 
@@ -96,7 +96,7 @@ def make_optimizer(
         kind = AdamW if decay == "decoupled" else Adam
         return kind(groups, fused=fused, **_ADAM)
     if decay == "decoupled":
-        # torch's SGD and RMSprop support only L2: their own decay is set to zero, ours runs within each step
+        # torch's SGD and RMSprop support only L2, so their decay is set to zero and ours runs within each step
         for group in groups:
             group["decoupled_decay"], group["weight_decay"] = group["weight_decay"], 0.0
     made = SGD(groups, momentum=momentum, fused=fused) if name == "sgd" else RMSprop(groups, momentum=momentum)
@@ -110,7 +110,7 @@ def _decay_in_step(
 ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
     """Decay as AdamW does: after the gradients are computed, before they are applied.
 
-    A Trainer computes them in the closure of the step, so the closure must run first.
+    A Trainer computes the gradients in the step's closure, so the closure must run first.
     """
     closure = kwargs.get("closure", args[1] if len(args) > 1 else None)
     if closure is None:
@@ -149,14 +149,14 @@ class RowAdamW(Optimizer):
     """AdamW for sparse gradients: a row moves, decays and counts steps only when a batch looks it up.
 
     The cost of a step depends on the rows in the batch, not on the size of the tables. Rare rows decay less and do not move
-    by momentum alone, so it needs a higher rate: MovieLens 100k at batch 1,024, RMSE 0.892 at 5e-3 and 0.881 at 1e-2,
-    compared to 0.878 at 5e-3 with AdamW. Gradients that are not sparse update every row.
+    by momentum alone, so it needs a higher rate: on MovieLens 100k with batches of 1,024, the RMSE is 0.892 at a rate of 5e-3
+    and 0.881 at 1e-2, compared to 0.878 for AdamW at 5e-3. Dense gradients update every row.
 
     Args:
         params: Param groups.
         lr: Learning rate.
         betas: Decay rates of the means of gradients and squared gradients, in [0, 1).
-        eps: Added to the root of the squared gradients.
+        eps: Added to the root of the mean squared gradients.
         weight_decay: Decoupled, at least 0.
 
     Source: AdamW, Loshchilov and Hutter 2019; separate rows as in `torch.optim.SparseAdam`, with a step count for each.

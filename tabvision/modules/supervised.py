@@ -8,7 +8,7 @@ import pickle
 import traceback
 import warnings
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any, Self
@@ -28,7 +28,7 @@ from tabvision.metrics import RunningMean
 from tabvision.modules.network import CHECKPOINT_FORMAT, CHECKPOINT_KEY, OWN, SchemaNetwork
 from tabvision.modules.optimizers import Decay, OptimizerFactory, make_optimizer, param_groups
 from tabvision.nets.layer_groups import check_groups, to_group
-from tabvision.nets.layers import broadcast_tensors, restore_pretrained_norms
+from tabvision.nets.layers import broadcast_tensors, fact_device, restore_pretrained_norms
 from tabvision.nets.weights import check_undamaged
 from tabvision.plain import to_plain, without_tuples
 from tabvision.schedules import Rates
@@ -36,35 +36,36 @@ from tabvision.schema import Schema, SchemaSource, schema_of
 from tabvision.tasks import Task, own_task
 from tabvision.tasks.losses import at_least_float32
 
-_WEIGHTS_ONLY = 4  # index of the argument in Lightning's `load_from_checkpoint`
+_WEIGHTS_ONLY = 4  # position of `weights_only` in Lightning's `load_from_checkpoint`
 
 
 class SupervisedModule(pl.LightningModule, SchemaNetwork):
     """Train, validate, test and predict with any network that has a task.
 
     A concrete module implements `forward` and `layer_groups`. All settings are saved as plain data, so
-    `load_from_checkpoint(path, weights_only=True)` and `Predictor(path)` need nothing else; a setting of a subclass that is
-    a network or a function is the user's own, and is passed again there.
+    `load_from_checkpoint(path, weights_only=True)` and `Predictor(path)` need nothing else, except for settings that are a
+    user's own network or function, which must be passed again.
 
-    Logged once per epoch: `train/loss`, `val/loss`, `test/loss` and the task's metrics, such as `val/accuracy`; of several
-    loaders each, under Lightning's names: `val/loss/dataloader_idx_0`. The progress bar also shows `train/loss_step`, taken
-    every `Trainer(log_every_n_steps=...)` batches.
+    Logged once per epoch: `train/loss`, `val/loss`, `test/loss` and the task's metrics, such as `val/accuracy`; with several
+    loaders, each gets its own, under Lightning's names, as in `val/loss/dataloader_idx_0`. The progress bar also shows
+    `train/loss_step`, every `Trainer(log_every_n_steps=...)` batches. A step that a subclass overrides logs what it computes
+    itself. A hook that a subclass overrides must call `super()`: these metrics and the checkpoint's facts depend on it.
 
     Args:
-        schema: The schema of the data, or what has it as its `schema`, such as the datamodule; or the dict it was saved as.
+        schema: The schema of the data, an object with a `schema`, such as the datamodule, or the dict it was saved as.
         lr: One rate, `(first, last)` group, `(None, last)`, "first:last", or a list with one rate per layer group.
         optimizer: "adamw", "adam", "sgd", "rmsprop", or a function from param groups to an optimizer.
         weight_decay: Strength of the weight decay, at least 0.
         decay: "decoupled" (AdamW) or "l2" (added to the gradient).
         decay_norms: Whether norms and biases decay as well.
         momentum: For SGD and RMSprop, in [0, 1).
-        saved: Settings of a subclass to save in place of those passed: with a default filled in, or "own" for an object that
-            is not plain data. A command line would otherwise save what its user wrote.
+        saved: Settings of a subclass to save in place of those passed: with defaults filled in, or "own" for an object that
+            is not plain data. LightningCLI would otherwise save what the user wrote.
 
     Attributes:
-        other_data: What can be done if the data has another schema than a checkpoint, for error messages.
-        own_settings: The settings that may be a function or a network of the user's own, with their names in error messages.
-            A checkpoint does not hold them: pass them again, as in `load_from_checkpoint(path, optimizer=...)`.
+        other_data: The remedy, for error messages, if the data's schema differs from the checkpoint's.
+        own_settings: The settings that may be a user's own function or network, with their names in error messages. A
+            checkpoint does not hold these: pass them again, as in `load_from_checkpoint(path, optimizer=...)`.
     """
 
     def __init__(
@@ -85,16 +86,17 @@ class SupervisedModule(pl.LightningModule, SchemaNetwork):
         self._set_up(schema, optimizer=optimizer, **own)
         with _without_advice():
             super().save_hyperparameters(ignore=["schema", "optimizer", "saved"])
-        # a command line saves what its class takes, and a subclass may take fewer settings
+        # LightningCLI saves what the class accepts, and a subclass may accept fewer settings
         own |= {"decay_norms": decay_norms, **self.hparams, **(saved or {})}
         with speaking(type(self).__name__):
             plain = {name: self._plain_setting(name, value) for name, value in own.items()}
         self._set_settings(plain, optimizer if isinstance(optimizer, str) else OWN)
         self._optimizer = optimizer
-        self._loss: dict[str | int, RunningMean] = {"train": RunningMean()}  # and of each loader in an evaluation
-        self._train_loss: Tensor | None = None  # of an epoch whose last batch is done
-        self.val_metrics = self.task.metrics()
-        self.test_metrics = self.task.metrics()
+        self._loss: dict[str | int, RunningMean] = {"train": RunningMean()}  # plus one per evaluation loader
+        self._train_loss: Tensor | None = None  # of the epoch, once its last batch is done
+        with fact_device():
+            self.val_metrics = self.task.metrics()
+            self.test_metrics = self.task.metrics()
         self._begin_evaluation(self.val_metrics, 1)
 
     @override
@@ -105,7 +107,7 @@ class SupervisedModule(pl.LightningModule, SchemaNetwork):
         frame: FrameType | None = None,
         logger: bool = True,
     ) -> None:
-        """Save settings that a subclass adds, as for any LightningModule; those of its `__init__` already are.
+        """Save settings that a subclass adds, as for any LightningModule; our own are saved already.
 
         Args:
             args: As for any LightningModule.
@@ -129,14 +131,14 @@ class SupervisedModule(pl.LightningModule, SchemaNetwork):
         self._set_settings({**before, **added}, optimizer)
 
     def _set_settings(self, plain: Mapping[str, object], optimizer: str) -> None:
-        """Set the settings that a checkpoint holds, and those that loggers list."""
+        """Set the hyperparameters for checkpoints, and those for loggers."""
         self.hparams.clear()
-        # the schema comes last: loggers list the settings but not every vocabulary
+        # only checkpoints get the schema: loggers should not list every vocabulary
         self.hparams.update({**plain, "optimizer": optimizer, "schema": self.schema.to_dict()})
-        self._hparams_initial = without_tuples(plain)  # what loggers write; plain YAML has no tuples
+        self._hparams_initial = without_tuples(plain)  # for loggers; plain YAML has no tuples
 
     def _plain_setting(self, name: str, value: object) -> object:
-        """Return a setting as plain data, or that it is the user's own."""
+        """Return a setting as plain data, or `OWN` for a user's own object."""
         if name not in self.own_settings:
             if isinstance(value, str) and value == OWN:
                 raise self.not_held(name)
@@ -146,7 +148,7 @@ class SupervisedModule(pl.LightningModule, SchemaNetwork):
 
     @override
     def __setattr__(self, name: str, value: Any) -> None:
-        # Lightning sets the name of the current hook 43 times a step; torch's way of setting attributes would take 0.2 ms
+        # Lightning sets the current hook's name 43 times per step, which would take 0.2 ms with torch's __setattr__
         if name == "_current_fx_name":
             object.__setattr__(self, name, value)
         else:
@@ -177,7 +179,7 @@ class SupervisedModule(pl.LightningModule, SchemaNetwork):
         )
 
     def _may_fuse(self) -> bool:
-        """Return whether the optimizer may be fused; Lightning does not clip its gradients under mixed precision."""
+        """Return whether the optimizer may be fused; under mixed precision Lightning cannot clip gradients if it is."""
         trainer = self._trainer
         if trainer is None or self.device.type not in ("cpu", "cuda"):
             return False
@@ -185,15 +187,15 @@ class SupervisedModule(pl.LightningModule, SchemaNetwork):
 
     @override
     def on_fit_start(self) -> None:
-        self._train_loss = None  # of an earlier fit; one that resumes at the end of an epoch does not start that epoch
+        self._train_loss = None  # from an earlier fit; resuming at the end of an epoch does not start that epoch
         if not torch.cuda.is_available():
-            # Lightning sets it to 1, and torch then looks for the GPU driver in every optimizer step: 0.2 ms each
+            # Lightning sets it to 1, which makes torch look for the GPU driver in every optimizer step: 0.2 ms each
             os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "0"
 
     @override
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         loss = self._mean_loss(batch, self.member_logits(batch), "train")
-        # 0: never, as in a barebones Trainer, and without one
+        # 0 means never, as for a barebones Trainer or none at all
         every: int = getattr(self._trainer, "log_every_n_steps", 0)
         if every and batch_idx % every == 0:  # logging every step would take a fifth of a small network's step
             self.log("train/loss_step", loss.detach(), prog_bar=True, logger=False, on_step=True, on_epoch=False)
@@ -206,14 +208,14 @@ class SupervisedModule(pl.LightningModule, SchemaNetwork):
 
     @override
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
-        if self.trainer.is_last_batch:  # callbacks read the loss in their on_train_epoch_end, which comes before ours
+        if self.trainer.is_last_batch:  # callbacks read the loss in their on_train_epoch_end, which runs before ours
             self._train_loss = self._log_loss("train/loss", "train")
 
     @override
     def on_train_epoch_end(self) -> None:
         broadcast_tensors(self.buffers())
         loss = self._log_loss("train/loss", "train") if self._train_loss is None else self._train_loss
-        if not loss.isfinite() and self._loss["train"].totals()[1] > 0:  # else there was no batch
+        if loss is not None and not loss.isfinite():
             problem = f"the training loss is {loss.item()} in epoch {self.current_epoch}"
             warnings.warn(f"{type(self).__name__}: {problem}. Lower lr.", stacklevel=1)
 
@@ -251,7 +253,7 @@ class SupervisedModule(pl.LightningModule, SchemaNetwork):
 
     @override
     def predict_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> dict[str, Tensor]:
-        """Return the predictions of a batch, the row numbers they belong to, and the loss of rows with a target.
+        """Return the predictions of a batch, their row numbers, and the losses if there is a target.
 
         Shape:
             - predictions: (B, C) probabilities, or (B, T) numbers in the user's units
@@ -274,20 +276,20 @@ class SupervisedModule(pl.LightningModule, SchemaNetwork):
 
         Args:
             args: The path, as for any LightningModule.
-            task: The class of a task of your own, which no checkpoint holds.
-            schema: The schema of the data to go on with, to check that it is the checkpoint's; None for no check.
-            settings: As for any LightningModule; among them objects of your own. `weights_only` is True unless given.
+            task: The class of your own task, which a checkpoint cannot hold.
+            schema: The schema of the data to continue with, which must equal the checkpoint's; None for no check.
+            settings: As for any LightningModule, including objects of your own. `weights_only` is True unless given.
 
         Raises:
-            BadValueError: The checkpoint is damaged or has another schema, or a piece of your own is missing.
+            BadValueError: The checkpoint is damaged or has another schema, or one of your own objects is missing.
             UnknownNameError: The module has no such setting.
         """
-        if len(args) <= _WEIGHTS_ONLY:  # Lightning's own default would run the code in a file from an address
+        if len(args) <= _WEIGHTS_ONLY:  # Lightning's default would unpickle, and so run code from, a file at a URL
             settings.setdefault("weights_only", True)
         with speaking(cls.__name__), own_task(task):
             if getattr(cls, "__final__", False):
                 _check_settings(cls, settings)
-                settings["_instantiator"] = None  # in a checkpoint of `fit --config` one that takes no final class
+                settings["_instantiator"] = None  # `fit --config` saves one that rejects final classes
             check_undamaged(args[0] if args else settings.get("checkpoint_path"))
             try:
                 module = super().load_from_checkpoint(*args, **settings)
@@ -305,21 +307,21 @@ class SupervisedModule(pl.LightningModule, SchemaNetwork):
 
     @speaking()
     def grow(self, schema: SchemaSource) -> Self:
-        """Return a module that knows the categories, columns and classes of further rows, and at first answers as this one.
+        """Return a module that also knows the categories, columns and classes of new rows; at first it answers as this one.
 
-        Its optimizer starts anew. Prepare the rows with its schema: `TabularDataModule(..., schema=module.schema)`.
+        Its optimizer starts afresh. Prepare the rows with its schema: `TabularDataModule(..., schema=module.schema)`.
 
-        - A new category starts as the unknown one, a new column without weight: the answers of old rows stay.
-        - A new class starts with a probability of 0.001; the others keep their ratios. A `VisionModule` of one rate then
-          trains its first group at a twentieth of it and its head at five times it.
+        - A new category starts like an unknown one and a new column with zero weights, so answers for old rows stay the same.
+        - A new class starts with a probability of 0.001; the others keep their ratios. A `VisionModule` with a single rate
+          then trains its first group at a twentieth of that rate and its head at five times the rate.
 
         Args:
-            schema: A datamodule fitted to the further rows, or its schema.
+            schema: A datamodule fitted to the new rows, or its schema.
 
         Raises:
-            BadValueError: The rows do not fit the network's target or columns, or a part of it is the user's own.
+            BadValueError: The rows do not fit the network's target or columns, or the network has a part of the user's own.
         """
-        from tabvision.modules.growth import grown_module  # it imports every kind of network
+        from tabvision.modules.growth import grown_module  # here, since it imports every kind of network
 
         return grown_module(self, schema_of(schema))
 
@@ -329,7 +331,7 @@ class SupervisedModule(pl.LightningModule, SchemaNetwork):
         check_undamaged(getattr(self._trainer, "ckpt_path", None))
         restore_pretrained_norms(self, checkpoint)
         saved = checkpoint.get("hyper_parameters", {}).get("schema")
-        if saved is None:  # saved by other code
+        if saved is None:  # not saved by tabvision
             return
         with own_task(self.task, required=False):
             saved_schema = Schema.from_dict(saved)
@@ -340,9 +342,11 @@ class SupervisedModule(pl.LightningModule, SchemaNetwork):
         facts = {"format": CHECKPOINT_FORMAT, "version": __version__, "module": type(self).__name__}
         datamodule = getattr(self._trainer, "datamodule", None)
         checkpoint[CHECKPOINT_KEY] = {**facts, **getattr(datamodule, "checkpoint_facts", dict)()}
+        for name in _not_taken(type(self), checkpoint.get("hyper_parameters", ())):
+            del checkpoint["hyper_parameters"][name]
 
     def resume_state(self) -> dict[str, Any]:
-        """Return the sums accumulated within an epoch, for a fit that resumes inside it."""
+        """Return the sums accumulated within an epoch, for resuming in the middle of it."""
         return {"train": self._loss["train"].totals()}
 
     def load_resume_state(self, state: dict[str, Any]) -> None:
@@ -358,12 +362,12 @@ class SupervisedModule(pl.LightningModule, SchemaNetwork):
         else:
             weights = weights.to(losses.dtype)
             total = weights.sum()
-            loss = (losses * weights).sum() / total.clamp(min=torch.finfo(total.dtype).tiny)  # 0 if no row has weight
+            loss = (losses * weights).sum() / total.clamp(min=torch.finfo(total.dtype).tiny)  # 0 if all weights are 0
             self._loss[part].update(loss, total)
         return loss
 
     def _losses(self, batch: Batch, logits: Tensor) -> Tensor:
-        """Return the loss of each row, the mean over the members that learn from it, (B,)."""
+        """Return the loss of each row, (B,), averaged over the members that learn from it."""
         num_rows, members = logits.shape[:2]
         target = self._checked_target(batch)
         if members == 1:
@@ -376,10 +380,10 @@ class SupervisedModule(pl.LightningModule, SchemaNetwork):
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]  # it looks at values
     def _checked_target(self, batch: Batch) -> Tensor:
-        """Return the target; raise if the loss is not defined for it, as it may be from a loader that is not tabvision's."""
+        """Return the target; raise if the loss is not defined for it, which a user's own loader may cause."""
         target = self.needed(batch, "target")
         is_ours = hasattr(getattr(self._trainer, "datamodule", None), "schema")
-        if is_ours or not len(target) or (target.is_cuda and self.current_epoch):  # a look at values waits for the GPU
+        if is_ours or not len(target) or (target.is_cuda and self.current_epoch):  # looking at values waits for the GPU
             return target
         if expected := self.task.expected_target(target):
             kind, ends = str(target.dtype).removeprefix("torch."), f"{target.min().item():g} to {target.max().item():g}"
@@ -395,7 +399,7 @@ class SupervisedModule(pl.LightningModule, SchemaNetwork):
 
     def _evaluate(self, batch: Batch, dataloader_idx: int) -> None:
         logits = at_least_float32(self.answer_logits(batch))
-        if len(logits):  # a rank gets no rows, which have no mean, if there are fewer rows than ranks
+        if len(logits):  # a rank gets no rows if there are fewer rows than ranks, and no rows have no mean
             self._mean_loss(batch, logits.unsqueeze(1), dataloader_idx)
         self._update_metrics(dataloader_idx, self.task.activate(logits), self.needed(batch, "target"))
 
@@ -404,9 +408,9 @@ class SupervisedModule(pl.LightningModule, SchemaNetwork):
         self._metrics[dataloader_idx].update(predictions, target)
 
     def _log_when_done(self, stage: str, batch_idx: int) -> None:
-        """Log after the last batch: callbacks read the metrics in their hook of the epoch's end, which comes before ours.
+        """Log after the last batch, since callbacks read the metrics in their epoch-end hooks, which run before ours.
 
-        Of several loaders, what is logged after a batch would be the last one's alone.
+        Not with several loaders: Lightning would attribute what is logged after a batch to the last one.
         """
         trainer: Any = self.trainer
         sizes = trainer.num_sanity_val_batches if trainer.sanity_checking else getattr(trainer, f"num_{stage}_batches")
@@ -419,31 +423,47 @@ class SupervisedModule(pl.LightningModule, SchemaNetwork):
         self._is_logged = True
         for dataloader_idx, metrics in enumerate(self._metrics):
             loader = f"/dataloader_idx_{dataloader_idx}" if len(self._metrics) > 1 else ""
-            self._log_loss(f"{stage}/loss{loader}", dataloader_idx)
-            self._log({f"{stage}/{name}{loader}": value for name, value in metrics.compute().items()})
+            if self._log_loss(f"{stage}/loss{loader}", dataloader_idx) is not None:
+                self._log({f"{stage}/{name}{loader}": value for name, value in metrics.compute().items()})
 
-    def _log_loss(self, name: str, part: str | int) -> Tensor:
-        totals = self.trainer.strategy.reduce(self._loss[part].totals().to(self.device), reduce_op="sum")
+    def _log_loss(self, name: str, part: str | int) -> Tensor | None:
+        """Log and return the mean loss over all ranks; None if there was no batch, or the step is a subclass's own."""
+        totals: Tensor = self.trainer.strategy.reduce(self._loss[part].totals().to(self.device), reduce_op="sum")
+        if not totals[1] > 0:
+            return None
         loss = (totals[0] / totals[1]).float()
         self._log({name: loss})
         return loss
 
     def _log(self, values: Mapping[str, Tensor]) -> None:
-        if not self.trainer.barebones:  # a barebones Trainer warns at every log
+        if not self.trainer.barebones:  # a barebones Trainer warns on every call of log
             settings: dict[str, Any] = {"on_epoch": True, "on_step": False, "sync_dist": True, "batch_size": 1}
             self.log_dict(values, prog_bar=True, add_dataloader_idx=False, **settings)
 
 
 @contextmanager
 def _without_advice() -> Iterator[None]:
-    """Keep back Lightning's advice to ignore settings that are networks, of which only the name is saved."""
+    """Suppress Lightning's advice to ignore settings that are networks, since we save only their names."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Attribute .* is an instance of `nn.Module`")
         yield
 
 
+def _not_taken(kind: type, settings: Iterable[str]) -> set[str]:
+    """Return the settings that **kwargs of a class would hand on to a base class which does not take them."""
+    left = {name for name in settings if not name.startswith("_")}  # others are Lightning's
+    hands_on = False
+    for base in (base for base in kind.__mro__ if "__init__" in vars(base)):
+        parameters = inspect.signature(base.__init__).parameters.values()  # type: ignore[misc]  # of each class its own
+        left.difference_update(each.name for each in parameters)
+        if not any(each.kind is each.VAR_KEYWORD for each in parameters):
+            break
+        hands_on = True
+    return left if hands_on else set()
+
+
 def _tells_of_the_file(error: Exception, *, plain: bool) -> bool:
-    """Return whether an error says that a file is no checkpoint: if it reads plain data, torch raises any class on other."""
+    """Return whether an error means that a file is not a checkpoint; reading plain data, torch may raise any class for it."""
     if isinstance(error, EOFError | KeyError | pickle.UnpicklingError) or "PytorchStreamReader" in str(error):
         return True
     frames = traceback.walk_tb(error.__traceback__)
@@ -452,7 +472,7 @@ def _tells_of_the_file(error: Exception, *, plain: bool) -> bool:
 
 
 def _check_settings(kind: type[SupervisedModule], settings: Mapping[str, object]) -> None:
-    """Raise if a setting is neither of a module nor of Lightning's loading, which would leave it out silently."""
+    """Raise for a setting that neither the module nor Lightning's loading accepts; Lightning would silently drop it."""
     names = inspect.signature(kind).parameters
     of_lightning = inspect.signature(pl.LightningModule.load_from_checkpoint).parameters
     for name in settings:

@@ -1,7 +1,8 @@
-"""The networks for tables: packed, an MLP with embeddings, or the user's own; and bags of them."""
+"""The networks for tables: packed, an MLP with embeddings, or the user's own, and bags of these."""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -15,11 +16,13 @@ from tabvision.errors import BadTypeError, BadValueError, speaking
 from tabvision.modules.network import OWN, SchemaNetwork, with_defaults
 from tabvision.modules.optimizers import Decay, OptimizerFactory
 from tabvision.nets.embedding_mlp import EmbeddingMLP
+from tabvision.nets.embeddings import embedding_width
+from tabvision.nets.folded import folded
 from tabvision.nets.growth import scale_outputs, with_growth
 from tabvision.nets.hiding import Hidden
 from tabvision.nets.layer_groups import LayerGroup
 from tabvision.nets.numeric import PiecewiseNumbers, PlainNumbers
-from tabvision.nets.packed import PackedNet
+from tabvision.nets.packed import NUMBER_WIDTH, PackedNet
 from tabvision.nets.stacking import stack_linear
 from tabvision.schedules import Rates
 from tabvision.schema import Continuous, Schema, SchemaSource, grown_widths, schema_of
@@ -28,8 +31,12 @@ NetFactory = Callable[[Schema], nn.Module]
 NumbersFactory = Callable[[tuple[Continuous, ...]], nn.Module]
 
 _LR = {"packed": 1.5e-2, "mlp": 3e-2, OWN: 1e-3}
-_ROWS_PER_PART, _MOST_PARTS = 1_536, 8  # of the bins of a number: 32 rows teach a part of each of 48 bins
-_LR_RELATIVE = 1.5e-3  # of a packed network of a large table whose errors are relative: at ten times this, fits leap
+_ROWS_PER_PART, _MOST_PARTS = 1_536, 8  # for parts of bins: with 48 bins, 32 rows per part
+# fractions of the values of a column that training hides
+_HIDDEN_MISSING = 0.01  # if it had missing ones; 0.003 and 0.03 are worse
+_HIDDEN_NOMINAL = 0.1  # the least for the values of a nominal number, since new rows often bring new ones
+_MOST_HIDDEN = 0.5
+_LR_RELATIVE = 1.5e-3  # for a packed network on a large table with relative errors: ten times this makes the loss jump
 _MLP_DEFAULTS: dict[str, Any] = {
     "widths": (200, 100),
     "embedding_widths": {},
@@ -38,7 +45,7 @@ _MLP_DEFAULTS: dict[str, Any] = {
     "activation": "relu",
     "numbers": "plain",
 }
-_PLAIN_DEFAULTS = {"continuous_norm": True, "squash": True}  # of numbers="plain"
+_PLAIN_DEFAULTS = {"continuous_norm": True, "squash": True}  # for numbers="plain"
 
 
 class TabularNetwork(SchemaNetwork):
@@ -79,7 +86,7 @@ class TabularNetwork(SchemaNetwork):
         bag: int = 1,
     ) -> None:
         check_whole("bag", bag)
-        given_net, given_numbers = net, numbers  # a checkpoint holds names, to rebuild the module
+        given_net, given_numbers = net, numbers  # a checkpoint holds only their names, to rebuild the network
         net, numbers = (each if isinstance(each, str | None) else OWN for each in (net, numbers))
         packed = {"members": members, "member_widths": member_widths, "own_inputs": own_inputs, "bin_parts": bin_parts}
         embedding = {"embedding_widths": embedding_widths, "embedding_dropout": embedding_dropout}
@@ -114,7 +121,7 @@ class TabularNetwork(SchemaNetwork):
     def _build(
         self, net: str | nn.Module | NetFactory | None, numbers: str | nn.Module | NumbersFactory | None
     ) -> nn.Module:
-        """Return a new network by the settings; `net` and `numbers` are as the user passed them."""
+        """Return a new network for the settings; `net` and `numbers` are as the user passed them."""
         if self.hparams["net"] == OWN:
             return self._own_net(net)
         if self.hparams["net"] == "packed":
@@ -149,7 +156,7 @@ class TabularNetwork(SchemaNetwork):
         return found
 
     def _encoder_factory(self, numbers: str | nn.Module | NumbersFactory) -> Callable[[int], nn.Module]:
-        """Return a function from the number of columns to their encoder."""
+        """Return a function from the number of columns to an encoder for them."""
         columns = self.schema.continuous
         if not isinstance(numbers, str):
             if not callable(numbers):
@@ -188,29 +195,39 @@ class TabularNetwork(SchemaNetwork):
             return super().combine_members(logits, fold)
         nets = torch.stack(logits.chunk(self.hparams["bag"], dim=1), dim=1)  # (B, bag, members, num_outputs)
         rows = torch.arange(len(nets), device=nets.device)
-        if fold.ndim == 1:  # a network left the row out
+        if fold.ndim == 1:  # a whole network of the bag did not train on the row
             return self.task.combine(nets[rows, fold])
         return self.task.combine(nets[rows[:, None], torch.arange(nets.shape[1], device=nets.device), fold])
 
+    @override
+    def for_answers(self) -> SchemaNetwork:
+        kind, of_table = type(self), TabularNetwork
+        if kind.forward is not of_table.forward or kind.member_logits is not of_table.member_logits:
+            return self  # a subclass may use parts of the network that the folded one lacks
+        nets = [folded(net) for net in self.nets]
+        found = copy.copy(self)
+        found._modules = self._modules | {"net": nets[0] if self.hparams["bag"] == 1 else nn.ModuleList(nets)}  # noqa: SLF001
+        return found
+
     @property
     def fold_members(self) -> int:
-        """The number of members that can each leave out a fold of a fit's rows; 1 if they share inputs, and for a bag."""
+        """The number of members that can each leave out a fold of the training rows; 1 for shared inputs, and for a bag."""
         return self.hparams["members"] if self.hparams["own_inputs"] and self.hparams["bag"] == 1 else 1
 
     @torch.no_grad()
     def scale_logits(self, factor: float) -> None:
-        """Multiply all logits by a number, in the last layer; a network of your own stays as it is."""
+        """Multiply all logits by a factor, in the last layer; a user's own network stays as it is."""
         if self.hparams["net"] != OWN:
             scale_outputs(self.layer_groups()[-1].modules, factor)
 
     def stack_linear(self, tensors: Mapping[str, Tensor]) -> float:
-        """Average each member with a linear model of the rows outside its fold, by the share that answers the folds best.
+        """Average each member with a linear model of the rows outside its fold, weighted to do best on the held-out folds.
 
         Args:
-            tensors: The training rows with their `fold`, as a batch would hold them.
+            tensors: The training rows with their `fold`, under the keys of a batch.
 
         Returns:
-            The share of the network in the answers.
+            The network's weight in the average.
         """
         net: nn.Module = self.net
         return stack_linear(net, tensors, self.task) if isinstance(net, PackedNet) and self.fold_members > 1 else 1.0
@@ -228,14 +245,14 @@ class TabularNetwork(SchemaNetwork):
 
 
 def packed_defaults(schema: Schema) -> dict[str, Any]:
-    """Return the settings of a `PackedNet` for the number of training rows and the kind of target."""
+    """Return the default settings of a `PackedNet`, which depend on the number of training rows and the task."""
     is_small = schema.target.of_small_table
     return {
         "members": 8 if is_small else 4,
         "member_widths": (64, 48) if is_small else (96, 64),
         "own_inputs": is_small,
         "bin_parts": min(_MOST_PARTS, max(1, schema.target.num_rows // _ROWS_PER_PART)),
-        "dropout": 0.1 if schema.task.is_classes else 0.0,  # a regression is worse off with any
+        "dropout": 0.1 if schema.task.is_classes else 0.0,  # for regression any dropout hurts
     }
 
 
@@ -245,47 +262,60 @@ def packed_net(schema: Schema, settings: Mapping[str, Any], joined: int = 0) -> 
     Args:
         schema: The schema of the data.
         settings: The settings of `packed_defaults`, and `unknown_share`.
-        joined: Numbers of each row that join the inputs of the last hidden layer, as for `PackedNet`.
+        joined: Number of further inputs of the last hidden layer, as for `PackedNet`.
     """
     net = PackedNet(
         [column.cardinality for column in schema.categorical],
         [column.edges for column in schema.continuous],
         schema.target.first_outputs,
         widths=settings["member_widths"],
-        missing=_missing_columns(schema),
-        nominal=[at for at, column in enumerate(schema.categorical) if column.part == "value"],
-        embedding_widths=grown_widths(schema),
+        hidden=_hidden_columns(schema),
+        embedding_widths=_nominal_widths(schema) | grown_widths(schema),
         joined=joined,
         direct=settings["own_inputs"] and not joined,
         **{name: settings[name] for name in ("members", "own_inputs", "bin_parts", "dropout", "unknown_share")},
     )
     frequencies = schema.target.frequencies
     start = schema.task.logits_of(torch.tensor([frequencies])) if frequencies else None
-    if start is not None and start.shape[1] == schema.target.first_outputs:  # few rows stop before they have taught it
+    if start is not None and start.shape[1] == schema.target.first_outputs:  # few rows are too few to learn it
         net.head.get_parameter("bias").data += start
     net.head = with_growth(net.head, schema.target.grown, schema.task.join_new)
     return net
 
 
-def _missing_columns(schema: Schema) -> list[Hidden]:
-    """Return what stands in place of a missing value, for each raw column whose missing values have an indicator."""
+def _nominal_widths(schema: Schema) -> dict[int, int]:
+    """Return the embedding width of each category that holds the values of a nominal number: no wider than a number's own."""
+    nominal = [(at, it) for at, it in enumerate(schema.categorical) if it.part == "value"]
+    return {at: min(NUMBER_WIDTH, embedding_width(column.cardinality)) for at, column in nominal}
+
+
+def _hidden_columns(schema: Schema) -> list[Hidden]:
+    """Return the columns of which training hides some values: those that had missing values, and those of ever new values.
+
+    Of a category as many are hidden as new rows will have values that training lacks, so that the network learns to answer
+    these and relies less on values that few rows taught.
+    """
     found = []
     for source in [it.source for it in schema.categorical if it.part == "missing"]:
         numbers = [(at, it) for at, it in enumerate(schema.continuous) if it.source == source]
         codes = [
             (at, 2 if it.part == "missing" else 0) for at, it in enumerate(schema.categorical) if it.source == source
         ]
-        found.append(Hidden(dict(codes), {at: (it.fill - it.mean) / it.std for at, it in numbers}))
+        found.append(Hidden(dict(codes), {at: (it.fill - it.mean) / it.std for at, it in numbers}, _HIDDEN_MISSING))
+    for at, column in enumerate(schema.categorical):
+        fraction = max(column.unseen, _HIDDEN_NOMINAL if column.part == "value" else 0)
+        if fraction:
+            found.append(Hidden({at: 0}, fraction=min(fraction, _MOST_HIDDEN)))
     return found
 
 
 def _settings_of(schema: SchemaSource, net: str | None, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the kind of network and its settings with their defaults; None for settings that have no effect.
+    """Return the kind of network and its settings with defaults filled in, and None for settings without effect.
 
     Args:
         schema: As passed to the module.
         net: "packed", "mlp", "own", or None to choose by the settings.
-        given: The settings as passed, None for those that were not.
+        given: The settings as passed, and None for those that were not.
     """
     if net is None:
         net = "packed" if all(given[name] is None for name in (*_MLP_DEFAULTS, *_PLAIN_DEFAULTS)) else "mlp"

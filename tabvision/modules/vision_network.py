@@ -38,7 +38,7 @@ class ImageNetwork(SchemaNetwork):
     _memory_format: torch.memory_format = torch.channels_last
 
     def _set_body(self, body: str | nn.Module, weights: str | Path | None) -> None:
-        """Build the body, and take the statistics of its weights where the data does not specify others."""
+        """Build the body, and use its weights' statistics unless the data specifies others."""
         channels = image_of(self.schema).channels
         if isinstance(body, nn.Module):
             if weights not in (None, "default"):
@@ -54,7 +54,7 @@ class ImageNetwork(SchemaNetwork):
         self._image = image_of(self.schema)
 
     def _normalized(self, images: Tensor) -> Tensor:
-        """Return images as the body takes them; uint8 ones are normalized, float ones have been."""
+        """Return images as the body expects them: uint8 images are normalized, float images already are."""
         if images.dtype == torch.uint8:
             images = normalize(images, self._image.mean, self._image.std)
         # under Trainer(precision="bf16-true"), which leaves uint8 unchanged, the weights are not float32
@@ -92,7 +92,7 @@ class VisionNetwork(ImageNetwork):
         momentum: float = 0.9,
     ) -> None:
         given_body, given_weights, given_head = body, weights, head
-        # these are saved, to rebuild the module from a checkpoint, which holds the weights
+        # these values are saved, to rebuild the network from a checkpoint, which has the weights
         body, weights = (OWN if isinstance(given_body, nn.Module) else given_body), None
         head = head if isinstance(head, str) else OWN
         settings = _head_settings(schema, head, head_widths, head_scale, dropout)
@@ -113,7 +113,7 @@ class VisionNetwork(ImageNetwork):
                 "frozen_bf16": frozen_bf16,
             },
         )
-        image_of(self.schema)  # raises if there is none
+        image_of(self.schema)  # raise early if there is none
         if not self.schema.is_of_images:
             problem = "the schema is of rows with columns and images"
             raise BadValueError(problem, "Use FusedModule, or an ImageDataModule")
@@ -123,7 +123,7 @@ class VisionNetwork(ImageNetwork):
         check_whole("num_groups", num_groups, 2, remedy="Pass 3 for the body's two halves and the head")
         self._set_body(given_body, given_weights)
         self.head = self._own_head(given_head) if named is None else self._make_head(named)
-        body_groups(self.body, num_groups - 1)  # raises now if there are too many
+        body_groups(self.body, num_groups - 1)  # raise early if there are too many
         self._memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.to(memory_format=self._memory_format)
 
@@ -144,7 +144,7 @@ class VisionNetwork(ImageNetwork):
         return logits
 
     def features(self, batch: Batch) -> Tensor:
-        """Return what the body makes of the images of a batch, (B, C, H, W) float, or (B, C) if it pools."""
+        """Return the body's features for a batch of images, (B, C, H, W) float, or (B, C) if the body pools."""
         images = self._normalized(self.needed(batch, "image"))
         low = self.hparams["frozen_bf16"] and self.training
         low = low and not any(parameter.requires_grad for parameter in self.body.parameters())
@@ -153,7 +153,7 @@ class VisionNetwork(ImageNetwork):
         return features.to(self._weights_dtype) if low else features
 
     def pooled(self, features: Tensor) -> Tensor:
-        """Return what the head keeps of features, which a batch may have in their place: a fraction of their numbers."""
+        """Return features pooled as the head pools them; a batch may hold these much smaller tensors instead."""
         return pooled_for(self.head, features)
 
     @override
@@ -166,7 +166,7 @@ class VisionNetwork(ImageNetwork):
 def _head_settings(
     schema: SchemaSource, head: str, widths: Sequence[int] | None, scale: float | None, dropout: float | None
 ) -> dict[str, Any]:
-    """Return the settings of a head with their defaults; None for those that have no effect on it."""
+    """Return the settings of a head with defaults filled in, and None for those without effect on it."""
     given = {"head_widths": widths, "head_scale": scale, "dropout": dropout}
     own = "a head of your own" if head == OWN else None
     linear = "head='linear'" if head == "linear" else None
@@ -177,7 +177,7 @@ def _head_settings(
 
 
 def _named_head(head: str, settings: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return the arguments of `make_head`; None for a head of the user's own."""
+    """Return the arguments of `make_head`, or None for a user's own head."""
     if head == OWN:
         return None
     layers = {} if head == "linear" else {"widths": settings["head_widths"], "dropout": settings["dropout"]}
@@ -185,7 +185,7 @@ def _named_head(head: str, settings: Mapping[str, Any]) -> dict[str, Any] | None
 
 
 def image_of(schema: Schema) -> Image:
-    """Return the image that a network sees."""
+    """Return the schema's image; raise if there is none."""
     if schema.image is None:
         remedy = "Build it from an ImageDataModule's schema, or use TabularModule"
         raise BadValueError("the schema has no image", remedy)

@@ -1,4 +1,4 @@
-"""Networks by name: the only importer of torchvision.models and timm, which are imported when a network is built."""
+"""Networks by name. Only this file imports torchvision.models and timm, and only when a network is built."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from tabvision.nets.weights import PACKAGE, is_file_name, load_weights, packaged
 from tabvision.schema import IMAGENET_MEAN, IMAGENET_STD
 
 _LITE0 = "tf_efficientnet_lite0"
-_ALIASES = {"efficientnet_lite0": _LITE0}  # the weights of both packages are for the network with TensorFlow's padding
+_ALIASES = {"efficientnet_lite0": _LITE0}  # the available weights were trained with TensorFlow's padding
 _TAIL = ("avgpool", "flatten", "dropout", "classifier", "fc", "head", "heads", "aux1", "aux2", "AuxLogits")
-_TIMM_TAGS = {"tv_in1k": "IMAGENET1K_V1", "tv2_in1k": "IMAGENET1K_V2"}  # timm's names of torchvision's weights
+_TIMM_TAGS = {"tv_in1k": "IMAGENET1K_V1", "tv2_in1k": "IMAGENET1K_V2"}  # timm's names for torchvision's weights
 _HALF = (0.5, 0.5, 0.5)
 _TIMEOUT_SECONDS = 10.0
 
 
 @speaking("make_body")
 def make_body(name: str, *, weights: str | Path | None = "default", in_channels: int = 3) -> Body:
-    """Return a network by name, without its classifier, with its weights.
+    """Return a network by name, with its weights and without its classifier.
 
     Args:
-        name: A torchvision or timm name; torchvision's if both have it, "torchvision/resnet50" or "timm/resnet50" to choose.
-            "efficientnet_lite0" is timm's "tf_efficientnet_lite0".
+        name: A torchvision or timm name. If both have it, torchvision's is used; write "timm/resnet50" or
+            "torchvision/resnet50" to choose. "efficientnet_lite0" is timm's "tf_efficientnet_lite0".
         weights: "default"; a named set, such as torchvision's "IMAGENET1K_V2", which timm calls "tv2_in1k", or timm's
-            "a1_in1k"; a local file; or None for random ones.
+            "a1_in1k"; a local file; or None for random weights.
         in_channels: Channels of an image, at least 1.
 
     Raises:
@@ -61,7 +61,7 @@ def make_body(name: str, *, weights: str | Path | None = "default", in_channels:
 
 
 def body_license(name: str) -> str | None:
-    """Return the license of a network's default weights, as timm states it; None where it does not.
+    """Return the license of a network's default weights as timm states it, or None if timm does not.
 
     Example:
         >>> body_license("timm/resnet50.a1_in1k"), body_license("resnet18")
@@ -77,7 +77,7 @@ def body_license(name: str) -> str | None:
 
 
 def body_groups(body: Body, num_groups: int) -> list[LayerGroup]:
-    """Return layer groups of a body of about equal depth, input side first, by timm's `group_matcher` if there is one.
+    """Split a body into layer groups of about equal depth, input side first, by timm's `group_matcher` if it has one.
 
     Raises:
         BadValueError: The body has fewer parts than groups.
@@ -86,7 +86,7 @@ def body_groups(body: Body, num_groups: int) -> list[LayerGroup]:
         return as_groups(parts_of(body.net, num_groups), num_groups)
     from timm.models import group_parameters
 
-    net: Any = body.net  # timm's networks share no type
+    net: Any = body.net  # timm's networks have no common type
     parameters = dict(net.named_parameters())
     parts: list[nn.Module] = []
     for coarse in (True, False):
@@ -98,7 +98,7 @@ def body_groups(body: Body, num_groups: int) -> list[LayerGroup]:
 
 
 def _find(name: object) -> tuple[str, str, str]:
-    """Return the package of a network, its name there, and timm's tag of weights."""
+    """Return the package that has a network, its name there, and timm's tag for the weights."""
     if not isinstance(name, str):
         remedy = 'Pass a name such as "resnet34", or a torch.nn.Module of your own'
         raise BadTypeError(f"a body must be named by a string, got {type(name).__name__}", remedy)
@@ -132,13 +132,13 @@ def _names(origin: str) -> frozenset[str]:
 def _torchvision_body(name: str, weights: str | Path | None) -> Body:
     from torchvision import models
 
-    # drawing the initial weights of these two is slow, and warns
+    # initializing the weights of these two is slow and raises a warning
     settings: dict[str, Any] = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
     if weights is None:
         return Body(_cut(models.get_model(name, weights=None, **settings)))
-    chosen = _torchvision_weights(name, weights)  # before the network is built, since the name may be wrong
+    chosen = _torchvision_weights(name, weights)  # fail on a wrong name before building the network
     facts, net = chosen.transforms(), models.get_model(name, weights=None, **settings)
-    # GoogLeNet and Inception transform from ImageNet's statistics to these themselves, in the part that is cut off
+    # GoogLeNet and Inception convert from ImageNet's statistics to these in their forward, which we do not keep
     mean, std = (_HALF, _HALF) if hasattr(net, "transform_input") else (facts.mean, facts.std)
     body = Body(_cut(net), mean=mean, spread=std)
     if is_file_name(weights):
@@ -146,7 +146,7 @@ def _torchvision_body(name: str, weights: str | Path | None) -> Body:
     else:
         try:
             state, source = chosen.get_state_dict(progress=False, check_hash=True), chosen.url
-        except Exception as error:  # torch.hub raises anything: no network, a full disk, a damaged file
+        except Exception as error:  # torch.hub may raise anything: no network, a full disk, a damaged file
             raise _not_downloaded(name, chosen.url, error) from error
     load_weights(body.net, state, source=source, left_out=_TAIL)
     return body
@@ -154,14 +154,14 @@ def _torchvision_body(name: str, weights: str | Path | None) -> Body:
 
 def _cut(net: nn.Module) -> nn.Module:
     """Return the part of a torchvision network before its global pooling, with unchanged keys."""
-    if hasattr(net, "class_token"):  # its forward does more than call its children
+    if hasattr(net, "class_token"):  # a vision transformer's forward does more than call its children in turn
         net.heads = nn.Identity()
         return net
     parts = OrderedDict((name, child) for name, child in net.named_children() if name not in _TAIL)
-    if "blocks" in parts:  # a list in MaxViT
+    if "blocks" in parts:  # MaxViT has a ModuleList here
         parts["blocks"] = nn.Sequential(*parts["blocks"].children())
     if type(net).__name__ == "DenseNet":
-        parts["relu"] = nn.ReLU(inplace=True)  # which its forward calls as a function
+        parts["relu"] = nn.ReLU(inplace=True)  # DenseNet's forward calls it as a function
     return nn.Sequential(parts)
 
 
@@ -214,7 +214,7 @@ def _timm_body(name: str, default_tag: str, weights: str | Path | None) -> Body:
 
 
 def _timm_net(name: str, config: Any, **weights: Any) -> nn.Module:  # noqa: ANN401 - timm's PretrainedCfg
-    """Return the network without classifier, with feature maps if it has any, and for any image size if possible."""
+    """Return the network without its classifier, returning feature maps and accepting any image size if it can."""
     import timm
 
     pooling: list[dict[str, Any]] = [{"global_pool": ""}, {}] if config is not None and config.pool_size else [{}]
@@ -240,15 +240,15 @@ def _timm_pretrained(name: str, config: Any) -> nn.Module:  # noqa: ANN401 - as 
         cached = cached if isinstance(cached, str) else None  # the file, if it was downloaded before
     settings = {"pretrained_cfg_overlay": {"file": cached}} if cached else {}
     try:
-        if not cached:  # raise at once without a network; the hub itself retries for most of a minute
+        if not cached:  # fail at once when offline; the hub itself retries for most of a minute
             _reach(url)
         return _timm_net(name, config, pretrained=True, **settings)
-    except Exception as error:  # torch.hub and the Hugging Face hub raise anything
+    except Exception as error:  # torch.hub and the Hugging Face hub may raise anything
         raise _not_downloaded(config.architecture, url, error) from error
 
 
 def _reach(url: str) -> None:
-    """Raise if no server answers, whatever its answer."""
+    """Raise if no server answers; an error status counts as an answer."""
     try:
         answer = urlopen(Request(url, method="HEAD"), timeout=_TIMEOUT_SECONDS)
     except HTTPError as error:

@@ -1,4 +1,4 @@
-"""A body: a network without its classifier, with the statistics and shapes that its users need."""
+"""A body: a network without its classifier, with its normalization statistics and the shape of its features."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ _SIZES = (16, 32, 48, 64, 96, 112, 128, 160, 192, 224, 240, 256, 288, 299, 336, 
 class Body(nn.Module):
     """A network without its classifier.
 
-    If a training batch is one image so small that a feature map is one pixel, BatchNorm uses its running statistics there.
+    If a training batch is a single image whose feature maps shrink to one pixel, BatchNorm uses its running statistics there.
 
     Args:
         net: A network from normalized images to feature maps, tokens or one vector per image.
-        mean: Mean of each channel, of values in [0, 1], by which the weights expect images to be normalized.
-        spread: Standard deviation of each channel, likewise.
+        mean: Mean of each channel, for values in [0, 1], with which the weights expect images to be normalized.
+        spread: Standard deviation of each channel, for the same purpose.
         in_channels: Channels of an image.
         channels_first: Whether feature maps have shape (B, C, H, W); else (B, H, W, C).
 
@@ -69,7 +69,7 @@ class Body(nn.Module):
         return features if self.channels_first or features.ndim != 4 else features.permute(0, 3, 1, 2)
 
     def feature_shape(self, size: tuple[int, int]) -> tuple[int, ...]:
-        """Return the shape of the features of one image, without computing them if torch can.
+        """Return the shape of one image's features, without computing them where torch allows it.
 
         Raises:
             BadValueError: The network does not accept images of that size, or does not return features.
@@ -90,14 +90,14 @@ class Body(nn.Module):
     def _dry_run(self, size: tuple[int, int]) -> Tensor:
         try:
             return self._shapes_only(size)
-        except Exception:  # the network reads values; if the size is wrong, this fails as well
+        except Exception:  # a network may need real values; if the size is wrong, the next attempt fails too
             device = next((tensor.device for tensor in self.parameters()), None)
             with evaluating(self), torch.no_grad():
                 features: Tensor = self(torch.zeros(1, self.in_channels, *size, device=device))
             return features
 
     def _shapes_only(self, size: tuple[int, int]) -> Tensor:
-        """Compute features on torch's meta device, which takes milliseconds for the largest network and image."""
+        """Run the network on torch's meta device, which takes milliseconds for even the largest network and image."""
         state = {**dict(self.named_parameters()), **dict(self.named_buffers())}
         tensors = {name: value.to("meta") for name, value in state.items()}
         with evaluating(self), torch.no_grad():
@@ -118,10 +118,10 @@ class Body(nn.Module):
 
 
 def as_body(net: nn.Module, in_channels: int = 3) -> Body:
-    """Return a user's own network as a body, which normalizes by ImageNet's statistics unless the data has its own.
+    """Wrap a user's own network as a body, normalized with ImageNet's statistics unless the data has its own.
 
     Raises:
-        BadValueError: It is a body for another number of channels.
+        BadValueError: It is already a body, for another number of channels.
     """
     if not isinstance(net, Body):
         return Body(net, in_channels=in_channels)
@@ -132,10 +132,10 @@ def as_body(net: nn.Module, in_channels: int = 3) -> Body:
 
 
 def adapt_channels(net: nn.Module, in_channels: int, *, pretrained: bool) -> None:
-    """Change the number of input channels of the first convolution from 3, in place.
+    """Change the first convolution's input channels from 3 to `in_channels`, in place.
 
-    One channel gets the sum of the three weights, two get the first two times 1.5, channels beyond three get zeros; without
-    pretrained weights all are drawn again.
+    One channel gets the sum of the three weights, two get the first two times 1.5, and channels beyond three get zeros.
+    Without pretrained weights, all of them are drawn anew.
 
     Raises:
         BadValueError: The first convolution is not over three channels, or the number is below 1.

@@ -1,24 +1,25 @@
-"""A packed network with the sums of its first layer kept: one column is exchanged without computing the others."""
+"""A packed network with its first layer's sums cached, so that replacing one column does not recompute the others."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import Any, final
+from typing import final
 
 import torch
 from torch import Tensor
 
+from tabvision.nets.folded import folded_layers
 from tabvision.nets.packed import PackedNet
 
 
 @final
 class ColumnSums:
-    """The logits of a `PackedNet` for rows of which one column is exchanged again and again, as if in evaluation mode.
+    """Compute the logits of a `PackedNet`, as if in evaluation mode, for rows in which columns are replaced repeatedly.
 
-    The sums of the layers that read the inputs, the first and the direct one, are computed once. An exchange adds to them
-    the difference between new and old values.
-    Each norm is folded into the weights of the next layer, so the network must not change meanwhile.
+    The sums of the layers that read the inputs, the first one and the direct one, are computed once. Replacing a column adds
+    the difference between its new and old values to them.
+    Each norm is folded into the weights of the next layer, so the network must not change in the meantime.
 
     Example:
         >>> net = PackedNet([3], [(-1.0, 0.0, 2.0)], num_outputs=1, members=4).eval()
@@ -31,33 +32,24 @@ class ColumnSums:
     """
 
     def __init__(self, net: PackedNet) -> None:
-        self._inputs, layers = net.embeddings, list[Any](net.layers)
-        readers = [layers[0].linear, *([] if net.direct is None else [net.direct])]
-        self._weight = torch.cat([it.weight for it in readers], dim=2).transpose(1, 2)
-        self._bias = torch.cat([it.bias for it in readers], dim=2).transpose(1, 2)
-        self._width = readers[0].weight.shape[2]
+        self._inputs = net.embeddings
+        folded = ((bias.mT, weight.mT.contiguous()) for bias, weight in folded_layers(net))
+        (self._bias, self._weight), *self._later = folded
+        self._width = self._later[0][1].shape[2]
         self._numbers, self._categories = self._inputs.spans()
-        self._later = []
-        for layer, following in itertools.pairwise([*layers, None]):
-            linear: Any = net.head if following is None else following.linear
-            norm = layer.norm
-            scale = (norm.weight / (norm.running_var + norm.eps).sqrt()).view(linear.members, 1, -1)
-            shift = norm.bias.view(scale.shape) - norm.running_mean.view(scale.shape) * scale
-            bias, weight = torch.baddbmm(linear.bias, shift, linear.weight), scale.transpose(1, 2) * linear.weight
-            self._later.append((bias.transpose(1, 2), weight.transpose(1, 2).contiguous()))
 
     @property
     def num_inputs(self) -> int:
-        """The numbers that the first layer has of a row, in all members."""
+        """The number of inputs of the first layer for one row, over all members."""
         return self._inputs.members * self._inputs.width
 
     def of(self, continuous: Tensor, categorical: Tensor) -> Tensor:
-        """Return the sums of whole rows in the layers that read the inputs.
+        """Return the sums for whole rows, in the layers that read the inputs.
 
         Shape:
             - continuous: (B, N) float
             - categorical: (B, K) int64
-            - returns: (k, widths of these layers together, B) float
+            - returns: (k, total width of these layers, B) float
         """
         inputs = self._inputs(continuous, categorical).permute(1, 2, 0)
         return torch.baddbmm(self._bias, self._weight, inputs.expand(len(self._weight), -1, -1))
@@ -65,7 +57,7 @@ class ColumnSums:
     def inputs(
         self, numbers: Sequence[int], categories: Sequence[int], continuous: Tensor, categorical: Tensor
     ) -> Tensor:
-        """Return the inputs that are made of some columns alone.
+        """Return the inputs that come from some columns only.
 
         Shape:
             - continuous: (B, len(numbers)) float
@@ -77,14 +69,14 @@ class ColumnSums:
     def exchange(
         self, sums: Tensor, numbers: Sequence[int], categories: Sequence[int], old: Tensor, new: Tensor
     ) -> Tensor:
-        """Return the logits of all members with the new values in place of the old, for each of R exchanges.
+        """Return the logits of all members with new values in place of the old, for each of R replacements.
 
         Args:
-            sums: What `of` returned for the rows.
-            numbers: Positions of the exchanged numbers among all.
-            categories: Positions of the exchanged categories among all.
+            sums: The output of `of` for the rows.
+            numbers: Positions of the replaced numbers among all numbers.
+            categories: Positions of the replaced categories among all categories.
             old: The `inputs` of these columns in the rows.
-            new: The new ones, for one exchange after the other.
+            new: The new inputs, one replacement after the other.
 
         Shape:
             - old: (B, 1 or k, width) float
@@ -98,7 +90,7 @@ class ColumnSums:
         return torch.cat(found, dim=2).permute(2, 0, 1)
 
     def _after(self, sums: Tensor) -> Tensor:
-        """Return the logits for such sums, which are overwritten, (k, num_outputs, B)."""
+        """Return the logits, (k, num_outputs, B), for the sums, which are overwritten."""
         hidden, direct = sums[:, : self._width], sums[:, self._width :]
         for bias, weight in self._later:
             hidden = torch.baddbmm(bias, weight, hidden.relu_())

@@ -17,22 +17,22 @@ from tabvision.nets.layers import BatchNorm1d, Dropout
 from tabvision.nets.numeric import PlainNumbers, numbers_width
 
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU, "mish": nn.Mish}
-_HEAD_SCALE = 0.3  # factor on torch's initial std; 0.1 is better on diamonds and worse on flights, 1 the reverse
+_HEAD_SCALE = 0.3  # factor on torch's initial std; 0.1 is better on diamonds but worse on flights, 1 the reverse
 
 
 @final
 class EmbeddingMLP(nn.Module):
     """Embeddings of the categories, concatenated with the numbers, then blocks of Linear, activation, BatchNorm, Dropout.
 
-    Three parts can train at different rates: `embeddings` (the input side), `layers`, `head`. The weights of hidden layers
-    start orthogonal, those of the head small.
+    Three parts can train at different rates: `embeddings` (the input side), `layers` and `head`. The weights of hidden layers
+    start orthogonal; those of the head start small.
 
     Args:
         cardinalities: Number of codes of each category, including the one for missing or unseen (0).
         num_continuous: Number of continuous columns.
-        num_outputs: Logits for each row.
-        widths: Outputs of each hidden layer; empty for a linear model.
-        embedding_widths: Width of each embedding, or of some by position; the rest by `embedding_width`.
+        num_outputs: Number of logits per row.
+        widths: Width of each hidden layer; empty for a linear model.
+        embedding_widths: Width of each embedding, or of some by position; `embedding_width` sets the rest.
         embedding_dropout: Fraction of embedding outputs dropped in training, in [0, 1).
         unknown_share: Fraction of codes that become 0 (missing or unseen) in training, in [0, 1).
         dropout: Fraction dropped after each hidden layer, in [0, 1); one number or one for each layer.
@@ -104,7 +104,7 @@ class EmbeddingMLP(nn.Module):
 
     @staticmethod
     def _block(size: int, width: int, dropout: float, *, activation: str, norm: bool) -> list[nn.Module]:
-        linear = nn.Linear(size, width)  # with a bias, since the activation comes before BatchNorm
+        linear = nn.Linear(size, width)  # keeps its bias, since the activation comes before BatchNorm
         nn.init.orthogonal_(linear.weight)
         nn.init.zeros_(linear.bias)
         after: list[nn.Module] = [BatchNorm1d(width)] if norm else []
@@ -114,7 +114,7 @@ class EmbeddingMLP(nn.Module):
 
 @final
 class _TableInputs(nn.Module):
-    """The input side of a table network: concatenated embeddings and numbers; either may have no columns.
+    """The input side of a network for tables: concatenated embeddings and numbers, either of which may be empty.
 
     Shape:
         - continuous: (B, N) float
@@ -130,7 +130,7 @@ class _TableInputs(nn.Module):
         self.width = categories.width + numbers_width(self.numbers, num_continuous)
 
     def spans(self) -> tuple[list[range], list[range]]:
-        """Return where the inputs of each number, and of each category, stand among all."""
+        """Return the positions of the inputs that come from each number, and from each category."""
         number_width = (self.width - self.categories.width) // max(1, self.num_numbers)
         return self.categories.spans(self.num_numbers, number_width)
 

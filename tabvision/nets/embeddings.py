@@ -1,4 +1,4 @@
-"""Embeddings of a row's categories: the columns of one width share a table, so that they cost one lookup."""
+"""Embeddings of a row's categories. Columns with the same width share a table, so that one lookup serves them all."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from torch.nn import functional
 from typing_extensions import override
 
 from tabvision.errors import speaking
-from tabvision.nets.layers import Dropout, keep_mask
+from tabvision.nets.layers import Dropout, fact_device, keep_mask
 from tabvision.tracing import is_traced
 
 
 def embedding_width(cardinality: int) -> int:
-    """Return the embedding width of a category with that many codes, including the one for missing or unseen.
+    """Return the embedding width for a category with that many codes, including the one for missing or unseen.
 
     Source: 1.6 * n**0.56, at most 600: fastai `emb_sz_rule`.
 
@@ -33,17 +33,17 @@ def embedding_width(cardinality: int) -> int:
 class Embeddings(nn.Module):
     """The concatenated embeddings of a row's categories.
 
-    Initial rows have length 1 on average: with fastai's std of 0.01 the categories start far weaker than the numbers, which
-    costs flights 0.02 of AUC in 3 epochs. The row of code 0 is zero.
+    Initial embeddings have length 1 on average: with fastai's std of 0.01 the categories start out far weaker than the
+    numbers, which costs 0.02 of AUC on flights after 3 epochs. The embedding of code 0 starts at zero.
 
-    In training a small fraction of codes becomes 0, so that row 0 learns what to predict if the value is unknown. Measured on
-    diamonds with one color held out of training, RMSE of that color's rows: 0.46 with an untrained random row 0 (2 seeds),
-    0.145 with zeros, 0.116 with a fraction of 0.003 (4 seeds). On all rows the cost was within the noise.
+    In training a small fraction of codes is replaced by 0, so that row 0 learns what to predict for an unknown value. On
+    diamonds with one color left out of training, the RMSE on that color was 0.46 with an untrained random row 0 (2 seeds),
+    0.145 with zeros, and 0.116 with a fraction of 0.003 (4 seeds). On all rows the cost was within the noise.
 
     Args:
         cardinalities: Number of codes of each column, including the one for missing or unseen (0).
         widths: Embedding width of each column.
-        members: Number of embeddings of each code, for the members of a `PackedNet` with inputs of their own.
+        members: Number of embeddings per code: one for each member of a `PackedNet` whose members have their own inputs.
         unknown_share: Fraction of codes that become 0 in training, in [0, 1).
         dropout: Fraction of outputs dropped in training, in [0, 1).
 
@@ -72,9 +72,10 @@ class Embeddings(nn.Module):
         self.width = sum(widths)
         self.members = members
         self.unknown_share = unknown_share
-        self.register_buffer("_cardinalities", torch.tensor(list(cardinalities)), persistent=False)
+        device = fact_device()
+        self.register_buffer("_cardinalities", torch.tensor(list(cardinalities), device=device), persistent=False)
         self.dropout = Dropout(dropout) if dropout else nn.Identity()
-        # in the order of their first columns: the columns of each table, and the row where each column starts
+        # the columns of each table, in the order of the tables' first columns; `starts` holds each column's first row
         self._columns = [[i for i, other in enumerate(widths) if other == width] for width in dict.fromkeys(widths)]
         self._starts = [
             [0, *itertools.accumulate(cardinalities[column] for column in columns)] for columns in self._columns
@@ -85,17 +86,17 @@ class Embeddings(nn.Module):
             table = torch.randn(starts[-1], members * width) * width**-0.5
             table[starts[:-1]] = 0  # nothing is known yet about a missing or unseen category
             self.tables.append(nn.Parameter(table))
-            self.register_buffer(f"_columns{number}", torch.tensor(columns), persistent=False)
-            self.register_buffer(f"_starts{number}", torch.tensor(starts[:-1]), persistent=False)
+            self.register_buffer(f"_columns{number}", torch.tensor(columns, device=device), persistent=False)
+            self.register_buffer(f"_starts{number}", torch.tensor(starts[:-1], device=device), persistent=False)
         by_table = [*itertools.chain(*self._columns)]
         self._in_order = by_table == [*range(len(widths))]
-        # the position of each column among those of all tables
+        # each column's position in the concatenation of all tables' columns
         self._positions = sorted(range(len(widths)), key=by_table.__getitem__)
         self.register_load_state_dict_pre_hook(_join_old_tables)  # type: ignore[no-untyped-call]  # torch has no types here
 
     @property
     def order(self) -> list[int]:
-        """The columns in the order of the output: of several members those of one width stand together."""
+        """The columns in output order; with several members, columns of the same width are adjacent."""
         by_width = [*itertools.chain(*self._columns)]
         return by_width if self.members > 1 else sorted(by_width)
 
@@ -107,7 +108,7 @@ class Embeddings(nn.Module):
         return rows
 
     def spans(self, num_numbers: int, number_width: int) -> tuple[list[range], list[range]]:
-        """Return where the inputs of each number, which follow those of the categories, and of each category stand."""
+        """Return the positions of the inputs from each number, after those of all categories, and from each category."""
         order = self.order
         widths = [self.table(column).shape[1] // self.members for column in order] + [number_width] * num_numbers
         ends = itertools.accumulate(widths, initial=0)
@@ -135,25 +136,25 @@ class Embeddings(nn.Module):
         return dropped
 
     def _check_codes(self, categorical: Tensor) -> None:
-        """Raise for a code that the column does not have, which the shared table would read as another column's."""
+        """Raise for a code outside its column's range; the shared table would return another column's embedding."""
         if bool(((categorical >= self._cardinalities) | (categorical < 0)).any()):
             limits, highest = (self._cardinalities - 1).tolist(), categorical.amax(0).tolist()
             raise IndexError(f"category codes out of range: they end at {limits}, got up to {highest}")
 
     def _look_up(self, categorical: Tensor, number: int, table: Tensor) -> Tensor:
-        """Return the rows of one table, (B, its columns, members * width), or (B, members * width) if it has one column."""
+        """Look up one table: (B, its columns, members * width), or (B, members * width) if it has one column."""
         if len(columns := self._columns[number]) == 1:
             codes = categorical[:, columns[0]]
         else:
             codes = categorical.index_select(1, getattr(self, f"_columns{number}")) + getattr(self, f"_starts{number}")
-        if codes.device.type == "cpu":  # the same lookup, whose backward pass takes half the time
+        if codes.device.type == "cpu":  # the same lookup, with a backward pass in half the time
             rows = table.index_select(0, codes.flatten())
             return rows if codes.ndim == 1 else rows.view(*codes.shape, table.shape[1])
         return functional.embedding(codes, table)
 
 
 def _join_old_tables(module: nn.Module, state: dict[str, Any], prefix: str, *_: object) -> None:
-    """Join the tables of a checkpoint that has one for each column."""
+    """Join the tables of an older checkpoint, which has one table per column."""
     assert isinstance(module, Embeddings), "registered there"
     for number, columns in enumerate(module._columns):  # noqa: SLF001 - a hook of that class
         names = [f"{prefix}tables.{column}.weight" for column in columns]

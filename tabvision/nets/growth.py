@@ -1,4 +1,4 @@
-"""Networks that go on with new categories, columns and classes: at first they answer as they did."""
+"""Growing networks: add categories, columns and classes to a trained network without changing its answers at first."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from tabvision.nets.numeric import PiecewiseNumbers
 from tabvision.nets.packed import PackedLinear, PackedNet
 
 Join = Callable[[Tensor, Tensor], Tensor]
-_Rows = tuple[list[int], list[int]]  # inputs of a layer, and the inputs of the grown layer that they become
+_Rows = tuple[list[int], list[int]]  # input positions of a layer, and the matching positions in the grown layer
 
 
 @final
 class GrownOutputs(nn.Module):
-    """The last layer of a network that learns further classes: outputs for the known classes, and for the new ones.
+    """The last layer of a network that learns new classes: the outputs for the known classes, and for the new ones.
 
     Args:
         known: The layer for the known classes.
-        new: A layer of the same inputs for the new ones; it starts at zero.
-        join: From the outputs of both to logits: `task.join_new`.
+        new: A layer with the same inputs for the new classes; it starts at zero.
+        join: A function from both outputs to logits: `task.join_new`.
 
     Shape:
         - rows: (..., inputs) float
-        - beside: (..., known) float, what a layer beside `known` adds to it, if there is one
+        - beside: (..., known) float, the output of a layer parallel to `known`, which is added to it; None for none
         - returns: (..., known + new) float
 
     Example:
@@ -55,11 +55,11 @@ class GrownOutputs(nn.Module):
 
 
 def with_growth(layer: nn.Module, grown: Sequence[int], join: Join) -> nn.Module:
-    """Return the last layer of a network whose target has grown.
+    """Return the last layer for a target that has gained classes.
 
     Args:
         layer: The last layer for the classes of the first fit.
-        grown: The number of classes that each growth has added; empty to return the layer.
+        grown: The number of classes added each time the network grew; empty to return the layer.
         join: As for `GrownOutputs`.
     """
     num_inputs = layer.get_parameter("weight").shape[1]
@@ -72,7 +72,7 @@ def with_growth(layer: nn.Module, grown: Sequence[int], join: Join) -> nn.Module
 
 @torch.no_grad()
 def scale_outputs(layers: Sequence[nn.Module], factor: float) -> None:
-    """Multiply the outputs of the last layers of networks by a number; a grown one has that beside it as a part."""
+    """Multiply the summed outputs of parallel last layers by a factor; a grown layer keeps the factor as its `scale`."""
     grown = [layer.scale for layer in layers if isinstance(layer, GrownOutputs)]
     for tensor in grown or [parameter for layer in layers for parameter in layer.parameters()]:
         tensor.mul_(factor)
@@ -83,8 +83,8 @@ def copy_outputs(known: nn.Module, new: nn.Module, *, has_more: bool, rows: _Row
     """Copy the last layer of a network.
 
     Args:
-        known: The layer.
-        new: That of the grown network.
+        known: The layer to copy from.
+        new: The last layer of the grown network.
         has_more: Whether the target has new classes, so that `new` is a `GrownOutputs` around such a layer.
         rows: As for `_copy_layer`.
     """
@@ -99,12 +99,12 @@ def copy_outputs(known: nn.Module, new: nn.Module, *, has_more: bool, rows: _Row
 
 
 def _copy_layer(known: nn.Module, new: nn.Module, rows: _Rows | None) -> None:
-    """Copy a linear layer to one that may have further inputs, and one output more for the negative of two classes.
+    """Copy a linear layer into one that may have more inputs, and one more output, for the negative of two classes.
 
     Args:
         known: An `nn.Linear`, (outputs, inputs), or the packed layer of several members, (members, inputs, outputs).
         new: The larger layer.
-        rows: The inputs of `known`, and those of `new` that they become; None for the same.
+        rows: The inputs of `known`, and the matching inputs of `new`; None if they are the same.
     """
     outputs = 0 if isinstance(known, nn.Linear) else -1
     for name, parameter in new.named_parameters():
@@ -119,26 +119,26 @@ def _copy_layer(known: nn.Module, new: nn.Module, rows: _Rows | None) -> None:
 
 @torch.no_grad()
 def copy_table_net(known: PackedNet | EmbeddingMLP, new: PackedNet | EmbeddingMLP, *, has_more: bool) -> None:
-    """Copy the parts of a network for tables that grow: inputs, the layer that reads them, and the last.
+    """Copy the parts of a network for tables that can grow: the inputs, the layer that reads them, and the last layer.
 
-    A new category starts as the unknown one. A new column starts without any weight.
+    A new category starts with the embedding of an unknown value; a new column starts with weights of zero.
     """
     for column in range(len(known.embeddings.categories.order)):
         table, grown_table = known.embeddings.categories.table(column), new.embeddings.categories.table(column)
         grown_table[:] = table[0]
         grown_table[: len(table)] = table
     encoder, state = known.embeddings.numbers, new.embeddings.numbers.state_dict()
-    for name, old in encoder.state_dict().items():  # all tensors begin with the columns
+    for name, old in encoder.state_dict().items():  # the first dimension of every tensor is the columns
         if isinstance(encoder, PiecewiseNumbers) and name == "encoding.linear.weight":
-            # the last bin of a column stands last
+            # a column's last bin always comes last, after any padding
             state[name][: len(old), : old.shape[1] - 1], state[name][: len(old), -1] = old[:, :-1], old[:, -1]
-        elif not name.startswith("encoding.impl."):  # made of the bins
+        elif not name.startswith("encoding.impl."):  # those are computed from the bins
             state[name][tuple(slice(size) for size in old.shape)] = old
     (numbers, categories), (grown_numbers, grown_categories) = known.embeddings.spans(), new.embeddings.spans()
     old_spans = [*numbers, *categories]
     new_spans = [*grown_numbers[: len(numbers)], *grown_categories[: len(categories)]]
     first, grown_first = _first_layer(known), _first_layer(new)
-    num_joined = 0  # the images of a row
+    num_joined = 0  # the number of inputs from a row's images
     if first is not known.head:
         num_joined = first.get_parameter("weight").shape[1] - known.embeddings.width
     ends = [range(net.embeddings.width, net.embeddings.width + num_joined) for net in (known, new)]
@@ -160,7 +160,7 @@ def _first_layer(net: PackedNet | EmbeddingMLP) -> nn.Module:
 
 @torch.no_grad()
 def copy_factors(known: EmbeddingDotBias, new: EmbeddingDotBias) -> None:
-    """Copy the factors of users and items; new ones start as unknown ones."""
+    """Copy the factors of users and items; new users and items start with the factors of an unknown one."""
     for name in ("users", "items"):
         table, grown_table = getattr(known, name).weight, getattr(new, name).weight
         grown_table[:] = table[0]

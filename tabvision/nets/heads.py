@@ -16,7 +16,7 @@ from tabvision.nets.layers import BatchNorm1d, width_of
 
 HeadName = Literal["concat", "mlp", "linear"]
 HeadFactory = Callable[[int, int], nn.Module]
-"""A function from the numbers of features and logits to a head."""
+"""A function from the number of features and the number of logits to a head."""
 _NORM_BIAS = 1e-3  # fastai's `init_default` for norms
 
 
@@ -25,7 +25,7 @@ class _ConcatPool(nn.Module):
     """Concatenate the maximum and the mean of each feature over the image.
 
     Shape:
-        - input: (B, C, H, W) float, or (B, 2C) that is pooled already
+        - input: (B, C, H, W) float, or (B, 2C) if already pooled
         - returns: (B, 2C) float
 
     Source: fastai `AdaptiveConcatPool2d` and `Flatten`.
@@ -39,7 +39,7 @@ class _ConcatPool(nn.Module):
     def forward(self, input: Tensor) -> Tensor:
         if input.ndim == 2:
             return input
-        # amax, unlike adaptive max pooling, has a deterministic gradient on a GPU
+        # unlike adaptive max pooling, amax has a deterministic gradient on a GPU
         return torch.cat([input.amax(dim=(2, 3)), input.mean(dim=(2, 3))], dim=1)
 
 
@@ -48,7 +48,7 @@ class _MeanPool(nn.Module):
     """Take the mean of each feature over the image.
 
     Shape:
-        - input: (B, C, H, W) float, or (B, C) that is pooled already
+        - input: (B, C, H, W) float, or (B, C) if already pooled
         - returns: (B, C) float
     """
 
@@ -58,7 +58,7 @@ class _MeanPool(nn.Module):
 
 
 def pooled_for(head: nn.Module, features: Tensor) -> Tensor:
-    """Return features as the head pools them, which it takes in place of them; unchanged for a head of the user's own.
+    """Return features pooled as the head would pool them, for it to accept instead; unchanged for a user's own head.
 
     Example:
         >>> pooled_for(make_head(512, 10), torch.zeros(2, 512, 7, 7)).shape
@@ -70,7 +70,7 @@ def pooled_for(head: nn.Module, features: Tensor) -> Tensor:
 
 
 def mean_pooled(features: Tensor) -> Tensor:
-    """Return the mean of each feature over the image, (B, C), of (B, C, H, W); or (B, C) as it is, if the body pools."""
+    """Average (B, C, H, W) features over the image to (B, C); leave (B, C) from a body that pools as it is."""
     return features.mean(dim=(2, 3)) if features.ndim == 4 else features
 
 
@@ -86,18 +86,18 @@ def make_head(
 ) -> nn.Sequential:
     """Return a new head for a body.
 
-    Hidden layers are BatchNorm, Dropout, Linear, ReLU; the last Linear follows BatchNorm and the full dropout, every other
-    one half of it. Layers have the same positions as in fastai's `create_head`, so that weights can be copied.
+    Hidden layers are BatchNorm, Dropout, Linear, ReLU; the last Linear comes after BatchNorm and the full dropout, the others
+    after half of it. Layers have the same positions as in fastai's `create_head`, so that weights can be copied.
 
     Args:
         num_features: Channels of the body's features.
-        num_outputs: Logits for each row.
+        num_outputs: Number of logits per row.
         kind: "concat" (maximum and mean of each feature, then hidden layers), "mlp" (mean, then hidden layers) or
             "linear" (mean, then one Linear with a bias).
-        widths: Outputs of each hidden layer; empty for BatchNorm, Dropout and one Linear. "linear" has no hidden layers.
+        widths: Width of each hidden layer; empty for BatchNorm, Dropout and one Linear. "linear" has no hidden layers.
         dropout: Fraction dropped before the last layer, in [0, 1).
         scale: Factor on the std of the last layer's initial weights, above 0; 1 for fastai's std.
-        pooled: Whether the body returns one vector per image; then the head does not pool.
+        pooled: Whether the body returns one vector per image, so that the head need not pool.
 
     Shape:
         - input: (B, num_features, H, W) float, or (B, num_features) when pooled
@@ -140,12 +140,12 @@ def make_head(
 
 
 def own_head(head: nn.Module | HeadFactory, features: tuple[int, ...], num_outputs: int) -> nn.Module:
-    """Return a head of the user's own.
+    """Return a user's own head, checked on features of the body's shape.
 
     Args:
-        head: A network, or a function from the numbers of features and logits to one.
+        head: A network, or a function from the number of features and the number of logits to one.
         features: The shape of an image's features: (C, H, W), or (C,) if the body pools.
-        num_outputs: Logits for each row.
+        num_outputs: Number of logits per row.
 
     Raises:
         BadTypeError: The head is neither a network nor a function that returns one.

@@ -12,7 +12,7 @@ from torch import nn
 
 from tabvision.errors import BadTypeError, BadValueError, count, listed
 
-_WHOLE_NET_FRACTION = 0.8  # a part with a larger fraction of the layers is divided; ResNet-152's third stage has 0.7
+_WHOLE_NET_FRACTION = 0.8  # a part with more of the layers than this is split; ResNet-152's third stage has 0.7
 
 
 @final
@@ -22,8 +22,8 @@ class LayerGroup:
 
     Args:
         name: Name of the group in logs and param groups.
-        modules: Modules of the group; a parameter that two of them share counts once.
-        is_new: Whether it begins untrained, beside pretrained groups; the last group always does.
+        modules: Modules of the group; a parameter shared by two of them counts once.
+        is_new: Whether it starts untrained while other groups are pretrained; the last group always does.
 
     Example:
         >>> layer = nn.Linear(2, 1)
@@ -75,7 +75,7 @@ def to_group(part: object, number: int) -> LayerGroup:
     """Return a part of a network as a layer group: a module, a parameter, or a list of these.
 
     Raises:
-        BadTypeError: It is anything else, or an empty list.
+        BadTypeError: The part is anything else, or an empty list.
 
     Example:
         >>> to_group(nn.Linear(2, 1), 0).name, len(to_group([nn.Linear(2, 1), nn.Parameter()], 1))
@@ -124,10 +124,10 @@ def check_groups(groups: Sequence[LayerGroup], module: nn.Module) -> None:
 
 
 def parts_of(net: nn.Module, num_groups: int) -> list[nn.Module]:
-    """Return a network's parts with parameters, in construction order: as few as can be cut well into `num_groups` runs.
+    """Return a network's parts with parameters, in construction order: the fewest that split well into `num_groups` runs.
 
-    Stages stay whole unless there are too few of them, or one of them is nearly the whole network. Parameters held by a
-    module with children, such as position embeddings, are a separate part.
+    Stages stay whole unless there are too few of them, or one of them is nearly the whole network. Parameters that belong
+    directly to a module with children, such as position embeddings, form a part of their own.
 
     Example:
         >>> net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3))
@@ -158,7 +158,7 @@ def _depth(part: nn.Module) -> int:
 
 
 def _cut_by_depth(depths: Sequence[int], num_groups: int) -> list[range]:
-    """Return runs of parts with about equal depth, each with at least one part, by the best position for each cut.
+    """Split parts into runs of about equal depth, each with at least one part, choosing the best position for each cut.
 
     Example:
         >>> _cut_by_depth([1, 4, 5, 5, 5], 2)  # a ResNet-18 as fastai cuts it
@@ -174,7 +174,7 @@ def _cut_by_depth(depths: Sequence[int], num_groups: int) -> list[range]:
 
 
 def as_groups(parts: Sequence[nn.Module], num_groups: int) -> list[LayerGroup]:
-    """Return the layer groups of a body, input side first: "early" and "late" for two, numbered for more."""
+    """Return the layer groups of a body, input side first: two are named "early" and "late", more are numbered."""
     if not parts:
         return []
     if len(parts) < num_groups:
@@ -186,7 +186,7 @@ def as_groups(parts: Sequence[nn.Module], num_groups: int) -> list[LayerGroup]:
 
 
 def _inner(part: nn.Module) -> list[nn.Module]:
-    """Return the parts of a part, its own parameters first; none for a single layer."""
+    """Return what a part consists of, its own parameters first; nothing for a single layer."""
     children = [child for child in part.children() if list(child.parameters())]
     if not children:
         return []

@@ -19,8 +19,8 @@ from tabvision.tracing import is_traced
 
 Own = TypeVar("Own")
 
-# Attribute of a module, and key of a checkpoint: names of the BatchNorms that had statistics before the module's first fit.
-# Not in a callback's `state_dict`, for which Lightning raises first if two of a kind share it; ours says which to leave out.
+# Module attribute and checkpoint key: the names of the BatchNorms that had statistics before the module's first fit. Not in
+# a callback's `state_dict`: if two of a class share one, Lightning raises before our error, which says which to leave out.
 PRETRAINED_NORMS = "tabvision_unfreeze"
 LANES = 1 << 16  # 16 random bits per element, so probabilities are rounded to 1 / 65,536
 
@@ -29,7 +29,7 @@ LANES = 1 << 16  # 16 random bits per element, so probabilities are rounded to 1
 class BatchNorm1d(nn.BatchNorm1d):
     """Like `torch.nn.BatchNorm1d`, but a training batch of one row is normalized with the running statistics.
 
-    One row has no standard deviation, so torch raises. Here it leaves the running statistics unchanged, and gradients flow.
+    One row has no standard deviation, so torch raises. Here the running statistics stay unchanged, and gradients flow.
 
     Shape:
         - input: (B, N) or (B, N, L) float
@@ -50,10 +50,10 @@ class BatchNorm1d(nn.BatchNorm1d):
 
 @contextlib.contextmanager
 def use_running_statistics(net: nn.Module) -> Iterator[None]:
-    """Make every BatchNorm of a network that gets one value per channel use its running statistics, as `BatchNorm1d` does.
+    """Make a network's BatchNorms use their running statistics if they get one value per channel, as `BatchNorm1d` does.
 
-    For networks with norms of their own: one small image ends in feature maps of one pixel, which have no standard deviation.
-    Norms that get more values are unaffected, and so is SyncBatchNorm, which takes its values from all ranks.
+    This is for networks with torch's own norms: feature maps of one small image may be one pixel, without standard deviation.
+    Norms that get more values are unaffected, and so is SyncBatchNorm, which gathers values from all ranks.
 
     Example:
         >>> norm = nn.BatchNorm2d(2)
@@ -78,7 +78,7 @@ def use_running_statistics(net: nn.Module) -> Iterator[None]:
 
 @contextlib.contextmanager
 def evaluating(net: nn.Module) -> Iterator[None]:
-    """Put a network in evaluation mode inside the context; afterwards each part returns to its previous mode.
+    """Put a network in evaluation mode inside the context, then restore the mode of each part.
 
     Example:
         >>> net = nn.Dropout()
@@ -96,10 +96,22 @@ def evaluating(net: nn.Module) -> Iterator[None]:
             part.training = training
 
 
-def broadcast_tensors(tensors: Iterable[Tensor]) -> None:
-    """Copy tensors of rank 0 to all ranks, such as weights that each rank has computed by itself.
+def fact_device() -> torch.device:
+    """Return where to build tensors that follow from the settings, which no checkpoint holds: not on "meta", but on the CPU.
 
-    Or running statistics: DDP copies these before each step, but not after the last.
+    Example:
+        >>> with torch.device("meta"):
+        ...     fact_device()
+        device(type='cpu')
+    """
+    default = torch.empty(0).device
+    return torch.device("cpu") if default.type == "meta" else default
+
+
+def broadcast_tensors(tensors: Iterable[Tensor]) -> None:
+    """Copy rank 0's tensors to all ranks, such as weights that each rank has computed by itself.
+
+    Running statistics need it too: DDP copies them before each step, but not after the last one.
     """
     if distributed.is_available() and distributed.is_initialized():
         for tensor in tensors:
@@ -107,7 +119,7 @@ def broadcast_tensors(tensors: Iterable[Tensor]) -> None:
 
 
 def of_all_ranks(own: Own) -> list[Own]:
-    """Return an object of each rank, in order, given this rank's."""
+    """Gather one object from each rank, in rank order, given this rank's."""
     ranks: list[Any] = [own]
     if distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1:
         ranks = [None] * distributed.get_world_size()
@@ -116,13 +128,13 @@ def of_all_ranks(own: Own) -> list[Own]:
 
 
 def restore_pretrained_norms(module: nn.Module, checkpoint: Mapping[str, Any]) -> None:
-    """Record in a module which BatchNorms had statistics before its first fit, as the checkpoint says."""
+    """Restore from a checkpoint which of a module's BatchNorms had statistics before its first fit."""
     if PRETRAINED_NORMS in checkpoint:
         vars(module)[PRETRAINED_NORMS] = frozenset(checkpoint[PRETRAINED_NORMS]["kept"])
 
 
 def norms_with_statistics(module: nn.Module) -> frozenset[str]:
-    """Return the names of the BatchNorms that have statistics, other than their initial values.
+    """Return the names of the BatchNorms whose running statistics differ from their initial values.
 
     Example:
         >>> net = nn.ModuleDict({"new": nn.BatchNorm1d(2), "trained": nn.BatchNorm1d(2)})
@@ -141,7 +153,7 @@ def norms_with_statistics(module: nn.Module) -> frozenset[str]:
 
 
 def width_of(net: nn.Module, shape: Sequence[int], what: str) -> int:
-    """Return the output width of a network of the user's own, found by running it on two rows of zeros.
+    """Return the output width of a user's own network, found by running it on two rows of zeros.
 
     Args:
         net: The network.
@@ -173,13 +185,13 @@ def width_of(net: nn.Module, shape: Sequence[int], what: str) -> int:
 class Dropout(nn.Dropout):
     """Like `torch.nn.Dropout`, with a cheaper mask on the CPU.
 
-    One random draw of 64 bits covers four elements. It comes from torch's default generator, so `torch.manual_seed` or
-    a saved generator state repeats it. The remaining elements are scaled by the exact inverse of the probability in use, so
+    One random draw of 64 bits covers four elements. It comes from torch's default generator, so `torch.manual_seed` or a
+    saved generator state reproduces it. The remaining elements are scaled by the exact inverse of the actual probability, so
     the expectation is unchanged. On other devices, for `p` of 0 or 1, and while a graph is traced, torch's dropout runs.
 
     Args:
         p: Probability that an element becomes zero, in [0, 1]; on the CPU rounded to 1 / 65,536.
-        inplace: Whether to overwrite the input; torch's own dropout then runs.
+        inplace: Whether to overwrite the input; if so, torch's own dropout runs.
 
     Shape:
         - input: (*) float
@@ -208,7 +220,7 @@ class Dropout(nn.Dropout):
         scale = LANES / (LANES - lanes)
         if input.dtype in (torch.float32, torch.float64):
             return input * mask.mul_(scale)
-        return input * mask * scale  # a 16-bit mask would round the scale, in the same direction for all elements
+        return input * mask * scale  # a 16-bit mask would round the scale in the same direction for all elements
 
 
 def keep_mask(like: Tensor, fraction: float) -> Tensor:
@@ -231,7 +243,7 @@ def keep_mask(like: Tensor, fraction: float) -> Tensor:
 def _lane_mask(like: Tensor, lanes: int) -> Tensor:
     """Return zeros with probability `lanes` / `LANES`, else ones.
 
-    Writing numbers in the comparison is several times faster than writing booleans and converting them.
+    Having the comparison write numbers is several times faster than writing booleans and converting them.
     """
     words = torch.empty((like.numel() + 3) // 4, dtype=torch.int64).random_(-(2**63), None)  # all 64 bits
     bits = words.view(torch.int16)[: like.numel()].view(like.shape)

@@ -1,4 +1,4 @@
-"""Linear heads on features, fitted to the minimum of a task's loss; the rows that they leave out choose their penalty."""
+"""Linear heads on features, fitted to the minimum of a task's loss, with a penalty chosen on held-out rows."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from tabvision.tasks import Task
 
 _PENALTIES = (100.0, 30.0, 10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 0.001)
 _MOST_STEPS = 100
-_TOLERANCE = 1e-4  # of the gradient: held-out losses within half a percent of those of 1e-5, in two thirds of the time
+_TOLERANCE = 1e-4  # on the gradient: held-out losses within half a percent of those at 1e-5, in two thirds of the time
 
 
 class Rows(NamedTuple):
-    """Features of rows, (R, F) float, or (R, k, F) if each head has its own, with their targets and weights, (R,) float."""
+    """Features of rows, (R, F) float, or (R, k, F) if each head has its own, with targets, and weights (R,) float."""
 
     features: Tensor
     target: Tensor
@@ -36,9 +36,9 @@ class Heads(NamedTuple):
 
 
 def mean_and_std(features: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the mean of each feature, and its standard deviation, or that of an average feature if this is larger.
+    """Return each feature's mean, and its standard deviation but at least that of an average feature.
 
-    What hardly varies in a few rows may be far off in others, and by its own deviation would outweigh all else there.
+    A feature that hardly varies in a few rows may lie far off in others; divided by its own deviation, it would dominate.
 
     Example:
         >>> mean_and_std(torch.tensor([[0.0, 1.0], [4.0, 1.0]]))
@@ -49,20 +49,20 @@ def mean_and_std(features: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def fitted_heads(rows: Rows, task: Task, fold: Tensor, num_folds: int) -> tuple[Heads, float]:
-    """Return a head for each fold that learns from the rows outside it, and the penalty at which they are best on the fold.
+    """Return one head per fold, fitted on the rows outside it, and the penalty with the lowest held-out loss.
 
-    A fold without rows has the head that learns from all of them.
+    The head of an empty fold is fitted on all rows.
 
     Args:
         rows: The rows, with standardized features.
         task: The kind of target.
-        fold: (R,) int64, the fold of each row; one that is not from 0 to `num_folds` - 1 teaches every head.
+        fold: (R,) int64, the fold of each row; every head is fitted on rows whose fold is not in [0, num_folds).
         num_folds: k, the number of folds.
     """
     is_out = fold.unsqueeze(1) == torch.arange(num_folds)
     basis = None
     is_wide = rows.features.ndim == 2 and len(rows.features) < rows.features.shape[1]
-    if is_wide:  # the best heads lie in the span of the rows
+    if is_wide:  # the optimal weights are linear combinations of the rows
         basis = torch.linalg.qr(rows.features.T).Q
         rows = rows._replace(features=rows.features @ basis)
     found: list[tuple[float, Heads, float]] = []
@@ -74,14 +74,14 @@ def fitted_heads(rows: Rows, task: Task, fold: Tensor, num_folds: int) -> tuple[
 
 
 def minimized(rows: Rows, task: Task, penalty: float, learns: Tensor, *, start: Heads | None = None) -> Heads:
-    """Return the heads that minimize the mean loss of their rows and half the penalty times the sum of squared weights.
+    """Return the heads that minimize the mean loss of their rows plus half the penalty times the sum of squared weights.
 
     Args:
         rows: The rows.
         task: The kind of target.
         penalty: The strength of the penalty.
-        learns: (R, k) bool, whether a head learns from a row.
-        start: Heads near to those, such as for another penalty; None for zeros.
+        learns: (R, k) bool, whether a head is fitted on a row.
+        start: Heads to start from, such as those for another penalty; None for zeros.
     """
     if start is None:
         num_heads, num_features, num_outputs = learns.shape[1], rows.features.shape[-1], task.num_outputs
@@ -102,7 +102,7 @@ def minimized(rows: Rows, task: Task, penalty: float, learns: Tensor, *, start: 
 
 
 def mean_loss(rows: Rows, task: Task, heads: Heads, counts: Tensor) -> Tensor:
-    """Return the mean loss of each head, (k,), over the rows that count for it, by their weights."""
+    """Return the weighted mean loss of each head, (k,), over the rows that count for it."""
     num_heads = counts.shape[1]
     losses = task.loss(heads.logits(rows.features).flatten(0, 1), rows.target.repeat_interleave(num_heads, 0))
     weights = rows.weight.unsqueeze(1) * counts

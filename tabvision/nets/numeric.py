@@ -1,4 +1,4 @@
-"""Encoders of numbers: normalized and squashed, piecewise-linear, or a module of the user's own."""
+"""Encoders of numbers: squashing and BatchNorm, piecewise-linear encoding, or a user's own module."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _PIECEWISE_WIDTH = 8  # outputs per number; diamonds, 12 seeds: RMSE 0.0918 with
 
 
 def squash(numbers: Tensor) -> Tensor:
-    """Return x / sqrt(1 + (x / 3)**2), without a square, which overflows: about x near 0, never beyond 3.
+    """Return x / sqrt(1 + (x / 3)**2), about x near 0 and never beyond 3, without a square that could overflow.
 
     Source: Holzmueller et al. 2024, "Better by Default" (RealMLP), smooth clipping.
 
@@ -38,8 +38,8 @@ class PlainNumbers(nn.Module):
     Args:
         num_columns: Number of columns, possibly 0.
         norm: Whether BatchNorm is applied.
-        squash: Whether each number is put through `squash`, so that a value far from all training values moves the prediction
-            by a bounded amount.
+        squash: Whether each number goes through `squash`, so that a value far outside the training range changes the
+            prediction by a bounded amount.
 
     Shape:
         - continuous: (B, N) float, standardized
@@ -59,7 +59,7 @@ class PlainNumbers(nn.Module):
 
     @override
     def forward(self, continuous: Tensor) -> Tensor:
-        if self.squash:  # before the norm, since one outlier in a batch would distort the statistics of its column
+        if self.squash:  # before the norm, since one outlier in a batch would distort its column's statistics
             continuous = squash(continuous)
         normed: Tensor = self.norm(continuous)
         return normed
@@ -67,7 +67,7 @@ class PlainNumbers(nn.Module):
 
 @final
 class PiecewiseNumbers(nn.Module):
-    """Encode each number by its position among the bins of its column, followed by a small linear layer per column.
+    """Encode each number by its position among its column's bins, then apply a small linear layer per column.
 
     A column without edges (constant in training) is used unchanged.
 
@@ -101,7 +101,7 @@ class PiecewiseNumbers(nn.Module):
         # imported here since it takes a second: it imports scikit-learn if installed
         from rtdl_num_embeddings import PiecewiseLinearEmbeddings
 
-        with warnings.catch_warnings():  # a column of two values correctly has one bin
+        with warnings.catch_warnings():  # it warns about a single bin, which is correct for a column of two values
             warnings.filterwarnings("ignore", "The .*-th feature has just two bin edges", UserWarning)
             self.encoding = PiecewiseLinearEmbeddings(tensors, _PIECEWISE_WIDTH, activation=False, version="B")
 
@@ -115,12 +115,12 @@ def numbers_width(encoder: nn.Module, num_columns: int) -> int:
     """Return the number of outputs of an encoder of numbers for a row.
 
     Args:
-        encoder: One of the above, or a user's own module from (B, N) to (B, width).
+        encoder: One of the encoders above, or a user's own module from (B, N) to (B, width).
         num_columns: N, the number of continuous columns.
 
     Raises:
         BadTypeError: The encoder is not a network.
-        BadValueError: It does not accept so many columns, or does not return (B, width).
+        BadValueError: It does not accept that many columns, or does not return (B, width).
     """
     if isinstance(encoder, PlainNumbers | PiecewiseNumbers):
         return encoder.width

@@ -1,4 +1,4 @@
-"""A network for tables that is several small ones in one: their answers are averaged, at little more than the cost of one."""
+"""A network for tables that packs several small ones into one and averages them, at little more than the cost of one."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from tabvision.checks import check_fraction, check_whole, check_widths
 from tabvision.errors import BadValueError, speaking
 from tabvision.nets.embeddings import Embeddings, embedding_width
 from tabvision.nets.hiding import Hidden, HideValues
-from tabvision.nets.layers import BatchNorm1d, Dropout
+from tabvision.nets.layers import BatchNorm1d, Dropout, fact_device
 from tabvision.nets.numeric import squash
 
-_NUMBER_WIDTH = 8  # outputs for each number
-_FINE_SCALE = 0.3  # of the encoding within bins, which so learns as much more slowly: at 1, smooth effects lose
-_HIDDEN_MISSING = 0.01  # of the values of a column that had missing ones; 0.003 and 0.03 are worse
-_HIDDEN_NOMINAL = 0.1  # of the values of a nominal number, since rows to predict often have new ones
+NUMBER_WIDTH = 8  # outputs for each number
+KNOT_SCALE = (
+    0.15  # factor on the values inside bins, which slows their learning: at 0.3, smooth effects are learned worse
+)
 _HEAD_SCALE = 0.3  # as in `EmbeddingMLP`
 _MOST_WEIGHTS = 10_000_000  # in the embeddings of one category: a million values get a width of 10 rather than 600
-# bounds the scale of a unit that is nearly always 0: with torch's 1e-5 the prediction of a rare row may be far away
+# limits how far BatchNorm scales up a unit that is nearly always 0: with torch's 1e-5, rare rows may get extreme predictions
 _NORM_EPS = 1e-2
 
 
@@ -33,30 +33,30 @@ class PackedNet(nn.Module):
     """k small networks side by side, the members, each with layers of Linear, ReLU, BatchNorm, Dropout.
 
     Every number is encoded by its position among its bins (PLE), every category by an embedding. The members share these
-    inputs, or each has its own, so that no member learns anything from rows that only the others train on. A number beyond
-    its bins, which end at the lowest and the highest of the training rows, is answered as if it were the nearest of these.
+    inputs, or each has its own, so that nothing leaks from rows that only the other members train on. A number beyond its
+    bins, which end at the lowest and highest training value, is clamped to the nearer of the two.
 
-    Three parts can train at different rates: `embeddings` (the input side), `layers`, `head`. Weights of hidden layers start
-    orthogonal in each member, those of the head small.
+    Three parts can train at different rates: `embeddings` (the input side), `layers` and `head`. The weights of hidden layers
+    start orthogonal in each member; those of the head start small.
 
     Args:
         cardinalities: Number of codes of each category, including the one for missing or unseen (0).
         bins: Increasing edges of the bins of each number, in standardized units.
-        num_outputs: Logits for each row.
+        num_outputs: Number of logits per row.
         members: k, the number of members.
-        widths: Outputs of each hidden layer of a member, at least one.
+        widths: Width of each hidden layer of a member, for at least one layer.
         dropout: Fraction dropped after each hidden layer, in [0, 1).
-        own_inputs: Whether each member has embeddings and encodings of its own, for small tables: a category's embedding is
-            then no wider than the encoding of a number, since a wide one overfits values that occur in few rows.
+        own_inputs: Whether each member has embeddings and encodings of its own, for small tables. Embeddings are then no
+            wider than the encoding of a number, since wide ones overfit values that occur in few rows.
         unknown_share: Fraction of codes that become 0 (missing or unseen) in training, in [0, 1).
-        missing: Columns that had missing values, of which some are hidden in training; see `HideValues`.
-        nominal: Categories, by position, that are the values of a nominal number; likewise, but more of them.
+        hidden: Columns of which some values are hidden in training, such as those that had missing values; see `HideValues`.
+            Without an effect if `unknown_share` is 0.
         embedding_widths: Embedding width of some categories by position; the rest get `embedding_width`, within limits.
-        joined: Numbers of each row that join the inputs of the last hidden layer, such as what its images gave; 0 for none.
-        direct: Whether the encoded inputs also reach the outputs by a linear layer of their own (a skip connection), which
-            starts at zero: few rows then teach what is nearly a sum of effects.
-        bin_parts: Equal parts of each bin for a second, finer encoding, which learns what changes quickly along a number;
-            1 for none.
+        joined: Number of further inputs of the last hidden layer, such as features of a row's images; 0 for none.
+        direct: Whether the encoded inputs also reach the outputs through a linear layer (a skip connection), which starts at
+            zero: few rows then suffice to learn a target that is nearly a sum of effects.
+        bin_parts: Equal parts of each bin, between which it has values of its own, so that the network can follow a target
+            that changes quickly along a number; 1 for none.
 
     Shape:
         - continuous: (B, N) float, standardized
@@ -67,6 +67,8 @@ class PackedNet(nn.Module):
         BadValueError: A number is out of range, or there are no columns.
 
     Source: piecewise-linear encoding, Gorishniy et al. 2022, "On Embeddings for Numerical Features in Tabular Deep Learning";
+        finer values that are zero at the coarser knots, Yserentant 1986, "On the Multi-Level Splitting of Finite Element
+        Spaces" (the hierarchical basis);
         members packed in one network, Gorishniy et al. 2025, "TabM"; a linear layer beside the deep ones, Cheng et al. 2016,
         "Wide & Deep Learning for Recommender Systems".
 
@@ -88,8 +90,7 @@ class PackedNet(nn.Module):
         dropout: float = 0.0,
         own_inputs: bool = False,
         unknown_share: float = 0.003,
-        missing: Sequence[Hidden] = (),
-        nominal: Sequence[int] = (),
+        hidden: Sequence[Hidden] = (),
         embedding_widths: Mapping[int, int] | None = None,
         joined: int = 0,
         direct: bool = False,
@@ -103,15 +104,13 @@ class PackedNet(nn.Module):
         check_fraction("unknown_share", unknown_share)
         if not len(widths):
             raise BadValueError("widths must name at least one layer, got none", 'Pass such as [96, 64], or net="mlp"')
-        narrow = {at: min(_NUMBER_WIDTH, embedding_width(cardinalities[at])) for at in nominal}
-        hide = HideValues(missing, _HIDDEN_MISSING), HideValues([Hidden({at: 0}) for at in nominal], _HIDDEN_NOMINAL)
         self.embeddings = _Inputs(
             cardinalities,
             bins,
             members if own_inputs else 1,
             unknown_share,
-            hide if unknown_share else (),
-            {**narrow, **(embedding_widths or {})},
+            hidden if unknown_share else (),
+            embedding_widths or {},
             bin_parts=bin_parts,
         )
         self.layers = nn.Sequential()
@@ -132,12 +131,12 @@ class PackedNet(nn.Module):
         return logits
 
     def hidden(self, continuous: Tensor, categorical: Tensor) -> Tensor:
-        """Return the inputs of the last hidden layer, (B, 1 or k, width), without those that join them."""
+        """Return the inputs of the last hidden layer, (B, 1 or k, width), without the `joined` ones."""
         hidden: Tensor = self.layers[:-1](self.embeddings(continuous, categorical))
         return hidden
 
     def join(self, hidden: Tensor, joined: Tensor) -> Tensor:
-        """Return the logits of every member, (B, k, num_outputs), from what `hidden` returns and (B, joined) numbers."""
+        """Return the logits of every member, (B, k, num_outputs), from the output of `hidden` and (B, joined) features."""
         together = torch.cat([hidden, joined.unsqueeze(1).expand(-1, hidden.shape[1], -1)], dim=2)
         logits: Tensor = self.head(self.layers[-1](together))
         return logits
@@ -145,10 +144,11 @@ class PackedNet(nn.Module):
 
 @final
 class _PackedNumbers(nn.Module):
-    """Encode each number by its position among the bins of its column, then by a small linear layer per column.
+    """Encode each number by its position among its column's bins, then apply a small linear layer per column.
 
-    The encodings of the bins, and of equal parts of each, start at zero, beside a linear term. Numbers are held between the
-    outer edges, and squashed smoothly at 3 standard deviations.
+    The encoding is linear between the edges of bins; with parts, it also has values at knots inside each bin. Both start at
+    zero, next to a linear term that does not. Numbers are clamped to the outer edges, and squashed smoothly at 3 standard
+    deviations.
 
     Args:
         bins: Increasing edges of each column, at least two; fewer for a constant column.
@@ -173,24 +173,25 @@ class _PackedNumbers(nn.Module):
     def __init__(self, bins: Sequence[Sequence[float]], members: int = 1, parts: int = 1) -> None:
         super().__init__()
         self.parts = parts
-        num, width = len(bins), members * _NUMBER_WIDTH
+        num, width = len(bins), members * NUMBER_WIDTH
         most = max((len(edges) - 1 for edges in bins), default=1)
-        scale, shift = torch.zeros(2, num, max(1, most))
-        low, high = torch.zeros(2, num)
-        for row, edges in enumerate(bins):
-            found = squash(torch.tensor(tuple(edges), dtype=torch.float64))
-            if len(found) < 2 or not bool((found.diff() > 0).all()):
-                continue  # constant, or no two edges that float32 tells apart: 0 in every row
-            number, sizes = len(found) - 1, found.diff()
-            scale[row, :number], shift[row, :number] = (1 / sizes).float(), (-found[:-1] / sizes).float()
-            low[row], high[row] = edges[0], edges[-1]
+        with fact_device():
+            scale, shift = torch.zeros(2, num, max(1, most))
+            low, high = torch.zeros(2, num)
+            for row, edges in enumerate(bins):
+                found = squash(torch.tensor(tuple(edges), dtype=torch.float64))
+                if len(found) < 2 or not bool((found.diff() > 0).all()):
+                    continue  # constant, or its edges are equal in float32: encoded as 0 in every row
+                number, sizes = len(found) - 1, found.diff()
+                scale[row, :number], shift[row, :number] = (1 / sizes).float(), (-found[:-1] / sizes).float()
+                low[row], high[row] = edges[0], edges[-1]
         for name, value in {"scale": scale, "shift": shift, "low": low, "high": high}.items():
             self.register_buffer(name, value, persistent=False)
         self.table = nn.Parameter(torch.zeros(num, max(1, most), width))
-        self.fine = nn.Parameter(torch.zeros(num, max(1, most) * parts, width)) if parts > 1 else None
-        self.weight = nn.Parameter(torch.empty(num, width).uniform_(-1, 1) * _NUMBER_WIDTH**-0.5)
-        self.bias = nn.Parameter(torch.empty(num, width).uniform_(-1, 1) * _NUMBER_WIDTH**-0.5)
-        self.requires_grad_(num > 0)  # without numbers they are empty, and DDP waits for a gradient of all that train
+        self.knots = nn.Parameter(torch.zeros(num, max(1, most), parts - 1, width)) if parts > 1 else None
+        self.weight = nn.Parameter(torch.empty(num, width).uniform_(-1, 1) * NUMBER_WIDTH**-0.5)
+        self.bias = nn.Parameter(torch.empty(num, width).uniform_(-1, 1) * NUMBER_WIDTH**-0.5)
+        self.requires_grad_(num > 0)  # if empty, they get no gradient, and DDP would wait for one
 
     @override
     def forward(self, continuous: Tensor, columns: Sequence[int] | None = None) -> Tensor:
@@ -199,35 +200,37 @@ class _PackedNumbers(nn.Module):
         held = squash(continuous.clamp(low, high)).unsqueeze(-1)
         positions = torch.addcmul(shift, held, scale).clamp(0, 1)
         encoded = torch.bmm(positions.transpose(0, 1), table).transpose(0, 1)
-        if self.fine is not None:
-            encoded = encoded + self._within_bins(positions, self.fine if columns is None else self.fine[list(columns)])
+        if self.knots is not None:
+            encoded = encoded + self._inside_bins(
+                positions, self.knots if columns is None else self.knots[list(columns)]
+            )
         return torch.addcmul(bias + encoded, held, weight)
 
-    def _within_bins(self, positions: Tensor, table: Tensor) -> Tensor:
-        """Return the encoding of the parts of bins, (B, N, width): the parts passed, and what has been passed of the next.
+    def _inside_bins(self, positions: Tensor, knots: Tensor) -> Tensor:
+        """Return what the knots add, (B, N, width): their values, joined by lines that start and end each bin at zero.
 
         Args:
-            positions: (B, N, bins), which fraction of each bin a number has passed.
-            table: (N, bins * parts, width), what each part adds.
+            positions: (B, N, bins), the fraction of each bin that a number has passed.
+            knots: (N, bins, parts - 1, width), the values between the parts of each bin.
         """
         num, most = positions.shape[1:]
-        # the bin that a number has not passed; its column's last one if it has passed all of `most`
+        # the first bin that a number has not passed in full; the column's last one if it has passed all
         current = positions.floor().sum(2, keepdim=True).long().clamp(0, most - 1)
-        passed = positions.gather(2, current) * self.parts
+        passed = positions.gather(2, current).squeeze(2) * self.parts
         part = passed.long().clamp(0, self.parts - 1)
-        first = torch.arange(num, device=table.device).unsqueeze(1) * (most * self.parts)
-        at = first + current * self.parts + part
-        steps = _FINE_SCALE * table
-        sums_and_steps = torch.cat([steps.cumsum(1) - steps, steps], dim=2).flatten(0, 1)
-        below, step = (
-            sums_and_steps.index_select(0, at.flatten()).view(*at.shape[:2], 2 * table.shape[2]).chunk(2, dim=2)
-        )
-        return torch.addcmul(below, passed - part, step)
+        above = passed - part
+        bins = torch.arange(num, device=knots.device) * most + current.squeeze(2)
+        end = bins * (self.parts - 1) + part  # the knot where the part ends; that where it starts is the one before
+        values = knots.flatten(0, 2)
+        around = torch.stack([end - 1, end]).clamp(0, len(values) - 1)
+        shares = torch.stack([(1 - above) * (part > 0), above * (part < self.parts - 1)])  # 0 at the edges of the bin
+        found = values.index_select(0, around.flatten()).view(*around.shape, values.shape[1])
+        return (found * (KNOT_SCALE * shares).unsqueeze(3)).sum(0)
 
 
 @final
 class _Inputs(nn.Module):
-    """The input side: embeddings and encoded numbers of each row, (B, inputs, width) for 1 or k inputs."""
+    """The input side: embeddings and encoded numbers of each row, (B, 1 or k, width)."""
 
     def __init__(
         self,
@@ -235,7 +238,7 @@ class _Inputs(nn.Module):
         bins: Sequence[Sequence[float]],
         members: int,
         unknown_share: float,
-        hide: Sequence[HideValues],
+        hidden: Sequence[Hidden],
         chosen: Mapping[int, int],
         *,
         bin_parts: int,
@@ -243,21 +246,20 @@ class _Inputs(nn.Module):
         super().__init__()
         if not len(cardinalities) and not len(bins):
             raise BadValueError("a row must have a category or a number, got neither", "Pass at least one column")
-        most = _NUMBER_WIDTH if members > 1 else _MOST_WEIGHTS
+        most = NUMBER_WIDTH if members > 1 else _MOST_WEIGHTS
         widths = [
             chosen.get(column, min(embedding_width(number), most, max(4, _MOST_WEIGHTS // number)))
             for column, number in enumerate(cardinalities)
         ]
         self.members = members
-        self.hide = nn.ModuleList(hide)
+        self.hide = HideValues(hidden)
         self.categories = Embeddings(cardinalities, widths, members=members, unknown_share=unknown_share)
         self.numbers = _PackedNumbers(bins, members, bin_parts)
-        self.width = sum(widths) + _NUMBER_WIDTH * len(bins)
+        self.width = sum(widths) + NUMBER_WIDTH * len(bins)
 
     @override
     def forward(self, continuous: Tensor, categorical: Tensor) -> Tensor:
-        for hide in self.hide:
-            continuous, categorical = hide(continuous, categorical)
+        continuous, categorical = self.hide(continuous, categorical)
         parts = []
         if self.categories.width:
             embedded = self.categories(categorical)
@@ -267,19 +269,19 @@ class _Inputs(nn.Module):
         return torch.cat(parts, dim=2)
 
     def spans(self) -> tuple[list[range], list[range]]:
-        """Return where the inputs of each number, and of each category, stand among all."""
-        return self.categories.spans(len(self.numbers.table), _NUMBER_WIDTH)
+        """Return the positions of the inputs that come from each number, and from each category."""
+        return self.categories.spans(len(self.numbers.table), NUMBER_WIDTH)
 
     def of_columns(
         self, continuous: Tensor, categorical: Tensor, numbers: Sequence[int], categories: Sequence[int]
     ) -> Tensor:
-        """Return the inputs that are made of some columns alone, as if in evaluation mode.
+        """Return the inputs that come from some columns only, as if in evaluation mode.
 
         Args:
             continuous: (B, len(numbers)) float, the numbers of these columns.
             categorical: (B, len(categories)) int64, the codes of these columns.
-            numbers: Positions of the numbers among all.
-            categories: Positions of the categories among all.
+            numbers: Positions of these numbers among all numbers.
+            categories: Positions of these categories among all categories.
         """
         tables = [self.categories.table(column) for column in categories]
         parts = [
@@ -292,14 +294,14 @@ class _Inputs(nn.Module):
 
     def _by_member(self, encoded: Tensor) -> Tensor:
         """Return the encodings of numbers, (B, N, members * 8), as (B, members, N * 8)."""
-        return encoded.view(*encoded.shape[:2], self.members, _NUMBER_WIDTH).transpose(1, 2).flatten(2)
+        return encoded.view(*encoded.shape[:2], self.members, NUMBER_WIDTH).transpose(1, 2).flatten(2)
 
 
 @final
 class PackedLinear(nn.Module):
     """A linear layer for each member. (B, k, in) -> (B, k, out); (B, 1, in) is the same input for every member.
 
-    What a layer beside it has found for the same outputs, (B, k, out), is added to them.
+    The output of a parallel layer, (B, k, out), can be passed as `beside`, to be added.
     """
 
     def __init__(self, members: int, size: int, width: int) -> None:
@@ -310,7 +312,7 @@ class PackedLinear(nn.Module):
 
     @override
     def forward(self, rows: Tensor, beside: Tensor | None = None) -> Tensor:
-        if rows.shape[1] == 1:  # one wide matrix
+        if rows.shape[1] == 1:  # one product with one wide matrix
             wide = torch.addmm(self.bias.flatten(), rows.squeeze(1), self.weight.transpose(0, 1).flatten(1))
             outputs: Tensor = wide.unflatten(1, (self.members, self.bias.shape[2]))  # type: ignore[no-untyped-call]
         else:
@@ -319,10 +321,10 @@ class PackedLinear(nn.Module):
 
 
 def _with_later_parts(net: nn.Module, state: dict[str, Any], prefix: str, *_: object) -> None:
-    """Give a checkpoint from before there were a direct layer and parts of bins those that change no answer, at zero."""
+    """Fill in the direct layer and the parts of bins that an older checkpoint lacks, with zeros, which change no answer."""
     if any(name.startswith(f"{prefix}head.") for name in state):
         for name, value in net.state_dict(prefix=prefix).items():
-            if name.startswith(f"{prefix}direct.") or name == f"{prefix}embeddings.numbers.fine":
+            if name.startswith(f"{prefix}direct.") or name == f"{prefix}embeddings.numbers.knots":
                 state.setdefault(name, torch.zeros_like(value))
 
 

@@ -1,4 +1,4 @@
-"""Stacking: average a packed network with a linear model of the same rows, by the weights that answer held-out rows best."""
+"""Stacking: average a packed network with a linear model of the same rows, weighted to do best on held-out rows."""
 
 from __future__ import annotations
 
@@ -15,31 +15,30 @@ from tabvision.nets.numeric import squash
 from tabvision.nets.packed import PackedLinear, PackedNet
 from tabvision.tasks import Task
 
-_WEIGHTS = tuple(step / 20 for step in range(21))  # of the network
-_MOST_INPUTS = 5_000_000  # of all members and rows: more take as long as the network, and teach it what a sum is
-_MOST_INPUTS_WIDE = 40_000_000  # where a row has more inputs than there are rows, which teach no network a sum
+_WEIGHTS = tuple(step / 20 for step in range(21))  # candidate weights of the network
+_MOST_INPUTS = 5_000_000  # over members and rows; with more, it takes as long as the network, which learns a sum too
+_MOST_INPUTS_WIDE = 40_000_000  # if there are more inputs than rows, too few for a network to learn a sum
 _MOST_ROUNDS = 4
 
 
 @torch.no_grad()
 def stack_linear(net: PackedNet, tensors: Mapping[str, Tensor], task: Task) -> float:
-    """Average each member with a linear model of the rows outside its fold, by the weights that answer the folds best.
+    """Average each member with a linear model of the rows outside its fold, weighted to do best on the held-out folds.
 
-    Few rows teach a linear model sooner than a network, and where the target is nearly a sum it stays the better one, above
-    all where few of very many columns matter. It becomes part of the `direct` layer. Of classes it gets half of that weight:
-    there a network gains much by the mean of its members, which no fold shows. A network without that layer, or with very
-    many inputs or new classes, stays as it is, and so does one whose loss on the folds would fall by less than a standard
-    error.
+    A linear model needs fewer rows than a network, and remains better if the target is nearly a sum of effects, especially
+    if few of many columns matter. It is added to the `direct` layer. For classes it gets half the weight that was best on the
+    folds, since those do not show how much a network gains from averaging its members. A network stays unchanged if it has no
+    direct layer, very many inputs or grown classes, or if its loss on the folds would fall by less than a standard error.
 
     Args:
         net: The network, in evaluation mode, whose members have inputs of their own.
-        tensors: The training rows with their `fold`, as a batch would hold them.
+        tensors: The training rows with their `fold`, under the keys of a batch.
         task: The kind of target.
 
     Returns:
         The weight of the network, in [0, 1]; the linear model has the rest.
 
-    Source: weights chosen by held-out answers, Wolpert 1992, "Stacked Generalization".
+    Source: weights chosen by held-out predictions, Wolpert 1992, "Stacked Generalization".
     """
     continuous, categorical, fold = tensors["continuous"], tensors["categorical"], tensors["fold"].cpu()
     inputs = net.embeddings(continuous, categorical)
@@ -62,7 +61,7 @@ def stack_linear(net: PackedNet, tensors: Mapping[str, Tensor], task: Task) -> f
     own_weight = _WEIGHTS[best]
     if not _is_gain(losses[-1] - losses[best]):
         return 1.0
-    if task.is_classes:  # the folds' single members lose far more than the mean of all will, the linear model hardly
+    if task.is_classes:  # averaging all members will lower the network's loss a lot, and the linear model's hardly
         own_weight = (1 + own_weight) / 2
     scale_outputs([net.head, net.direct], own_weight)
     scaled = heads.weight / std.unsqueeze(1)
@@ -73,7 +72,7 @@ def stack_linear(net: PackedNet, tensors: Mapping[str, Tensor], task: Task) -> f
 
 
 class _Linear(NamedTuple):
-    """A head for each fold, and the logits and weighted losses of all rows, by the heads that did not learn from them."""
+    """A head for each fold, and the logits and weighted losses of all rows from the heads that were not fitted on them."""
 
     heads: Heads
     logits: Tensor
@@ -81,10 +80,10 @@ class _Linear(NamedTuple):
 
 
 def _linear_model(rows: Rows, task: Task, fold: Tensor, num_folds: int) -> _Linear:
-    """Return the linear model that answers the folds best, of all features or of those that matter.
+    """Return the linear model that does best on the held-out folds, on all features or on those that matter.
 
-    It is fitted in rounds: in each a feature is scaled by its weight in the round before, so that the penalty drives the
-    weights of those that matter little to zero. A round counts if it lowers the loss on the folds by more than a standard
+    It is fitted in rounds: each scales every feature by its weight in the round before, so that the penalty drives the
+    weights of unimportant features to zero. A round counts only if it lowers the loss on the folds by more than a standard
     error.
 
     Source: Bühlmann and Meier 2008, multi-step adaptive penalties, in the discussion of "One-step Sparse Estimates".
@@ -107,19 +106,20 @@ def _linear_model(rows: Rows, task: Task, fold: Tensor, num_folds: int) -> _Line
 
 
 def _is_gain(gain: Tensor) -> bool:
-    """Return whether the rows gain more than a standard error; not if some gain is not a number."""
+    """Return whether the rows gain more than a standard error in total; False if any gain is NaN."""
     return bool(gain.sum() > gain.std() * len(gain) ** 0.5)
 
 
 def _basis(net: PackedNet, continuous: Tensor, inputs: Tensor) -> Tensor:
-    """Return the features of a linear model as sums of the inputs, (k, width, F): a matrix for each member.
+    """Return a matrix per member, (k, width, F), from the network's inputs to the features of a linear model.
 
-    A number's feature is the sum of its encodings that comes closest to the number itself, a category's are its embedding.
+    A number's feature is the combination of its encoding that comes closest to the number itself; a category's features are
+    its embedding.
 
     Args:
         net: The network.
         continuous: (R, N) float, the numbers of the rows.
-        inputs: (R, k, width) float, what numbers and categories have become.
+        inputs: (R, k, width) float, the encoded numbers and embedded categories.
     """
     _, num_members, width = inputs.shape
     numbers = net.embeddings.numbers

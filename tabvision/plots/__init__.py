@@ -1,4 +1,4 @@
-"""Figures of numbers: one function a figure."""
+"""Draw figures of numbers, one function per figure."""
 
 from tabvision.plots.embeddings import bias_bars, embedding_map
 from tabvision.plots.evaluation import (

@@ -1,4 +1,4 @@
-"""Embeddings as figures: a map along two axes, and the highest and lowest biases."""
+"""Draw embeddings: a map along two axes, and the highest and lowest biases."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from tabvision.errors import speaking
 from tabvision.interpret.recommend import PASS_A_NUMBER
 from tabvision.plots.style import check_frame, drawable, font_families, short
 
-_MAX_LABEL = 34  # characters of a label
-_NUM_ENDS = 4  # rows named at either end of an axis
-_DOT = 3  # pixels from the middle of a dot that no label may cover
-_BESIDE = 4  # pixels at least between two labels on one line
+_MAX_LABEL = 34  # the most characters of a label
+_NUM_ENDS = 4  # rows to name at each end of an axis
+_DOT = 3  # pixels around the center of a dot that no label may cover
+_BESIDE = 4  # the fewest pixels between two labels on one line
 _OFFSET = 3  # points between a dot and its label
-# label positions: beside, above, below, at a slant; (right, up, horizontal, vertical alignment)
+# Label positions: beside, above, below, diagonal; (right, up, horizontal, vertical alignment)
 _POSITIONS = (
     (1, 0, "left", "center"),
     (-1, 0, "right", "center"),
@@ -39,20 +39,20 @@ _POSITIONS = (
 def embedding_map(
     frame: pd.DataFrame, *, axes: tuple[int, int] = (1, 2), max_labels: int = 60, title: str = ""
 ) -> Figure:
-    """Draw rows along two principal axes, and label as many as there is room for without overlap.
+    """Draw rows along two principal axes, and label as many as fit without overlap.
 
-    The rows at both ends of each axis are labeled first, since they tell what the axis means. A character that no installed
-    font has is drawn as a square.
+    The rows at both ends of each axis are labeled first, since they show what the axis means. A character that is in no
+    installed font is drawn as a square.
 
     Args:
-        frame: The result of `interpret.pca`, the most important rows first: they are labeled next.
-        axes: Which two axes, counted from 1.
+        frame: The result of `interpret.pca`, with the most important rows first: they are labeled next.
+        axes: The two axes to draw, counted from 1.
         max_labels: The most labels to write; 0 for none.
         title: The title of the figure.
 
     Raises:
-        BadTypeError: No frame, or one that lacks an axis.
-        BadValueError: No rows, or `max_labels` below 0.
+        BadTypeError: `frame` is not a frame, or lacks an axis.
+        BadValueError: There are no rows, or `max_labels` is below 0.
 
     Example:
         >>> frame = pd.DataFrame({"film": ["Heat", "Fargo"], "axis_1": [0.0, 1.0], "axis_2": [1.0, 0.0]})
@@ -73,7 +73,7 @@ def embedding_map(
         plane.set(**{f"{name}label": f"principal axis {axis}{explained}"})
     plane.set_title(drawable(title), fontfamily=font_families())
     plane.margins(0.08)
-    canvas.draw()  # type: ignore[no-untyped-call]  # the layout settles before labels are measured
+    canvas.draw()  # type: ignore[no-untyped-call]  # settle the layout before measuring labels
     figure.set_layout_engine("none")
     orders = points.argsort(axis=0, kind="stable")
     ends = np.stack([orders[:_NUM_ENDS], orders[::-1][:_NUM_ENDS]], axis=2)  # (ranks, axes, lowest and highest)
@@ -84,12 +84,12 @@ def embedding_map(
 
 
 def _write_labels(plane: Axes, points: NDArray[np.floating], labels: Iterable[str]) -> list[int]:
-    """Write each label at the first position around its point where it covers nothing and stays within the axes, if any.
+    """Write each label at the first position around its point, if any, where it covers nothing and stays in the axes.
 
     Args:
         plane: Axes whose limits are final.
-        points: (N, 2) in the units of the axes, the most important first.
-        labels: One for each point.
+        points: (N, 2) in data coordinates, the most important first.
+        labels: A label for each point.
 
     Returns:
         The positions of the points that were labeled.
@@ -119,12 +119,12 @@ def bias_bars(frame: pd.DataFrame, k: int = 10, *, title: str = "") -> Figure:
 
     Args:
         frame: The result of `interpret.item_bias` or `user_bias`, in any order.
-        k: Bars at each end, at least 1; fewer where there are fewer rows.
+        k: The number of bars at each end, at least 1; fewer if there are fewer rows.
         title: The title of the figure.
 
     Raises:
-        BadTypeError: No frame, or one without biases.
-        BadValueError: No rows, or `k` below 1.
+        BadTypeError: `frame` is not a frame, or has no biases.
+        BadValueError: There are no rows, or `k` is below 1.
 
     Example:
         >>> figure = bias_bars(pd.DataFrame({"film": ["Heat", "Fargo"], "bias": [0.5, -0.5]}))
@@ -139,7 +139,7 @@ def bias_bars(frame: pd.DataFrame, k: int = 10, *, title: str = "") -> Figure:
     plane = figure.subplots()
     positions = np.arange(len(ends))
     if len(ends) < len(ordered):
-        positions[k:] += 1  # separates the two ends
+        positions[k:] += 1  # leave a gap between the two ends
     plane.barh(positions, ends["bias"], color=np.where(ends["bias"] < 0, "tab:red", "tab:blue").tolist())
     plane.set_yticks(positions, _short_labels(ends), fontsize=8, fontfamily=font_families())
     plane.margins(y=0.01)
@@ -150,6 +150,6 @@ def bias_bars(frame: pd.DataFrame, k: int = 10, *, title: str = "") -> Figure:
 
 
 def _short_labels(frame: pd.DataFrame) -> list[str]:
-    """Return the titles, shortened, or without titles the first column."""
+    """Return the titles, or the first column if there are none, shortened."""
     labels = frame["title" if "title" in frame.columns else frame.columns[0]]
     return [short(str(label), _MAX_LABEL) for label in labels]

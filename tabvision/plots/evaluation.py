@@ -1,6 +1,6 @@
-"""What a model learned and where it is wrong, as figures of the frames of `tabvision.interpret`.
+"""Draw what a model learned and where it is wrong, from the frames that `tabvision.interpret` returns.
 
-Their background is transparent, and their colors are legible on a light and on a dark page.
+Figures have a transparent background and colors that are legible on light and dark pages.
 """
 
 from __future__ import annotations
@@ -18,30 +18,30 @@ from tabvision.errors import BadValueError, speaking
 from tabvision.interpret.recommend import PASS_A_NUMBER
 from tabvision.plots.style import COLORS, INK, check_frame, label_ticks, legend, panels, set_figure_title, short
 
-_MAX_WRITTEN = 12  # classes up to which each cell holds its number
+_MAX_WRITTEN = 12  # the most classes with a number in each cell
 _MOST_SIDE_BY_SIDE, _WIDEST_SIDE_BY_SIDE = 3, 13  # classes, and their letters, up to which names are not turned
 _MAX_PANELS = 6
-_MAX_POINTS = 4_000  # rows drawn in a cloud
+_MAX_POINTS = 4_000  # the most rows in a scatter plot
 _MAX_LINES = len(COLORS)
-_MAX_NAME = 32  # characters of a slice
-_BAR = 0.28  # inches of a bar with its label
+_MAX_NAME = 32  # the most characters of a slice's name
+_BAR = 0.28  # inches per bar with its label
 _BLUE = (0.15, 0.38, 0.75)
-_CELLS = LinearSegmentedColormap.from_list("cells", [(*_BLUE, 0.0), (*_BLUE, 1.0)])  # from no color to a full one
+_CELLS = LinearSegmentedColormap.from_list("cells", [(*_BLUE, 0.0), (*_BLUE, 1.0)])  # from transparent to opaque
 
 
 @speaking("confusion_matrix")
 def confusion_matrix(frame: pd.DataFrame, *, title: str = "") -> Figure:
-    """Draw how often each true class is answered with each class, shaded by its fraction of the true class.
+    """Draw how often each true class is predicted as each class, shaded by the fraction of the true class.
 
-    Small fractions are shaded more than in proportion, so that confusions are seen beside a strong diagonal.
+    Small fractions are shaded more than proportionally, so that confusions are visible next to a strong diagonal.
 
     Args:
-        frame: The result of `interpret.confusion`, counts or fractions. Beyond 12 classes no cell holds its number.
+        frame: The result of `interpret.confusion`, counts or fractions. With more than 12 classes, cells have no numbers.
         title: The title of the figure.
 
     Raises:
-        BadTypeError: No frame.
-        BadValueError: No classes.
+        BadTypeError: `frame` is not a frame.
+        BadValueError: There are no classes.
 
     Example:
         >>> figure = confusion_matrix(pd.DataFrame([[8, 2], [1, 9]], ["no", "yes"], ["no", "yes"]))
@@ -66,14 +66,14 @@ def confusion_matrix(frame: pd.DataFrame, *, title: str = "") -> Figure:
         for (row, column), value in np.ndenumerate(counts):
             text = f"{value:.2f}" if value % 1 else f"{value:,.0f}"
             cell = axes.text(column, row, text, ha="center", va="center", color=INK, fontsize=8)
-            if shade(fractions[row, column]) > 0.4:  # the ink of text would not stand out
+            if shade(fractions[row, column]) > 0.4:  # INK would not stand out
                 cell.set(color="white", path_effects=[withStroke(linewidth=3, foreground=_BLUE)])
     return figure
 
 
 @speaking("plots.importance")
 def importance(frame: pd.DataFrame, k: int = 20, *, title: str = "") -> Figure:
-    """Draw how much the model relies on each column as bars, the most important on top.
+    """Draw how much the model relies on each column as bars, with the most important on top.
 
     Args:
         frame: The result of `interpret.importance`.
@@ -81,8 +81,8 @@ def importance(frame: pd.DataFrame, k: int = 20, *, title: str = "") -> Figure:
         title: The title of the figure.
 
     Raises:
-        BadTypeError: No frame, or one without importances.
-        BadValueError: No rows, or `k` below 1.
+        BadTypeError: `frame` is not a frame, or has no importances.
+        BadValueError: There are no rows, or `k` is below 1.
 
     Example:
         >>> figure = importance(pd.DataFrame({"column": ["age", "job"], "importance": [0.1, 0.4], "std": 0.02}))
@@ -96,7 +96,7 @@ def importance(frame: pd.DataFrame, k: int = 20, *, title: str = "") -> Figure:
     std, line = (top["std"].fillna(0) if "std" in top else None), {"ecolor": INK, "elinewidth": 1}
     axes.barh(range(len(top)), top["importance"], xerr=std, color=COLORS[0], error_kw=line)
     label_ticks(axes, "y", top["column"], most=_MAX_NAME + 12)
-    axes.set_ylim(len(top) - 0.4, -0.6)  # the first on top
+    axes.set_ylim(len(top) - 0.4, -0.6)  # the first is on top
     axes.axvline(0, color=INK, linewidth=0.8)
     axes.set(xlabel="how much worse the answers are\nwhen its values are shuffled", title=short(title, 60))
     return figure
@@ -104,15 +104,15 @@ def importance(frame: pd.DataFrame, k: int = 20, *, title: str = "") -> Figure:
 
 @speaking("plots.effects")
 def effects(frame: pd.DataFrame, *, title: str = "") -> Figure:
-    """Draw the mean answer over the values of a column, with its band: a line for each class or number to predict.
+    """Draw the mean answer over the values of a column, with its band: one line per class or predicted number.
 
     Args:
-        frame: The result of `interpret.effects`. Of many answers those that change most are drawn.
+        frame: The result of `interpret.effects`. Of many answers, those that change most are drawn.
         title: The title of the figure.
 
     Raises:
-        BadTypeError: No frame, or one without effects.
-        BadValueError: No rows.
+        BadTypeError: `frame` is not a frame, or has no effects.
+        BadValueError: There are no rows.
 
     Example:
         >>> columns = {"age": [20, 60], "answer": "pay", "mean": [1.0, 2.0], "low": [0.8, 1.7], "high": [1.2, 2.3]}
@@ -126,7 +126,7 @@ def effects(frame: pd.DataFrame, *, title: str = "") -> Figure:
     ranges = frame.groupby("answer", sort=False, observed=True)["mean"].agg(lambda mean: mean.max() - mean.min())
     answers = list(ranges.sort_values(ascending=False, kind="stable").index[:_MAX_LINES])
     figure, (axes,) = panels(3.4)
-    is_ordered = frame[column].dtype.kind in "iufM"  # numbers and dates; all else is a category
+    is_ordered = frame[column].dtype.kind in "iufM"  # numbers and dates; anything else is a category
     values = frame[column] if is_ordered else frame[column].astype(object).where(frame[column].notna(), "missing")
     frame = frame.assign(**{str(column): values})
     categories = {} if is_ordered else {value: index for index, value in enumerate(values.unique())}
@@ -154,15 +154,15 @@ def effects(frame: pd.DataFrame, *, title: str = "") -> Figure:
 
 @speaking("plots.reliability")
 def reliability(frame: pd.DataFrame, *, title: str = "") -> Figure:
-    """Draw how often answers of each probability are right beside the diagonal of calibrated answers, and their number.
+    """Draw how often answers at each probability are right, against the diagonal of calibrated answers, and their number.
 
     Args:
         frame: The result of `interpret.reliability`.
         title: The title of the figure.
 
     Raises:
-        BadTypeError: No frame, or one without confidences.
-        BadValueError: No rows.
+        BadTypeError: `frame` is not a frame, or has no confidences.
+        BadValueError: There are no rows.
 
     Example:
         >>> figure = reliability(pd.DataFrame({"confidence": [0.6, 0.9], "accuracy": [0.5, 0.9], "rows": [10, 90]}))
@@ -182,15 +182,15 @@ def reliability(frame: pd.DataFrame, *, title: str = "") -> Figure:
 
 @speaking("plots.residuals")
 def residuals(frame: pd.DataFrame, *, title: str = "") -> Figure:
-    """Draw predictions over their targets beside the distribution of the residuals, a row for each number to predict.
+    """Draw predictions over targets, next to the distribution of residuals, one row per predicted number.
 
     Args:
-        frame: The result of `interpret.residuals`. Of many rows an even selection is drawn in the cloud.
+        frame: The result of `interpret.residuals`. Of many rows, the scatter plot shows an even selection.
         title: The title of the figure.
 
     Raises:
-        BadTypeError: No frame, or one without residuals.
-        BadValueError: No rows.
+        BadTypeError: `frame` is not a frame, or has no residuals.
+        BadValueError: There are no rows.
 
     Example:
         >>> figure = residuals(pd.DataFrame({"target": [1.0, 2.0], "prediction": [1.5, 2.0], "residual": [-0.5, 0.0]}))
@@ -214,22 +214,22 @@ def residuals(frame: pd.DataFrame, *, title: str = "") -> Figure:
         cloud.set(xlabel="true", ylabel="predicted", title="" if name is None else short(name, 30))
         histogram.set(xlabel="residual (true - predicted)", ylabel="rows")
         for axes in (cloud, histogram):
-            axes.locator_params(axis="x", nbins=3)  # as long numbers as prices fit
+            axes.locator_params(axis="x", nbins=3)  # few ticks, so that numbers as long as prices fit
     set_figure_title(figure, title)
     return figure
 
 
 @speaking("plots.threshold_curves")
 def threshold_curves(frame: pd.DataFrame, *, title: str = "") -> Figure:
-    """Draw precision, recall and F1 over the threshold above which a label is predicted, a panel for each label.
+    """Draw precision, recall and F1 over the threshold above which a label is predicted, one panel per label.
 
     Args:
         frame: The result of `interpret.threshold_curves`. At most six labels are drawn.
         title: The title of the figure.
 
     Raises:
-        BadTypeError: No frame, or one without curves.
-        BadValueError: No rows.
+        BadTypeError: `frame` is not a frame, or has no curves.
+        BadValueError: There are no rows.
 
     Example:
         >>> columns = {"label": "yes", "threshold": [0.2, 0.8], "precision": [0.5, 1], "recall": [1, 0.5], "f1": 0.67}
@@ -258,7 +258,7 @@ def threshold_curves(frame: pd.DataFrame, *, title: str = "") -> Figure:
 
 @speaking("slices")
 def slices(frame: pd.DataFrame, k: int = 20, *, title: str = "") -> Figure:
-    """Draw the error of each slice with its 95 % interval, and a line at the error of all rows.
+    """Draw the error of each slice with its 95 % interval, and a line at the overall error.
 
     Args:
         frame: The result of `interpret.errors_by` or `interpret.worst_slices`.
@@ -266,8 +266,8 @@ def slices(frame: pd.DataFrame, k: int = 20, *, title: str = "") -> Figure:
         title: The title of the figure.
 
     Raises:
-        BadTypeError: No frame, or one without errors.
-        BadValueError: No rows, or `k` below 1.
+        BadTypeError: `frame` is not a frame, or has no errors.
+        BadValueError: There are no rows, or `k` is below 1.
 
     Example:
         >>> found = pd.DataFrame({"job": ["cook", "pilot"], "rows": [9, 4], "error": [0.5, 0.1], "low": 0.0, "high": 0.8})
@@ -280,11 +280,11 @@ def slices(frame: pd.DataFrame, k: int = 20, *, title: str = "") -> Figure:
     of_all = "slice" in top and "column" in top
     names = [f"{column}: {value}" for column, value in zip(top["column"], top["slice"], strict=True)] if of_all else []
     names = names or [str(value) for value in top[frame.columns[0]]]
-    half = (_MAX_NAME - 1) // 2  # a long name without its middle, as the slices of one column differ at the end
+    half = (_MAX_NAME - 1) // 2  # cut long names in the middle, since slices of one column differ at the end
     names = [name if len(name) <= _MAX_NAME else f"{name[:half]}…{name[-half:]}" for name in names]
     figure, (axes,) = panels(0.9 + _BAR * len(top))
     error, *ends = (top[name].to_numpy(dtype=float) for name in ("error", "low", "high"))
-    low, high = (np.where(np.isfinite(each), each, error) for each in ends)  # one row alone has no interval
+    low, high = (np.where(np.isfinite(each), each, error) for each in ends)  # a single row has no interval
     axes.hlines(range(len(top)), low, high, color=COLORS[0], alpha=0.6, linewidth=2)
     axes.plot(error, range(len(top)), "o", color=COLORS[0], markersize=5)
     if "overall" in frame.attrs:
@@ -292,7 +292,7 @@ def slices(frame: pd.DataFrame, k: int = 20, *, title: str = "") -> Figure:
         legend(axes)
     texts = [f"{name} ({rows:,})" for name, rows in zip(names, top["rows"], strict=True)]
     label_ticks(axes, "y", texts, most=_MAX_NAME + 12)
-    axes.set_ylim(len(top) - 0.4, -0.6)  # the first on top
+    axes.set_ylim(len(top) - 0.4, -0.6)  # the first is on top
     if (low >= 0).all():
         axes.set_xlim(left=0)
     axes.set(xlabel=short(frame.attrs.get("error", "error"), 70), title=short(title, 60))

@@ -1,4 +1,4 @@
-"""Images in a grid, each with its label, and with what a network answered."""
+"""Draw images in a grid, each with its label and the network's answer."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from tabvision.interpret.photos import Photo, overlaid, photos_of
 from tabvision.interpret.rows import Model
 from tabvision.plots.style import COLORS, INK, font_families, short
 
-_INCHES = 2.2  # the side of a square image; others have its area
-_MAX_CHARACTERS = 26  # of a line above an image
+_INCHES = 2.2  # side of a square image; other shapes get the same area
+_MAX_CHARACTERS = 26  # in a line above an image
 _RIGHT, _WRONG = COLORS[2], COLORS[7]
 
 
@@ -29,11 +29,11 @@ def image_grid(images: Sequence[Any], labels: Sequence[object] = (), *, columns:
 
     Args:
         images: Arrays (H, W, 3) uint8, or float in [0, 1].
-        labels: What stands above each; none for no titles.
-        columns: Images in a row; None for a square.
+        labels: The title of each image; empty for no titles.
+        columns: Images per row; None for a square grid.
 
     Raises:
-        BadValueError: No image, or not one label for each.
+        BadValueError: There are no images, or not one label for each.
 
     Example:
         >>> import numpy as np
@@ -49,7 +49,7 @@ def image_grid(images: Sequence[Any], labels: Sequence[object] = (), *, columns:
     height, width = np.shape(images[0])[:2]
     aspect = math.sqrt(width / height)
     size = (across * _INCHES * aspect, down * (_INCHES / aspect + 0.16 * lines))
-    layout = ConstrainedLayoutEngine(h_pad=0.08)  # the first line would touch the edge
+    layout = ConstrainedLayoutEngine(h_pad=0.08)  # keeps the first line off the edge
     figure = Figure(figsize=size, layout=layout, facecolor="none", edgecolor="none")
     for index, image in enumerate(images):
         axes = figure.add_subplot(down, across, index + 1)
@@ -65,18 +65,18 @@ def image_grid(images: Sequence[Any], labels: Sequence[object] = (), *, columns:
 def show_results(
     results: Results, k: int = 9, *, model: Model | None = None, columns: int | None = None, seed: int = 0
 ) -> Figure:
-    """Draw images drawn at random, each with its label and the answer, and whether it is right.
+    """Draw randomly chosen images, each with its label, the answer, and whether it is right.
 
     Args:
-        results: The answers to images: `Predictor.losses`, or `Results.of_gathered` with their files.
+        results: The answers to images, from `Predictor.losses`, or from `Results.of_gathered` with files.
         k: The most images, at least 1.
-        model: The network, to show where it looked; None to show the images alone. See `interpret.gradcam`.
-        columns: Images in a row; None for a square.
-        seed: Seed of the draw.
+        model: The network, to show where it looked, or None; see `interpret.gradcam`.
+        columns: Images per row; None for a square grid.
+        seed: Determines the choice.
 
     Raises:
         BadTypeError: The results have no images.
-        BadValueError: No rows, `k` below 1, or a network without a spatial map.
+        BadValueError: There are no rows, `k` is below 1, or the network has no spatial map.
     """
     check_whole("k", k)
     rows = np.sort(np.random.default_rng(seed).permutation(len(results))[:k])
@@ -85,17 +85,17 @@ def show_results(
 
 @speaking("plots.top_losses")
 def top_losses(results: Results, k: int = 9, *, model: Model | None = None, columns: int | None = None) -> Figure:
-    """Draw the images with the greatest loss, the worst first, each with its label, the answer and the loss.
+    """Draw the images with the highest loss, worst first, each with its label, the answer and the loss.
 
     Args:
-        results: The answers to images: `Predictor.losses`, or `Results.of_gathered` with their files.
+        results: The answers to images, from `Predictor.losses`, or from `Results.of_gathered` with files.
         k: The most images, at least 1.
-        model: The network, to show where it looked; None to show the images alone. See `interpret.gradcam`.
-        columns: Images in a row; None for a square.
+        model: The network, to show where it looked, or None; see `interpret.gradcam`.
+        columns: Images per row; None for a square grid.
 
     Raises:
         BadTypeError: The results have no images; for a table see `interpret.top_losses`.
-        BadValueError: No rows, `k` below 1, or a network without a spatial map.
+        BadValueError: There are no rows, `k` is below 1, or the network has no spatial map.
     """
     check_whole("k", k)
     return _grid(photos_of(results, worst_rows(results, k), model), columns, has_loss=True)

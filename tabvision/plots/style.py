@@ -1,4 +1,4 @@
-"""What all figures share: colors legible on light and dark pages, fonts for all characters, the check of their frame."""
+"""What all figures share: colors legible on light and dark pages, fonts for all characters, and checks of frames."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from matplotlib.font_manager import FontProperties, findfont, fontManager, get_f
 
 from tabvision.errors import BadTypeError, BadValueError, cut
 
-INK = "#7b7b7b"  # text and axes: a contrast of 4.2 with white and of 4.4 with the black of dark pages
-# one color for each series, each with a contrast of at least 3 with white and with the black of dark pages
+INK = "#7b7b7b"  # for text and axes: a contrast of 4.2 with white and 4.4 with the black of dark pages
+# One color per series, each with a contrast of at least 3 with both white and the black of dark pages
 COLORS = ("#3b7dd8", "#d9660b", "#2b9660", "#c94f9b", "#8a6fd8", "#9a7d1f", "#178fa3", "#d3494e")
-_WIDTH = 6.4  # inches; a page of 700 pixels shows this text a little larger than its own
+_WIDTH = 6.4  # inches; on a page 700 pixels wide, this text looks a little larger than the page's own
 NO_GLYPH = "\N{WHITE SQUARE}"
-# fonts of the usual systems with characters that matplotlib's own lacks: Chinese, Japanese, Korean, then almost everything
+# Common system fonts with characters that matplotlib's font lacks: Chinese, Japanese, Korean, then almost all others
 _WIDE_FONTS = (
     "Noto Sans CJK JP",
     "Noto Sans CJK SC",
@@ -37,8 +37,8 @@ _WIDE_FONTS = (
 )
 
 
-def panels(height: float, rows: int = 1, columns: int = 1, **settings: Any) -> tuple[Figure, list[Axes]]:  # noqa: ANN401 - those of `Figure.subplots`
-    """Return a figure without background, so many inches high, and its axes in the ink of text."""
+def panels(height: float, rows: int = 1, columns: int = 1, **settings: Any) -> tuple[Figure, list[Axes]]:  # noqa: ANN401 - for `Figure.subplots`
+    """Return a figure without background, `height` inches high, and its axes, drawn in `INK`."""
     figure = Figure(figsize=(_WIDTH, height), layout="constrained", facecolor="none", edgecolor="none")
     grid = list(figure.subplots(rows, columns, squeeze=False, **settings).flat)
     for axes in grid:
@@ -61,7 +61,7 @@ def check_frame(frame: object, needed: Sequence[str], remedy: str) -> None:
     """Raise unless there is something to draw.
 
     Raises:
-        BadTypeError: It is no frame, or lacks a column.
+        BadTypeError: It is not a frame, or lacks a column.
         BadValueError: It has no rows.
     """
     if not isinstance(frame, pd.DataFrame):
@@ -73,7 +73,7 @@ def check_frame(frame: object, needed: Sequence[str], remedy: str) -> None:
 
 
 def svg_of(figure: Figure, salt: str = "") -> str:
-    """Return a figure as SVG with its text as text; the same salt gives the same ids, another one those of another figure."""
+    """Return a figure as SVG with its text as text; figures on one page need different salts, which determine the ids."""
     buffer = io.StringIO()
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": f"tabvision{salt}"}):
         figure.savefig(buffer, format="svg", metadata={"Date": None})
@@ -81,7 +81,7 @@ def svg_of(figure: Figure, salt: str = "") -> str:
 
 
 def legend(axes: Axes, *, outside: bool = False) -> None:
-    """Add a legend without a frame, in the ink of text, if a series has a label; `outside` the axes it hides nothing."""
+    """Add a legend in `INK`, without a frame, if any series has a label; `outside` the axes it covers nothing."""
     if axes.get_legend_handles_labels()[0]:
         font = FontProperties(family=font_families(), size=9)
         drawn = axes.legend(frameon=False, labelcolor=INK, prop=font)
@@ -92,15 +92,15 @@ def legend(axes: Axes, *, outside: bool = False) -> None:
 def label_ticks(
     axes: Axes, which: str, texts: Iterable[object], *, max_labels: int = 40, most: int = 28, rotation: float = 0
 ) -> None:
-    """Label the positions 0, 1, 2 ... of an axis, every n-th one where there are too many.
+    """Label the positions 0, 1, 2 ... of an axis, or every n-th one if there are too many.
 
     Args:
         axes: The axes.
         which: "x" or "y".
         texts: A label for each position.
         max_labels: The most labels to write.
-        most: Characters after which a label is cut.
-        rotation: Degrees by which the labels are turned.
+        most: The most characters of a label; longer ones are cut.
+        rotation: Rotation of the labels, in degrees.
     """
     labels = [short(text, most) for text in texts]
     step = max(1, math.ceil(len(labels) / max_labels))
@@ -109,7 +109,7 @@ def label_ticks(
 
 
 def short(text: object, most: int = 28) -> str:
-    """Return a text on one line, cut after so many characters, with drawable ones only.
+    """Return a text on one line, cut to at most `most` characters, all of them drawable.
 
     Example:
         >>> short("a column with a very long name indeed"), short(3.0)
@@ -120,13 +120,13 @@ def short(text: object, most: int = 28) -> str:
 
 
 def font_families() -> list[str]:
-    """Return font families to draw labels in: the user's own setting, then installed ones with more characters."""
+    """Return the font families for labels: the user's setting, then installed fonts with more characters."""
     installed = {font.name for font in fontManager.ttflist}
     return [*rcParams["font.family"], *(name for name in _WIDE_FONTS if name in installed)]
 
 
 def drawable(text: str) -> str:
-    r"""Return the text on one line, with a square for each character that no font has, and dollar signs escaped.
+    r"""Return the text on one line, with a square for each character that is in no font, and dollar signs escaped.
 
     Example:
         >>> drawable("Tom &\nJerry, 5 $")

@@ -1,4 +1,4 @@
-"""The course of training: loss, metrics and rates of runs, a schedule, a learning-rate sweep, a race of optimizers."""
+"""Draw training: loss, metrics and learning rates of runs, a schedule, a learning-rate sweep, a race of optimizers."""
 
 from __future__ import annotations
 
@@ -23,26 +23,26 @@ from tabvision.scratch.optimizers import INTERCEPT, SLOPE
 from tabvision.tuning.sweep import WAYS, LRFinding
 
 Metrics: TypeAlias = "str | Path | pd.DataFrame"
-_STYLES = {"train": ":", "val": "-", "oof": "--", "test": "-."}  # a line for each part of the data
+_STYLES = {"train": ":", "val": "-", "oof": "--", "test": "-."}  # a line style for each part of the data
 _RATE = "^lr(-|$)"  # columns of Lightning's LearningRateMonitor
 _REMEDY = "Pass the metrics.csv of a run"
-_MAX_POINTS = 500  # a longer run is drawn at every n-th step
-_TALLEST = 1.5  # times the first loss: larger losses would hide the rest
+_MAX_POINTS = 500  # of a longer run, draw only every n-th step
+_TALLEST = 1.5  # multiple of the first loss: larger losses would squash the rest
 
 
 @speaking("plots.history")
 def history(metrics: Metrics | Mapping[str, Metrics], *, title: str = "") -> Figure:
-    """Draw the loss and each metric over the epochs, the first of which is 1, and the learning rates over the steps.
+    """Draw the loss and each metric over the epochs, counted from 1, and the learning rates over the steps.
 
     Args:
-        metrics: The path of the `metrics.csv` that Lightning's `CSVLogger` writes, the same as a frame, or several by a name
-            to compare runs.
+        metrics: The path of the `metrics.csv` that Lightning's `CSVLogger` writes, or its contents as a frame; or a dict of
+            several by name, to compare runs.
         title: The title of the figure.
 
     Raises:
-        BadTypeError: Neither paths nor frames.
-        MissingFileError: No such file.
-        BadValueError: No metric of any epoch.
+        BadTypeError: `metrics` are neither paths nor frames.
+        MissingFileError: There is no such file.
+        BadValueError: There is no metric for any epoch.
 
     Example:
         >>> frame = pd.DataFrame({"epoch": [0, 0, 1], "train/loss": [0.9, None, 0.7], "val/loss": [None, 0.8, 0.6]})
@@ -52,7 +52,7 @@ def history(metrics: Metrics | Mapping[str, Metrics], *, title: str = "") -> Fig
     runs = metrics if isinstance(metrics, Mapping) else {"": metrics}
     frames = {str(name): _read(each) for name, each in runs.items()}
     by_epoch = {name: _per_epoch(frame) for name, frame in frames.items()}
-    # without the part of the data: "f1" of "val/f1", "loss" of "train_loss"
+    # Names without the part of the data: "f1" for "val/f1", "loss" for "train_loss"
     names = list(
         dict.fromkeys(re.split("[/_]", column, maxsplit=1)[1] for frame in by_epoch.values() for column in frame)
     )
@@ -119,7 +119,7 @@ def _read(metrics: object) -> pd.DataFrame:
 
 
 def _per_epoch(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the last value of each metric in each epoch, counted from 1, in the columns that have any.
+    """Return the last value of each metric in each epoch, counted from 1, leaving out empty columns.
 
     Example:
         >>> _per_epoch(pd.DataFrame({"epoch": [0, 0], "val/loss": [0.5, None], "train/loss": [None, 0.4]})).to_dict()
@@ -142,18 +142,18 @@ def schedule(
     lr: float = 1.0,
     unfreeze: Unfreeze | None = None,
 ) -> Figure:
-    """Draw the rate and momentum of every layer group over the steps, frozen spans shaded.
+    """Draw the learning rate and momentum of every layer group over the steps, with frozen spans shaded.
 
     Args:
         callback: OneCycle, FineTune or another schedule.
         num_epochs: The Trainer's `max_epochs`.
-        batches_per_epoch: Optimizer steps in an epoch.
+        batches_per_epoch: Optimizer steps per epoch.
         groups: Names of the layer groups, input side first.
-        lr: The optimizer's own rate, for a schedule that has no peak of its own.
-        unfreeze: What freezes which layers, if it is a callback of its own.
+        lr: The optimizer's learning rate, for a schedule without a peak of its own.
+        unfreeze: The callback that freezes layers, if it is separate.
 
     Raises:
-        BadValueError: No epoch, no batch or no group.
+        BadValueError: There are no epochs, batches or groups.
 
     Example:
         >>> from tabvision.callbacks import FineTune
@@ -175,7 +175,7 @@ def schedule(
         top.plot(steps, [peak * setting.factor for setting in settings], label=name)
         if index == 0 and all(setting.momentum is not None for setting in settings):
             bottom.plot(steps, [setting.momentum or 0.0 for setting in settings], color="gray")
-    stages = unfreeze or getattr(callback, "unfreeze", None)  # FineTune has one
+    stages = unfreeze or getattr(callback, "unfreeze", None)  # FineTune has its own
     for epoch, (start, end) in enumerate(itertools.pairwise([0, *ends])):
         num_frozen = 0 if stages is None else len(groups) - stages.num_trainable(epoch, len(groups))
         if num_frozen:
@@ -189,7 +189,7 @@ def schedule(
 
 
 def lr_curve(finding: LRFinding) -> Figure:
-    """Draw the smoothed loss over the rate, and mark the suggestions on it.
+    """Draw the smoothed loss over the learning rate, and mark the suggested rates.
 
     Args:
         finding: The result of `lr_find`.
@@ -216,10 +216,10 @@ def lr_curve(finding: LRFinding) -> Figure:
 
 @speaking("plots.optimizer_race")
 def optimizer_race(frame: pd.DataFrame) -> Figure:
-    """Draw slope and intercept of each optimizer over the epochs, beside the true values.
+    """Draw each optimizer's slope and intercept over the epochs, along with the true values.
 
     Args:
-        frame: The frame that `scratch.optimizer_race` returned.
+        frame: The result of `scratch.optimizer_race`.
 
     Raises:
         BadTypeError: The frame lacks a column.

@@ -1,7 +1,7 @@
-"""Preprocess tables: frames in, arrays out, fitted on training rows only, with everything learned as plain data. No torch.
+"""Preprocess tables from frames to arrays, fitted on training rows only, with everything learned as plain data. No torch.
 
 `infer_kinds` infers the kind of each column, `fit_features` learns statistics and vocabularies, `to_arrays` encodes frames
-as arrays that a network reads, and `RowEncoder` encodes single rows. `Columns` holds a frame's columns, read once for all.
+as arrays for a network, and `RowEncoder` encodes single rows. `Columns` holds a frame's columns, each read only once.
 """
 
 from tabvision.preprocess.column_types import Kinds, infer_kinds

@@ -1,4 +1,4 @@
-"""The vocabulary of a category, and the writers that turn its values into codes."""
+"""The vocabulary of a category, and writers that turn its values into codes."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from numpy.typing import NDArray
 
 from tabvision.errors import BadTypeError
 from tabvision.plain import LARGEST_EXACT, check_digits, codes_by_label
-from tabvision.preprocess.columns import Column, Levels, Numbers, Text, Timestamps
+from tabvision.preprocess.columns import Column, Levels, Numbers, Text, Timestamps, dictionary_of
 from tabvision.preprocess.parse import Family, is_blank, parse_number
 from tabvision.schema import Label
 
-Writer: TypeAlias = Callable[[slice, NDArray[Any]], None]  # writes the encoded rows of the slice into the array
+Writer: TypeAlias = Callable[[slice, NDArray[Any]], None]  # writes the encoded rows of a slice into an array
 
-MAX_TABLE = 1 << 20  # entries of a lookup table
-MAX_BLOCKWISE = 4_096  # up to so many texts are looked up block by block; with more, all rows are looked up at once
+MAX_TABLE = 1 << 20  # the most entries in a lookup table
+MAX_BLOCKWISE = 4_096  # the most texts to look up block by block; with more, all rows are looked up at once
 
 
 def vocabulary_of(column: Column, name: str) -> tuple[tuple[Label, ...], bool]:
-    """Return the distinct values and whether they are ordered; sorted, unless an ordered category gives its own order.
+    """Return the distinct values and whether they are ordered; they are sorted unless an ordered category has an order.
 
-    White space is missing, and no value.
+    White space counts as missing.
 
     Raises:
-        BadTypeError: Floats that have lost their last digits.
+        BadTypeError: The column holds floats that have lost their last digits.
 
     Example:
         >>> vocabulary_of(Text(pa.array(["b", "a", None, "b"])), "x")
@@ -55,6 +55,31 @@ def vocabulary_of(column: Column, name: str) -> tuple[tuple[Label, ...], bool]:
     return tuple(Numbers(distinct, column.kind).to_list()), False
 
 
+def values_of_one_row(column: Column) -> set[Label]:
+    """Return the values that exactly one row has.
+
+    Example:
+        >>> values_of_one_row(Text(pa.array(["b", "a", None, "b", " "])))
+        {'a'}
+    """
+    column = column.to_labels()
+    if isinstance(column, Text):
+        codes, texts = dictionary_of(column.values)
+        labels = texts.take(np.flatnonzero(_counts(codes, len(texts)) == 1)).to_pylist()
+    elif isinstance(column, Levels):
+        assert not isinstance(column.values, Timestamps), "to_labels leaves no timestamps"
+        values = column.values.to_list()
+        labels = [values[code] for code in np.flatnonzero(_counts(column.codes, len(values)) == 1)]
+    else:
+        codes, values = column.distinct()
+        labels = [values[code] for code in np.flatnonzero(_counts(codes, len(values)) == 1)]
+    return {label for label in labels if not is_blank(label)}
+
+
+def _counts(codes: NDArray[Any], number: int) -> NDArray[np.int64]:
+    return np.bincount(codes[codes >= 0], minlength=number)
+
+
 def distinct_numbers(values: NDArray[Any]) -> NDArray[Any]:
     """Return the distinct numbers, ascending, without NaN."""
     if (counted := count_integers(values)) is not None:
@@ -65,7 +90,7 @@ def distinct_numbers(values: NDArray[Any]) -> NDArray[Any]:
 
 
 def count_integers(values: NDArray[Any], most: int = MAX_TABLE) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:
-    """Return the distinct integers, ascending, and the rows of each; None for floats, for no rows, or a range above `most`.
+    """Return the distinct integers, ascending, and the number of rows of each; None for floats, no rows or a wide range.
 
     Example:
         >>> count_integers(np.array([7, 5, 7]))
@@ -84,7 +109,7 @@ def count_integers(values: NDArray[Any], most: int = MAX_TABLE) -> tuple[NDArray
 
 
 def family_of_vocabulary(vocabulary: tuple[Label, ...]) -> Family:
-    """Return what kind of values a vocabulary holds.
+    """Return the family of the values in a vocabulary.
 
     Example:
         >>> family_of_vocabulary((1, 2)), family_of_vocabulary((False, True)), family_of_vocabulary(("a",))
@@ -112,7 +137,7 @@ def code_writer(column: Column, vocabulary: tuple[Label, ...], name: str) -> Wri
     family = family_of_vocabulary(vocabulary)
     wants_text = family == "text"
     column = column.to_labels() if wants_text else column
-    if isinstance(column, Text) and family == "boolean":  # as a CSV file is read where another cell is neither
+    if isinstance(column, Text) and family == "boolean":  # a CSV column with another value is read as text
         ones = pc.replace_substring_regex(column.values, r"(?i)^\s*true\s*$", "1")
         column = Text(pc.replace_substring_regex(ones, r"(?i)^\s*false\s*$", "0"))
     if isinstance(column, Levels) and (wants_text or not isinstance(column.values, Text)):
@@ -123,7 +148,7 @@ def code_writer(column: Column, vocabulary: tuple[Label, ...], name: str) -> Wri
         return _text_writer(column.values, vocabulary)
     if isinstance(column, Numbers) and wants_text:
         written = map(parse_number, map(str, vocabulary)) if column.kind == "integer" else ()
-        # integers beyond 64 bits were read as text, and then all of the training rows' were
+        # integers beyond 64 bits are read as text, and in training that made all of the column text
         if any(isinstance(it, int) and abs(it) >= 2**63 for it in written):
             codes, distinct = column.distinct()
             texts = Text(pa.array([str(number) for number in distinct], pa.large_string()))
@@ -135,7 +160,7 @@ def code_writer(column: Column, vocabulary: tuple[Label, ...], name: str) -> Wri
 
 
 def table_writer(values: NDArray[Any], table: NDArray[Any], *, first: int) -> Writer:
-    """Return a writer that looks integers up in a table beginning at `first`; integers beyond an end get its entry."""
+    """Return a writer that looks integers up in a table starting at `first`; integers beyond an end get the end's entry."""
 
     def write(rows: slice, out: NDArray[Any]) -> None:
         indices = np.subtract(values[rows], first, dtype=np.int64)
@@ -146,8 +171,8 @@ def table_writer(values: NDArray[Any], table: NDArray[Any], *, first: int) -> Wr
 
 
 def _text_writer(values: pa.ChunkedArray, vocabulary: tuple[Label, ...]) -> Writer:
-    """Return a writer of the codes of text, looked up block by block if the vocabulary is small."""
-    lookup = pa.array([None, *vocabulary], values.type)  # a missing value is found at index 0
+    """Return a writer of codes for text, looked up block by block if the vocabulary is small."""
+    lookup = pa.array([None, *vocabulary], values.type)  # a missing value matches index 0
 
     def codes(part: pa.ChunkedArray) -> NDArray[np.int32]:
         found = pc.fill_null(pc.index_in(part, value_set=lookup), 0)
@@ -160,7 +185,7 @@ def _text_writer(values: pa.ChunkedArray, vocabulary: tuple[Label, ...]) -> Writ
 
 
 def _number_writer(column: Numbers, vocabulary: tuple[Label, ...], name: str) -> Writer:
-    """Return a writer of the codes of numbers: by a table for integers in a narrow range, else by binary search."""
+    """Return a writer of codes for numbers, by a table for integers in a narrow range, else by binary search."""
     values = column.values.view(np.uint8) if column.values.dtype.kind == "b" else column.values
     labels, codes = np.array(vocabulary), np.arange(1, len(vocabulary) + 1, dtype=np.int32)
     if labels.dtype.kind == "f":
@@ -171,7 +196,7 @@ def _number_writer(column: Numbers, vocabulary: tuple[Label, ...], name: str) ->
     labels, codes = labels[order], codes[order]
     largest = max(-float(labels[0]), float(labels[-1]))
     if largest >= LARGEST_EXACT and (column.exact or labels.dtype.kind != values.dtype.kind):
-        # Compare them as Python does, exactly, where numpy would compare them as floats.
+        # Compare them exactly, in Python; numpy would compare them as floats.
         indices, distinct = column.distinct()
         floats = np.array([it for it in distinct if isinstance(it, float)]) if column.exact else values
         check_digits(floats, name, largest)
@@ -180,7 +205,7 @@ def _number_writer(column: Numbers, vocabulary: tuple[Label, ...], name: str) ->
     check_digits(values, name, largest)
     small = labels.dtype.kind == "i" and int(labels[-1]) - int(labels[0]) < MAX_TABLE
     if small and values.dtype.kind in "iu" and values.dtype != np.uint64:
-        table = np.zeros(int(labels[-1] - labels[0]) + 3, dtype=np.int32)  # a 0 at either end for what lies beyond
+        table = np.zeros(int(labels[-1] - labels[0]) + 3, dtype=np.int32)  # a 0 at either end for values beyond it
         table[labels - labels[0] + 1] = codes
         return table_writer(values, table, first=int(labels[0]) - 1)
 

@@ -1,4 +1,4 @@
-"""Type inference: which raw columns are numbers, categories or dates, by dtype and values; the user can override it."""
+"""Infer from dtype and values which raw columns are numbers, categories or dates; the user can override the result."""
 
 from __future__ import annotations
 
@@ -33,17 +33,17 @@ Kind = Literal["continuous", "categorical", "dates"]
 
 _logger = logging.getLogger("tabvision")
 MAX_INTEGER_CATEGORIES = 20  # fastai's `cont_cat_split(max_card=20)`
-_MIN_DISTINCT, _MIN_TEXTS = 0.98, 50  # the fraction of texts that differ in an identifier, and of how many at least
-_MAX_RANGE, _LONG = 1.1, 10**14  # a key has no more numbers than 1.1 times its rows, or numbers of 15 digits and more
+_MIN_DISTINCT, _MIN_TEXTS = 0.98, 50  # an identifier: at least this fraction of distinct texts, of so many texts
+_MAX_RANGE, _LONG = 1.1, 10**14  # a key's numbers span at most 1.1 times its rows, or have 15 digits or more
 
-# Notes on columns whose kind may surprise, each after the names of the columns.
+# Notes on columns whose inferred kind may surprise; the names of the columns come before each.
 _IDENTIFIER_NOTE = (
     "left out as an identifier, since {rows} rows are alike. To use it all the same, name it in categorical= or "
     "continuous= (--categorical, --continuous)."
 )
 _DIGITS_NOTE = "numbers that read as {what}. To keep them numbers, name it in continuous= (--continuous)."
 _NAME_OF_TIME = re.compile(r"(?i:.*(time|date|stamp|epoch|unix|utc|created).*|(.*[_ .-])?(ts|at))|.*[a-z](At|Ts|TS)")
-_UNIX_SECONDS = tuple(datetime(year, 1, 1, tzinfo=UTC).timestamp() for year in (1980, 2100))  # that are inferred
+_UNIX_SECONDS = tuple(datetime(year, 1, 1, tzinfo=UTC).timestamp() for year in (1980, 2100))  # the inferred range
 _ORDERS_NOTE = (
     "text that reads as dates in the order {orders}, and not used as such. To use the dates, say which: "
     'day_first=True (--day-first), or dates=["NAME={first}"] (--dates NAME={first}).'
@@ -57,10 +57,10 @@ class Kinds:
     Args:
         continuous: Numbers.
         categorical: Categories.
-        dates: Dates, to be cut into parts.
+        dates: Dates, to be split into parts.
         left_out: Columns not used, and why.
-        formats: How the text of a column is read as numbers or dates; "strict" or "iso" for columns that are not here.
-        nominal: Numbers that name something, and are categories as well; see `with_nominal`.
+        formats: How a column's text is read as numbers or dates; "strict" or "iso" for columns not listed here.
+        nominal: Numbers that are names, such as codes, and so also used as categories; see `with_nominal`.
     """
 
     continuous: tuple[str, ...] = ()
@@ -71,12 +71,12 @@ class Kinds:
     nominal: tuple[str, ...] = ()
 
     def numbers(self, columns: Columns, name: str) -> Numbers:
-        """Return a column as numbers, text read in its format."""
+        """Return a column as numbers, with text read in the column's format."""
         form: Any = self.formats.get(name, "strict")
         return columns.numbers(name, form)
 
     def timestamps(self, columns: Columns, name: str) -> Timestamps:
-        """Return a column as timestamps, text read in its format."""
+        """Return a column as timestamps, with text read in the column's format."""
         form: Any = self.formats.get(name, "iso")
         return columns.timestamps(name, form)
 
@@ -87,7 +87,7 @@ class _Inferred:
 
     kind: Kind | None
     reason: str = ""
-    note: str = ""  # logged after its name
+    note: str = ""  # logged after the column's name
     form: NumberFormat | DateFormat | None = None
 
 
@@ -108,28 +108,28 @@ def infer_kinds(
 ) -> Kinds:
     """Infer the kind of every column, and log a note on choices that may surprise.
 
-    Floats and durations are continuous; text, truth values and pandas categories categorical; integers of at most 20
-    distinct values or beyond 2**53 categorical, others continuous; dates, text that is a date of one format in every row,
-    integers that all are dates such as 20241231, and Unix time in a column with the name of a time, dates. Text is
-    continuous if it is numbers but for at most 1 % of the rows, or if all numbers have the same sign ($, €, £, ¥, %), unit
-    (12 kg) or separators of thousands, or are durations or times of day. Left out: constant columns, columns without a
-    value, and identifiers: text of which at least 98 % of the values differ, and integers that all differ and look like a
-    key (rising, without large gaps, or of 15 digits and more). What text writes, and whether integers look like a key, is
-    decided by all rows, if `Columns.take` took some.
+    Continuous: floats, durations and most integers; text that is numbers in all but 1 % of the rows, or whose numbers all
+    have the same sign ($, €, £, ¥, %), unit (12 kg) or thousands separators, or are durations or times of day.
+    Categorical: other text, bools, pandas categories, and integers with at most 20 distinct values or beyond 2**53.
+    Dates: dates, text with dates of one format in every row, integers that are all dates such as 20241231, and Unix time if
+    the column has the name of a time. Left out: constant and empty columns, and identifiers, which are text with at least
+    98 % distinct values, or integers that are all distinct and look like a key (rising, or with few gaps, or of 15
+    digits or more). The format of text, and whether integers look like a key, are decided by all rows, even if
+    `Columns.take` selected some.
 
     Args:
         frame: The raw rows, or their `Columns`.
         target: The columns to predict, which are not features.
         categorical: Columns to use as categories, whatever would be inferred.
         continuous: Columns to use as numbers, whatever would be inferred; text is parsed.
-        dates: Columns to use as dates, whatever would be inferred. "when=d/m/Y" says the order of the dates in text as well.
+        dates: Columns to use as dates, whatever would be inferred. "when=d/m/Y" also sets the order of dates in text.
         ignore: Columns to leave out.
-        day_first: Whether text that can be dates in several orders has the day before the month.
+        day_first: Whether the day comes before the month in text that can be dates in several orders.
 
     Raises:
         MissingColumnsError: A named column is missing.
         BadValueError: A column is named twice, the target is among the features, or no feature is left.
-        BadTypeError: Mixed types, or values that no network reads.
+        BadTypeError: A column has mixed types, or values that a network cannot read.
 
     Example:
         >>> import pandas as pd
@@ -162,7 +162,7 @@ def infer_kinds(
 
 
 def _check_readable(columns: Columns, names: Sequence[str]) -> None:
-    """Raise if columns hold values that no network reads, naming all of them."""
+    """Raise if columns hold values that a network cannot read, naming all of them."""
     errors: dict[str, BadTypeError] = {}
     for name in names:
         try:
@@ -178,7 +178,7 @@ def _check_readable(columns: Columns, names: Sequence[str]) -> None:
 
 
 def _dates_and_orders(columns: Columns, dates: Sequence[str]) -> tuple[Sequence[str], dict[str, DateFormat]]:
-    """Return the names of date columns, and the orders that stand after some of them, as in "when=d/m/Y".
+    """Return the names of date columns, and the orders given after some of them, as in "when=d/m/Y".
 
     Example:
         >>> import pandas as pd
@@ -186,7 +186,7 @@ def _dates_and_orders(columns: Columns, dates: Sequence[str]) -> tuple[Sequence[
         (['when', 'x=y'], {'when': 'd/m/Y'})
     """
     if isinstance(dates, str) or not all(isinstance(name, str) for name in dates):
-        return dates, {}  # refused as other lists are
+        return dates, {}  # rejected later, like other invalid lists
     parted = {name: name.rpartition("=") for name in dates if name not in columns.frame.columns}
     orders: dict[str, Any] = {name: order for name, _, order in parted.values() if order in get_args(DateFormat)}
     return [parted[it][0] if it in parted and parted[it][0] in orders else it for it in dates], orders
@@ -218,7 +218,7 @@ def _options_by_column(columns: Columns, target: Sequence[str], named: dict[str,
 def _infer_column(
     columns: Columns, name: str, option: str | None, order: DateFormat | None, *, day_first: bool
 ) -> _Inferred:
-    """Return the kind of a column: what the option that names it says, or what all of its rows look like."""
+    """Return the kind of a column: the option that names it, or else what its rows look like."""
     if option == "ignore":
         return _Inferred(None, "ignored on request")
     column = columns.read(name)
@@ -228,7 +228,7 @@ def _infer_column(
     if option == "continuous":
         found = numbers_in(text) if isinstance(text, Text) else None
         form = None if found is None or found.form == "lenient" else found.form
-        columns.numbers(name, form or "strict")  # raises if the text does not parse
+        columns.numbers(name, form or "strict")  # raise if the text does not parse
         return _Inferred("continuous", form=form)
     if option == "dates":
         date_form = order or _format_of_dates(columns, name, day_first=day_first)
@@ -243,7 +243,7 @@ def _infer_column(
 
 
 def _format_of_dates(columns: Columns, name: str, *, day_first: bool) -> DateFormat:
-    """Return the format of dates that the user named without one; raise if text, of all rows, can have several."""
+    """Return the format of dates that the user named without one; raise if all rows together fit several."""
     column, orders = columns.read(name), tuple[DateFormat, ...]()
     if isinstance(column, Numbers) and not column.all_missing():
         return unix_unit(columns.read_all(name)) or "Ymd"
@@ -273,7 +273,7 @@ def _infer_values(columns: Columns, name: str) -> _Inferred:
     if isinstance(all_rows, Numbers) and _all_distinct(all_rows):
         return _KEY if _looks_like_key(all_rows.values) else _Inferred("continuous")
     if lack_digits(column.values.astype(np.float64)):
-        return _Inferred("categorical")  # names: as numbers they would lack digits
+        return _Inferred("categorical")  # treat them as names, since floats would lose digits
     are_many = any(
         len(distinct_numbers(it)) > MAX_INTEGER_CATEGORIES for it in (sample_of(column.values), column.values)
     )
@@ -285,7 +285,7 @@ def _infer_text(column: Text, *, day_first: bool) -> _Inferred:
     text = column.without_blank()
     orders = dates_in(text, day_first=day_first)
     if orders == ("Ymd",) and num_distinct_text(text, at_most=MAX_INTEGER_CATEGORIES) <= MAX_INTEGER_CATEGORIES:
-        orders = ()  # of few whole numbers it may be chance
+        orders = ()  # with few distinct whole numbers, it may be chance
     if len(orders) == 1:
         return _Inferred("dates", note=note_on_dates(text, orders[0]), form=orders[0])
     numbers = None if orders else numbers_in(column)
@@ -303,7 +303,7 @@ def _infer_text(column: Text, *, day_first: bool) -> _Inferred:
 
 
 def _infer_text_numbers(values: NDArray[np.float64], found: TextNumbers) -> _Inferred | None:
-    """Return what is inferred of text that writes numbers; None to keep whole numbers of few distinct values as text."""
+    """Return what to infer for text that holds numbers; None to keep it text, if they are whole with few distinct values."""
     present = values[~np.isnan(values)]
     may_be_names = found.form in ("lenient", "h:m:s") or notation_of(found.form).has_unit
     if may_be_names and np.isfinite(present).all() and (present % 1 == 0).all():
@@ -316,7 +316,7 @@ def _infer_text_numbers(values: NDArray[np.float64], found: TextNumbers) -> _Inf
 
 
 def _identifier(column: Text) -> _Inferred | None:
-    """Return what is inferred of text of which all or nearly all values differ; None for other text."""
+    """Return what to infer for text whose values are all or nearly all distinct; None for other text."""
     size = len(column.values) - column.values.null_count
     found = num_distinct_text(column, at_most=size)
     if found == size > 1:
@@ -330,9 +330,9 @@ def _identifier(column: Text) -> _Inferred | None:
 
 
 def date_format_of(name: str, column: Column) -> DateFormat | None:
-    """Return the format of numbers that are dates beyond chance, "Ymd" or the unit of Unix time; None for other columns.
+    """Return the date format of numbers that are dates and not by chance, "Ymd" or the unit of Unix time; else None.
 
-    They are Unix time only if the name of the column says that it is a time.
+    They count as Unix time only if the column has the name of a time.
     """
     if _are_days(column):
         return "Ymd"
@@ -340,7 +340,7 @@ def date_format_of(name: str, column: Column) -> DateFormat | None:
 
 
 def unix_unit(column: Column) -> UnixUnit | None:
-    """Return the unit in which numbers are Unix time from 1980 to 2100, with many distinct values; None for others.
+    """Return the unit in which numbers with many distinct values are Unix time from 1980 to 2100, or None.
 
     Example:
         >>> days = 1.6e9 + 86_400 * np.arange(30)
@@ -355,7 +355,7 @@ def unix_unit(column: Column) -> UnixUnit | None:
 
 
 def are_date_numbers(numbers: NDArray[np.float64], form: DateFormat) -> NDArray[np.bool_]:
-    """Return which numbers may be dates of that format: days and months such as 20241231, or Unix time from 1980 to 2100.
+    """Return which numbers may be dates in the format: days such as 20241231 and months, or Unix time from 1980 to 2100.
 
     Example:
         >>> are_date_numbers(np.array([20241231.0, 20241301, 0.5]), "Ymd"), are_date_numbers(np.array([1.6e9, 5]), "s")
@@ -370,7 +370,7 @@ def are_date_numbers(numbers: NDArray[np.float64], form: DateFormat) -> NDArray[
 
 
 def _are_days(column: Column) -> bool:
-    """Return whether whole numbers are dates such as 20241231, or months such as 202412, beyond chance.
+    """Return whether whole numbers are dates such as 20241231 or months such as 202412, and not by chance.
 
     Example:
         >>> days = np.array([20_240_100 + day for day in range(1, 32)])
@@ -390,7 +390,7 @@ def _are_days(column: Column) -> bool:
 
 
 def _looks_like_key(values: NDArray[Any]) -> bool:
-    """Return whether distinct whole numbers rise with the rows, leave out few between them, or have 15 digits and more.
+    """Return whether distinct whole numbers look like a key: rising with the rows, or with few gaps, or of 15 digits or more.
 
     Example:
         >>> [_looks_like_key(np.array(it)) for it in ([3, 8, 99], [3, 1, 2], [10**15, 10**16, 10**15 + 2], [31, 8, 99])]
@@ -407,7 +407,7 @@ def _zone_note(column: Timestamps) -> str:
 
 
 def _is_constant(column: Column) -> bool:
-    """Return whether every row has the same value; a column of one value and missing ones is not constant.
+    """Return whether every row has the same value; a column that also has missing values is not constant.
 
     Example:
         >>> _is_constant(Numbers(np.array([1, 1]), "integer")), _is_constant(Numbers(np.array([1, np.nan]), "float"))
@@ -421,7 +421,7 @@ def _is_constant(column: Column) -> bool:
 
 
 def _all_distinct(column: Numbers) -> bool:
-    """Return whether every row has a value and no two rows the same, as in an identifier.
+    """Return whether every row has a value and no two rows have the same one, as in an identifier.
 
     Example:
         >>> _all_distinct(Numbers(np.array([3, 1, 2]), "integer")), _all_distinct(Numbers(np.array([3, 1, 1]), "integer"))

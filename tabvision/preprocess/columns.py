@@ -1,6 +1,6 @@
-"""A raw column in one of four plain forms (text, numbers, timestamps, levels), and its conversion to another.
+"""A raw column in one of four plain forms (text, numbers, timestamps, levels), and conversions between them.
 
-`frame.py` reads every pandas storage as one of these, so that no other file asks for a dtype.
+`frame.py` reads every pandas storage as one of these, so that no other file has to check dtypes.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from tabvision.preprocess.parse import (
 from tabvision.schema import DateFormat, DateOrder, NumberFormat
 
 NumberKind = Literal["boolean", "integer", "float", "duration"]
-MAX_SHOWN = 3  # offending values in an error
+MAX_SHOWN = 3  # the most offending values to show in an error
 _row_labels: ContextVar[Callable[[Sequence[int]], Sequence[object]]] = ContextVar("row_labels", default=list)
 
 
@@ -44,7 +44,7 @@ class Column(ABC):
 
     @abstractmethod
     def take(self, rows: NDArray[np.int64]) -> Column:
-        """Return the column of some rows."""
+        """Return the column for some rows."""
 
     @abstractmethod
     def all_missing(self) -> bool:
@@ -52,16 +52,16 @@ class Column(ABC):
 
     @abstractmethod
     def to_numbers(self, name: str, form: NumberFormat = "strict", *, wanted: str | None = None) -> Numbers:
-        """Return the column as numbers; text is parsed, and missing if it is blank.
+        """Return the column as numbers; text is parsed, and blank text is missing.
 
         Args:
             name: The column's name, for errors.
             form: The format of text.
-            wanted: What a category of the training rows holds, "numbers" or "true or false", for the error of other text.
+            wanted: What the category held in training, "numbers" or "true or false", for the error about other text.
 
         Raises:
-            BadTypeError: It holds dates, or text of a category does not read as `wanted`.
-            BadValueError: Text does not read as a number.
+            BadTypeError: It holds dates, or a category's text cannot be read as `wanted`.
+            BadValueError: Text cannot be read as a number.
 
         Example:
             >>> Text(pa.array(["1", None, "2.5"])).to_numbers("x").values
@@ -70,7 +70,7 @@ class Column(ABC):
 
     @abstractmethod
     def to_timestamps(self, name: str, form: DateFormat = "iso") -> Timestamps:
-        """Return the column as timestamps; text is parsed, and missing if it is blank.
+        """Return the column as timestamps; text is parsed, and blank text is missing.
 
         Raises:
             BadTypeError: It holds numbers.
@@ -83,13 +83,13 @@ class Column(ABC):
 
     @abstractmethod
     def to_labels(self) -> Text | Numbers | Levels:
-        """Return the column as text or numbers, or as levels of these; timestamps become levels of text."""
+        """Return the column as text, numbers, or levels of these; timestamps become levels of text."""
 
 
 @final
 @dataclass(frozen=True)
 class Text(Column):
-    """Strings, missing ones null."""
+    """Strings, with null for missing values."""
 
     values: pa.ChunkedArray  # or a pa.Array
 
@@ -118,16 +118,16 @@ class Text(Column):
         return self
 
     def to_list(self) -> list[str | None]:
-        """Return the strings, None where missing."""
+        """Return the strings, with None for missing values."""
         return list(self.values.to_pylist())
 
     def distinct(self) -> tuple[NDArray[Any], list[str]]:
-        """Return for each row the index of its text among the distinct ones, -1 where missing; and these."""
+        """Return each row's index among the distinct texts, -1 for missing, and the distinct texts."""
         codes, texts = dictionary_of(self.values)
         return codes, texts.to_pylist()
 
     def _as_levels(self) -> Levels:
-        """Return the column with each distinct text once, to be parsed once."""
+        """Return the column as levels, so that each distinct text is parsed only once."""
         codes, texts = dictionary_of(self.values)
         return Levels(codes, Text(texts), ordered=False)
 
@@ -147,13 +147,13 @@ class Text(Column):
 @final
 @dataclass(frozen=True)
 class Numbers(Column):
-    """Numbers or truth values: a numpy array, missing ones NaN (then it is of floats, whatever `kind` says).
+    """Numbers or bools as a numpy array, with NaN for missing values (then of floats, whatever `kind` is).
 
     Args:
-        values: The numbers, to compute with.
-        kind: What they were before missing values made floats of them.
-        exact: Where `values` holds floats that lack digits: for each row the index of its number among the distinct ones,
-            -1 where missing; and these, exact. Categories are found by them.
+        values: The numbers, for computing.
+        kind: Their type before missing values turned them into floats.
+        exact: If `values` holds floats that have lost digits: each row's index among the distinct numbers, -1 for missing,
+            and these numbers, exact. Categories are looked up with them.
     """
 
     values: NDArray[Any]
@@ -201,9 +201,9 @@ class Numbers(Column):
         return self.values[~np.isnan(self.values)][0].item()  # type: ignore[no-any-return]  # numpy does not say
 
     def to_list(self) -> list[Any]:
-        """Return Python numbers of the kind that they had before missing values made floats of them, None where missing.
+        """Return Python numbers of the original kind, with None for missing values.
 
-        A float of less than 64 bits becomes the shortest decimal that stands for it.
+        A float of less than 64 bits becomes the shortest decimal that represents it.
 
         Example:
             >>> Numbers(np.array([0.1, np.nan], np.float32), "float").to_list()
@@ -214,7 +214,7 @@ class Numbers(Column):
         return [None if value != value else as_kind(value) for value in values.tolist()]  # noqa: PLR0124
 
     def distinct(self) -> tuple[NDArray[Any], list[Any]]:
-        """Return for each row the index of its number among the distinct ones, -1 where missing; and these, exact.
+        """Return each row's index among the distinct numbers, -1 for missing, and the distinct numbers, exact.
 
         Example:
             >>> Numbers(np.array([5.0, np.nan, 5.0]), "integer").distinct()
@@ -229,7 +229,7 @@ class Numbers(Column):
 @final
 @dataclass(frozen=True)
 class Timestamps(Column):
-    """Dates and times: int64 microseconds since 1970 in UTC, missing ones `NO_DATE`."""
+    """Dates and times as int64 microseconds since 1970 in UTC, with `NO_DATE` for missing values."""
 
     values: NDArray[np.int64]
     zone: str = ""
@@ -267,7 +267,7 @@ class Timestamps(Column):
 @final
 @dataclass(frozen=True)
 class Levels(Column):
-    """A pandas category: for each row the index of its value, -1 where missing."""
+    """A pandas category: the index of each row's value, -1 for missing, and the values."""
 
     codes: NDArray[Any]
     values: Text | Numbers | Timestamps
@@ -325,10 +325,10 @@ class Levels(Column):
         return self
 
     def _found_texts(self, texts: Sequence[str | None], is_bad: NDArray[np.bool_]) -> str:
-        """Return how many rows have a bad text that is not blank, with the first of them; nothing if no row has one."""
+        """Return text on how many rows have a bad value that is not blank, with the first of them; "" if none has."""
         is_bad = is_bad & ~np.array([is_blank(text) for text in texts], dtype=bool)
         bad = np.flatnonzero(np.append(is_bad, False)[self.codes]) if is_bad.any() else ()
-        if not len(bad):  # a category may have unused levels that are bad
+        if not len(bad):  # only unused levels of the category are bad
             return ""
         first = [int(row) for row in bad[:MAX_SHOWN]]
         return found_rows(len(bad), first, [texts[int(self.codes[row])] for row in first])
@@ -336,7 +336,7 @@ class Levels(Column):
 
 @contextmanager
 def rows_named(row_labels: Callable[[Sequence[int]], Sequence[object]]) -> Iterator[None]:
-    """Name rows in errors by the labels that a function returns for row numbers.
+    """Name rows in errors by the labels that a function returns for their numbers.
 
     Example:
         >>> with rows_named(lambda rows: ["ab"[row] for row in rows]):
@@ -351,7 +351,7 @@ def rows_named(row_labels: Callable[[Sequence[int]], Sequence[object]]) -> Itera
 
 
 def found_rows(number: int, rows: Sequence[int], values: Sequence[object]) -> str:
-    """Return how many values offend, and the first of them with their rows, as `rows_named` names them.
+    """Return text on how many values are bad, with the first of them and their rows, named as by `rows_named`.
 
     Example:
         >>> found_rows(2, [0, 7], ["n/a", "-"])
@@ -363,7 +363,7 @@ def found_rows(number: int, rows: Sequence[int], values: Sequence[object]) -> st
 
 
 def dictionary_of(values: pa.ChunkedArray) -> tuple[NDArray[Any], pa.Array]:
-    """Return for each row the index of its value among the distinct ones, -1 where missing; and these.
+    """Return each row's index among the distinct values, -1 for missing, and the distinct values.
 
     Example:
         >>> codes, distinct = dictionary_of(pa.chunked_array([[5, None, 5]]))
@@ -376,7 +376,7 @@ def dictionary_of(values: pa.ChunkedArray) -> tuple[NDArray[Any], pa.Array]:
 
 
 def lack_digits(numbers: NDArray[np.float64]) -> bool:
-    """Return whether one of the numbers is so large that floats skip integers there.
+    """Return whether any number is so large that floats skip integers near it.
 
     Example:
         >>> lack_digits(np.array([1.5, np.nan])), lack_digits(np.array([2.0**53]))
@@ -386,5 +386,5 @@ def lack_digits(numbers: NDArray[np.float64]) -> bool:
 
 
 def _look_up(values: NDArray[Any], codes: NDArray[Any], filler: float) -> NDArray[Any]:
-    """Return the value at each code, `filler` at code -1, which reads the last entry."""
+    """Return the value at each code, and `filler` for code -1, which would read the last entry."""
     return np.asarray(np.append(values, np.array([filler], dtype=values.dtype))[codes])

@@ -1,6 +1,6 @@
-"""Cut dates into parts: numbers such as the year, categories such as the weekday.
+"""Split dates into parts: numbers such as the year, and categories such as the weekday.
 
-All parts but the hour, the minute and the elapsed seconds depend on the day alone, and a table has few distinct days:
+All parts but the hour, the minute and the elapsed seconds depend only on the day, and a table has few distinct days, so
 pandas computes the parts once for each distinct day, and rows look them up.
 """
 
@@ -21,10 +21,10 @@ from tabvision.schema import DatePart
 
 PARTS: tuple[DatePart, ...] = get_args(DatePart)
 CONTINUOUS_PARTS: frozenset[DatePart] = frozenset({"year", "week", "day", "day_of_year", "elapsed"})
-_DAY, _MINUTE = 86_400_000_000, 60_000_000  # microseconds
+_DAY, _MINUTE = 86_400_000_000, 60_000_000  # in microseconds
 
 Distinct: TypeAlias = tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int64]]
-"""The distinct values, ascending; the index of each row's value among them plus 1, 0 if missing; how often each occurs."""
+"""The distinct values, ascending; each row's index among them plus 1, 0 if missing; and how often each value occurs."""
 
 
 @dataclass(frozen=True)
@@ -41,22 +41,22 @@ class DateParts:
     timestamps: Timestamps
 
     def __getitem__(self, part: DatePart) -> tuple[NDArray[Any], NDArray[np.int32]]:
-        """Return the values of a part, and for each row the index of its value plus 1, 0 if the date is missing.
+        """Return the values of a part, and each row's index among them plus 1, 0 if the date is missing.
 
-        There is a value for each distinct day or minute, so that one may occur more than once. The elapsed seconds, which
-        differ from row to row, are no such part.
+        There is one value for each distinct day or minute, so a value may occur more than once. The elapsed seconds, which
+        differ from row to row, are not available here.
         """
         _, rows, _ = self.minutes if part in ("hour", "minute") else self.days
         return self._values[part], rows
 
     @cached_property
     def missing(self) -> NDArray[np.bool_]:
-        """Whether the date is missing, for each row."""
+        """Whether each row's date is missing."""
         return np.asarray(self.timestamps.values == NO_DATE)
 
     @cached_property
     def elapsed(self) -> NDArray[np.float64]:
-        """Seconds since 1970, NaN where the date is missing."""
+        """Seconds since 1970, NaN if the date is missing."""
         return np.where(self.missing, np.nan, self.timestamps.values / 1e6)
 
     @cached_property
@@ -75,7 +75,7 @@ class DateParts:
 
 
 def parts_of_distinct(days: NDArray[np.int64], minutes: NDArray[np.int64]) -> dict[DatePart, NDArray[Any]]:
-    """Return the parts of days since 1970, equal to what the pandas accessors return, and of minutes of the day.
+    """Return the parts of days since 1970, equal to those of the pandas accessors, and of minutes of the day.
 
     Example:
         >>> parts_of_distinct(np.array([0]), np.array([61]))["weekday"].tolist()  # a Thursday
@@ -94,7 +94,7 @@ def parts_of_distinct(days: NDArray[np.int64], minutes: NDArray[np.int64]) -> di
 
 
 def parts_of_timestamp(timestamp: int) -> dict[DatePart, float]:
-    """Return all parts of one timestamp in plain Python, equal to those that `DateParts` returns for a column.
+    """Return all parts of one timestamp, in plain Python, equal to those that `DateParts` returns for a column.
 
     Example:
         >>> parts = parts_of_timestamp(0)
@@ -102,7 +102,7 @@ def parts_of_timestamp(timestamp: int) -> dict[DatePart, float]:
         (1970, True, 0.0)
     """
     when = EPOCH + timedelta(microseconds=timestamp)
-    is_last_month = (when.year, when.month) == (9999, 12)  # the calendar has no day after it
+    is_last_month = (when.year, when.month) == (9999, 12)  # datetime has no day after it
     first, last = when.day == 1, when.day == 31 if is_last_month else (when + timedelta(days=1)).day == 1
     return {
         "year": when.year,
@@ -124,7 +124,7 @@ def parts_of_timestamp(timestamp: int) -> dict[DatePart, float]:
 
 
 def _distinct(values: NDArray[np.int64], missing: NDArray[np.bool_]) -> Distinct:
-    """Return the distinct values and the index of each row among them; by counting, since they span a narrow range."""
+    """Return the distinct values and each row's index among them, by counting, since their range is narrow."""
     present = values[~missing] if missing.any() else values
     if not len(present):
         return np.empty(0, np.int64), np.zeros(len(values), np.int32), np.empty(0, np.int64)

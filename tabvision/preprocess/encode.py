@@ -1,7 +1,7 @@
-"""Encode a raw frame as the two arrays that a network reads: the hot path of training and prediction.
+"""Encode a raw frame as the two arrays that a network reads, the hot path of training and prediction.
 
-Every raw column is read and checked first; then blocks of rows are written, all columns of a block while it is in the
-processor's cache, by as many threads as there are cores (numpy and pyarrow release the interpreter's lock).
+Every raw column is read and checked first. Then blocks of rows are written, all columns of a block while it is in the CPU
+cache, by as many threads as there are cores (numpy and pyarrow release the GIL).
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from tabvision.preprocess.frame import Columns, Frame
 from tabvision.preprocess.statistics import BLOCK, number_writer
 from tabvision.schema import Categorical, Continuous, Date, DatePart
 
-MIN_THREADED = 200_000  # rows below which starting threads costs more than it saves
+MIN_THREADED = 200_000  # with fewer rows, starting threads costs more than it saves
 MAX_THREADS = 8
 _NAME_A_PART = (
     "Pass such as part='month' for a part of a date, part='missing' for the category that marks missing values, part='value' "
     "for the values of a number, and no part for a raw column"
 )
 
-Writers: TypeAlias = list[tuple[str, int, Writer]]  # the array, the index of the column in it, its writer
+Writers: TypeAlias = list[tuple[str, int, Writer]]  # the array, the column's index in it, its writer
 Arrays: TypeAlias = tuple[NDArray[np.float32], NDArray[np.int32]]
 In = TypeVar("In")
 Out = TypeVar("Out")
@@ -43,16 +43,16 @@ def to_arrays(prepared: Prepared, frame: Frame) -> Arrays:
     """Return the continuous and the categorical columns of a raw frame, in the schema's order.
 
     Args:
-        prepared: A schema, or what `fit_features` returned.
+        prepared: A schema, or the result of `fit_features`.
         frame: A raw frame with the training columns, or its `Columns`; other columns are ignored.
 
     Shape:
-        - returns: (N, C) float32, standardized, none missing; (N, K) int32 codes, 0 for missing or unseen
+        - returns: (N, C) float32, standardized, with no missing values; (N, K) int32 codes, 0 for missing or unseen
 
     Raises:
         MissingColumnsError: Training columns are missing.
-        BadTypeError: A column holds another kind of value than in training.
-        BadValueError: Infinities, or text that does not read as a number or date.
+        BadTypeError: A column holds another type of value than in training.
+        BadValueError: A column has infinities, or text that cannot be read as a number or date.
 
     Example:
         >>> import pandas as pd
@@ -82,7 +82,7 @@ def to_arrays(prepared: Prepared, frame: Frame) -> Arrays:
 
 
 def in_threads(work: Callable[[In], Out], items: Iterable[In], columns: Columns) -> list[Out]:
-    """Return the result for each item, in order; computed in threads if the columns have many rows."""
+    """Return the result for each item, in order, using threads if the columns have many rows."""
 
     def named(item: In) -> Out:
         with rows_named(columns.row_labels):
@@ -97,7 +97,7 @@ def in_threads(work: Callable[[In], Out], items: Iterable[In], columns: Columns)
 
 
 def _writers(source: Source, columns: Columns) -> Writers:
-    """Read and check a raw column, and return the writers of the columns that are made of it."""
+    """Read and check a raw column, and return the writers of the columns computed from it."""
     name = source.name
     if source.kind == "date":
         return _date_writers(source, DateParts(columns.timestamps(name, source.form)))
@@ -118,7 +118,7 @@ def _writers(source: Source, columns: Columns) -> Writers:
 
 
 def _date_writers(date: Source, parts: DateParts) -> Writers:
-    """Return the writers of the parts of a date."""
+    """Return the writers of a date's parts."""
     writers: Writers = []
     for index, number in date.continuous:
         if number.part == "elapsed":
@@ -141,12 +141,12 @@ def _date_writers(date: Source, parts: DateParts) -> Writers:
 
 
 def _indicator_writer(missing: NDArray[np.bool_]) -> Writer:
-    """Return a writer of the codes of a missing indicator, whose vocabulary is (False, True)."""
+    """Return a writer of codes for an indicator of missing values, whose vocabulary is (False, True)."""
     return lambda rows, out: np.copyto(out, missing[rows] + np.int32(1))
 
 
 class Prepared(Protocol):
-    """What encoding needs to know; `Schema` and `Features` have it."""
+    """What encoding needs to know, which both `Schema` and `Features` provide."""
 
     @property
     def continuous(self) -> tuple[Continuous, ...]:
@@ -158,7 +158,7 @@ class Prepared(Protocol):
 
     @property
     def dates(self) -> tuple[Date, ...]:
-        """Date columns, which are cut into parts."""
+        """Date columns, which are split into parts."""
 
 
 SourceKind: TypeAlias = Literal["number", "category", "date"]
@@ -166,20 +166,20 @@ SourceKind: TypeAlias = Literal["number", "category", "date"]
 
 @dataclass(frozen=True)
 class Source:
-    """A raw column, the format of its text, and the prepared columns that are made of it, each with its index in its array.
+    """A raw column, the format of its text, and the prepared columns computed from it, each with its index in its array.
 
     Raises:
-        BadValueError: A prepared column is said to be a part that the raw column does not have.
+        BadValueError: A prepared column claims to be a part that the raw column does not have.
     """
 
     name: str
     kind: SourceKind
     continuous: tuple[tuple[int, Continuous], ...]
     categorical: tuple[tuple[int, Categorical], ...]
-    form: Any = ""  # of a number or a date
+    form: Any = ""  # the format of a number or a date
 
     def __post_init__(self) -> None:
-        """Check that every column is a part that the raw column has."""
+        """Check that the raw column has every part that the prepared columns claim."""
         columns: list[Continuous | Categorical] = [
             *(it for _, it in self.continuous),
             *(it for _, it in self.categorical),
@@ -201,7 +201,7 @@ def sources_of(prepared: Prepared) -> tuple[Source, ...]:
     """Return the raw columns: numbers, then categories, then dates.
 
     Raises:
-        BadValueError: A column is said to be a part that its source does not have.
+        BadValueError: A column claims to be a part that its source does not have.
 
     Example:
         >>> from tabvision.schema import Schema, Target

@@ -1,7 +1,7 @@
-"""Encode single raw rows: common values take microseconds, and no pandas object is made.
+"""Encode single raw rows, in microseconds for common values, without creating pandas objects.
 
 Rows with uncommon values (a Decimal, mixed types, text that does not parse, an infinity) are encoded as a frame, so that
-the answer or the error is the same by construction; a property test holds both encodings equal on random rows.
+the answer or the error is the same by construction. A property test checks that both encodings agree on random rows.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from tabvision.schema import DateFormat, NumberFormat
 
 Row: TypeAlias = Mapping[str, Raw]
 Reader: TypeAlias = Callable[[Raw, list[float], list[int]], None]
-"""Writes a raw value into the numbers and codes of a row."""
+"""A function that writes a raw value into the numbers and codes of a row."""
 
 _INTEGERS = frozenset({int, bool, np.bool_, np.int64, np.int32, np.int16, np.int8, np.uint8})
 _FLOATS = frozenset({float, np.float64})
@@ -39,10 +39,10 @@ class _UncommonError(Exception):
 
 @final
 class RowEncoder:
-    """Encode raw rows; built once from a schema, called many times.
+    """Encode raw rows; build it once from a schema and call it many times.
 
     Args:
-        prepared: A schema, or what `fit_features` returned.
+        prepared: A schema, or the result of `fit_features`.
 
     Example:
         >>> from tabvision.preprocess import Features
@@ -70,9 +70,9 @@ class RowEncoder:
         """Return the continuous and categorical columns of the rows, as `to_arrays` does.
 
         Raises:
-            BadTypeError: Not a list of mappings, or a value of another kind than in training.
+            BadTypeError: The rows are not a list of mappings, or a value has another type than in training.
             MissingColumnsError: A row lacks a training column.
-            BadValueError: Infinities, or text that does not read as a number or date.
+            BadValueError: A row has infinities, or text that cannot be read as a number or date.
         """
         if len(rows) > 1 and self._is_mixed(rows):
             return self._as_frame(rows)
@@ -97,7 +97,7 @@ class RowEncoder:
         return continuous, codes
 
     def _is_mixed(self, rows: Sequence[Row]) -> bool:
-        """Return whether a column holds several families of values, which a frame does not accept; text may be a number."""
+        """Return whether a column mixes families of values, which a frame would reject; text may be a number."""
         for name in self._unmixed:
             kinds: set[type] = {type(row.get(name)) for row in rows if isinstance(row, Mapping)} - _MISSING
             if len(kinds) > 1 and len({family_of(kind) for kind in kinds}) > 1:
@@ -121,7 +121,7 @@ class RowEncoder:
 @accepting_who
 @speaking("encode_rows")
 def encode_rows(prepared: Prepared, rows: Sequence[Row]) -> Arrays:
-    """Return the arrays of a few raw rows; for repeated calls build a `RowEncoder` once.
+    """Return the arrays for a few raw rows; for repeated calls, build a `RowEncoder` once.
 
     Example:
         >>> from tabvision.preprocess import Features
@@ -135,7 +135,7 @@ def encode_rows(prepared: Prepared, rows: Sequence[Row]) -> Arrays:
 
 
 def _number_reader(source: Source) -> Reader:
-    """Return the reader of a number, its missing indicator and the category of its values."""
+    """Return the reader of a number, its indicator of missing values and the category of its values."""
     fills = [(index, column.fill) for index, column in source.continuous]
     indicators = [index for index, category in source.categorical if category.part == "missing"]
     lookups = [
@@ -158,7 +158,7 @@ def _number_reader(source: Source) -> Reader:
 
 
 def _category_reader(source: Source) -> Reader:
-    """Return the reader of the codes of a category."""
+    """Return the reader of a category's codes."""
     lookups = [
         (index, codes_by_label(column.vocabulary), family_of_vocabulary(column.vocabulary) == "text")
         for index, column in source.categorical
@@ -173,7 +173,7 @@ def _category_reader(source: Source) -> Reader:
 
 
 def _date_reader(source: Source) -> Reader:
-    """Return the reader of the parts of a date."""
+    """Return the reader of a date's parts."""
     fills = [(index, column.part, column.fill) for index, column in source.continuous]
     lookups = [(index, column.part, codes_by_label(column.vocabulary)) for index, column in source.categorical]
 
@@ -190,10 +190,10 @@ def _date_reader(source: Source) -> Reader:
 
 
 def _as_number(value: Raw, form: NumberFormat) -> float | None:
-    """Return a common number as a float, None if it is missing."""
+    """Return a common number as a float, or None if it is missing."""
     kind = type(value)
     if kind in _NUMBERS:
-        return None if value != value else float(value)  # noqa: PLR0124 - NaN alone is not itself
+        return None if value != value else float(value)  # noqa: PLR0124 - only NaN differs from itself
     if kind in _MISSING:
         return None
     found = parse_number(value, form) if kind is str else None
@@ -203,7 +203,7 @@ def _as_number(value: Raw, form: NumberFormat) -> float | None:
 
 
 def _as_text(value: Raw) -> str | None:
-    """Return common text, None if it is missing."""
+    """Return common text, or None if it is missing."""
     if type(value) is str:
         return value
     if type(value) in _MISSING:
@@ -212,12 +212,12 @@ def _as_text(value: Raw) -> str | None:
 
 
 def _as_exact_number(value: Raw) -> Raw:
-    """Return a common number that equals only the same one in a vocabulary, None if it is missing."""
+    """Return a common number that matches only the same one in a vocabulary, or None if it is missing."""
     found: Raw = parse_number(value) if type(value) is str else value
     kind = type(found)
     if kind in _INTEGERS:
         return found
-    if type(value) in _MISSING or (kind in _FLOATS and found != found):  # noqa: PLR0124 - NaN alone is not itself
+    if type(value) in _MISSING or (kind in _FLOATS and found != found):  # noqa: PLR0124 - only NaN differs from itself
         return None
     if kind in _FLOATS and abs(found) < LARGEST_EXACT:
         return found
@@ -225,9 +225,9 @@ def _as_exact_number(value: Raw) -> Raw:
 
 
 def _as_timestamp(value: Raw, form: DateFormat) -> int | None:
-    """Return the timestamp of a common date, None if it is missing."""
+    """Return the timestamp of a common date, or None if it is missing."""
     kind = type(value)
-    if kind in _MISSING or (kind is float and value != value):  # noqa: PLR0124 - NaN alone is not itself
+    if kind in _MISSING or (kind is float and value != value):  # noqa: PLR0124 - only NaN differs from itself
         return None
     is_number = (form == "Ymd" and kind in _INTEGERS) or (form in UNIX_UNITS and kind in _NUMBERS)
     text = str(value) if is_number else value if kind is str else None

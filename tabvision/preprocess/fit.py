@@ -1,4 +1,4 @@
-"""Learn from the training rows what the schema records of every column."""
+"""Fit the facts that the schema records about each column to the training rows."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tabvision.errors import accepting_who, speaking
-from tabvision.preprocess.categories import distinct_numbers, vocabulary_of
+from tabvision.preprocess.categories import distinct_numbers, values_of_one_row, vocabulary_of
 from tabvision.preprocess.column_types import Kinds
 from tabvision.preprocess.columns import Column, Levels, Numbers, Timestamps
 from tabvision.preprocess.datetimes import CONTINUOUS_PARTS, DateParts
@@ -20,16 +20,18 @@ from tabvision.preprocess.running import RowSample, RunningDate, RunningNumber
 from tabvision.preprocess.statistics import Statistics
 from tabvision.schema import Categorical, Continuous, Date, DatePart, Label, LeftOut
 
+_FEW_VALUES = 0.01  # per row: with fewer, at most so many new rows have a value that training lacks
+
 
 @dataclass(frozen=True)
 class Features:
     """The part of a schema that describes the columns that a network reads.
 
     Args:
-        dates: Date columns, which are cut into parts.
+        dates: Date columns, which are split into parts.
         continuous: Numbers, in the order of the first array.
         categorical: Categories, in the order of the second array: the user's own, the values of nominal numbers,
-            parts of dates, missing indicators.
+            parts of dates, indicators of missing values.
         left_out: Columns not used, and why.
     """
 
@@ -45,12 +47,12 @@ def fit_features(frame: Frame, kinds: Kinds) -> Features:
     """Return the statistics, vocabularies and date parts of the training rows.
 
     Args:
-        frame: The training rows, or their `Columns`; pass no other rows, since their values would leak.
+        frame: The training rows, or their `Columns`; do not pass other rows, since their values would leak.
         kinds: The kind of each column.
 
     Raises:
-        BadValueError: No rows, infinities, or text that does not read as the number or date it should be.
-        BadTypeError: Mixed types, or values that no network reads.
+        BadValueError: There are no rows, infinities, or text that cannot be read as the expected number or date.
+        BadTypeError: A column has mixed types, or values that a network cannot read.
 
     Example:
         >>> import pandas as pd
@@ -69,14 +71,14 @@ def fit_features(frame: Frame, kinds: Kinds) -> Features:
 
 
 class RunningFeatures:
-    """The statistics, vocabularies and date parts of training rows that come in one block or in many.
+    """The statistics, vocabularies and date parts of training rows that come in one block or several.
 
-    Counts, means, standard deviations and vocabularies are exact; the median and the bins of floats are those of a sample,
-    if there are more rows than it holds.
+    Counts, means, standard deviations and vocabularies are exact. The median and the bins of floats come from a sample if
+    there are more rows than it can hold.
 
     Args:
         kinds: The kind of each column.
-        max_sample: The most rows that are kept; None to keep all.
+        max_sample: The most rows to keep; None to keep all.
     """
 
     def __init__(self, kinds: Kinds, max_sample: int | None = None) -> None:
@@ -87,7 +89,8 @@ class RunningFeatures:
         self._numbers = {name: RunningNumber(merges=merges) for name in kinds.continuous}
         self._dates = {name: RunningDate(merges=merges) for name in kinds.dates}
         self._vocabularies: dict[str, tuple[tuple[Label, ...], bool]] = {}
-        self._values: dict[str, NDArray[Any]] = {}  # of nominal numbers
+        self._of_one_row: dict[str, set[Label]] = {}  # the values that a single row has, of categories with many values
+        self._values: dict[str, NDArray[Any]] = {}  # the values of nominal numbers
 
     def add(
         self, columns: Columns, numbers: NDArray[np.int64] | None = None
@@ -96,11 +99,11 @@ class RunningFeatures:
 
         Args:
             columns: The rows.
-            numbers: Their numbers, which decide whether they are in the sample; None for 0, 1, 2 and so on.
+            numbers: Their row numbers, which decide whether they are in the sample; None for 0, 1, 2 and so on.
 
         Raises:
-            BadValueError: Infinities, or text that does not read as the number or date it should be.
-            BadTypeError: Mixed types, or values that no network reads.
+            BadValueError: There are infinities, or text that cannot be read as the expected number or date.
+            BadTypeError: A column has mixed types, or values that a network cannot read.
         """
         kept = self.sample.add(np.arange(len(columns)) if numbers is None else numbers)
         self.num_rows += len(columns)
@@ -115,7 +118,7 @@ class RunningFeatures:
             self._numbers[name].add(kinds.numbers(columns, name), name, *kept)
 
         def add_category(name: str) -> None:
-            self._add_labels(columns.read(name), name)
+            self._add_labels(columns.read(name), name, len(columns))
 
         def add_values(name: str) -> None:
             values = distinct_numbers(kinds.numbers(columns, name).values)
@@ -127,11 +130,14 @@ class RunningFeatures:
         in_threads(add_date, kinds.dates, columns)
         return kept
 
-    def _add_labels(self, column: Column, name: str) -> None:
-        """Add the values of a category's rows to its vocabulary."""
+    def _add_labels(self, column: Column, name: str, num_rows: int) -> None:
+        """Add the values of a category's rows to its vocabulary, and note which of them one row alone has so far."""
         vocabulary, ordered = vocabulary_of(column, name)
-        known, _ = self._vocabularies.get(name, (vocabulary, ordered))
-        if known != vocabulary:
+        known: tuple[Label, ...] = self._vocabularies[name][0] if name in self._vocabularies else ()
+        if len(vocabulary) > _FEW_VALUES * num_rows:
+            kept = self._of_one_row.get(name, set()).difference(vocabulary)
+            self._of_one_row[name] = kept | values_of_one_row(column).difference(known)
+        if known and known != vocabulary:
             labels: list[Any] = list(dict.fromkeys([*known, *vocabulary]))
             if ordered and isinstance(column, Levels):
                 assert not isinstance(column.values, Timestamps), "dates are levels without an order"
@@ -143,14 +149,14 @@ class RunningFeatures:
         self._vocabularies[name] = vocabulary, ordered
 
     def features(self, columns: Columns) -> Features:
-        """Return what the schema records.
+        """Return the fitted facts for the schema.
 
         Args:
-            columns: Rows that name the columns of the table.
+            columns: Any rows of the table, for the names of its columns.
         """
         numbers = in_threads(self._number, self.kinds.continuous, columns)
         categories = [
-            Categorical(name=name, source=name, vocabulary=vocabulary, ordered=ordered)
+            Categorical(name=name, source=name, vocabulary=vocabulary, ordered=ordered, unseen=self._unseen(name))
             for name, (vocabulary, ordered) in ((name, self._vocabularies[name]) for name in self.kinds.categorical)
         ]
         taken = set(columns.frame.columns)
@@ -162,7 +168,7 @@ class RunningFeatures:
         nominal = []
         for name in self.kinds.nominal:
             values = self._values[name]
-            is_whole = bool((values % 1 == 0).all())  # of many rows the first decide that a number names something
+            is_whole = bool((values % 1 == 0).all())  # with many rows, only the first decided that it is nominal
             labels = tuple(Numbers(values, "integer" if is_whole else "float").to_list())
             free = _free_name(f"{name}_value", taken)
             nominal.append(Categorical(name=free, source=name, vocabulary=labels, part="value"))
@@ -178,6 +184,14 @@ class RunningFeatures:
             ),
             left_out=self.kinds.left_out,
         )
+
+    def _unseen(self, name: str) -> float:
+        """Return the expected fraction of new rows with a value that these rows lack, 0 if it is small.
+
+        Source: Good 1953, "The Population Frequencies of Species and the Estimation of Population Parameters".
+        """
+        fraction = len(self._of_one_row.get(name, ())) / max(1, self.num_rows)
+        return round(fraction, 4) if fraction > _FEW_VALUES else 0.0
 
     def _parts_of_date(self, name: str, taken: set[str]) -> list[Continuous | Categorical]:
         running, parts = self._dates[name], list[Continuous | Categorical]()
@@ -210,13 +224,13 @@ def _continuous(name: str, source: str, statistics: Statistics, part: DatePart |
 
 
 def _indicator(source: str, taken: set[str]) -> Categorical:
-    """Return the category that marks missing values."""
+    """Return the category that indicates missing values."""
     name = _free_name(f"{source}_missing", taken)
     return Categorical(name=name, source=source, vocabulary=(False, True), part="missing")
 
 
 def _free_name(wanted: str, taken: set[str]) -> str:
-    """Return a name for a derived column and add it to `taken`: the wanted name, or with `_2`, `_3`, … if it is taken.
+    """Return a name for a derived column, with `_2`, `_3`, … appended if the wanted one is taken, and add it to `taken`.
 
     Example:
         >>> _free_name("age_missing", {"age", "age_missing"})

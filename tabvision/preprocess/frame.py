@@ -1,7 +1,7 @@
-"""A raw frame: its column names checked, and each column read at most once, whatever its pandas storage.
+"""A raw frame, with checked column names and each column read at most once, whatever its pandas storage.
 
-Every storage (numpy, nullable, pyarrow, categories, sparse, plain objects) becomes one of the forms in `columns.py`.
-Reading copies nothing where the storage allows.
+Every storage (numpy, nullable, pyarrow, categories, sparse, plain objects) becomes one of the forms in `columns.py`,
+without a copy if the storage allows it.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ Found = TypeVar("Found")
 
 PASS_TRAINING_COLUMNS = "Pass a frame with the training columns"
 _ROWWISE = (np.dtype, pd.StringDtype, pd.CategoricalDtype, pd.DatetimeTZDtype)
-_DAY = 86_400_000_000  # microseconds
+_DAY = 86_400_000_000  # in microseconds
 _EARLIEST, _LATEST = -719_162, 2_932_896  # days from 1970 to year 1 and to the end of year 9999
 _PER_UNIT = {"D": _DAY, "s": 1_000_000, "ms": 1_000, "us": 1}
 
@@ -51,15 +51,15 @@ _PER_UNIT = {"D": _DAY, "s": 1_000_000, "ms": 1_000, "us": 1}
 class Columns:
     """The columns of a frame, each read on first use and cached.
 
-    `infer_kinds`, `fit_features` and `to_arrays` take it in place of a frame; handed from one to the next,
-    it saves reading every column anew.
+    `infer_kinds`, `fit_features` and `to_arrays` accept it instead of a frame; passing it from one to the next
+    avoids reading every column again.
 
     Args:
         frame: The raw rows, which must not change afterwards.
-        whole: The `Columns` of the whole frame and the row numbers to take from it; `take` passes them.
+        whole: The `Columns` of the whole frame and the row numbers to take from it; passed by `take`.
 
     Raises:
-        BadTypeError: Not a pandas DataFrame.
+        BadTypeError: The frame is not a pandas DataFrame.
 
     Example:
         >>> columns = Columns(pd.DataFrame({"x": [1.0, 2.0]}))
@@ -85,7 +85,7 @@ class Columns:
         return len(self.frame) if self._whole is None else len(self._whole[1])
 
     def take(self, rows: NDArray[np.int64]) -> Columns:
-        """Return the columns of some rows; storages that are read row by row are not read again."""
+        """Return the columns for some rows; storages that are read row by row are not read again."""
         return Columns(self.frame, (self, rows))
 
     def read(self, name: str) -> Column:
@@ -93,7 +93,7 @@ class Columns:
         return self._once("read", name, lambda: _read_column(self._values_of(name), name))
 
     def read_all(self, name: str) -> Column:
-        """Return a column as stored, of all rows of the frame from which `take` took some."""
+        """Return a column as stored, for all rows of the original frame, even after `take`."""
         return self.read(name) if self._whole is None else self._whole[0].read(name)
 
     def numbers(self, name: str, form: NumberFormat = "strict") -> Numbers:
@@ -109,7 +109,7 @@ class Columns:
 
         Raises:
             BadTypeError: A name is not text.
-            BadValueError: Two columns have one name.
+            BadValueError: Two columns have the same name.
         """
         self._check_text()
         self._check_unique(self.frame.columns)
@@ -148,7 +148,10 @@ class Columns:
     def _check_text(self) -> None:
         if odd := [name for name in self.frame.columns if not isinstance(name, str)]:
             shown = listed([f"{name!r} ({type(name).__name__})" for name in odd])
-            raise BadTypeError(f"column names must be text, got {shown}", "Rename them: frame.rename(columns=str)")
+            remedy = "Rename them: frame.rename(columns=str)"
+            if isinstance(self.frame.columns, pd.MultiIndex):  # of which it would rename each level
+                remedy = 'Join them: frame.columns = ["_".join(map(str, name)) for name in frame.columns]'
+            raise BadTypeError(f"column names must be text, got {shown}", remedy)
 
     def _check_unique(self, wanted: Iterable[object]) -> None:
         times, wanted = Counter(self.frame.columns), set(wanted)
@@ -158,7 +161,7 @@ class Columns:
             raise BadValueError(f"column names must be unique, got {listed(twice)}", remedy)
 
     def raw(self, names: Sequence[str]) -> pd.DataFrame:
-        """Return some columns of these rows as they are."""
+        """Return some columns of these rows, unchanged."""
         return self.frame[[*names]] if self._whole is None else self.frame[[*names]].iloc[self._whole[1]]
 
     def _values_of(self, name: str) -> pd.Series:
@@ -171,7 +174,7 @@ class Columns:
             dtype = self.frame[name].dtype
             if self._whole is None or not isinstance(dtype, _ROWWISE) or pd.api.types.is_object_dtype(dtype):
                 with rows_named(self.row_labels):
-                    self._cache[key] = make()  # which type the values have depends on all rows
+                    self._cache[key] = make()  # the type of the values depends on all rows
             else:
                 whole, rows = self._whole
                 self._cache[key] = getattr(whole, method)(name, *form).take(rows)
@@ -186,8 +189,8 @@ def _read_column(column: pd.Series, name: str) -> Column:
     """Return a pandas column as text, numbers, timestamps or levels.
 
     Raises:
-        BadTypeError: Mixed types, or values that no network reads (lists, complex numbers, bytes).
-        BadValueError: Dates outside the years 1 to 9999.
+        BadTypeError: The column has mixed types, or values that a network cannot read (lists, complex numbers, bytes).
+        BadValueError: Dates are outside the years 1 to 9999.
 
     Example:
         >>> _read_column(pd.Series([1, None], dtype="Int64"), "x")
@@ -249,7 +252,7 @@ def _read_arrow(values: pa.ChunkedArray, name: str) -> Column:
 
 
 def _read_arrow_numbers(values: pa.ChunkedArray, name: str) -> Column:
-    """Return truth values or numbers of Arrow, with the exact ones beside floats that lack digits."""
+    """Return Arrow's bools or numbers, along with the exact ones if floats have lost digits."""
     kind, types = values.type, pa.types
     is_decimal = types.is_decimal(kind)
     as_floats = values.null_count or is_decimal
@@ -265,7 +268,7 @@ def _read_arrow_numbers(values: pa.ChunkedArray, name: str) -> Column:
 
 
 def _read_objects(values: NDArray[Any], name: str) -> Column:
-    """Return Python objects of one family in the form of that family."""
+    """Return Python objects of one family in the matching form."""
     try:
         missing = pd.isna(values)
     except ArithmeticError as error:
@@ -292,12 +295,12 @@ def _read_objects(values: NDArray[Any], name: str) -> Column:
 
 
 def _numbers_of_objects(present: NDArray[Any], missing: NDArray[np.bool_]) -> Column:
-    """Return Python numbers, as text if they are whole and beyond 64 bits."""
+    """Return Python numbers, as text if they are integers beyond 64 bits."""
     kinds = set(map(type, present))
     if kinds in ({np.float32}, {np.float16}):
         return Numbers(_with_missing(present.astype(kinds.pop()), missing, np.nan), "float")
     whole = len(kinds) > 0 and all(issubclass(kind, int | np.integer) for kind in kinds)
-    if whole and max(abs(max(present)), abs(min(present))) >= 2**63:  # as floats, many of them would be one
+    if whole and max(abs(max(present)), abs(min(present))) >= 2**63:  # as floats, many of them would become equal
         texts = map(str, present)
         return Text(pa.array([None if is_missing else next(texts) for is_missing in missing], pa.large_string()))
     if whole and not missing.any():
@@ -311,7 +314,7 @@ def _numbers_of_objects(present: NDArray[Any], missing: NDArray[np.bool_]) -> Co
 
 
 def _with_missing(present: NDArray[Any], missing: NDArray[np.bool_], filler: float) -> NDArray[Any]:
-    """Return the present values in their rows, `filler` in the missing ones."""
+    """Return the present values in their rows, with `filler` in the missing ones."""
     if len(present) == len(missing):
         return present
     full = np.full(len(missing), filler, dtype=present.dtype if present.dtype.kind in "if" else np.float64)

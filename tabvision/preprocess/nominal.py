@@ -1,4 +1,4 @@
-"""Nominal numbers: find whole numbers that name something, such as a subject, whose single values tell of the target."""
+"""Nominal numbers: find whole numbers that are names, such as a subject's, because each value predicts the target."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from tabvision.preprocess.frame import Columns, Frame
 from tabvision.preprocess.parse import NO_DATE
 
 _logger = logging.getLogger("tabvision")
-_MAX_ROWS = 200_000  # the first are looked at
-_MAX_WORK = 2e9  # rows times the square of the columns of the linear fit
-_MIN_ROWS, _MIN_REPEATS = 30, 2  # rows, and rows a value on average, below which nothing is concluded
-_MIN_GAIN, _MIN_Z = 0.05, 3.0  # the fraction of the squared error that the values explain, and its standard errors
-_PRIOR = 2.0  # rows with an effect of 0 that each value is taken to have beside its own
-_MAX_CLASSES = 10  # of a target, the most frequent
+_MAX_ROWS = 200_000  # only the first rows are used
+_MAX_WORK = 2e9  # limits rows times the square of the columns in the linear fit
+_MIN_ROWS, _MIN_REPEATS = 30, 2  # the fewest rows, and rows per value on average, for a conclusion
+_MIN_GAIN, _MIN_Z = 0.05, 3.0  # the least fraction of the squared error to explain, and standard errors above 0
+_PRIOR = 2.0  # pseudo-rows with an effect of 0 added to each value
+_MAX_CLASSES = 10  # only a target's most frequent classes are used
 _NOTE = (
     "whole numbers that name something, since single values tell of the target: used as a number and as a category. "
     "To use it as a number alone, name it in continuous= (--continuous)."
@@ -38,20 +38,20 @@ def with_nominal(
     stated: Collection[str] = (),
     group: str | None = None,
 ) -> Kinds:
-    """Return the kinds with the numbers that name something (nominal numbers) as `nominal`, and log a note on them.
+    """Return the kinds with numbers that are names (nominal numbers) listed in `nominal`, and log a note on them.
 
-    The number of a subject, a shop or a team says little by its size, but much by itself: rows of one subject are alike. A
-    whole number is such a name if the mean target of the other rows of its value explains more than that of the rows of the
-    neighboring values: at least 5 % of the squared error (of ranks, for numbers) that the categories and a linear effect of
-    the numbers leave, by at least 3 standard errors.
+    For the number of a subject, a shop or a team, the size means little but the identity means a lot, since rows of one
+    subject are similar. A whole number is nominal if the mean target of other rows with the same value explains more than
+    that of rows with the neighboring values. The gain must be at least 5 % of the squared error (of ranks, for numbers) that
+    remains after the categories and a linear effect of the numbers, and at least 3 standard errors.
 
     Args:
         kinds: The kind of each column.
         frame: The training rows, or their `Columns`.
         target: (N,) or (N, C), the encoded target of these rows; integers are classes.
-        stated: Columns that the user named as numbers, which stay numbers alone.
-        group: The column by which whole groups are held out: other rows are then those of other groups, since a number
-            that stands for its group tells nothing of new ones.
+        stated: Columns that the user named as numbers, which stay numbers only.
+        group: The column of groups that are held out as a whole. Only rows of other groups then count as other rows, since a
+            number that identifies its group does not help with new groups.
 
     Example:
         >>> import pandas as pd
@@ -83,7 +83,7 @@ def with_nominal(
 
 
 def _codes_of_values(column: Numbers) -> NDArray[np.int64] | None:
-    """Return the index of each row's value, -1 where missing, if it may name something: whole numbers that repeat.
+    """Return the index of each row's value, -1 for missing, if the column can be nominal: whole numbers that repeat.
 
     Example:
         >>> [_codes_of_values(Numbers(np.array(it), "float")) for it in ([7.0, np.nan, 7.0], [0.5, 0.5], [1.0, 2.0])]
@@ -102,7 +102,7 @@ def _codes_of_values(column: Numbers) -> NDArray[np.int64] | None:
 
 
 def _as_numbers(target: NDArray[Any]) -> NDArray[np.float64]:
-    """Return the target as (N, C) numbers: a column for each frequent class, or ranks, so that no outlier decides."""
+    """Return the target as (N, C) numbers: a column for each frequent class, or ranks, which limit outliers."""
     if target.ndim == 1 and target.dtype.kind in "iub":
         classes, counts = np.unique(target, return_counts=True)
         frequent = classes[np.argsort(-counts, kind="stable")[:_MAX_CLASSES]]
@@ -114,7 +114,7 @@ def _as_numbers(target: NDArray[Any]) -> NDArray[np.float64]:
 def _residuals(
     columns: Columns, kinds: Kinds, target: NDArray[np.float64], groups: NDArray[np.int64]
 ) -> NDArray[np.float64]:
-    """Return what categories and a linear effect of numbers leave of the target; of the first rows if columns are many."""
+    """Return the target's residuals after categories and a linear effect of numbers; only first rows if columns are many."""
     left = target - target.mean(axis=0)
     for name in kinds.categorical:
         left -= _mean_of_others(_codes_of_labels(columns.read(name).to_labels()), left, groups)
@@ -124,19 +124,19 @@ def _residuals(
         inputs.append(np.where(ticks == NO_DATE, np.nan, ticks))
     rows = max(_MIN_ROWS, min(len(left), int(_MAX_WORK / len(inputs) ** 2)))
     matrix, left = np.stack([_standardized(it[:rows]) for it in inputs], axis=1), left[:rows]
-    ridge = len(inputs) * np.eye(len(inputs))  # the more inputs there are, the more of chance they would explain
+    ridge = len(inputs) * np.eye(len(inputs))  # more inputs would explain more by chance
     weights = np.linalg.solve(matrix.T @ matrix + ridge, matrix.T @ left)
     return np.asarray(left - matrix @ weights)
 
 
 def _codes_of_labels(column: Text | Numbers | Levels) -> NDArray[np.int64]:
-    """Return the index of each row's label, that of missing ones included."""
+    """Return the index of each row's label, counting missing as one more label."""
     codes = column.codes if isinstance(column, Levels) else column.distinct()[0]
     return codes.astype(np.int64) + 1
 
 
 def _standardized(values: NDArray[Any]) -> NDArray[np.float64]:
-    """Return numbers with mean 0 and standard deviation 1, 0 where they are missing.
+    """Return numbers with mean 0 and standard deviation 1, and 0 for missing ones.
 
     Example:
         >>> _standardized(np.array([1.0, 3.0, 1.0, 3.0])).tolist()
@@ -151,7 +151,7 @@ def _standardized(values: NDArray[Any]) -> NDArray[np.float64]:
 def _mean_of_others(
     codes: NDArray[np.int64], numbers: NDArray[np.float64], groups: NDArray[np.int64]
 ) -> NDArray[np.float64]:
-    """Return for each row the mean of the rows of its code in other groups, drawn to 0 if these are few.
+    """Return for each row the mean over rows with the same code in other groups, shrunk toward 0 if these are few.
 
     Example:
         >>> codes, numbers, groups = np.array([0, 0, 0, 1]), np.array([[6.0], [3.0], [9.0], [5.0]]), np.array([0, 0, 1, 2])
@@ -164,24 +164,24 @@ def _mean_of_others(
 
 
 def _totals(codes: NDArray[np.int64], numbers: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the number of rows of each code, (codes, 1), and the sums of their numbers, (codes, C)."""
+    """Return the number of rows with each code, (codes, 1), and the sums of their numbers, (codes, C)."""
     sums = [np.bincount(codes, weights=column) for column in numbers.T]
     return np.bincount(codes)[:, None].astype(np.float64), np.stack(sums, axis=1)
 
 
 def _explains(codes: NDArray[np.int64], left: NDArray[np.float64], groups: NDArray[np.int64]) -> bool:
-    """Return whether the values of a column explain enough of what is left of the target beyond their neighbors."""
+    """Return whether a column's values explain enough of the residuals, beyond what neighboring values explain."""
     codes, left, groups = codes[codes >= 0], left[codes >= 0], groups[codes >= 0]
     if not len(codes):
         return False
     counts, sums = (np.pad(it, [(1, 1), (0, 0)]) for it in _totals(codes, left))
-    # for each row the mean of the rows of the code before its own and of the code after it
+    # for each row the mean over rows with the previous and the next code
     mean_of_neighbors = ((sums[:-2] + sums[2:]) / (counts[:-2] + counts[2:] + _PRIOR))[codes]
     nothing, neighbors, own = (
         ((left - found) ** 2).sum(axis=1)
         for found in (np.zeros_like(left), mean_of_neighbors, _mean_of_others(codes, left, groups))
     )
     before = min(nothing, neighbors, key=np.sum)
-    by_value = np.bincount(codes, weights=before - own)  # rows of one value are no independent evidence
+    by_value = np.bincount(codes, weights=before - own)  # rows with the same value are not independent
     gain, deviation = by_value.sum(), np.sqrt((by_value**2).sum())
     return bool(gain > 0 and gain >= _MIN_GAIN * nothing.sum() and gain >= _MIN_Z * deviation)

@@ -1,4 +1,4 @@
-"""Single values: the family of types that one belongs to, and the number or date that text writes."""
+"""Single values: the family of types to which a value belongs, and the number or date that text represents."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from numpy.typing import NDArray
 from tabvision.errors import BadTypeError, asking, cut
 from tabvision.schema import DateFormat, DateOrder, NumberFormat, UnixUnit
 
-Raw: TypeAlias = Any  # a value of whatever kind that a raw table holds
+Raw: TypeAlias = Any  # a value of any type that a raw table may hold
 Family = Literal["text", "boolean", "duration", "date", "number"]
 
-NO_DATE = np.iinfo(np.int64).min  # how numpy itself writes "not a time"
+NO_DATE = np.iinfo(np.int64).min  # numpy's own representation of NaT
 _INTEGER = re.compile(r"\s*[+-]?[0-9]{1,40}\s*", re.ASCII)
 _NUMBER = re.compile(r"\s*[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?\s*", re.ASCII)
-_DATE_PATTERN = (  # Python's regular expressions and pyarrow's read it alike
+_DATE_PATTERN = (  # means the same to Python's regular expressions and pyarrow's
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
     r"([T ]([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9](\.[0-9]{1,9})?)?(Z|[+-][0-9]{2}:?[0-9]{2})?)?"
 )
@@ -39,7 +39,7 @@ _DIGITS_OF_DATE = re.compile(  # 20241231, 202412
 )
 _ODD_ZONE = re.compile(r"(?P<time>.*:[0-9.]+) ?((UTC|GMT|Z)|(?P<hours>[+-][0-9]{2}):?(?P<minutes>[0-9]{2})?)")
 _TZ_AWARE = (
-    r"^.*:[0-9.]+ ?(Z|UTC|GMT|[+-][0-9]{2}(:?[0-9]{2})?)\s*$"  # a time with its zone, of Python's and of pyarrow's
+    r"^.*:[0-9.]+ ?(Z|UTC|GMT|[+-][0-9]{2}(:?[0-9]{2})?)\s*$"  # a time with its zone, as Python or pyarrow prints it
 )
 _ORDERED_DATE = re.compile(
     r"\s*(?P<a>[0-9]{1,4})(?P<separator>[./-])(?P<b>[0-9]{1,2})(?P=separator)(?P<c>[0-9]{1,4})"
@@ -54,14 +54,14 @@ _MONTHS = (
     *("july", "august", "september", "october", "november", "december"),
 )
 _MONTH_OF = {"sept": 9} | {it: number for number, name in enumerate(_MONTHS, 1) for it in (name, name[:3])}
-_LAST_AFTER_2000 = 68  # of years of two digits, as in POSIX
+_LAST_AFTER_2000 = 68  # years of two digits up to this are 20yy, as in POSIX
 _GROUPED = {  # 1,234.5 (1'234.5, 12,34,567) or 1234.5; with a decimal comma 1.234,5 (1 234,5) or 1234,5
     "": r"([1-9][0-9]{0,2}([,'\u2019\u00a0\u202f][0-9]{3})+|[1-9][0-9]?(,[0-9]{2})+,[0-9]{3}|[0-9]+)(\.[0-9]+)?",
     ",": r"([1-9][0-9]{0,2}([.'\u2019\s][0-9]{3})+|[0-9]+)(,[0-9]+)?",
 }
 _UNIT_FORMAT = re.compile(r"(?P<before>[^0-9]*)1(?P<decimal>[.,])5(?P<after>.*)", re.DOTALL)
 _UNSIGNED = ("strict", "lenient", "1,234", "1.234,5", "h:m:s")  # formats without a sign or unit
-_SHORTEST_PLURAL = 3  # letters of a unit whose plural is known, such as min and mins
+_SHORTEST_PLURAL = 3  # the fewest letters of a unit whose plural s is recognized, such as min and mins
 _CLOCK_TIME = re.compile(
     r"\s*(?P<hour>0?[1-9]|1[0-2])(:(?P<minute>[0-5][0-9])(:(?P<second>[0-5][0-9]))?)? ?(?P<half>[AaPp])\.?[Mm]\.?\s*"
 )
@@ -75,7 +75,7 @@ _ISO_DURATION = re.compile(
     r"(T(?=.)((?P<hours>[0-9]{1,6})H)?((?P<minutes>[0-9]{1,6})M)?((?P<seconds>[0-9]+(\.[0-9]{1,9})?)S)?)?"
 )
 
-UNIX_UNITS: dict[UnixUnit, float] = {"s": 1, "ms": 1e3, "us": 1e6, "ns": 1e9}  # of them in a second
+UNIX_UNITS: dict[UnixUnit, float] = {"s": 1, "ms": 1e3, "us": 1e6, "ns": 1e9}  # units per second
 EPOCH = datetime(1970, 1, 1)
 _FAMILIES: tuple[tuple[Family, tuple[type, ...]], ...] = (  # the first that fits: a bool is an int, a Timestamp a date
     ("text", (str, pd.Interval)),
@@ -88,7 +88,7 @@ _FAMILIES: tuple[tuple[Family, tuple[type, ...]], ...] = (  # the first that fit
 
 @lru_cache(maxsize=256)
 def family_of(kind: Hashable) -> Family | None:
-    """Return the family of a Python type; None for one that no network reads, such as a list.
+    """Return the family of a Python type, or None if a network cannot read it, such as a list.
 
     Example:
         >>> family_of(bool), family_of(float), family_of(list)
@@ -98,10 +98,10 @@ def family_of(kind: Hashable) -> Family | None:
 
 
 def common_family(values: Iterable[object], name: str) -> Family | None:
-    """Return the one family of values none of which is missing; None where there are no values.
+    """Return the common family of values, none of which is missing; None if there are no values.
 
     Raises:
-        BadTypeError: More than one family, or one that no network reads.
+        BadTypeError: There are several families, or one that a network cannot read.
     """
     examples: dict[type, object] = {}
     for value in values:
@@ -120,18 +120,18 @@ def common_family(values: Iterable[object], name: str) -> Family | None:
 
 
 def unreadable_column(name: str, what: str) -> BadTypeError:
-    """Return the error of a column that no network reads."""
+    """Return the error for a column that a network cannot read."""
     problem = f"column {name!r} must hold numbers, text, truth values or dates, got {what}"
     return BadTypeError(problem, f"Turn it into columns of those, or leave it out: {asking('ignore', name)}")
 
 
 def is_blank(value: object) -> bool:
-    """Return whether a value is text of nothing but white space, which counts as missing."""
+    """Return whether a value is empty text or only white space, which counts as missing."""
     return isinstance(value, str) and not value.strip()
 
 
 def parse_number(text: str, form: NumberFormat = "strict") -> float | None:
-    """Return the number that a text writes, or None; words such as "nan" and "inf" write none. Integers are exact.
+    """Parse text as a number; return None if it is not one, such as "nan" or "inf". Integers are exact.
 
     Example:
         >>> parse_number(" 1e3 "), parse_number("9007199254740993"), parse_number("1,000"), parse_number("nan")
@@ -145,7 +145,7 @@ def parse_number(text: str, form: NumberFormat = "strict") -> float | None:
         >>> parse_number("1,200 kg", "1.5 kg"), parse_number("12,5kg", "1,5 kg"), parse_number("5 lb", "1.5 kg")
         (1200.0, 12.5, None)
     """
-    text = text.replace("\u2212", "-")  # the minus of typography
+    text = text.replace("\u2212", "-")  # the typographic minus sign
     if _INTEGER.fullmatch(text):
         return int(text)
     notation = notation_of(form)
@@ -155,7 +155,7 @@ def parse_number(text: str, form: NumberFormat = "strict") -> float | None:
         return _parse_duration(text)
     if form in ("strict", "lenient"):
         return None
-    if text.strip().startswith("(") and text.strip().endswith(")"):  # how accountants write a minus
+    if text.strip().startswith("(") and text.strip().endswith(")"):  # accounting notation for negative numbers
         text = f"-{text.strip()[1:-1]}"
     match = notation.pattern.fullmatch(text)
     if match is None:
@@ -168,14 +168,14 @@ def parse_number(text: str, form: NumberFormat = "strict") -> float | None:
 
 
 class Notation(NamedTuple):
-    """How numbers in a format are written.
+    """How numbers are written in a format.
 
     Args:
-        before: What stands before them, such as a currency; a sign such as $ may stand on either side.
-        after: What stands after them, such as a unit.
-        has_comma: Whether they have a decimal comma.
-        has_unit: Whether they have a unit, or a currency other than the signs.
-        pattern: What matches them: digits "a" after what stands before or without any of it, or "b" before what follows.
+        before: The text before a number, such as a currency; a sign such as $ may be on either side.
+        after: The text after a number, such as a unit.
+        has_comma: Whether numbers have a decimal comma.
+        has_unit: Whether numbers have a unit, or a currency other than the signs.
+        pattern: Matches a number; its digits are group "a" after `before` or without any mark, or "b" before `after`.
     """
 
     before: str
@@ -187,7 +187,7 @@ class Notation(NamedTuple):
 
 @lru_cache(maxsize=1024)
 def notation_of(form: NumberFormat) -> Notation:
-    """Return how numbers in a format are written.
+    """Return how numbers are written in a format.
 
     Example:
         >>> [notation_of(form)[:2] for form in ("1.5 kg", "USD 1.5", "€,", "1,234")]
@@ -213,7 +213,7 @@ def notation_of(form: NumberFormat) -> Notation:
 
 
 def without_plural(unit: str) -> str:
-    """Return a unit without the s of a plural.
+    """Return a unit without its plural s.
 
     Example:
         >>> without_plural("years"), without_plural("s"), without_plural("cc")
@@ -223,7 +223,7 @@ def without_plural(unit: str) -> str:
 
 
 def _parse_duration(text: str) -> float | None:
-    """Return the seconds of 1:23:45, 23:45 (minutes and seconds), 1:05 PM, 2 days 01:23:45 or P2DT1H23M45S, or None."""
+    """Return 1:23:45, 23:45 (minutes and seconds), 1:05 PM, 2 days 01:23:45 or P2DT1H23M45S in seconds; else None."""
     if time := _CLOCK_TIME.fullmatch(text):
         hour, minute, second = (int(time[name] or 0) for name in ("hour", "minute", "second"))
         return ((hour % 12 + (12 if time["half"] in "Pp" else 0)) * 60 + minute) * 60.0 + second  # 12 AM is midnight
@@ -238,7 +238,7 @@ def _parse_duration(text: str) -> float | None:
 
 
 def parse_date(text: str, form: DateFormat = "iso") -> int | None:
-    """Return the microseconds since 1970 (UTC) of a date with an optional time, or None; ISO dates are read in every format.
+    """Parse a date with an optional time to microseconds since 1970 (UTC), or None; every format also reads ISO dates.
 
     Example:
         >>> parse_date("1970-01-02") == 24 * 3600 * 1_000_000, parse_date("02/01/1970")
@@ -260,7 +260,7 @@ def parse_date(text: str, form: DateFormat = "iso") -> int | None:
         if zone := _ODD_ZONE.fullmatch(text):
             text = f"{zone['time']}{zone['hours'] or '+00'}:{zone['minutes'] or '00'}"
         return microseconds(datetime.fromisoformat(text)) if _DATE.fullmatch(text) else None
-    except (ValueError, OverflowError):  # a 31st of June; a year 9999 pushed over by its zone
+    except (ValueError, OverflowError):  # June 31, or a time zone that moves 9999 to the next year
         return None
 
 
@@ -275,10 +275,10 @@ def _parse_named(text: str) -> int | None:
 
 
 def _parse_ordered(text: str, form: DateFormat) -> int | None:
-    """Return the timestamp of a date whose format says the order of day, month and year, or None.
+    """Return the timestamp of a date whose format gives the order of day, month and year, or None.
 
     Raises:
-        ValueError: The calendar has no such day, or the clock no such time.
+        ValueError: There is no such day or time.
     """
     match = _ORDERED_DATE.fullmatch(text)
     if match is None:
@@ -298,7 +298,7 @@ def _parse_ordered(text: str, form: DateFormat) -> int | None:
 
 
 def _parse_digits(text: str) -> int | None:
-    """Return the timestamp of a date written as a whole number, year first, or None; without a day the first of its month."""
+    """Return the timestamp of a date as a whole number, year first, or None; without a day it is the first of the month."""
     match = _DIGITS_OF_DATE.fullmatch(text)
     return None if match is None else microseconds(date(int(match["y"]), int(match["m"]), int(match["d"] or 1)))
 
@@ -312,7 +312,7 @@ def _parse_unix(text: str, unit: UnixUnit) -> int | None:
 
 
 def unix_timestamps(numbers: NDArray[np.float64], unit: UnixUnit) -> NDArray[np.int64]:
-    """Return the timestamps of Unix time, `NO_DATE` outside the years 1 to 9999.
+    """Convert Unix time to timestamps, `NO_DATE` outside the years 1 to 9999.
 
     Example:
         >>> unix_timestamps(np.array([1.5, 1e18, 1e308]), "s") > NO_DATE
@@ -334,7 +334,7 @@ _PARSERS: dict[DateFormat, Callable[[str], int | None]] = {
 
 
 def parse_dates(text: pa.Array, form: DateFormat = "iso") -> NDArray[np.int64]:
-    """Return the timestamps that text writes as dates, `NO_DATE` for other text.
+    """Parse text as dates; return timestamps, `NO_DATE` for other text.
 
     Example:
         >>> parse_dates(pa.array(["1970-01-02", "02.01.1970"])) > NO_DATE
@@ -354,7 +354,7 @@ def parse_dates(text: pa.Array, form: DateFormat = "iso") -> NDArray[np.int64]:
 
 
 def is_tz_aware(values: pd.Series | Sequence[object]) -> NDArray[np.bool_]:
-    """Return which values are, or write, times with a time zone.
+    """Return which values are times with a time zone, as objects or text.
 
     Example:
         >>> is_tz_aware(["2024-12-31 10:00", "2024-12-31T10:00Z", None])
@@ -367,7 +367,7 @@ def is_tz_aware(values: pd.Series | Sequence[object]) -> NDArray[np.bool_]:
             found = pc.match_substring_regex(pa.array(values, pa.large_string(), from_pandas=True), _TZ_AWARE)
             return np.asarray(pc.fill_null(found, False).to_numpy(zero_copy_only=False))
         if values.dtype.kind == "M":
-            kind = getattr(values.dtype, "pyarrow_dtype", values.dtype)  # of Arrow's dates `values.dt.tz` raises
+            kind = getattr(values.dtype, "pyarrow_dtype", values.dtype)  # `values.dt.tz` raises for Arrow's dates
             return np.full(len(values), getattr(kind, "tz", None) is not None)
         values = values.tolist()
     return np.array(
@@ -380,7 +380,7 @@ def is_tz_aware(values: pd.Series | Sequence[object]) -> NDArray[np.bool_]:
 
 
 def microseconds(value: Raw) -> int:
-    """Return the microseconds since 1970 of a date or time; one with a zone is read in UTC, finer digits are dropped.
+    """Return a date or time as microseconds since 1970; times with a zone are converted to UTC, finer digits are dropped.
 
     Example:
         >>> microseconds(datetime(1970, 1, 1, 0, 0, 1)), microseconds(date(1970, 1, 2))
@@ -398,7 +398,7 @@ def microseconds(value: Raw) -> int:
 
 
 def seconds(value: Raw) -> float:
-    """Return the seconds of a duration, or of a time since midnight, to the microsecond.
+    """Return a duration, or a time since midnight, in seconds, to the microsecond.
 
     Example:
         >>> seconds(timedelta(minutes=1)), seconds(pd.Timedelta("1s")), seconds(time(1, 0))
@@ -411,7 +411,7 @@ def seconds(value: Raw) -> float:
 
 
 def as_float(value: Raw) -> float:
-    """Return a number as a float; one too large for it is infinite, which the readers then refuse."""
+    """Return a number as a float; one that is too large becomes infinite, which readers then reject."""
     try:
         return float(value)
     except OverflowError:

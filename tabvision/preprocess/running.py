@@ -1,4 +1,4 @@
-"""Statistics of training rows that come in one block or in many: counts and moments are merged, quantiles are of a sample."""
+"""Statistics of training rows in one block or several: counts and moments are merged, quantiles come from a sample."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from tabvision.preprocess.statistics import (
 )
 from tabvision.schema import DatePart
 
-Counts = tuple[NDArray[Any], NDArray[np.int64]]  # distinct values, ascending, and the rows that have each
+Counts = tuple[NDArray[Any], NDArray[np.int64]]  # distinct values, ascending, and the number of rows with each
 
 
 @final
 class RowSample:
-    """The rows of a stream that are kept: all, or a half of them at random, a quarter and so on, so that at most `size` are.
+    """Sample the rows of a stream: keep all, then a random half, a quarter and so on, so that at most `size` remain.
 
-    Whether a row is among them is a function of its number alone.
+    Whether a row is kept depends only on its number and the current fraction.
 
     Args:
         size: The most rows to keep; None for all.
@@ -44,12 +44,12 @@ class RowSample:
         self._bits: list[NDArray[np.uint64]] = []
 
     def add(self, numbers: NDArray[np.int64]) -> tuple[NDArray[np.bool_] | None, NDArray[np.bool_]]:
-        """Return which of the rows kept so far stay, None for all, and which rows of a block are kept.
+        """Return which of the rows kept so far to keep (None for all), and which rows of the block.
 
         Args:
             numbers: The row numbers of the block.
         """
-        if self.size is None:  # all rows at once
+        if self.size is None:  # keep all rows
             return None, np.ones(len(numbers), dtype=bool)
         bits = random_bits(np.array([0x5A], dtype=np.uint64), numbers.astype(np.uint64))
         stays, is_kept = None, self._is_kept(bits)
@@ -72,7 +72,7 @@ class RowSample:
 
 @final
 class Moments:
-    """The count, mean, sum of squares around the mean, lowest and highest of numbers that come in blocks.
+    """The count, mean, sum of squares around the mean, minimum and maximum of numbers that come in blocks.
 
     Source: Chan, Golub, LeVeque 1979, "Updating formulae and a pairwise algorithm for computing sample variances".
 
@@ -104,10 +104,10 @@ class Moments:
 
 @final
 class RunningNumber:
-    """A number over the training rows: the rows of the sample, and moments and counts of all rows.
+    """A number over the training rows: the sampled rows, plus moments and counts of all rows.
 
     Args:
-        merges: Whether there may be more rows than the sample keeps.
+        merges: Whether there may be more rows than the sample can hold.
     """
 
     def __init__(self, *, merges: bool) -> None:
@@ -123,11 +123,11 @@ class RunningNumber:
         Args:
             column: The rows.
             name: The column's name.
-            stays: The rows kept so far that stay, as `RowSample.add` says.
-            is_kept: Likewise the rows of the block that are kept.
+            stays: Which of the rows kept so far to keep, from `RowSample.add`.
+            is_kept: Which rows of the block to keep, from `RowSample.add`.
 
         Raises:
-            BadValueError: Infinities.
+            BadValueError: There are infinities.
         """
         values = column.values
         if not self._merges:
@@ -147,7 +147,7 @@ class RunningNumber:
             self._counts = None if column.kind == "float" else self._counts_with(present)
 
     def _counts_with(self, numbers: NDArray[np.float64]) -> Counts | None:
-        """Return the counts with those of further whole numbers; None if they span too wide a range to be counted."""
+        """Return the counts including more whole numbers, or None if their range is too wide to count."""
         if self._counts is None:
             return None
         low, high = numbers.min(), numbers.max()
@@ -158,7 +158,7 @@ class RunningNumber:
         return merge_counts(self._counts, (present + int(low), found[present]))
 
     def facts(self, name: str) -> Statistics:
-        """Return the statistics of all rows added; exact but for the median and the edges of floats in a sample."""
+        """Return the statistics of all rows added, exact except for the median and edges of floats from a sample."""
         sample = np.concatenate(self._kept) if len(self._kept) > 1 else self._kept[0]
         if not self._merges or len(sample) == self._num_rows:
             return statistics_of(sample, name)
@@ -171,7 +171,7 @@ class RunningNumber:
 
 
 def merge_counts(one: Counts, other: Counts, widest: int = MAX_TABLE) -> Counts | None:
-    """Return the distinct values of two, with the rows that have each; None if they span `widest` or more.
+    """Merge two counts of distinct values; return None if the values span `widest` or more.
 
     Example:
         >>> [each.tolist() for each in merge_counts((np.array([1, 3]), np.array([2, 1])), (np.array([3]), np.array([4])))]
@@ -186,15 +186,15 @@ def merge_counts(one: Counts, other: Counts, widest: int = MAX_TABLE) -> Counts 
     return values, counts
 
 
-_DAYS = 10_000 * 366  # of the years 1 to 9999
+_DAYS = 10_000 * 366  # more than there are in the years 1 to 9999
 
 
 @final
 class RunningDate:
-    """A date over the training rows: the distinct days and minutes of the day with their rows, and the elapsed seconds.
+    """A date over the training rows: counts of the distinct days and minutes of the day, and the elapsed seconds.
 
     Args:
-        merges: Whether there may be more rows than the sample keeps.
+        merges: Whether there may be more rows than the sample can hold.
     """
 
     def __init__(self, *, merges: bool) -> None:
@@ -214,13 +214,13 @@ class RunningDate:
         self.num_missing += int(parts.missing.sum())
 
     def add_tz_aware(self, is_tz_aware: NDArray[np.bool_]) -> None:
-        """Add which of a block's rows have a time zone, missing ones none."""
+        """Add which of a block's rows have a time zone, without missing ones."""
         self._num_rows += len(is_tz_aware)
         self._num_tz_aware += int(is_tz_aware.sum())
 
     @property
     def tz_aware(self) -> bool | None:
-        """Whether all dates have a time zone (True) or none (False); None for some, or without dates."""
+        """Whether all dates have a time zone (True) or none has (False); None if only some do, or there are no dates."""
         num_dates = self._num_rows - self.num_missing
         return None if self._num_tz_aware not in (0, num_dates) or not num_dates else bool(self._num_tz_aware)
 
@@ -229,7 +229,7 @@ class RunningDate:
         return parts_of_distinct(self._days[0], self._minutes[0])
 
     def varying(self) -> tuple[DatePart, ...]:
-        """Return the parts that take more than one value; if the date never changes, the elapsed seconds alone."""
+        """Return the parts with more than one value, or only the elapsed seconds if the date never changes."""
         values = self.values()
         return tuple(part for part in PARTS if part == "elapsed" or len(np.unique(values[part])) > 1)
 

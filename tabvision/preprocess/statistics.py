@@ -1,4 +1,4 @@
-"""The statistics of a number (fill value, mean, std, quantile edges), and the writer that standardizes by them."""
+"""The statistics of a number (fill value, mean, std, bin edges), and the writer that standardizes with them."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from tabvision.preprocess.categories import MAX_TABLE, Writer, count_integers
 from tabvision.preprocess.columns import MAX_SHOWN, found_rows
 from tabvision.schema import Continuous
 
-NUM_BINS = 48  # at most: rtdl_num_embeddings, `compute_bins(n_bins=48)`
-_SMALL_TABLE = 10_000  # rows below which a bin holds more of them
-MAX_SAMPLE = 100_000  # rows of a column of floats from which its edges are computed
-BLOCK = 65_536  # rows written at a time: a block's columns fit the processor's cache
+NUM_BINS = 48  # the most bins, as in rtdl_num_embeddings, `compute_bins(n_bins=48)`
+_SMALL_TABLE = 10_000  # with fewer rows than this, each bin holds more of them
+MAX_SAMPLE = 100_000  # the most rows of a column of floats to compute its edges from
+BLOCK = 65_536  # rows written at a time, so that a block's columns fit the CPU cache
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,8 @@ class Statistics:
     Args:
         fill: The median, which replaces missing values.
         mean: Mean after filling.
-        std: Standard deviation after filling (divided by the count, not by one less); 1 for a constant column.
-        num_missing: Rows without a value.
+        std: Standard deviation after filling (with `ddof=0`); 1 for a constant column.
+        num_missing: Number of rows without a value.
         edges: Edges of bins in standardized units, ascending; see `_bin_edges`.
     """
 
@@ -39,10 +39,10 @@ class Statistics:
 
 
 def statistics_of(values: NDArray[Any], name: str) -> Statistics:
-    """Return the statistics of a column of numbers, missing ones NaN.
+    """Return the statistics of a column of numbers, with NaN for missing ones.
 
     Raises:
-        BadValueError: Infinities, or numbers too large to square.
+        BadValueError: There are infinities, or numbers too large to square.
 
     Example:
         >>> statistics_of(np.array([1.0, np.nan, 3.0]), "x").fill
@@ -52,7 +52,7 @@ def statistics_of(values: NDArray[Any], name: str) -> Statistics:
         values = values.view(np.uint8)
     if (counted := count_integers(values, min(MAX_TABLE, 4 * len(values) + 1_000))) is not None:
         return statistics_of_counts(*counted)
-    # The median by partition (not by sorting) and the squares block by block, on one copy of the column.
+    # Find the median by partition rather than sorting, and sum squares block by block, on one copy of the column.
     present = values.astype(np.float64)
     with np.errstate(over="ignore", invalid="ignore"):
         total = float(present.sum())
@@ -74,7 +74,7 @@ def statistics_of(values: NDArray[Any], name: str) -> Statistics:
 
 
 def statistics_of_counts(values: NDArray[Any], counts: NDArray[np.int64], num_missing: int = 0) -> Statistics:
-    """Return the exact statistics of distinct numbers, ascending, from the number of rows that have each.
+    """Return the exact statistics of a column from its distinct numbers, ascending, and the number of rows with each.
 
     Example:
         >>> statistics_of_counts(np.array([0, 10]), np.array([3, 1])).mean
@@ -103,17 +103,17 @@ def statistics_of_sample(
     num_missing: int,
     ends: tuple[float, float],
 ) -> Statistics:
-    """Return the statistics of a column of which a sample of the rows is at hand; only median and edges are the sample's.
+    """Return the statistics of a column, with the median and edges from a sample of its rows.
 
     Args:
-        sample: Rows of the column drawn at random, missing ones NaN.
+        sample: Randomly drawn rows of the column, with NaN for missing values.
         name: The column's name.
         moments: The number of values in all rows, their mean, and the sum of squares around it.
-        num_missing: Rows without a value.
+        num_missing: Number of rows without a value.
         ends: The lowest and the highest value.
 
     Raises:
-        BadValueError: Numbers too large to square.
+        BadValueError: Numbers are too large to square.
 
     Example:
         >>> statistics_of_sample(np.array([1.0, np.nan, 3.0]), "x", (4, 2.0, 4.0), 0, (1.0, 3.0)).std
@@ -151,7 +151,7 @@ def _mean_and_std(present: NDArray[np.float64], fill: float, num_missing: int, n
 
 
 def _finite_std(variance: float, name: str, largest: float) -> float:
-    """Return the standard deviation, 1 for 0; raise if the numbers were too large to square."""
+    """Return the standard deviation, or 1 if it is 0; raise if the numbers were too large to square."""
     if not np.isfinite(variance):
         problem = f"column {name!r} holds numbers too large to standardize, up to {largest:g}"
         raise BadValueError(problem, "Rescale it, for instance by its logarithm")
@@ -173,10 +173,10 @@ def check_finite(values: NDArray[Any], name: str) -> None:
 
 
 def number_writer(values: NDArray[Any], number: Continuous) -> Writer:
-    """Return a writer of `(value - mean) / std` as float32, missing values filled; computed in float64.
+    """Return a writer of `(value - mean) / std`, computed in float64 and written as float32, with missing values filled.
 
     Raises:
-        BadValueError: On writing, for infinities or numbers that no float32 holds.
+        BadValueError: While writing, for infinities or numbers beyond float32.
 
     Example:
         >>> number, out = Continuous(name="x", source="x", mean=3.0, std=2.0, fill=3.0), np.empty(2, np.float32)
@@ -212,13 +212,13 @@ def _bin_edges(
 ) -> tuple[float, ...]:
     """Return the edges of at most `NUM_BINS` bins, in float32, the precision in which the network compares.
 
-    A value that holds at least one bin's fraction of the rows is an edge of its own (an atom); quantiles of the other rows
-    are the other edges. Plain quantiles of a column that is 0 in 92 % of the rows would leave 4 bins for the other values.
+    A value with at least one bin's fraction of the rows becomes an edge (an atom); the other edges are quantiles of the
+    other rows. Plain quantiles of a column that is 0 in 92 % of the rows would leave only 4 bins for the other values.
 
     Args:
         values: The distinct values, ascending.
-        counts: The number of rows that have each.
-        num_rows: The number of training rows, if these are a sample of them.
+        counts: The number of rows with each.
+        num_rows: The number of training rows, if these are only a sample.
 
     Example:
         >>> len(_bin_edges(np.arange(101.0), np.array([9_200, *[8] * 100])))

@@ -1,4 +1,4 @@
-"""Infer what a column of text writes: numbers, with or without a sign, or dates, and their order of day, month and year."""
+"""Infer what a column of text holds: numbers, with or without a sign, or dates, and their order of day, month and year."""
 
 from __future__ import annotations
 
@@ -27,12 +27,10 @@ from tabvision.schema import DateFormat, DateOrder, NumberFormat
 
 _Values = TypeVar("_Values", NDArray[Any], pa.ChunkedArray)
 
-_MOST_MONTHS, _FAR_MORE = (
-    12,
-    2,
-)  # distinct days of dates beyond which, and times that of years, they cannot be the years
-_SAMPLE = 5_000  # rows examined first
-_MAX_OTHER, _MIN_NUMBERS = 0.01, 50  # the largest fraction of other text among numbers, and beside how many at least
+_MOST_MONTHS = 12  # more distinct values than this cannot be months
+_FAR_MORE = 2  # times as many distinct days as years show which are the days
+_SAMPLE = 5_000  # number of rows examined first
+_MAX_OTHER, _MIN_NUMBERS = 0.01, 50  # the most other text, as a fraction of rows, if there are at least so many numbers
 _SIGNS = "$€£¥%"
 _CURRENCIES = (
     "USD|EUR|GBP|JPY|CHF|CAD|AUD|NZD|INR|CNY|RMB|SEK|NOK|DKK|PLN|CZK|HUF|RON|TRY|BRL|MXN|ARS|CLP|COP|ZAR|NGN|KES|EGP|AED|SAR"
@@ -44,23 +42,23 @@ _WITH_UNIT = re.compile(  # 12 kg, 3.5km/l, 90 m2, 80 sq ft, 10+, or EUR 12
 )
 _LEADING_ZERO = re.compile(r"\s*[+-]?0[0-9].*")
 _SEPARATOR = re.compile(r"[0-9][,'\u2019\u00a0\u202f][0-9]")
-_COMMA_OF_DECIMALS = re.compile(r".*,([0-9]{1,2}|[0-9]{4,})(?![0-9,]).*")  # it cannot be between thousands
-_ODD_COMMA = re.compile(r".*[0-9],[0-9].*")  # in text that is no number with commas between thousands
-# A comma after a separator of thousands, or before a zero and one more digit, can be nothing else.
+_COMMA_OF_DECIMALS = re.compile(r".*,([0-9]{1,2}|[0-9]{4,})(?![0-9,]).*")  # it cannot separate thousands
+_ODD_COMMA = re.compile(r".*[0-9],[0-9].*")  # for text that is not a number with thousands separators
+# A comma after a thousands separator, or before a zero and one more digit, can only be a decimal comma.
 _DECIMAL_COMMA = re.compile(r".*[0-9][.'\u2019\s][0-9]{3},[0-9].*|[^,]*[0-9],0([0-9]|[0-9]{3,})")
 _NO_COMMA = re.compile(r"[^0-9]*[0-9]{4}.*")
 _CLOCK = re.compile(r".*[0-9]:[0-9]{2}.*|.*[0-9] days?\s*|P.*[0-9].*|\s*[0-9]{1,2} ?[AaPp]\.?[Mm]\.?\s*")
 _POINTS_OF_THOUSANDS = re.compile(r"\s*[+-]?[1-9][0-9]{0,2}(\.[0-9]{3})+\s*")
 _BELOW_A_THOUSAND = re.compile(r"\s*[+-]?(0|[1-9][0-9]{0,2})\s*")
-_POINT_OF_THOUSANDS = re.compile(r"(?![^0-9]*0\.).*\.[0-9]{3}[^0-9]*")  # nothing is grouped after a zero
-# A number in any form, such as 1,5 or 1.234,50 €; and such a date.
+_POINT_OF_THOUSANDS = re.compile(r"(?![^0-9]*0\.).*\.[0-9]{3}[^0-9]*")  # a number that begins with 0 is not grouped
+# A number in any form, such as 1,5 or 1.234,50 €, and a date in any form.
 NUMBER_LIKE = r"\s*[$€£¥]?\s*[+-]?[0-9]+([., '][0-9]{3})*([.,][0-9]+)?\s*([%$€£¥]|\s[A-Za-zµ°/]{1,8}[²³]?)?\s*"
 _DATE_LIKE = (
     r"([0-9]{1,2}[./-][0-9]{1,2}[./-]([0-9]{2}|[0-9]{4})|[0-9]{4}[./-][0-9]{1,2}[./-][0-9]{1,2}"
     r"|[0-9]{1,2}[ -][A-Za-z]{3,9}[.]?[ -][0-9]{2,4}|[A-Za-z]{3,9}[.]? [0-9]{1,2},? [0-9]{4})([ T,].*)?"
 )
 
-# Notes on text, each after the names of the columns.
+# Notes on text; the names of the columns come before each.
 _KEEP_TEXT = "To keep it text, name it in categorical= (--categorical)."
 AS_CATEGORIES = "kept as categories"
 _NUMBERS_NOTE = (
@@ -79,18 +77,18 @@ _MOSTLY_NUMBERS_NOTE = (
 
 @dataclass(frozen=True)
 class TextNumbers:
-    """How text writes numbers.
+    """How a column of text writes numbers.
 
     Args:
         form: The format.
-        others: Text that is not a number, blank or not, with its rows counted.
+        others: Text that is not a number, blank or not, and the number of rows with each.
     """
 
     form: NumberFormat
     others: dict[str, int]
 
     def note(self) -> str:
-        """Return the note on such a column.
+        """Return the note to log on the column.
 
         Example:
             >>> TextNumbers("$", {"n/a": 2}).note()[:70]
@@ -106,9 +104,9 @@ class TextNumbers:
 
 
 def numbers_in(column: Text) -> TextNumbers | None:
-    """Return how text writes numbers; None if it does not, or if they may be codes or have two readings.
+    """Return how text writes numbers; None if it does not, or if the numbers may be codes or have two readings.
 
-    At most one row in a hundred may have other text, beside at least 50 numbers; blank rows do not count.
+    At most 1 % of the rows may have other text, and only with at least 50 numbers; blank rows do not count.
 
     Example:
         >>> numbers_in(Text(pa.array(["$1,200", "$5", " "])))
@@ -136,15 +134,15 @@ def numbers_in(column: Text) -> TextNumbers | None:
     if any(map(_LEADING_ZERO.fullmatch, read)):  # 007 is not 7
         return None
     are_whole = (float(parse_number(text) or 0).is_integer() for text in read)
-    if not any(others[form]) and (num_numbers < _MIN_NUMBERS or all(are_whole)):  # they were made text for a reason
+    if not any(others[form]) and (num_numbers < _MIN_NUMBERS or all(are_whole)):  # they are text for a reason
         return None
     return TextNumbers(form, others[form])
 
 
 def have_points_of_thousands(texts: Iterable[str]) -> bool:
-    """Return whether points in whole numbers stand between thousands beyond doubt.
+    """Return whether the points in whole numbers are certainly thousands separators.
 
-    Some end in a zero, as decimals without padding do not, and some have no point, as padded decimals do not.
+    Some numbers must end in a zero, unlike unpadded decimals, and some must have no point, unlike padded decimals.
 
     Example:
         >>> have_points_of_thousands(["12.500", "1.234", "987"]), have_points_of_thousands(["12.5", "1.234", "987"])
@@ -159,7 +157,7 @@ def have_points_of_thousands(texts: Iterable[str]) -> bool:
 
 
 def _candidates(texts: Sequence[str]) -> list[NumberFormat]:
-    """Return the formats to try: those with the sign, unit or currency that most texts have, and those without.
+    """Return the formats to try: with the sign, unit or currency that most texts have, and without.
 
     Example:
         >>> _candidates(["12 kg", "7.5kg", "n/a"]), _candidates(["CHF 7,50"]), _candidates(["12 kg", "3 lb"])
@@ -183,7 +181,7 @@ def _candidates(texts: Sequence[str]) -> list[NumberFormat]:
 
 
 def _has_two_readings(form: NumberFormat, numbers: Sequence[str], others: Sequence[str]) -> bool:
-    """Return whether some numbers lack the sign or unit, or a comma or point in them may be meant otherwise.
+    """Return whether some numbers lack the sign or unit, or a comma or point in them has another possible meaning.
 
     Example:
         >>> _has_two_readings("1,234", ["1,234", "1234"], []), _has_two_readings("€", ["€1.234", "€5"], [])
@@ -191,7 +189,7 @@ def _has_two_readings(form: NumberFormat, numbers: Sequence[str], others: Sequen
     """
     if form == "h:m:s":
         return False
-    if form == "1.234,5":  # 1,5 alone may be two numbers
+    if form == "1.234,5":  # 1,5 by itself may be two numbers
         return not any(map(_DECIMAL_COMMA.fullmatch, numbers))
     notation = notation_of(form)
     marks = [without_plural(mark) for mark in (notation.before, notation.after) if mark]
@@ -211,11 +209,11 @@ def _has_two_readings(form: NumberFormat, numbers: Sequence[str], others: Sequen
 
 
 def dates_in(column: Text, *, day_first: bool = False) -> tuple[DateFormat, ...]:
-    """Return the formats in which every value is a date: several if the order of day, month and year cannot be told.
+    """Return the formats in which every value is a date: several if the order of day, month and year is ambiguous.
 
     Args:
         column: The text.
-        day_first: Whether of several formats only those with the day before the month are returned.
+        day_first: Whether to return, of several formats, only those with the day before the month.
 
     Example:
         >>> dates_in(Text(pa.array(["13/02/2024", "01/02/2024"]))), dates_in(Text(pa.array(["1.2.2024", "2.2.2024"])))
@@ -249,7 +247,7 @@ def _by_distinct_parts(texts: Sequence[str]) -> tuple[DateFormat, ...]:
 
 
 def note_on_dates(column: Text, order: DateFormat) -> str:
-    """Return the note on text that is dates in that order, some of a sample perhaps with a time zone other than UTC.
+    """Return the note on text that holds dates in an order; it mentions time zones other than UTC found in a sample.
 
     Example:
         >>> note_on_dates(Text(pa.array(["2024-01-02T10:00+02:00"])), "iso")[:69]
@@ -261,7 +259,7 @@ def note_on_dates(column: Text, order: DateFormat) -> str:
 
 
 def all_match(column: Text, pattern: str) -> bool:
-    """Return whether the values of a sample match a regular expression.
+    """Return whether all values in a sample match a regular expression.
 
     Example:
         >>> all_match(Text(pa.array(["1,5", "20%"])), NUMBER_LIKE), all_match(Text(pa.array(["1,5", "1.2.3"])), NUMBER_LIKE)
@@ -272,12 +270,12 @@ def all_match(column: Text, pattern: str) -> bool:
 
 
 def note_on_text(column: Text, num_blank: int, form: NumberFormat | None = None) -> str:
-    """Return the note on text that is used as categories; "" for none.
+    """Return the note on text that is used as categories, or "" for none.
 
     Args:
-        column: The column without white space.
-        num_blank: The number of rows that had it.
-        form: How it writes numbers, if it does.
+        column: The column, with white space as missing.
+        num_blank: The number of rows that were white space.
+        form: The format of its numbers, if it has any.
 
     Example:
         >>> note_on_text(Text(pa.array(["1", "2", "n/a"])), 0)[:42]
@@ -299,7 +297,7 @@ def note_on_text(column: Text, num_blank: int, form: NumberFormat | None = None)
 
 
 def num_distinct_text(column: Text, *, at_most: int) -> int:
-    """Return the number of distinct texts, or that of a sample if it settles whether there are more than `at_most`."""
+    """Return the number of distinct texts, or that in a sample if it settles whether there are more than `at_most`."""
     sample = sample_of(column.values)
     in_sample = pc.count_distinct(sample).as_py()
     settled = in_sample > at_most or in_sample < min(len(sample) - sample.null_count, at_most)
@@ -307,7 +305,7 @@ def num_distinct_text(column: Text, *, at_most: int) -> int:
 
 
 def sample_of(values: _Values) -> _Values:
-    """Return at most `_SAMPLE` rows, evenly spaced, as the same kind of array."""
+    """Return at most `_SAMPLE` evenly spaced rows, in the same kind of array."""
     if len(values) <= _SAMPLE:
         return values
     rows: NDArray[np.int64] = np.linspace(0, len(values) - 1, _SAMPLE).astype(np.int64)

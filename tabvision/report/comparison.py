@@ -1,4 +1,4 @@
-"""A comparison of several runs: their facts and metrics, and a page with their histories in one figure."""
+"""Compare several runs: a table of facts and metrics, and a page with all histories in one figure."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ _UNLIKE = ("data.source", "data.split", "data.seed", "data.validation", "seed_ev
 
 @speaking("compare_runs")
 def compare_runs(folders: Sequence[str | Path]) -> pd.DataFrame:
-    """Return a row for each run: data, network, epochs, the best epoch, seconds, and its metrics.
+    """Return one row per run: data, network, epochs, best epoch, seconds and metrics.
 
     Args:
         folders: Folders that `tabvision train` wrote, or others with the `metrics.csv` of a Trainer's `CSVLogger`.
 
     Returns:
-        `attrs["best"]` names the best runs of each metric; `attrs["notes"]` are sentences about what was left out, and about
-        what cannot be compared; `attrs["same_rows"]` says whether they were measured on the same rows, as far as is known.
+        `attrs["best"]` names the best runs by each metric; `attrs["notes"]` has sentences about what was left out and what
+        cannot be compared; `attrs["same_rows"]` tells whether the runs were measured on the same rows, as far as is known.
 
     Raises:
         BadValueError: No folder holds a run, or the runs predict different targets.
@@ -42,13 +42,13 @@ def compare_runs(folders: Sequence[str | Path]) -> pd.DataFrame:
 def write_comparison(
     path: str | Path, folders: Sequence[str | Path], *, title: str = "", overwrite: bool = False
 ) -> Path:
-    """Write one HTML file about several runs: their metrics, their histories in one figure, and where their settings differ.
+    """Write one HTML file about several runs: metrics, all histories in one figure, and the settings that differ.
 
     Args:
         path: A path that ends in .html.
         folders: As for `compare_runs`.
         title: The heading.
-        overwrite: Whether an existing file may be replaced.
+        overwrite: Whether to replace an existing file.
 
     Raises:
         BadValueError: The name does not end in .html, the file exists already, or the runs cannot be compared.
@@ -61,7 +61,7 @@ def write_comparison(
 
 
 def _frame_of(runs: Sequence[Run], notes: Iterable[str]) -> pd.DataFrame:
-    """Return what `compare_runs` returns of these runs, with the best of each metric whose better values are known."""
+    """Return the frame of `compare_runs`, with the best runs by each metric whose better direction is known."""
     names = dict.fromkeys(name for run in runs for name in run.metrics)
     ordered = sorted(names, key=lambda name: (name.startswith("test "), name))
     columns: dict[str, list[Any]] = {fact: [run.facts[fact] for run in runs] for fact in _FACTS}
@@ -90,14 +90,14 @@ def _frame_of(runs: Sequence[Run], notes: Iterable[str]) -> pd.DataFrame:
 
 
 def _differences(runs: Sequence[Run]) -> list[str]:
-    """Return the names of the settings that are not the same in all runs with a recipe."""
+    """Return the names of the settings that differ among the runs with a recipe."""
     with_recipe = [run.settings for run in runs if run.settings]
     names = dict.fromkeys(name for settings in with_recipe for name in settings)
     return [name for name in names if len({settings.get(name) for settings in with_recipe}) > 1]
 
 
 def _summary(runs: Sequence[Run], frame: pd.DataFrame, title: str) -> dict[str, Any]:
-    """Return what `write_page` takes."""
+    """Return the summary that `write_page` takes."""
     caption = "The runs; the best value of each metric is in bold"
     shown = frame[["run", *(name for name in frame if name not in _FACTS), *_FACTS[1:]]]  # the metrics are seen first
     table = part_of(caption if frame.attrs["best"] else "The runs", shown)

@@ -1,4 +1,4 @@
-"""How well a model answers, in one sentence."""
+"""Say in one sentence how good a model is."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from tabvision.inference.results import noun_of
 from tabvision.interpret.slices import errors_of
 from tabvision.report.tables import of_100, rounded
 
-_MAX_NAMED = 3  # numbers to predict that one sentence names
+_MAX_NAMED = 3  # the most targets that the sentence names
 
 
 def headline(results: Results, baseline: Mapping[str, float]) -> str:
-    """Return how well a model answers beside a naive answer, in one sentence."""
+    """Return one sentence that compares a model with a naive answer."""
     target = results.schema.target
     if not results.schema.task.is_classes:
         sentence, naive = _answer_of_numbers(results, baseline)
@@ -42,13 +42,13 @@ def headline(results: Results, baseline: Mapping[str, float]) -> str:
 
 
 def _answer_of_numbers(results: Results, baseline: Mapping[str, float]) -> tuple[str, float]:
-    """Return the sentence, and the mean error of the naive answer: the mean of each number."""
+    """Return the sentence for numbers, and the mean error of the naive answer, the mean of each number."""
     target, names = results.target.astype(np.float64), results.schema.target.columns
     off = _mean(np.abs(results.decoded.astype(np.float64) - target))
     naive = _mean(np.abs(target - _mean(target)))
     naive_error = float(np.nanmean(naive))
     if len(names) == 1:
-        naive_error = baseline.get("val/mae", naive_error)  # of the training rows' mean, as in the table below
+        naive_error = baseline.get("val/mae", naive_error)  # uses the training rows' mean, like the metrics table
         naive = np.array([naive_error])
     unit = " pixels" if results.schema.task.moves_with_image else ""
     if len(names) > _MAX_NAMED:
@@ -62,6 +62,6 @@ def _answer_of_numbers(results: Results, baseline: Mapping[str, float]) -> tuple
 
 
 def _mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the mean of each column over the rows where it is known, NaN if there are none."""
+    """Return the mean of each column's known values, NaN if it has none."""
     found: NDArray[np.float64] = np.ma.masked_invalid(values).mean(axis=0).filled(np.nan)
     return found

@@ -1,4 +1,4 @@
-"""The section of a report on where the model is wrong: confusions, residuals, slices, great losses, doubtful labels."""
+"""The report's section on where the model is wrong: confusions, residuals, slices, largest losses, doubtful labels."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from tabvision.interpret.rows import Model
 from tabvision.report.photos import photo_parts
 from tabvision.report.tables import Section, part_of, section_of
 
-_MAX_CLASSES = 200  # classes whose confusions are drawn
-_MAX_POINTS = 2_000  # rows in the cloud of predictions
-_MAX_INPUTS = 6  # columns beside the rows with the greatest loss
+_MAX_CLASSES = 200  # the most classes to draw a confusion matrix for
+_MAX_POINTS = 2_000  # rows in the scatter plot of predictions
+_MAX_INPUTS = 6  # input columns to show for the rows with the largest loss
 _MAX_PROBABILITIES = 4
 
 
 def mistakes_section(
     results: Results, importance: pd.DataFrame | None, slice_by: Sequence[pd.Series[Any]], model: Model | None
 ) -> Section:
-    """Return the section, with the errors by each of `slice_by`, and where the model looked in images."""
+    """Return the section, with errors by each series in `slice_by` and, for images, where the model looked."""
     task = results.schema.task
     parts = _confusions(results) if results.is_one_class else [] if task.is_classes else _residuals(results)
     image = results.schema.image
@@ -85,9 +85,9 @@ def _residuals(results: Results) -> list[dict[str, Any]]:
 
 
 def _few_columns(frame: pd.DataFrame, results: Results, importance: pd.DataFrame | None) -> pd.DataFrame:
-    """Return the row's number, the answer and the most important inputs; not all of a hundred probabilities.
+    """Return the row number, the prediction without a long list of probabilities, and the most important inputs.
 
-    The user's columns come after the answer, whose names they may share.
+    The user's columns come after the prediction's and may have the same names.
     """
     names = list(results.frame.drop(columns=list(results.schema.target.columns)))
     answer, inputs = frame.iloc[:, : frame.shape[1] - len(names)], frame.iloc[:, frame.shape[1] - len(names) :]
@@ -98,7 +98,7 @@ def _few_columns(frame: pd.DataFrame, results: Results, importance: pd.DataFrame
     ranks = [order.index(name) if name in order else len(order) for name in names]
     inputs = inputs.iloc[:, sorted(sorted(range(len(names)), key=ranks.__getitem__)[:_MAX_INPUTS])]
     for name in results.schema.image.columns if results.schema.image is not None else ():
-        if name in inputs:  # not where the files lie
+        if name in inputs:  # show file names without their folders
             paths = inputs[name]
             inputs = inputs.assign(**{name: [Path(path).name if isinstance(path, str) else None for path in paths]})
     found = pd.concat([answer.rename(columns={"row": "true_row"}), inputs.rename(columns={"row": "input_row"})], axis=1)

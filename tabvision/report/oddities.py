@@ -1,4 +1,4 @@
-"""What is odd in the rows of a report, by themselves and beside those of training: leakage, drift, copies, unknown values."""
+"""Find oddities in the rows of a report, alone or against the training rows: leakage, drift, copies, unknown values."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from tabvision.inference.images import ImageBatches
 from tabvision.interpret import drift, duplicates, overlap
 from tabvision.interpret.duplicates import some_of
 
-_COPIES = 0.97  # similarity from which two photos are called almost the same
-_SAME = 0.999  # and the same
-_MAX_PHOTOS = 1_000  # of a part that are compared
+_COPIES = 0.97  # two photos with at least this similarity are called almost the same
+_SAME = 0.999  # and with this one, the same
+_MAX_PHOTOS = 1_000  # photos per part to compare
 
 
 def oddities(predictor: Predictor, results: Results, data: object, divided_by: str | None = None) -> dict[str, Any]:
-    """Return the details `oddities` and `drift` of a report, as far as the data has any.
+    """Return the report details `oddities` and `drift`, where the data allows them.
 
     Args:
         predictor: The model.
         results: Rows that it did not learn from.
         data: The datamodule of its run, or None.
-        divided_by: The column by whose order these rows were held out: that its values differ is no oddity.
+        divided_by: The column that these rows were held out by in time order; its values differ by design.
     """
     if isinstance(data, ImageDataModule) and "val" in data.parts:
         return _oddities_of_photos(predictor, data)
@@ -65,13 +65,13 @@ def oddities(predictor: Predictor, results: Results, data: object, divided_by: s
 
 
 def _oddities_of_photos(predictor: Predictor, data: ImageDataModule) -> dict[str, Any]:
-    """Return the validation photos that are copies of training photos, and how the two parts differ in color and light."""
+    """Return which validation photos are copies of training photos, and how the two parts differ in color and light."""
     by_part = {name: _appearance(data, name) for name in ("train", "val")}
     details: dict[str, Any] = {"drift": drift(by_part["train"], by_part["val"])}
     if not hasattr(predictor.module, "body"):
         return details
     found = duplicates(predictor, data, threshold=_COPIES, max_photos=_MAX_PHOTOS)
-    unlike = found[(found["similarity"] >= _SAME) & (found["same_label"] == False)]  # noqa: E712 - None where it is not known
+    unlike = found[(found["similarity"] >= _SAME) & (found["same_label"] == False)]  # noqa: E712 - None where it is unknown
     parts = zip(found["first_part"], found["second_part"], strict=True)
     found = found[[set(pair) == {"train", "val"} for pair in parts]]
     compared = f"{len(by_part['train']):,} photos of training and {len(by_part['val']):,} of validation"
@@ -87,14 +87,14 @@ def _oddities_of_photos(predictor: Predictor, data: ImageDataModule) -> dict[str
 
 
 def _listed(pairs: pd.DataFrame) -> str:
-    """Return the names of the photos in pairs, each with its folder, which may be the label."""
+    """Return the names of paired photos, each with its folder, which may be the label."""
     names = ["/".join(Path(str(file)).parts[-2:]) for file in pairs["first"]]
     others = ["/".join(Path(str(file)).parts[-2:]) for file in pairs["second"]]
     return listed([f"{one} and {other}" for one, other in zip(names, others, strict=True)])
 
 
 def _appearance(data: ImageDataModule, part: PartName) -> pd.DataFrame:
-    """Return the brightness, contrast and colorfulness of photos of a part, as they are read to be answered."""
+    """Return the brightness, contrast and colorfulness of photos of a part, as the network gets them."""
     files = data.tables[part].files(some_of(data.parts[part].rows.numpy(), _MAX_PHOTOS))
     found = []
     for arrays in Inputs(len(files), images=ImageBatches(files, data.schema)).batches():

@@ -1,4 +1,4 @@
-"""The images with the greatest loss, as small images within the page."""
+"""The images with the largest loss, embedded in the page as thumbnails."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from tabvision.interpret.rows import Model
 from tabvision.report.tables import cell_text, part_of
 
 _MAX_PHOTOS = 24
-_SIDE = 160  # pixels of the shorter side, at most
-_MOST = 70  # characters of a line
+_SIDE = 160  # the longest that the shorter side may be, in pixels
+_MOST = 70  # characters per line
 _LOOKED = (
     "Beside each image stands where the network looked: from red to yellow what spoke most for its answer. "
     "It is coarse, and does not say whether the answer is right."
@@ -33,7 +33,7 @@ _NOT_LOOKED = (
 
 
 def photo_parts(results: Results, model: Model | None) -> list[dict[str, Any]]:
-    """Return a part of the page with the images of the greatest loss; no part if the results have no images."""
+    """Return a part of the page with the images of the largest loss; an empty list if the results have no images."""
     if results.schema.image is not None and not results.schema.is_of_images:
         return _photos_of_rows(results)
     if results.images is None:
@@ -41,7 +41,7 @@ def photo_parts(results: Results, model: Model | None) -> list[dict[str, Any]]:
     rows, text = worst_rows(results, _MAX_PHOTOS), ""
     try:
         photos, text = photos_of(results, rows, model), "" if model is None else _LOOKED
-    except (BadValueError, RuntimeError):  # torch's own, of a network that has no gradient
+    except (BadValueError, RuntimeError):  # torch raises this for a network without gradients
         photos, text = photos_of(results, rows), _NOT_LOOKED
     caption = f"The {count(len(photos), 'image')} with the greatest loss"
     shown = [_shown(photo, f"image {row}") for photo, row in zip(photos, rows.tolist(), strict=True)]
@@ -49,7 +49,7 @@ def photo_parts(results: Results, model: Model | None) -> list[dict[str, Any]]:
 
 
 def _photos_of_rows(results: Results) -> list[dict[str, Any]]:
-    """Return a part of the page with the images of the rows of the greatest loss, each below the name of its column."""
+    """Return a part of the page with the images in the rows of the largest loss, each below its column's name."""
     image = results.schema.image
     assert image is not None
     columns = list(image.columns)
@@ -72,7 +72,7 @@ def _photos_of_rows(results: Results) -> list[dict[str, Any]]:
 
 
 def _shown(photo: Photo, otherwise: str) -> dict[str, Any]:
-    """Return a photo as plain data: its pictures with their alternative texts, and the lines below them."""
+    """Return a photo as plain data: its images with their alt texts, and the lines below them."""
     name = cell_text(photo.name or otherwise, _MOST)
     lines = [name, *photo.lines(_MOST)]
     pictures = []
@@ -86,7 +86,7 @@ def _shown(photo: Photo, otherwise: str) -> dict[str, Any]:
 
 
 def _data_uri(image: NDArray[np.uint8]) -> str:
-    """Return an image as a small JPEG within an address.
+    """Return an image as a small JPEG in a data URI.
 
     Example:
         >>> _data_uri(np.zeros((4, 4, 3), np.uint8))[:23]

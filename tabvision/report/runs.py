@@ -1,4 +1,4 @@
-"""Runs as their folders describe them: the facts, metrics and history that training wrote, and the settings of the recipe."""
+"""Read runs from their folders: the facts, metrics and history that training wrote, and the settings of the recipe."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ import yaml
 from tabvision.errors import BadValueError, listed
 
 HELD_OUT_LOSSES = ("oof/loss", "val/loss", "val_loss")
-_LOSSES = (*HELD_OUT_LOSSES, "train/loss")  # the first of these chooses the best epoch
-_RECIPES = ("recipe.yaml", "resume.yaml")  # the latter of a run that began with a trained network
-_MAX_BYTES = 1 << 20  # of a recipe or of metrics.json; ours have some thousand
-_MAX_SETTINGS, _MAX_DEPTH = 1_000, 8  # that a recipe may hold
+_LOSSES = (*HELD_OUT_LOSSES, "train/loss")  # the first one that was logged selects the best epoch
+_RECIPES = ("recipe.yaml", "resume.yaml")  # resume.yaml if the run started from a trained network
+_MAX_BYTES = 1 << 20  # of a recipe or metrics.json; ours have a few thousand
+_MAX_SETTINGS, _MAX_DEPTH = 1_000, 8  # the most in a recipe
 
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """A run as its folder describes it.
+    """A run, read from its folder.
 
     Args:
         name: The folder's name.
-        facts: The row of the table.
-        metrics: The final metrics by name; those of test rows begin with "test ".
+        facts: The run's row in the table.
+        metrics: The final metrics by name; those on test rows start with "test ".
         history: Its `metrics.csv`, or None.
         settings: The settings of its recipe by dotted name.
-        target: The columns to predict, () if not known.
+        target: The columns to predict, () if unknown.
     """
 
     name: str
@@ -43,11 +43,11 @@ class Run:
 
 
 class _NoRunError(Exception):
-    """A folder holds nothing to compare; the text says why, after the folder's name."""
+    """A folder holds nothing to compare; the message continues a sentence that starts with its name."""
 
 
 def read_runs(folders: Sequence[str | Path]) -> tuple[list[Run], list[str]]:
-    """Return the runs, and a sentence for each folder without one."""
+    """Return the runs, with a sentence about each folder that has none."""
     runs, notes, names = list[Run](), list[str](), set[str]()
     for folder in dict.fromkeys(Path(each).expanduser() for each in folders):
         first = folder.resolve().name or "run"
@@ -71,10 +71,10 @@ def read_runs(folders: Sequence[str | Path]) -> tuple[list[Run], list[str]]:
 
 
 def _read(folder: Path, name: str) -> Run:
-    """Return the run of a folder.
+    """Read the run in a folder.
 
     Raises:
-        _NoRunError: The folder holds no run, or none with metrics.
+        _NoRunError: The folder holds no run, or one without metrics.
     """
     if not folder.is_dir():
         raise _NoRunError("is no folder")
@@ -89,7 +89,7 @@ def _read(folder: Path, name: str) -> Run:
     recipe = {} if file is None else yaml.safe_load(_text_of(file))
     settings = dict(itertools.islice(_settings(recipe), _MAX_SETTINGS))
     epochs, best, metrics = _of_history(frame)
-    measured = {  # the model's metrics by the rows that they were measured on
+    measured = {  # the model's metrics, grouped by the rows they were measured on
         str(rows): {
             str(metric): float(value["model"]) for metric, value in values.items() if value["model"] is not None
         }
@@ -121,7 +121,7 @@ def _text_of(file: Path) -> str:
 
 
 def _of_history(frame: pd.DataFrame | None) -> tuple[int | None, int | None, dict[str, float]]:
-    """Return the number of epochs, the one with the lowest held-out loss, and its validation metrics.
+    """Return the number of epochs, the epoch with the lowest held-out loss, and that epoch's validation metrics.
 
     Example:
         >>> _of_history(pd.DataFrame({"epoch": [0, 1, 2], "val/loss": [3.0, 1.0, 2.0], "val/f1": [0.1, 0.5, 0.4]}))
@@ -139,13 +139,13 @@ def _of_history(frame: pd.DataFrame | None) -> tuple[int | None, int | None, dic
 
 
 def epochs_of(frame: pd.DataFrame) -> tuple[pd.DataFrame, str | None]:
-    """Return a row for each epoch, and the name of the loss that chooses the best one; None if no loss was logged."""
+    """Return one row per epoch, and the name of the loss that selects the best one; None if no loss was logged."""
     epochs = cast("pd.DataFrame", frame.select_dtypes("number").groupby("epoch").last())
     return epochs, next((name for name in _LOSSES if name in epochs and epochs[name].notna().any()), None)
 
 
 def _settings(value: object, path: tuple[str, ...] = ()) -> Iterator[tuple[str, str]]:
-    """Yield the settings of a recipe by dotted name; of a path the last part alone.
+    """Yield the settings of a recipe by dotted name, with paths cut to their last part.
 
     Example:
         >>> recipe = {"data": {"class_path": "a.B", "init_args": {"source": "in/x.csv", "widths": [2, 1]}}}
@@ -153,7 +153,7 @@ def _settings(value: object, path: tuple[str, ...] = ()) -> Iterator[tuple[str, 
         {'data': 'a.B', 'data.source': 'x.csv', 'data.widths': '2, 1'}
     """
     if len(path) > _MAX_DEPTH:
-        yield ".".join(path), "…"  # counts, so that aliases within aliases end
+        yield ".".join(path), "…"  # yield it, so that nested YAML aliases reach the limit
     elif isinstance(value, Mapping) and isinstance(value.get("class_path"), str):
         yield ".".join(path), value["class_path"]
         yield from _settings(value.get("init_args") or {}, path)
@@ -161,7 +161,7 @@ def _settings(value: object, path: tuple[str, ...] = ()) -> Iterator[tuple[str, 
         for name, each in value.items():
             yield from _settings(each, (*path, str(name)))
     elif isinstance(value, list) and any(isinstance(each, Mapping | list) for each in value):
-        for number, each in enumerate(value):  # callbacks, whose classes say more than their numbers in the list
+        for number, each in enumerate(value):  # callbacks: a class says more than a list index
             found = each.get("class_path", "") if isinstance(each, Mapping) else ""
             if name := str(found).rpartition(".")[2]:
                 yield ".".join((*path, name)), "yes"

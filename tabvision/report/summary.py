@@ -1,4 +1,4 @@
-"""A summary of a trained model as plain data: sentences, tables, and the numbers of figures."""
+"""Summarize a trained model as plain data: sentences, tables, and the numbers behind figures."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from tabvision.report.mistakes import mistakes_section
 from tabvision.report.runs import HELD_OUT_LOSSES
 from tabvision.report.tables import Section, of_100, part_of, rounded, section_of
 
-_RESAMPLES, _MIN_MEASURED = 100, 10  # of rows for an interval, and the fewest rows with one
+_RESAMPLES, _MIN_MEASURED = 100, 10  # bootstrap resamples, and the fewest rows to resample
 _MAX_EPOCHS = 300
 _MAX_NAME = 60  # letters of a column in the heading
 _MAX_EPOCH_ROWS = 12
 _MAX_LABELS = 30
 _MAX_DRIFTED = 10
-_LEAST = 0.01  # of the greatest importance: a column below it is not shown
-_SURE_ENOUGH = 0.05  # mean distance of confidence and correctness
+_LEAST = 0.01  # hide columns below this fraction of the top importance
+_SURE_ENOUGH = 0.05  # the largest calibration error that still counts as calibrated
 
 
-_MEANINGS = {  # of metrics, as a reader meets them for the first time
+_MEANINGS = {  # of metrics, for readers who see them for the first time
     "accuracy": "the fraction of right answers",
     "f1": "the harmonic mean of precision (how many that it names are right) and recall (how many it finds)",
     "auroc": "how often it gives a row that is a yes a higher probability than one that is a no",
@@ -42,23 +42,23 @@ _MEANINGS = {  # of metrics, as a reader meets them for the first time
 
 
 class ReportDetails(TypedDict, total=False):
-    """Facts about a model besides its results, each optional.
+    """Optional facts about a model besides its results.
 
     Keys:
-        title: The heading; the names of the target's columns if left out.
-        measured_on: Which rows the results are of, such as "876 rows of new.csv".
-        checkpoint: The path of the model in the commands of the page.
-        repeat: A command that trains the model anew, if there is one.
+        title: The heading; by default it names the target's columns.
+        measured_on: Which rows the results are for, such as "876 rows of new.csv".
+        checkpoint: The path of the model, for the commands on the page.
+        repeat: A command that trains the model again, if there is one.
         baseline: Metrics of the best constant prediction: `data.baseline()`.
-        metrics: Metrics of the model: what `trainer.validate` returned.
-        importance: The frame that `interpret.importance` returned.
-        oddities: Sentences on what is odd in the data, such as columns that give the target away.
-        drift: The frame that `interpret.drift` returned for the training rows and these.
+        metrics: Metrics of the model, as returned by `trainer.validate`.
+        importance: The frame from `interpret.importance`.
+        oddities: Sentences about oddities in the data, such as columns that leak the target.
+        drift: The frame from `interpret.drift` for the training rows and these.
         history: The run's `metrics.csv`.
-        slice_by: Series with a value for each row, in the order of the results, to show the errors by besides its columns;
-            the name of each is shown.
+        slice_by: Named series with one value per row, in the order of the results; the page shows the errors by each,
+            besides the slices by column.
         facts: Other facts by name, such as the network, the versions and the time.
-        model: The model, to show where it looked in the images with the greatest loss.
+        model: The model, to show where it looked in the images with the largest loss.
     """
 
     title: str
@@ -81,12 +81,12 @@ def summarize(results: Results, **details: Unpack[ReportDetails]) -> dict[str, A
     """Return a summary of a model as plain data that JSON can hold.
 
     Args:
-        results: Rows that the model did not learn from, with its answers.
+        results: Rows that the model did not learn from, with its predictions.
         details: Other facts about the model; see `ReportDetails`.
 
     Returns:
-        `title`, `answer` (one sentence), and `sections` of `title`, `texts`, `commands` and `parts`: a part has a `caption`,
-        a `text`, a `table` or None, and the name of a `figure` of `tabvision.plots` with its `data`, or None.
+        `title`, `answer` (one sentence), and `sections`, each with `title`, `texts`, `commands` and `parts`. A part has a
+        `caption`, a `text`, a `table` or None, and the name of a `figure` of `tabvision.plots` with its `data`, or None.
 
     Raises:
         BadValueError: There are no rows.
@@ -121,7 +121,7 @@ def _metrics_section(
 ) -> Section:
     rows = measured_on or f"{count(len(results), noun_of(results))} that the model did not learn from"
     text = f"Measured on {rows}. A naive answer is the same for every row: the mean, or the frequencies of the classes."
-    if results.schema.task.moves_with_image:  # a fit measures in the network's frame, and a reader in pixels
+    if results.schema.task.moves_with_image:  # a fit measures in network coordinates; readers want pixels
         in_pixels = evaluate(results, repeats=_RESAMPLES).set_index("metric")
         metrics, baseline = in_pixels["model"].to_dict(), in_pixels["naive"].to_dict()
     names, widths = sorted(set(metrics) | set(baseline)), dict[str, float]()
@@ -211,7 +211,7 @@ def _history_section(history: pd.DataFrame | None) -> Section:
     if history is None or "epoch" not in history or history["epoch"].isna().all():
         return section_of(title)
     frame = history.sort_values("step", kind="stable") if "step" in history else history
-    # a learning rate is logged at a step, without its epoch
+    # learning rates are logged by step, without an epoch
     epochs = frame.assign(epoch=frame["epoch"].bfill()).groupby("epoch").last().reset_index()
     thin = epochs.iloc[:: -(-len(epochs) // _MAX_EPOCHS)]
     names = [name for name in epochs if name == "epoch" or ("/" in str(name) and not str(name).startswith("lr"))]

@@ -1,4 +1,4 @@
-"""Frames, and the sections of a page, as plain data; numbers as a reader wants them."""
+"""Turn frames and the sections of a page into plain data, and format numbers for readers."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from tabvision.errors import cut
 from tabvision.interpret.slices import four_digits
 
 Section: TypeAlias = dict[str, Any]
-Table: TypeAlias = dict[str, Any]  # "columns", "rows" and "attrs", all of them plain
+Table: TypeAlias = dict[str, Any]  # "columns", "rows" and "attrs", all plain data
 
 
 def _table_of(frame: pd.DataFrame) -> Table:
-    """Return a frame without its index as plain data: None for what is missing or infinite, dates and objects as text.
+    """Return a frame as plain data without its index: None for missing or infinite values, text for dates and objects.
 
     Example:
         >>> _table_of(pd.DataFrame({"job": ["cook", None], "error": [0.5, float("inf")]}))
@@ -28,7 +28,7 @@ def _table_of(frame: pd.DataFrame) -> Table:
 
 
 def frame_of(table: Table) -> pd.DataFrame:
-    """Return the frame of plain data."""
+    """Return the frame that `_table_of` turned into plain data."""
     frame = pd.DataFrame(table["rows"], columns=table["columns"])
     frame.attrs.update(table["attrs"])
     return frame
@@ -37,7 +37,7 @@ def frame_of(table: Table) -> pd.DataFrame:
 def section_of(
     title: str, *texts: str, parts: list[dict[str, Any]] | None = None, commands: tuple[str, ...] = ()
 ) -> Section:
-    """Return a section of a page: sentences, then commands, then parts with a table, a figure or both."""
+    """Return a section of a page: sentences, commands, and parts with a table, a figure or both."""
     return {"title": title, "texts": list(texts), "parts": parts or [], "commands": list(commands)}
 
 
@@ -49,14 +49,14 @@ def part_of(
     *,
     text: str = "",
 ) -> dict[str, Any]:
-    """Return a table, a figure of `tabvision.plots` with the frame that it draws, or both, below a text."""
+    """Return a part of a page: below a text, a table, a figure of `tabvision.plots` with its data, or both."""
     table: Table | None = None if frame is None else _table_of(frame)
     drawn = (table if data is None else _table_of(data)) if figure else None
     return {"caption": caption, "text": text, "table": table, "figure": figure, "data": drawn}
 
 
 def cell_text(value: Any, most: int = 80) -> str:  # noqa: ANN401 - a cell of a table
-    """Return a cell as text: floats with four digits, long text cut, nothing for what is missing.
+    """Format a cell: floats with four digits, long text cut, missing values empty.
 
     Example:
         >>> cell_text(13_722.31), cell_text(0.123456), cell_text(2012), cell_text(None), cell_text("a" * 100, 4)
@@ -70,7 +70,7 @@ def cell_text(value: Any, most: int = 80) -> str:  # noqa: ANN401 - a cell of a 
 
 
 def rounded(value: float) -> str:
-    """Return a number with three digits, for a sentence.
+    """Format a number with three significant digits, for a sentence.
 
     Example:
         >>> rounded(13_722.3), rounded(0.012345), rounded(2.0), rounded(1e20)
@@ -82,7 +82,7 @@ def rounded(value: float) -> str:
 
 
 def of_100(fraction: float) -> str:
-    """Return a fraction as a number of 100, which is 0 or 100 only where it is exactly so.
+    """Format a fraction as a percentage without the sign; only exact values become 0 or 100.
 
     Example:
         >>> of_100(0.974), of_100(0.9999), of_100(1.0), of_100(0.0001)

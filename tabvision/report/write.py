@@ -1,4 +1,4 @@
-"""Write the report of a model as one HTML file that needs nothing else: no script, no font, no other site."""
+"""Write a model's report as one self-contained HTML file: no scripts, fonts or other sites."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ _NOT_FOR_PAGES = r"<\?xml.*?\?>|<!DOCTYPE.*?>|<!--.*?-->|<metadata>.*?</metadata
 def write_report(
     path: str | Path, results: Results, *, overwrite: bool = False, **details: Unpack[ReportDetails]
 ) -> Path:
-    """Write one HTML file about a model: what it answers, how well, from what, and where it is wrong.
+    """Write one HTML file about a model: what it predicts, how well, from what, and where it is wrong.
 
-    The file holds a few rows of the data, those with the greatest loss.
+    The file contains a few rows of the data, those with the largest loss.
 
     Args:
         path: A path that ends in .html.
-        results: Rows that the model did not learn from, with its answers: `Predictor.losses` or `Results.of_gathered`.
-        overwrite: Whether an existing file may be replaced.
-        details: What else there is to know, such as `metrics=` and `importance=`; see `ReportDetails`.
+        results: Rows that the model did not learn from, with its predictions: `Predictor.losses` or `Results.of_gathered`.
+        overwrite: Whether to replace an existing file.
+        details: Other facts about the model, such as `metrics=` and `importance=`; see `ReportDetails`.
 
     Returns:
         The path.
@@ -49,17 +49,17 @@ def write_report(
 
 
 def write_page(path: Path, summary: Mapping[str, Any]) -> Path:
-    """Write the page of what `summarize` returned, and return its path."""
+    """Write the page for a summary from `summarize`, and return its path."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters.update(cell_text=cell_text)
     text = environment.from_string(_PAGE.read_text(encoding="utf-8")).render(summary, svg=_svg)
-    with written_whole(path) as partial:  # a lone surrogate, as a file's name may hold, is no text
+    with written_whole(path) as partial:  # a file name may hold a lone surrogate, which UTF-8 cannot encode
         partial.write_text(text, encoding="utf-8", errors="replace")
     return path
 
 
 def _svg(figure: str, data: Table, caption: str, number: int) -> Markup:
-    """Return a figure as SVG for the inside of a page, in the page's own color of text."""
+    """Return a figure as inline SVG, in the page's text color."""
     frame = frame_of(data)
     if figure == "confusion_matrix":
         frame = frame.iloc[:, 1:].set_axis(frame.iloc[:, 0].tolist())

@@ -1,7 +1,7 @@
-"""The course in 300 lines of numpy: what the other parts of this library do, written to be read.
+"""The course in 300 lines of numpy: what the rest of the library does, written to be read.
 
-Read `matmul.py`, `autograd.py`, `layers.py`, `optimizers.py` and `models.py` in this order. Tests hold each equal to torch
-and to the part of this library that does the same in earnest; docs/lessons/ walks through them.
+Read `matmul.py`, `autograd.py`, `layers.py`, `optimizers.py` and `models.py` in this order. Tests check that each agrees
+with torch and with its production counterpart in this library; docs/lessons/ walks through them.
 """
 
 from tabvision.scratch.autograd import Value, side_by_side

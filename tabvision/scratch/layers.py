@@ -1,4 +1,4 @@
-"""Layers and losses with their backward passes written out, as the chain rule gives them."""
+"""Layers and losses with their backward passes written out from the chain rule."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ Random = np.random.Generator
 
 
 class Linear:
-    """Return x @ weight + bias. The weights start with a variance of 2 / inputs, so that a ReLU keeps that of its input.
+    """Compute x @ weight + bias. Weights start with variance 2 / inputs, which preserves the input's variance under ReLU.
 
-    torch's `nn.Linear` holds the same weight transposed, (outputs, inputs).
+    torch's `nn.Linear` stores the same weight transposed, (outputs, inputs).
 
     Source: He et al. 2015 for the initial variance.
 
@@ -38,13 +38,13 @@ class Linear:
         return x @ self.weight.data + self.bias.data
 
     def backward(self, grad: Array) -> Array:
-        """Return the gradient of the input: each output's gradient goes back along the weights it came by."""
+        """Return the input's gradient: each output's gradient flows back along the weights that it came through."""
         self.weight.grad, self.bias.grad = self._x.T @ grad, grad.sum(axis=0)
         return grad @ self.weight.data.T
 
 
 class ReLU:
-    """Return the positive numbers, and zero for the others, whose gradient is zero as well."""
+    """Keep positive numbers and replace the others by zero, whose gradient is zero as well."""
 
     params: Sequence[Value] = ()
 
@@ -54,17 +54,17 @@ class ReLU:
         return x * self._positive
 
     def backward(self, grad: Array) -> Array:
-        """Return the gradient where the input was positive."""
+        """Return the gradient where the input was positive, and zero elsewhere."""
         return grad * self._positive
 
 
 class Flatten:
-    """Return each image as one row of numbers."""
+    """Flatten each image to one row of numbers."""
 
     params: Sequence[Value] = ()
 
     def forward(self, x: Array) -> Array:
-        """Return (B, N)."""
+        """Return the images as (B, N)."""
         self._shape = x.shape
         return x.reshape(len(x), -1)
 
@@ -74,7 +74,7 @@ class Flatten:
 
 
 class Conv:
-    """A convolution without padding: unfold each patch of the image into a row, then it is a linear layer.
+    """A convolution without padding: a linear layer on patches of the image, each unfolded into a row.
 
     Shape:
         - x: (B, C, H, W) float64
@@ -91,15 +91,15 @@ class Conv:
         self.params = self._linear.params
 
     def forward(self, x: Array) -> Array:
-        """Return the linear layer of every patch."""
-        windows = sliding_window_view(x, (self._size, self._size), axis=(2, 3))  # (B, C, H', W', size, size), no copy
+        """Apply the linear layer to every patch."""
+        windows = sliding_window_view(x, (self._size, self._size), axis=(2, 3))  # (B, C, H', W', size, size), a view
         patches = windows.transpose(0, 2, 3, 1, 4, 5)
         self._shape, self._unfolded = x.shape, patches.shape
         rows = self._linear.forward(patches.reshape(-1, len(self._linear.weight.data)))
         return rows.reshape(*self._unfolded[:3], -1).transpose(0, 3, 1, 2)
 
     def backward(self, grad: Array) -> Array:
-        """Return the gradient of the image: fold patches back, adding up where they overlapped."""
+        """Return the image's gradient: fold the patches back, summing where they overlap."""
         rows = grad.transpose(0, 2, 3, 1).reshape(-1, grad.shape[1])
         patches = self._linear.backward(rows).reshape(self._unfolded).transpose(0, 3, 1, 2, 4, 5)
         image, (height, width) = np.zeros(self._shape), grad.shape[2:]
@@ -112,7 +112,7 @@ Layer = Linear | ReLU | Flatten | Conv
 
 
 class Sequential:
-    """Layers one after another; backward goes through them from the last to the first."""
+    """A chain of layers; backward goes through them from last to first."""
 
     def __init__(self, *layers: Layer) -> None:
         self.layers = layers
@@ -125,16 +125,16 @@ class Sequential:
         return x
 
     def backward(self, grad: Array) -> Array:
-        """Set the gradients of all layers; return that of the input."""
+        """Set the gradients of all layers and return the input's."""
         for layer in reversed(self.layers):
             grad = layer.backward(grad)
         return grad
 
 
 def softmax(logits: Array) -> Array:
-    """Return probabilities: exp(logits) over their sum in each row.
+    """Return probabilities: exp(logits) divided by the sum of each row.
 
-    Subtracting the largest logit first changes nothing but that exp cannot overflow.
+    Subtracting the largest logit first leaves the result unchanged and keeps exp from overflowing.
 
     Example:
         >>> softmax(np.array([[1000.0, 1000.0]])).tolist()
@@ -145,10 +145,10 @@ def softmax(logits: Array) -> Array:
 
 
 def cross_entropy(logits: Array, target: NDArray[np.int64]) -> tuple[float, Array]:
-    """Return the mean of -log(probability of the right class), and its gradient with respect to the logits.
+    """Return the mean of -log(probability of the true class), and its gradient with respect to the logits.
 
-    Softmax and loss belong together: their gradient is simply the probabilities minus one for the right class, and
-    log(softmax) is computed as a difference, which stays exact where a probability rounds to zero.
+    Softmax and loss belong together: their gradient is simply the probabilities, minus one for the true class, and
+    log(softmax) is computed as a difference, which stays exact even if a probability rounds to zero.
 
     Example:
         >>> loss, grad = cross_entropy(np.array([[0.0, 0.0]]), np.array([1]))

@@ -1,4 +1,4 @@
-"""Matrix multiplication four times: from loops to one line, each faster than the one before."""
+"""Matrix multiplication in four versions, from loops to one line, each faster than the one before."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ def matmul_by_loops(a: Array, b: Array) -> Array:
 
 
 def matmul_by_products(a: Array, b: Array) -> Array:
-    """Return a @ b; the innermost loop is now a product of two vectors and its sum."""
+    """Return a @ b; the innermost loop becomes the sum of an elementwise product of two vectors."""
     return np.array([[(row * column).sum() for column in b.T] for row in a])
 
 
 def matmul_by_broadcasting(a: Array, b: Array) -> Array:
-    """Return a @ b; a row of `a` stands as a column beside all of `b`: (K, 1) times (K, N) is (K, N), summed over K."""
+    """Return a @ b; a row of `a`, as a column, is broadcast over `b`: (K, 1) times (K, N) is (K, N), summed over K."""
     return np.stack([(row[:, None] * b).sum(axis=0) for row in a])
 
 
 def matmul_by_einsum(a: Array, b: Array) -> Array:
-    """Return a @ b; what is repeated on the left and absent on the right is summed."""
+    """Return a @ b; einsum sums over an index that is repeated on the left and absent on the right."""
     product: Array = np.einsum("mk,kn->mn", a, b)
     return product

@@ -1,4 +1,4 @@
-"""Three networks and one way to fit them: images, tables and ratings, in numpy alone."""
+"""Three networks, for images, tables and ratings, and one function to fit them, in pure numpy."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ Codes = NDArray[np.int64]
 def fit(
     gradients: Callable[[Codes], float], optimizer: SGD, num_rows: int, *, epochs: int, batch_size: int, seed: int = 0
 ) -> list[float]:
-    """Fit by one cycle of rate and momentum, and return the mean training loss of each epoch.
+    """Fit with one cycle of learning rate and momentum, and return the mean training loss of each epoch.
 
-    The schedule is `tabvision.schedules.one_cycle`, the function that `tabvision.callbacks.OneCycle` calls.
+    The schedule is `tabvision.schedules.one_cycle`, the same function that `tabvision.callbacks.OneCycle` calls.
 
     Args:
-        gradients: Sets the gradients of the optimizer's parameters for some rows, and returns their mean loss.
-        optimizer: Its rate is the peak of the cycle.
-        num_rows: The number of training rows; each is drawn once an epoch.
+        gradients: A function that sets the gradients of the optimizer's parameters for some rows and returns their mean loss.
+        optimizer: The optimizer; its rate is the peak of the cycle.
+        num_rows: The number of training rows; each is used once per epoch.
         epochs: Passes over the rows.
-        batch_size: Rows a step.
+        batch_size: Rows per step.
         seed: Determines the order of the rows.
     """
     random, peak, history = np.random.default_rng(seed), optimizer.lr, []
@@ -47,7 +47,7 @@ def fit(
 
 
 def image_net(channels: int, size: int, classes: int, random: Random) -> Sequential:
-    """Return a small network for square images: 3 x 3 patches, then fully connected layers.
+    """Return a small network for square images: a 3 x 3 convolution, then fully connected layers.
 
     Example:
         >>> image_net(1, 8, 10, np.random.default_rng(0)).forward(np.zeros((2, 1, 8, 8))).shape
@@ -58,12 +58,12 @@ def image_net(channels: int, size: int, classes: int, random: Random) -> Sequent
 
 
 class TabularNet:
-    """A network for tables: a row of an embedding for each category, beside the numbers, then fully connected layers.
+    """A network for tables: embeddings of the categories, concatenated with the numbers, then fully connected layers.
 
     Args:
         cardinalities: The number of codes of each category.
-        num_continuous: The number of numeric columns, which come with mean 0 and standard deviation 1.
-        outputs: Logits of each row.
+        num_continuous: The number of numeric columns, which must have mean 0 and standard deviation 1.
+        outputs: Logits per row.
         random: Draws the initial weights.
 
     Source: embedding width min(600, 1.6 x cardinality ** 0.56), fastai.
@@ -88,17 +88,17 @@ class TabularNet:
 
 
 class DotBias:
-    """Matrix factorization: factors of the user times factors of the item, plus a bias for each and one for all.
+    """Matrix factorization: the dot product of user and item factors, plus a bias for each and a global one.
 
     Args:
         num_users: The number of users.
         num_items: The number of items.
-        y_range: The lowest and highest rating, between which a sigmoid keeps the answers.
-        mean: The mean rating, at which all answers start.
+        y_range: The lowest and highest rating; a sigmoid keeps predictions between them.
+        mean: The mean rating, where all predictions start.
         random: Draws the initial factors.
-        factors: Factors of each user and item.
+        factors: The number of factors for each user and item.
 
-    Source: fastai `EmbeddingDotBias`; the initial deviation is that of `tabvision.nets.factorization`.
+    Source: fastai `EmbeddingDotBias`; the initial std is that of `tabvision.nets.factorization`.
 
     Example:
         >>> net = DotBias(3, 4, (0.5, 5.5), 3.0, np.random.default_rng(0))

@@ -1,4 +1,4 @@
-"""SGD, momentum, RMSProp and Adam, a line or five each, and the race between them."""
+"""SGD, momentum, RMSProp and Adam, in one to five lines each, and a race between them."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ if TYPE_CHECKING:
 
 
 class SGD:
-    """Plain SGD: each step moves a parameter against its gradient, times the rate. The others change the move only.
+    """Plain SGD: each step moves a parameter against its gradient, times the rate. Subclasses change only the move.
 
-    Weight decay pulls every number towards zero. "l2" adds decay x parameter to the gradient, as the gradient of
-    decay / 2 x parameter ** 2 would be: whatever an optimizer does to gradients it then does to the decay. "decoupled"
-    shrinks the parameter by rate x decay apart from the gradient. For plain SGD both are the same step; for Adam they are
-    not, since it divides the gradient, and L2's decay with it, by its recent size.
+    Weight decay pulls every parameter toward zero. "l2" adds decay x parameter to the gradient, which is the gradient of
+    decay / 2 x parameter ** 2, so whatever an optimizer does to gradients also applies to the decay. "decoupled" shrinks the
+    parameter by rate x decay, separately from the gradient. For plain SGD the two are the same step. For Adam they are not,
+    since it divides the gradient, including the L2 decay, by the gradient's recent size.
 
-    Equal to `torch.optim.SGD`, which has L2 only; for decoupled decay to `tabvision.modules` with `optimizer="sgd"`.
+    Equal to `torch.optim.SGD`, which has only L2; with decoupled decay, to `tabvision.modules` with `optimizer="sgd"`.
 
     Args:
-        params: What to move; each has `data` and `grad`.
+        params: The parameters to move; each has `data` and `grad`.
         lr: The learning rate.
         weight_decay: Strength of the decay, at least 0.
         decay: "l2" or "decoupled".
@@ -44,7 +44,7 @@ class SGD:
         self, params: Sequence[Value], lr: float, *, weight_decay: float = 0.0, decay: Literal["l2", "decoupled"] = "l2"
     ) -> None:
         self.params, self.lr, self.weight_decay, self.decay = params, lr, weight_decay, decay
-        self.beta, self.steps = 0.9, 0  # beta is what a schedule of momentum sets
+        self.beta, self.steps = 0.9, 0  # a momentum schedule sets beta
         self.averages = [np.zeros_like(param.data) for param in params]
         self.squares = [np.zeros_like(param.data) for param in params]
 
@@ -57,19 +57,19 @@ class SGD:
             param.data *= 1 - shrink
             param.data -= self.lr * move
 
-    def move(self, number: int, grad: Array) -> Array:  # noqa: ARG002 - the others look up their averages by it
-        """Return what the rate multiplies: for SGD the gradient itself."""
+    def move(self, number: int, grad: Array) -> Array:  # noqa: ARG002 - subclasses look up their averages by it
+        """Return the move, which the rate multiplies: for SGD the gradient itself."""
         return grad
 
 
 class Momentum(SGD):
     """Move along an exponentially weighted average of the gradients.
 
-    The lesson keeps beta x average + (1 - beta) x gradient, a true average. torch keeps beta x average + gradient, which
-    grows to 1 / (1 - beta) times that: at a constant beta, torch's step at rate lr is the lesson's at lr / (1 - beta). If a
-    schedule changes beta they differ for good, since torch's sum still holds gradients at their old weight.
+    The lesson uses beta x average + (1 - beta) x gradient, a true average. torch uses beta x average + gradient, which grows
+    to 1 / (1 - beta) times that: at a constant beta, torch's step at rate lr is the lesson's at lr / (1 - beta). If a
+    schedule changes beta, the two differ for good, since torch's sum still holds gradients at their old weight.
 
-    Equal to `torch.optim.SGD(momentum=beta)` where `form`, an attribute, is "torch".
+    Equal to `torch.optim.SGD(momentum=beta)` if the attribute `form` is "torch".
     """
 
     form: Literal["lesson", "torch"] = "lesson"
@@ -82,24 +82,24 @@ class Momentum(SGD):
 
 
 class RMSProp(SGD):
-    """Divide each gradient by its recent size: steep directions and flat ones then move at one pace.
+    """Divide each gradient by its recent size, so that steep and flat directions move at the same pace.
 
-    Equal to `torch.optim.RMSprop(alpha=0.99)` without momentum. Its momentum averages the divided gradients, that of
-    fastai the raw ones; here there is none, and `Adam` averages the raw ones.
+    Equal to `torch.optim.RMSprop(alpha=0.99)` without momentum. torch's momentum averages the divided gradients and
+    fastai's the raw ones; this class has none, and `Adam` averages the raw ones.
     """
 
     alpha, eps = 0.99, 1e-8
 
     def move(self, number: int, grad: Array) -> Array:
-        """Return the gradient over the root of the average of its squares."""
+        """Return the gradient divided by the root of the average of its squares."""
         self.squares[number] = self.alpha * self.squares[number] + (1 - self.alpha) * grad**2
         return grad / (np.sqrt(self.squares[number]) + self.eps)
 
 
 class Adam(SGD):
-    """Momentum over RMSProp, both corrected for having started at zero.
+    """Momentum divided by RMSProp's root, with both averages corrected for starting at zero.
 
-    Equal to `torch.optim.Adam(betas=(beta, alpha), eps=eps)` with L2, and to `AdamW` with decoupled decay; the constants are
+    Equal to `torch.optim.Adam(betas=(beta, alpha), eps=eps)` with L2, and to `AdamW` with decoupled decay. The constants are
     those of `tabvision.modules`. Without the correction the first step would be (1 - beta) / sqrt(1 - alpha) times as long.
 
     Source: Kingma and Ba 2015.
@@ -108,7 +108,7 @@ class Adam(SGD):
     alpha, eps = 0.95, 1e-5
 
     def move(self, number: int, grad: Array) -> Array:
-        """Return the average of the gradients over the root of that of their squares."""
+        """Return the average of the gradients divided by the root of the average of their squares."""
         self.averages[number] = self.beta * self.averages[number] + (1 - self.beta) * grad
         self.squares[number] = self.alpha * self.squares[number] + (1 - self.alpha) * grad**2
         average = self.averages[number] / (1 - self.beta**self.steps)
@@ -118,18 +118,18 @@ class Adam(SGD):
 
 SLOPE, INTERCEPT = 2.0, 30.0
 RATES = {"SGD": (SGD, 2e-4), "momentum": (Momentum, 4e-3), "RMSProp": (RMSProp, 0.1), "Adam": (Adam, 1.0)}
-"""A rate with which each arrives and stays; SGD and momentum diverge at twice theirs."""
+"""A rate at which each converges and stays; SGD and momentum diverge at twice theirs."""
 
 
 def optimizer_race(*, max_epochs: int = 100_000) -> pd.DataFrame:
     """Return the lesson's spreadsheet: how each optimizer finds the line y = 2 x + 30 from slope 1 and intercept 1.
 
-    The slope is found at once, since x is large; the intercept hardly changes the error, and that is what the race is about.
-    An optimizer has arrived when the intercept is within 0.5 and the slope within 0.1; its last row tells after how many
-    epochs. All 29 rows make one step. (The spreadsheet takes a step for each row, whose noise hides what momentum gains.)
+    The slope is found at once, since x is large. The intercept hardly changes the error, so the race is about finding it.
+    An optimizer is done when the intercept is within 0.5 and the slope within 0.1; its last row says after how many epochs.
+    All 29 rows form one batch. (The spreadsheet takes one step per row, and that noise hides what momentum gains.)
 
     Args:
-        max_epochs: The epoch after which an optimizer gives up.
+        max_epochs: The epoch at which an optimizer gives up.
 
     Returns:
         The columns `optimizer`, `epoch` (0 is the start), `slope`, `intercept`, `loss`.

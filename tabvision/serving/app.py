@@ -41,9 +41,7 @@ from tabvision.serving.requests import (
 )
 
 TIMED_OUT, FORBIDDEN, FAILED = 408, 403, 500
-_BLOCK_BYTES = (
-    1 << 26
-)  # of what PIL reserves: only blocks above 32 MB are surely the system's again once they are freed
+_BLOCK_BYTES = 1 << 26  # for PIL: only blocks above 32 MB are sure to go back to the system when freed
 _LOG = logging.getLogger("tabvision.serving")
 
 
@@ -52,15 +50,15 @@ class ServedModel(Protocol):
 
     @property
     def schema(self) -> Schema:
-        """Return the schema of its inputs and answers."""
+        """Return the schema of its inputs and predictions."""
 
     @property
     def predict(self) -> Callable[..., pd.DataFrame]:
-        """Return a function from what `read` returned to one row of answers for each row."""
+        """Return a function from the inputs that `read` made to one row of predictions per row."""
 
     @property
     def read(self) -> Callable[..., Inputs]:
-        """Return a function from rows, or images as bytes, to the inputs of the network."""
+        """Return a function from rows, or images as bytes, to the network's inputs."""
 
 
 @speaking("serve")
@@ -69,20 +67,20 @@ def create_app(
 ) -> Starlette:
     """Return the application for one model.
 
-    `GET /` returns a page to try it by hand, `POST /predict` answers, `GET /health` the status and `GET /schema` the schema.
+    `GET /` returns a page to try it by hand, `POST /predict` predictions, `GET /health` the status, `GET /schema` the schema.
 
     Args:
         model: A `Predictor` or an `OnnxPredictor`.
         limits: The limits of a request; None for the defaults.
-        hosts: Host names to accept; none accepts all. They guard against DNS rebinding: a page of another site that
-            points its own name at this machine gets no answer.
-        uncertainty: Whether answers hold an uncertainty, as of `Predictor.predict`.
+        hosts: Host names to accept; empty accepts all. They guard against DNS rebinding, where another site's page points
+            its own host name at this machine.
+        uncertainty: Whether to include the uncertainty in each answer, as in `Predictor.predict`.
     """
     service = _Service(model, limits or Limits(), {"uncertainty": True} if uncertainty else {})
     if model.schema.image is not None:
         from PIL import Image
 
-        Image.core.set_block_size(_BLOCK_BYTES)  # type: ignore[attr-defined]  # of the guide, but not in `__all__`
+        Image.core.set_block_size(_BLOCK_BYTES)  # type: ignore[attr-defined]  # documented, but not in `__all__`
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -107,7 +105,7 @@ def create_app(
 
 
 class _Service:
-    """The endpoints of one model, whose `predict` gets the settings."""
+    """The endpoints of one model; `settings` are passed to its `predict`."""
 
     def __init__(self, model: ServedModel, limits: Limits, settings: Mapping[str, Any]) -> None:
         self.model, self.limits, self.settings = model, limits, settings
@@ -123,12 +121,12 @@ class _Service:
         return HTMLResponse(page(self.model.schema, nonce), headers={"Content-Security-Policy": policy} | _SAFE)
 
     async def predict(self, request: Request) -> Response:
-        """Return the answers to rows or images: a list, or an object for a single row sent as an object."""
+        """Return the answers for rows or images: a list, or one object for a single row sent as an object."""
         try:
             return await self._predict(request)
         except (RequestError, TabvisionError, HTTPException):
-            raise  # each has a handler
-        except asyncio.CancelledError:  # the server was stopped, and waits no longer
+            raise  # each of these has a handler
+        except asyncio.CancelledError:  # the server is shutting down
             return _failure(OVERLOADED, "The server is stopping. Ask another one, or later.")
         except Exception:  # a bug: the client gets the status, the log the details
             _LOG.exception("A request failed.")
@@ -179,7 +177,7 @@ class _Service:
             _add_unreadable(rows, inputs, answers)
         for answer in answers:
             if not isinstance(answer.get("error", ""), str):
-                del answer["error"]  # of a row that has an answer
+                del answer["error"]  # this row has an answer
         return [{"error": answer["error"]} if "error" in answer else answer for answer in answers]
 
     def _expected_body(self, kind: str) -> str:
@@ -189,10 +187,10 @@ class _Service:
         return f"The body must be {wanted}, got {kind or 'no Content-Type'!r}."
 
     async def _row(self, request: Request, body: bytes) -> tuple[dict[str, Any], list[bytes]]:
-        """Return a row of columns and images: its columns are JSON in the field `row`, each image a file named by its column.
+        """Return a row of columns and images: the field `row` has the columns as JSON, and one file field each image.
 
         Raises:
-            RequestError: A field is not one of these, or the columns are invalid.
+            RequestError: A field is neither `row` nor an image column, or the columns are invalid.
         """
         image = self.model.schema.image
         columns = () if image is None else image.columns
@@ -211,12 +209,12 @@ class _Service:
         return {**rows[0], **images}, list(images.values())
 
     def _form(self, request: Request, body: bytes) -> AbstractAsyncContextManager[FormData]:
-        """Return the parsed form of a body that is here already."""
+        """Parse the form in a body that has already been read."""
 
         async def receive() -> Message:
             return {"type": "http.request", "body": body, "more_body": False}
 
-        files = self.limits.max_rows + 1  # one more is counted, and refused by `check_images`
+        files = self.limits.max_rows + 1  # let one more through, for `check_images` to refuse
         most = self.limits.max_bytes
         return Request(request.scope, receive).form(max_files=files, max_fields=16, max_part_size=most)
 
@@ -230,7 +228,7 @@ class _Service:
 
 
 def _add_unseen(inputs: Inputs, answers: list[Answer]) -> None:
-    """Add to the answers to rows unlike those of training the columns by which they are."""
+    """Add to each answer the columns whose values are unlike those of training."""
     for key, found in (("unseen", inputs.unseen_rows), ("outside", inputs.outside_rows)):
         for column, rows in found.items():
             for row in rows.tolist():
@@ -238,7 +236,7 @@ def _add_unseen(inputs: Inputs, answers: list[Answer]) -> None:
 
 
 def _add_unreadable(rows: list[Any], inputs: Inputs, answers: list[Answer]) -> None:
-    """Add to the answers to rows whose images were sent, but cannot be read, the columns of these images."""
+    """Add to each answer the columns whose images were sent but could not be read."""
     for column, numbers in ({} if inputs.images is None else inputs.images.absent).items():
         for row in numbers:
             if rows[row][column] is not None:
@@ -246,10 +244,10 @@ def _add_unreadable(rows: list[Any], inputs: Inputs, answers: list[Answer]) -> N
 
 
 async def _read_body(request: Request, limits: Limits) -> bytes:
-    """Return the whole body.
+    """Read the whole body.
 
     Raises:
-        RequestError: The body is too long, or too slow.
+        RequestError: The body is too long or arrives too slowly.
     """
     too_long = RequestError(TOO_LARGE, f"The body must have {limits.max_bytes:,} bytes at most.")
     declared = request.headers.get("content-length", "0")
@@ -270,7 +268,7 @@ async def _read_body(request: Request, limits: Limits) -> bytes:
 
 
 def _reply(content: object, status: int = 200) -> Response:
-    """Return a response of strict JSON; an answer of NaN becomes a failure."""
+    """Return a strict JSON response; a NaN in it turns it into a failure."""
     try:
         text = json.dumps(content, allow_nan=False, ensure_ascii=False, default=_plain)
     except ValueError:
@@ -287,9 +285,9 @@ _SAFE = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store", "Refe
 
 
 class _HeaderChecks:
-    """Refuses a request with two lengths, and one to a host name that is not allowed, if any are named.
+    """Refuse a request with two body lengths, or one for a host name that is not allowed, if `hosts` names any.
 
-    After two lengths the connection is closed, since a proxy may have used the other one.
+    Two lengths also close the connection, since a proxy may have used the other one.
 
     Source: RFC 9112, section 6.1, "request smuggling".
     """
@@ -298,7 +296,7 @@ class _HeaderChecks:
         self.app, self.hosts = app, frozenset(hosts)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Refuse the request, or pass it on."""
+        """Refuse the request or pass it on."""
         refusal = self._refusal(Headers(scope=scope)) if scope["type"] == "http" else None
         await (refusal or self.app)(scope, receive, send)
 
@@ -309,7 +307,7 @@ class _HeaderChecks:
             answer.headers["Connection"] = "close"
             return answer
         host = headers.get("host", "")
-        # without the port; an IPv6 address keeps its brackets
+        # drop the port; an IPv6 address keeps its brackets
         name = host.partition("]")[0] + "]" if host.startswith("[") else host.partition(":")[0]
         if self.hosts and name.lower() not in self.hosts:
             sentence = f"This server is not known as {host!r}. Call it as {', '.join(sorted(self.hosts))}."
@@ -333,5 +331,5 @@ async def _refused(_: Request, error: Exception) -> Response:
         405: "Call /predict with POST, the others with GET.",
     }
     answer = _failure(error.status_code, sentences.get(error.status_code, str(error.detail)))
-    answer.headers.update(error.headers or {})  # such as the methods that are allowed
+    answer.headers.update(error.headers or {})  # such as Allow
     return answer

@@ -1,4 +1,4 @@
-"""Batch the rows of concurrent requests for the network."""
+"""Batch the rows of concurrent requests."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ _Request: TypeAlias = tuple[list[Any], "asyncio.Future[list[Answer]]"]
 
 @final
 class MicroBatcher:
-    """Answers requests in batches: while one batch is computed, the requests that arrive form the next.
+    """Answer requests in batches: requests that arrive while one batch is computed form the next.
 
-    A single request never waits for others, and under load batches grow up to the limit. One thread computes. If a batch
-    raises, each of its requests is answered on its own, so that no request fails through the rows of another.
+    A lone request never waits for others, and under load batches grow up to the limit. One thread computes. If a batch
+    raises, each of its requests is answered separately, so that no request fails because of another's rows.
 
     Args:
-        answer: A function from rows to one answer for each.
+        answer: A function from rows to one answer per row.
         batch_rows: The most rows in a batch; the rows of one request stay together.
-        max_waiting: The most requests that may wait.
+        max_waiting: The most requests that may be waiting.
     """
 
     def __init__(self, answer: AnswerAll, *, batch_rows: int, max_waiting: int) -> None:
@@ -37,7 +37,7 @@ class MicroBatcher:
         self.num_batches = 0
 
     async def submit(self, rows: list[Any]) -> list[Answer]:
-        """Return one answer for each row.
+        """Return one answer per row.
 
         Raises:
             RequestError: Too many requests are waiting.
@@ -58,7 +58,7 @@ class MicroBatcher:
         self._threads.shutdown()
 
     async def _work(self) -> None:
-        await asyncio.sleep(0)  # so that requests that have already arrived join the batch
+        await asyncio.sleep(0)  # lets requests that have already arrived join the batch
         while self._waiting:
             batch = self._next_batch()
             if not await self._try([row for rows, _ in batch for row in rows], batch):
@@ -74,11 +74,11 @@ class MicroBatcher:
         return batch
 
     async def _try(self, rows: list[Any], batch: Sequence[_Request]) -> bool:
-        """Answer the requests, and return False if they must be tried one by one; a single one gets its error."""
+        """Answer the requests; return False if they must be retried one by one. A single request gets its error."""
         loop = asyncio.get_running_loop()
         try:
             answers = await loop.run_in_executor(self._threads, self._answer, rows)
-        except Exception as error:  # raised again where the request waits
+        except Exception as error:  # raised again in the waiting request
             if len(batch) > 1:
                 return False
             self._settle(batch[0][1], error)

@@ -1,4 +1,4 @@
-"""Render the page to try a model by hand: `page.html` with a field for each input; it loads nothing from other sites."""
+"""Render the page to try a model by hand: `page.html` with one field per input, loading nothing from other sites."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from tabvision.plain import LARGEST_EXACT
 from tabvision.preprocess.encode import Source, sources_of
 from tabvision.schema import Schema
 
-_MAX_OPTIONS = 60  # values in a drop-down list; more are typed, with suggestions
+_MAX_OPTIONS = 60  # the most values for a drop-down list; above that, a text field suggests them
 _MAX_SUGGESTED = 1_000
 _ENVIRONMENT = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
 _PAGE = _ENVIRONMENT.from_string(Path(__file__).with_suffix(".html").read_text(encoding="utf-8"))
 
 
 def page(schema: Schema, nonce: str) -> str:
-    """Return the page, with a form built from the schema or an upload of images.
+    """Return the page, with a form built from the schema, or an image upload.
 
     Args:
         schema: The schema of the model.
-        nonce: The token that allows this page's own style and script, and no other.
+        nonce: The token that allows the page's own style and script, and no others.
 
     Example:
         >>> from tabvision.schema import Continuous, Target
@@ -44,10 +44,10 @@ def page(schema: Schema, nonce: str) -> str:
 
 
 def _shrunk_side(schema: Schema) -> int:
-    """Return the shorter side in pixels to which the page shrinks larger photos before it sends them, 0 to send the files.
+    """Return the shorter side in pixels to which the page shrinks larger photos before upload; 0 to send the original files.
 
-    Twice the network's size leaves the answer as it is but for rounding. Points are answered in pixels of the file, and a
-    browser keeps neither more than 8 bits nor more than three channels.
+    Shrinking to twice the network's size changes predictions only by rounding. Originals are sent for points, which are
+    predicted in pixels of the file, and for more than 8 bits or three channels, which a browser would drop.
     """
     image = schema.image
     if image is None or schema.task.moves_with_image or image.value_range or image.channels not in (1, 3):
@@ -56,7 +56,7 @@ def _shrunk_side(schema: Schema) -> int:
 
 
 def _field(source: Source) -> dict[str, Any]:
-    """Return what the page needs of a raw column: its name, the kind of its value to the script, and a hint or its values."""
+    """Return what the page needs for a raw column: its name, the script's kind of value, and a hint or the known values."""
     if source.kind == "number":
         return {"name": source.name, "kind": "number", "hint": f"{source.continuous[0][1].fill:.6g}"}
     if source.kind == "date":
@@ -65,7 +65,7 @@ def _field(source: Source) -> dict[str, Any]:
     vocabulary = source.categorical[0][1].vocabulary
     if len(vocabulary) <= _MAX_OPTIONS:
         options = []
-        for label in vocabulary:  # JavaScript would round a large integer, and text of it is read exactly
+        for label in vocabulary:  # JavaScript would round a large integer, so send it as text
             is_rounded = isinstance(label, int) and abs(label) >= LARGEST_EXACT
             options.append((json.dumps(str(label) if is_rounded else label), str(label)))
         return {"name": source.name, "kind": "json", "options": options}

@@ -1,4 +1,4 @@
-"""Close connections that make no progress; separate from `server.py`, which reports that uvicorn is not installed."""
+"""Close connections that make no progress. Apart from `server.py`, which must import even without uvicorn."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _BUSY = {"error": "The server has too many connections. Try again later."}
 
 
 class _Progress(NamedTuple):
-    """How far a connection has come: its request, and the bytes of an answer that the client has not read."""
+    """The progress of a connection: its current request, and the bytes of a response that the client has not read."""
 
     cycle: Any  # uvicorn's own class, or None before the first request
     is_answered: bool
@@ -22,11 +22,11 @@ class _Progress(NamedTuple):
 
 @final
 class ProgressProtocol(h11_impl.H11Protocol):
-    """Uvicorn's protocol, which also closes connections that make no progress within 30 s, and answers errors as JSON.
+    """Uvicorn's protocol, which also closes connections that make no progress within 30 s, and sends errors as JSON.
 
-    Uvicorn itself waits forever for a request that is not sent, for a body that does not end after the answer, and for a
-    client that does not read its answer: such clients would lock out every other. A body that is still needed has a limit of
-    its own (`Limits.read_seconds`), and an answer that is being computed takes as long as it takes.
+    Uvicorn itself waits forever for a request that never arrives, for a body that does not end after the response, and for
+    a client that does not read its response, so a few such clients could lock out all others. A body that is still needed
+    has its own limit (`Limits.read_seconds`), and computing an answer has none.
     """
 
     idle_seconds: ClassVar[float] = 30.0
@@ -59,7 +59,7 @@ class ProgressProtocol(h11_impl.H11Protocol):
         for event in (h11.Response(status_code=status, headers=headers), h11.Data(data=body), h11.EndOfMessage()):
             self.transport.write(self.conn.send(event))
         if self.cycle is not None:
-            self.cycle.disconnected = True  # an answer that is still to come would raise
+            self.cycle.disconnected = True  # otherwise a later answer would raise
         self.transport.close()
 
     def _progress(self) -> _Progress:
@@ -73,6 +73,6 @@ class ProgressProtocol(h11_impl.H11Protocol):
         if self.transport.is_closing() and not before.unread:
             return
         if (before.is_answered or before.unread) and self._progress() == before:
-            self.transport.abort()  # at once: closing would wait for what the client does not read
+            self.transport.abort()  # close() would wait for the client to read the rest
         else:
             self._check_later()

@@ -1,4 +1,4 @@
-"""Read and check untrusted requests: rows from JSON, images from an upload. No path or URL in them is opened."""
+"""Read and check untrusted requests: rows from JSON, images from an upload. Never open a path or URL in them."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from tabvision.schema import Image, Schema
 
 BAD_REQUEST, TOO_LARGE, WRONG_KIND, WRONG_VALUES, OVERLOADED = 400, 413, 415, 422, 503
 
-_MAX_SCANS = 50  # a progressive JPEG has about ten, and its thumbnail as many
+_MAX_SCANS = 50  # a progressive JPEG has about ten, and its thumbnail may have ten more
 _MAX_SEGMENTS = 2_000
-_MAX_NAMES = 1_000  # beyond those that the model reads: each missing name is compared with all of them
+_MAX_NAMES = 1_000  # the most unused names: a missing name is compared with each of them
 _JPEG = b"\xff\xd8"
 _WITHOUT_LENGTH = (0x00, 0x01, *range(0xD0, 0xDA))
 
@@ -33,12 +33,12 @@ class RequestError(Exception):
 
 
 def rows_of_json(body: bytes, schema: Schema, limits: Limits) -> tuple[list[dict[str, Any]], bool]:
-    """Return the rows of a JSON body, and whether it is a single row rather than a list.
+    """Return the rows in a JSON body, and whether it was a single row rather than a list.
 
-    Names that the model does not read are dropped, since they would become columns of a frame.
+    Names that the model does not use are dropped, since they would become columns of a frame.
 
     Raises:
-        RequestError: The body is not JSON, holds neither a row nor a list of rows, or has too many rows or invalid values.
+        RequestError: The body is not JSON, is neither a row nor a list of rows, or has too many rows or invalid values.
 
     Example:
         >>> from tabvision.schema import Continuous, Target
@@ -68,7 +68,7 @@ def rows_of_json(body: bytes, schema: Schema, limits: Limits) -> tuple[list[dict
 
 
 def check_images(images: Sequence[bytes], limits: Limits, image: Image | None = None) -> int:
-    """Return the number of pixels, without decoding; raise if there are too many, too many images, or an invalid one."""
+    """Return the total pixels without decoding; raise if there are too many pixels or images, or an invalid image."""
     from tabvision.data.images.bands import open_as
     from tabvision.data.images.decode import UnreadableImageError
 
@@ -94,9 +94,9 @@ def check_images(images: Sequence[bytes], limits: Limits, image: Image | None = 
 
 
 def _is_cheap_to_decode(data: bytes) -> bool:
-    """Return whether a JPEG has few scans, each of which is a pass over all pixels, and few segments, each of which is read.
+    """Return whether a JPEG has few scans, since each is a pass over all pixels, and few segments, since each is read.
 
-    Source: libjpeg-turbo, "Two Issues with the JPEG Standard": progressive files of a great many scans.
+    Source: libjpeg-turbo, "Two Issues with the JPEG Standard": progressive files with a great many scans.
     """
     if data.count(b"\xff\xda") > _MAX_SCANS:
         return False
@@ -104,7 +104,7 @@ def _is_cheap_to_decode(data: bytes) -> bool:
     for _ in range(_MAX_SEGMENTS):
         marker = data[offset : offset + 2]
         if len(marker) < 2 or marker[0] != 0xFF or marker == b"\xff\xda":
-            return True  # the pixels begin, or the decoder will report what is wrong
+            return True  # the pixels start here, or the decoder will report the error
         alone = marker[1] in _WITHOUT_LENGTH
         offset += 1 if marker[1] == 0xFF else 2 if alone else 2 + int.from_bytes(data[offset + 2 : offset + 4], "big")
     return False
@@ -134,7 +134,7 @@ def _check_count(number: int, noun: str, limits: Limits) -> None:
 
 
 def _check_row(number: int, row: dict[str, Any], schema: Schema, limits: Limits) -> None:
-    """Raise if the row lacks a column, which a frame of several rows would fill with missing values, or has a bad value."""
+    """Raise if the row has a bad value, or lacks a column, which a frame of several rows would fill with missing values."""
     if len(row) > _MAX_NAMES + len(schema.inputs):
         raise RequestError(
             TOO_LARGE, f"Row {number} has {len(row):,} names, and the model reads {len(schema.inputs):,}."
@@ -153,7 +153,7 @@ def _check_row(number: int, row: dict[str, Any], schema: Schema, limits: Limits)
 
 @final
 class SharedBudget:
-    """What all requests may hold together.
+    """A limit on what all requests together may hold.
 
     Example:
         >>> budget = SharedBudget(10, "bytes")
@@ -169,7 +169,7 @@ class SharedBudget:
 
     @contextmanager
     def reserve(self, number: int) -> Iterator[None]:
-        """Count a number in while the context lasts; raise if others leave no room for it."""
+        """Hold a number of units inside the `with` block; raise if the others leave too few."""
         if self.used and self.used + number > self.most:
             raise RequestError(OVERLOADED, f"The server is busy with as many {self.what} as it takes. Try again later.")
         self.used += number
@@ -182,18 +182,18 @@ class SharedBudget:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """The limits of requests; a request beyond one is refused with a sentence.
+    """The limits on requests; a request that exceeds one is refused with a sentence.
 
     Args:
-        max_bytes: Bytes of a request's body.
-        max_total_bytes: Bytes of all bodies that are held at the same time.
-        max_rows: Rows, or images, of a request.
-        max_pixels: Pixels of an image, height times width, read from its header before it is decoded.
-        max_total_pixels: Pixels of all images that are answered at the same time, those of one request and of others.
-        max_value_chars: Characters of a text in a row.
-        batch_rows: Rows of several requests in one batch of the network.
-        max_waiting: Requests that wait for an answer.
-        read_seconds: Seconds for the whole request to arrive.
+        max_bytes: Bytes in a request's body.
+        max_total_bytes: Bytes in all bodies held at the same time.
+        max_rows: Rows or images in a request.
+        max_pixels: Pixels in an image, height times width, read from its header before it is decoded.
+        max_total_pixels: Pixels in all images held at the same time, over all requests.
+        max_value_chars: Characters in a text value of a row.
+        batch_rows: Rows in one batch of the network, which may combine several requests.
+        max_waiting: Requests that may wait for an answer.
+        read_seconds: Seconds for a whole request to arrive.
 
     Raises:
         BadTypeError: A limit is not a number.

@@ -1,4 +1,4 @@
-"""Run the application: open the socket, handle signals, shut down."""
+"""Run the application: open the socket, handle signals, and shut down."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 _MAX_CONNECTIONS = 2_000
-_STOP_SECONDS = 10  # for requests in progress
+_STOP_SECONDS = 10  # grace period for requests in progress
 
 
 def serve(
@@ -37,14 +37,14 @@ def serve(
 
     Args:
         path: A checkpoint, or a file that `tabvision export` wrote; or a `Predictor` or `OnnxPredictor`.
-        host: The address to listen on; the default accepts connections from this machine alone.
+        host: The address to listen on; the default accepts connections from this machine only.
         port: The port to listen on; 0 for a free one.
         device: For a checkpoint: "cpu", "cuda", "mps" or "auto".
         limits: The limits of a request; None for the defaults.
-        uncertainty: Whether answers hold an uncertainty, as of `Predictor.predict`.
+        uncertainty: Whether to include the uncertainty in each answer, as in `Predictor.predict`.
 
     Raises:
-        MissingFileError: No such file.
+        MissingFileError: There is no such file.
         BadValueError: The file cannot be served, or the server cannot listen on the address.
     """
     with speaking("serve"):
@@ -74,7 +74,7 @@ def serve(
 
 
 def load(path: str | Path, device: str = "auto") -> ServedModel:
-    """Return the predictor of a file, by its suffix."""
+    """Return a predictor for a file; its suffix decides which."""
     from tabvision.inference import OnnxPredictor, Predictor
 
     if str(path).lower().endswith(".onnx"):
@@ -123,7 +123,7 @@ def listen(host: str, port: int) -> socket.socket:
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(address)
-        listening.listen()  # only this raises if another program listens there
+        listening.listen()  # not bind but this raises if another program is listening
     except OSError as error:
         listening.close()
         problem = f"cannot listen on port {port} of {host} ({error.strerror})"
@@ -133,12 +133,12 @@ def listen(host: str, port: int) -> socket.socket:
 
 @contextmanager
 def _stopped_by_signals(server: uvicorn.Server) -> Iterator[None]:
-    """Have Ctrl-C and SIGTERM stop a server, also before it runs; a second one does not cut off what it waits for."""
+    """Let Ctrl-C and SIGTERM stop a server, even before it runs; a second signal does not cut the grace period short."""
 
     def stop(*_: object) -> None:
         server.should_exit = True
 
-    server.handle_exit = stop  # type: ignore[method-assign, assignment]  # uvicorn's own handler, while it runs
+    server.handle_exit = stop  # type: ignore[method-assign, assignment]  # replaces uvicorn's handler
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield

@@ -2,7 +2,7 @@
 
 A task is a frozen dataclass of plain facts. `fit` fills in those that come from the training target (the number of classes,
 the mean and standard deviation of a number), so a user may write `Multiclass()` and let the data decide. Losses are per row
-and reduced last, so that row weights, mixup and top losses need no special case.
+and averaged last, so that row weights, mixup and top losses need no special case.
 
 torch and pandas are imported inside functions, never at the top: reading the facts of a checkpoint needs neither.
 """

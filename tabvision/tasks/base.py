@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeVar
 
 import numpy as np
 
+from tabvision.checks import without_array
 from tabvision.errors import BadTypeError, BadValueError, speaking
 from tabvision.plain import Label, from_plain
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from tabvision.tasks.target import Target, TargetFacts
 
 Array = TypeVar("Array", bound=Any)  # numpy or torch
-NEW_CLASS = 1e-3  # probability of a class that is new to a network
+NEW_CLASS = 1e-3  # the initial probability of a class added to a trained network
 Correction = Literal["temperature", "label temperatures", "thresholds", "intervals"]
 
 
@@ -30,18 +31,18 @@ class Task(ABC):
     """One kind of target. B is the number of rows, C of classes, T of numbers to predict.
 
     All tasks share one contract: the network outputs `num_outputs` logits per row; `activate` turns them into predictions of
-    shape (B, C) or (B, T); `loss` returns one value per row; `decode` turns predictions into what a user reads.
+    shape (B, C) or (B, T); `loss` returns one value per row; `decode` turns predictions into classes or numbers.
 
     A custom task is a frozen dataclass of plain facts with a `name`. It must define `num_outputs`, `loss` and `metrics`;
-    every other method defaults to the behavior of a numeric target. Files store its name and facts, never its code: pass
+    every other method defaults to the behavior of a numeric target. Files store its name and facts, never its code, so pass
     the class again to open them, as in `Predictor(path, task=MyTask)`.
     """
 
-    name: ClassVar[str]  # the name in files and on the command line
+    name: ClassVar[str]  # its name in files and on the command line
     is_classes: ClassVar[bool] = False  # whether the target names classes, and predictions are probabilities
     allows_missing: ClassVar[bool] = False  # whether rows with a missing target are used
-    moves_with_image: ClassVar[bool] = False  # whether the target lies in an image and moves with it
-    ranks_items: ClassVar[bool] = False  # whether the last prediction says how much a user likes an item
+    moves_with_image: ClassVar[bool] = False  # whether the target is a position in the image and moves with it
+    ranks_items: ClassVar[bool] = False  # whether the last prediction is how much a user likes an item
     calibrated_by: ClassVar[frozenset[Correction]] = frozenset()  # how predictions can be corrected after training
     uncalibrated: ClassVar[str] = (
         "this kind of target has nothing that is calibrated, neither probabilities nor intervals"
@@ -106,7 +107,7 @@ class Task(ABC):
         return self
 
     def refit(self, facts: TargetFacts) -> Self:  # noqa: ARG002
-        """Return a copy with the facts of all training rows; called before and after `fit`, which sees a sample of them."""
+        """Return a copy with the facts of all training rows; called before and after `fit`, which sees only a sample."""
         return self
 
     def stratify_codes(self, frame: pd.DataFrame, columns: Sequence[str]) -> NDArray[np.int64] | None:  # noqa: ARG002
@@ -117,7 +118,7 @@ class Task(ABC):
         """Return a copy of the task that predicts ratings.
 
         Args:
-            ratings: All ratings in the source: the steps and ends of the scale are known before anyone rates.
+            ratings: All ratings in the source, not just those for training: the rating scale is known in advance.
             y_range: Lowest and highest prediction, or None.
 
         Raises:
@@ -128,42 +129,42 @@ class Task(ABC):
         return self
 
     def for_later_rows(self) -> Self:
-        """Return a copy of the task for rows that come after the training rows in time, and may lie beyond them."""
+        """Return a copy of the task for rows later in time than the training rows, which may lie outside their range."""
         return self
 
     @property
     def settings_text(self) -> str:
-        """What to say of the task beside its name where a schema is shown; "" for nothing."""
+        """The settings to show after the task's name in a printed schema; "" for none."""
         return ""
 
     def for_values(self, target: NDArray[Any]) -> Task:  # noqa: ARG002
-        """Return the task as it suits the encoded training targets, where no task was stated."""
+        """Return the task with settings that suit the encoded training targets; called if the user did not state a task."""
         return self
 
     @property
     def is_relative(self) -> bool:
-        """Whether errors count relative to the prediction: a row far above the mean then has a steep gradient.
+        """Whether errors count relative to the prediction, which makes gradients steep for rows far above the mean.
 
-        Nominal numbers, which name something, are not learned by their values, and the default rate of large tables is lower.
+        If so, nominal numbers, such as codes, are not embedded by value, and the default rate for large tables is lower.
         """
         return False
 
     def grow(self, new: Task, num_classes: int) -> Task:  # noqa: ARG002 - the range of new numbers
-        """Return the task of a network that goes on with further rows.
+        """Return the task for a trained network that is extended to new rows.
 
         Args:
             new: The task as fitted to the new rows.
-            num_classes: Classes in all, the known ones first; 0 for numbers.
+            num_classes: The total number of classes, the known ones first; 0 for numbers.
 
         Raises:
-            BadValueError: There are new classes, which the task cannot add.
+            BadValueError: There are new classes, but the task cannot add any.
         """
         if num_classes:
             raise BadValueError(f"a network does not learn new classes of {self.name}", "Train a new one on all rows")
         return self
 
     def join_new(self, known: Tensor, new: Tensor) -> Tensor:
-        """Return the logits of all classes of a network that has grown; where `new` is 0 each new class is rare.
+        """Join the logits of known and new classes in a network that has grown; where `new` is 0, new classes are rare.
 
         Shape:
             - known: (..., C) float, the logits of the known classes
@@ -184,11 +185,11 @@ class Task(ABC):
     @property
     @abstractmethod
     def num_outputs(self) -> int:
-        """Logits that the network outputs per row."""
+        """Number of logits that the network outputs per row."""
 
     @property
     def num_predictions(self) -> int:
-        """Numbers in the prediction of a row, as returned by `activate`."""
+        """Number of values in a row's prediction, as returned by `activate`."""
         return self.num_outputs
 
     @abstractmethod
@@ -202,7 +203,7 @@ class Task(ABC):
         """
 
     def expected_target(self, target: Tensor) -> str | None:  # noqa: ARG002
-        """Return what the targets of a batch must be if these are not, else None; for loaders that are not tabvision's."""
+        """Return what the targets of a batch must be, or None if they are; it checks a user's own loaders."""
         return None
 
     @abstractmethod
@@ -214,7 +215,7 @@ class Task(ABC):
         return logits
 
     def combine(self, logits: Tensor) -> Tensor:
-        """Return the common logits of several networks: for classes those of their mean probability, else their mean.
+        """Combine the logits of several networks: for classes, return the logits of the mean probability, else the mean.
 
         Shape:
             - logits: (B, k, num_outputs) float
@@ -223,11 +224,11 @@ class Task(ABC):
         return logits.mean(1)
 
     def mean_logits(self) -> Tensor | None:
-        """Return the logits of the mean training target, to initialize the head's bias with; None if not known."""
+        """Return the logits of the mean training target, for initializing the head's bias; None if unknown."""
         return None
 
     def logits_of(self, predictions: Tensor) -> Tensor | None:  # noqa: ARG002
-        """Return logits that `activate` turns into such predictions, for the loss of a naive answer; None if not known."""
+        """Return the logits that `activate` turns into these predictions, for the loss of a constant; None if unknown."""
         return None
 
     def soften(self, target: Tensor) -> Tensor:
@@ -240,12 +241,12 @@ class Task(ABC):
         return mean
 
     def held(self, predictions: NDArray[Any]) -> NDArray[np.bool_]:
-        """Return a mask of the rows whose prediction was held at a bound around the training targets, (B,)."""
+        """Return a mask, (B,), of the rows whose prediction was clipped to the bounds around the training targets."""
         return np.zeros(len(predictions), dtype=np.bool_)
 
     @property
     def prediction_scale(self) -> NDArray[np.float64]:
-        """Scale of the predictions, one number for all or one each; an exported file may differ by 1e-5 of it."""
+        """Scale of the predictions, one number for all or for each; an exported file may differ by 1e-5 of it."""
         return np.ones(1)
 
     # How the target moves with its image.
@@ -255,13 +256,13 @@ class Task(ABC):
 
         Args:
             target: As returned by `encode`.
-            views: (B, 3, 3) from the network's frame, -1 to 1 from edge to edge, to pixels of each source image.
-            cut: Whether targets outside the view become missing: nothing can be learned from them.
+            views: (B, 3, 3) transforms from the network's frame, -1 to 1 from edge to edge, to pixels of each source image.
+            cut: Whether targets outside the view become missing, since nothing can be learned from them.
         """
         return target
 
     def in_user_units(self, predictions: Array, view: Array | None) -> Array:  # noqa: ARG002 - `activate` returns most in user units
-        """Return predictions in user units that `activate` cannot know, such as pixels of the source image.
+        """Convert predictions to user units that `activate` cannot know, such as pixels of the source image.
 
         Args:
             predictions: As returned by `activate`, numpy or torch.
@@ -280,21 +281,21 @@ class Task(ABC):
         return codes
 
     def names(self, target: Target) -> tuple[Label, ...]:
-        """Return the name of each number in a prediction: the classes, or the target's columns."""
+        """Return the name of each value in a prediction: the classes, or the target's columns."""
         return target.classes if self.is_classes else target.columns
 
     def answers(
         self, predictions: NDArray[Any], decoded: NDArray[Any], target: Target, *, proba: bool
     ) -> dict[str, Any]:
-        """Return the columns that a user reads: `prediction`, or `prediction_<name>` for several.
+        """Return the columns of the answer: `prediction`, or `prediction_<name>` for several.
 
         Args:
             predictions: (B, num_predictions), as returned by `activate`.
-            decoded: The same, as returned by `decode`.
+            decoded: The same predictions, as returned by `decode`.
             target: Names of the classes and columns.
             proba: Whether to add probabilities.
         """
-        del predictions, proba  # for classes
+        del predictions, proba  # only classes use these
         names = self.names(target)
         endings = [f"_{name}" for name in names] if len(names) > 1 else [""]
         return {f"prediction{ending}": decoded[:, index] for index, ending in enumerate(endings)}
@@ -325,13 +326,15 @@ class Task(ABC):
             problem = f"the task {self.name!r} must be a dataclass"
             raise BadTypeError(problem, "Its fields are stored; decorate the class")
         facts = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        plain = {name: list(value) if isinstance(value, tuple) else value for name, value in facts.items()}
+        plain = {
+            name: without_array(list(value) if isinstance(value, tuple) else value) for name, value in facts.items()
+        }
         return {"name": self.name, **({"own": True} if is_own(self) else {}), **plain}
 
     @staticmethod
     @speaking("Task")
     def from_dict(data: Mapping[str, Any]) -> Task:
-        """Return the task that `to_dict` wrote; a custom task only inside `own_task`.
+        """Return the task that `to_dict` wrote; a custom task can be read only inside `own_task`.
 
         Raises:
             UnknownNameError: No task has that name.

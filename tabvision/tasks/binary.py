@@ -45,7 +45,7 @@ class Binary(OneClass):
         threshold: Probability of the positive class above which it is predicted, in (0, 1).
         label_smoothing: Fraction of each target that is spread evenly over both classes, in [0, 1).
         class_weights: Weight of each class in the loss, "balanced" for 1 / class frequency, or None.
-        focal_gamma: How strongly to weigh down rows that are predicted well: 0 for not at all, 2 for the usual focal loss.
+        focal_gamma: How strongly to down-weight rows that are predicted well: 0 for not at all, 2 for the usual focal loss.
 
     Example:
         >>> import torch
@@ -65,7 +65,8 @@ class Binary(OneClass):
     def __post_init__(self) -> None:
         """Check the arguments."""
         check_fraction("threshold", self.threshold, "()", remedy="Pass a fraction such as 0.5")
-        check_loss_settings(self.label_smoothing, self.class_weights, self.focal_gamma, 2)
+        weights = check_loss_settings(self.label_smoothing, self.class_weights, self.focal_gamma, 2)
+        object.__setattr__(self, "class_weights", weights)
 
     @override
     def suits(self, frame: pd.DataFrame, few: Sequence[Label] | None, separator: str | None) -> str | None:
@@ -123,7 +124,7 @@ class Binary(OneClass):
     def activate(self, logits: Tensor) -> Tensor:
         import torch
 
-        # sigmoid(-z) rather than 1 - sigmoid(z): exact for large logits as well
+        # sigmoid(-z) rather than 1 - sigmoid(z), to be exact for large logits too
         return torch.cat([(-logits).sigmoid(), logits.sigmoid()], dim=1)
 
     @override

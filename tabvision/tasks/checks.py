@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from tabvision.checks import check_fraction, check_least, finite_numbers
+from tabvision.checks import check_fraction, check_least, finite_numbers, without_array
 from tabvision.errors import BadValueError, speaking
 
 if TYPE_CHECKING:
@@ -18,13 +17,13 @@ ClassWeights = tuple[float, ...] | Literal["balanced"] | None
 
 
 def is_within(target: Tensor, low: float, high: float) -> bool:
-    """Return whether all targets lie in a range, ends included; NaN lies in none."""
+    """Return whether all targets lie in a range, ends included; NaN never does."""
     return bool(((target >= low) & (target <= high)).all())
 
 
 @speaking("Task")
 def weights_of(weights: ClassWeights) -> tuple[float, ...]:
-    """Return the weights as numbers; raise if the task is not fitted, so that "balanced" has no numbers yet."""
+    """Return the weights as numbers; raise if they are still "balanced", since the task is not fitted."""
     if weights is None or isinstance(weights, str):
         raise BadValueError(f"class_weights is still {weights!r}", "Build the task through a datamodule, which fits it")
     return weights
@@ -53,26 +52,25 @@ def fitted_count(number: int | None) -> int:
 
 def check_loss_settings(
     label_smoothing: object, class_weights: object, focal_gamma: object, num_classes: int | None
-) -> None:
-    """Raise unless the settings of the loss of classes or labels are in range."""
+) -> ClassWeights:
+    """Return the class weights, like `checked_weights`; raise unless all loss settings are in range."""
     check_fraction("label_smoothing", label_smoothing)
     check_least("focal_gamma", focal_gamma, 0, remedy="Pass 2 for the usual focal loss, 0 for none")
-    check_weights(class_weights, num_classes)
+    return checked_weights(class_weights, num_classes)
 
 
-def check_weights(weights: object, num_classes: int | None) -> None:
-    """Raise unless the weights are one positive number per class, "balanced" or None."""
-    if weights is None or weights == "balanced":
-        return
-    remedy = 'Pass a tuple of one positive number per class, "balanced" or None'
-    numbers = isinstance(weights, tuple) and all(
-        isinstance(weight, int | float) and math.isfinite(weight) and weight > 0 for weight in weights
-    )
-    if not numbers:
+def checked_weights(weights: object, num_classes: int | None) -> ClassWeights:
+    """Return the weights as a tuple; raise unless they are one positive number per class, "balanced" or None."""
+    given = without_array(weights)
+    if given is None or given == "balanced":
+        return None if given is None else "balanced"
+    remedy = 'Pass one positive number per class, "balanced" or None'
+    numbers = finite_numbers(given, len(given)) if isinstance(given, tuple | list) else None
+    if numbers is None or any(weight <= 0 for weight in numbers):
         raise BadValueError(f"class_weights must be positive numbers, got {weights!r}", remedy)
-    if num_classes is not None and len(weights) != num_classes:  # type: ignore[arg-type]  # a tuple, checked above
-        problem = f"class_weights must have {num_classes} numbers, got {len(weights)}"  # type: ignore[arg-type]
-        raise BadValueError(problem, remedy)
+    if num_classes is not None and len(numbers) != num_classes:
+        raise BadValueError(f"class_weights must have {num_classes} numbers, got {len(numbers)}", remedy)
+    return numbers
 
 
 def checked_range(y_range: object) -> tuple[float, float]:

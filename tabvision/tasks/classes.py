@@ -1,4 +1,4 @@
-"""What tasks of classes share: their number and weights, the answers; of one class per row also how a column is read."""
+"""What tasks of classes share: the number of classes, their weights and the answers; for one class per row also encoding."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tabvision.errors import BadValueError, speaking
 from tabvision.tasks.base import NEW_CLASS, Task
 from tabvision.tasks.checks import (
     ClassWeights,
-    check_weights,
+    checked_weights,
     fit_weights,
     fitted_count,
     grow_weights,
@@ -49,13 +49,13 @@ class Classes(Task):
         return columns
 
     def _with(self, **facts: Any) -> Self:  # noqa: ANN401 - fields of any type
-        """Return a copy with other facts; the classes below are dataclasses, which this one is not."""
+        """Return a copy with other facts; subclasses are dataclasses, although this class is not."""
         task: Any = self
         return dataclasses.replace(task, **facts)  # type: ignore[no-any-return]  # a copy of itself
 
 
 class CountedClasses(Classes):
-    """Base class of tasks with an output for each class, of which the data says how many there are."""
+    """Base class of tasks with one output per class, whose number comes from the data."""
 
     num_classes: int | None
 
@@ -71,7 +71,7 @@ class CountedClasses(Classes):
         if self.num_classes not in (None, num_classes):
             problem = f"num_classes is {self.num_classes}, but the training target has {num_classes} classes"
             raise BadValueError(problem, "Leave it out")
-        check_weights(self.class_weights, num_classes)
+        checked_weights(self.class_weights, num_classes)
         counts = target.sum(axis=0) if target.ndim == 2 else np.bincount(target, minlength=num_classes)
         return self._with(num_classes=num_classes, class_weights=fit_weights(self.class_weights, counts))
 
@@ -158,6 +158,6 @@ class OneClass(Classes):
     def join_new(self, known: Tensor, new: Tensor) -> Tensor:
         import torch
 
-        # of the probability that remains the known classes keep their fractions
+        # the known classes share the remaining probability in the same proportions as before
         odds = math.log(NEW_CLASS / (1 - new.shape[-1] * NEW_CLASS))
         return torch.cat([known, new + known.logsumexp(-1, keepdim=True) + odds], dim=-1)

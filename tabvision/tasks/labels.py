@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from numbers import Number
 from typing import Any, cast
 
 import numpy as np
@@ -16,7 +17,7 @@ from tabvision.errors import BadTypeError, BadValueError, count, listed, speakin
 from tabvision.plain import Label, check_digits, codes_by_label, shortest_decimals
 
 _HEAD_ROWS = 10_000
-_FLOAT32_RESOLUTION = 1.2e-5  # float32 resolves 1.2e-7 of a number; at most a hundredth of the std may be lost
+_FLOAT32_RESOLUTION = 1.2e-5  # float32 resolves 1.2e-7 of a number, and at most a hundredth of the std may be lost
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
@@ -31,7 +32,7 @@ def are_flags(values: pd.Series) -> bool:
 
 
 def has_single(values: pd.Series) -> bool:
-    """Return whether some value of a column is in one row only, of 50 to 20,000: a count's tail, seldom a class.
+    """Return whether some value occurs in only one of 50 to 20,000 rows, like the tail of a count and unlike a class.
 
     Example:
         >>> visits = pd.Series([0, 1, 2, 3] * 20 + [9_999])
@@ -42,7 +43,7 @@ def has_single(values: pd.Series) -> bool:
 
 
 def parse_as_numbers(values: pd.Series) -> bool:
-    """Return whether every value is the text of a number."""
+    """Return whether every value is text that can be read as a number."""
     return bool(pd.to_numeric(values, errors="coerce").notna().all())
 
 
@@ -54,14 +55,14 @@ def few_distinct(values: pd.Series, limit: int) -> list[Label] | None:
         >>> few_distinct(pd.Series([3, 1, 3]), 2), few_distinct(pd.Series([3, 1, 2]), 2)
         ([1, 3], None)
     """
-    if values.iloc[:_HEAD_ROWS].nunique() > limit:  # decides most numeric columns without reading them whole
+    if values.iloc[:_HEAD_ROWS].nunique() > limit:  # settles most numeric columns without reading all rows
         return None
     distinct = values.unique()
     return None if len(distinct) > limit else list(_sorted(pd.Series(distinct), str(values.name)))
 
 
 def joined_by(texts: Sequence[str]) -> tuple[str, int] | None:
-    """Return what joins words in labels, and how many words there are; None if labels are no combinations of few words.
+    """Return the separator of labels that combine a few words, and the number of words; None if they do not.
 
     Example:
         >>> joined_by(["cat", "dog", "cat dog"]), joined_by(["a;b", "a;c", "b;c", "c;d", "a", "b"])
@@ -203,8 +204,8 @@ def multi_hot(values: pd.Series, separator: str, classes: Sequence[str], name: s
 def as_array(classes: Sequence[Label]) -> NDArray[Any]:
     """Return labels as an array that can be indexed with codes.
 
-    Text stays Python objects, since numpy's own strings are all as wide as the widest; so do labels of several types, since
-    numpy would convert 1 and "a" both to text; and integers that no type of 64 bits holds together.
+    Text stays Python objects, since numpy's own strings are all as wide as the widest. So do labels of several types, since
+    numpy would convert both 1 and "a" to text, and integers that do not fit one 64-bit type.
     """
     one_kind = len({type(label) for label in classes}) == 1 and not isinstance(classes[0], str)
     found = np.array(classes, dtype=None if one_kind else object)
@@ -212,7 +213,7 @@ def as_array(classes: Sequence[Label]) -> NDArray[Any]:
 
 
 def row_name(frame: pd.DataFrame, rows: NDArray[np.bool_]) -> str:
-    """Return the label, in the user's index, of the first row that is marked.
+    """Return the index label of the first row that is marked.
 
     Example:
         >>> row_name(pd.DataFrame({"x": [5, 6]}, index=["a", "b"]), np.array([False, True]))
@@ -240,21 +241,23 @@ def _sorted(distinct: pd.Series, name: str) -> tuple[Label, ...]:
     found = [value.item() if isinstance(value, np.generic) else value for value in numbers.tolist()]
     if not all(isinstance(label, str | int | float) for label in found):
         problem = f"the target {name!r} holds {type(found[0]).__name__} values, expected text, numbers or bools"
+        if isinstance(found[0], Number):
+            raise BadTypeError(problem, f"Turn them into numbers of Python: frame[{name!r}].astype(float)")
         raise BadTypeError(problem, f'Turn them into text: frame[{name!r}].astype("str")')
     if any(isinstance(label, float) and not np.isfinite(label) for label in found):
         raise BadValueError(f"the target {name!r} holds infinities, which are not classes", "Leave those rows out")
     if all(isinstance(label, float) and label.is_integer() for label in found):
-        found = [*map(int, found)]  # a missing value has made floats of them
+        found = [*map(int, found)]  # pandas turned integers into floats because of a missing value
     return tuple(found if in_order else sorted(found))
 
 
 def _as_label(category: object) -> Any:  # noqa: ANN401 - a label, unless the user's category is none
-    """Return an interval of `pd.cut` as text, which a checkpoint can hold and a file has; other categories unchanged."""
+    """Return an interval of `pd.cut` as text, as files and checkpoints hold it; other categories unchanged."""
     return str(category) if isinstance(category, pd.Interval) else category
 
 
 def _indices(values: pd.Series, classes: Sequence[Label], name: str) -> NDArray[np.int64]:
-    """Return the index of each value among the classes, -1 for one that is none."""
+    """Return the index of each value among the classes, or -1 if it is not among them."""
     if pd.api.types.is_float_dtype(values):
         largest = max((abs(label) for label in classes if not isinstance(label, str)), default=0)
         check_digits(values.to_numpy(), name, largest)
@@ -266,7 +269,7 @@ def _indices(values: pd.Series, classes: Sequence[Label], name: str) -> NDArray[
 
 
 def _separated(values: pd.Series, separator: str, name: str) -> tuple[Any, NDArray[np.int64]]:
-    """Return all labels of a column, stripped and without empty ones, and the row number of each."""
+    """Return all labels in a column, stripped and without empty ones, and the row number of each."""
     if isinstance(values.dtype, pd.CategoricalDtype):
         values = values.astype("str")
     check_kind(values, name)

@@ -7,22 +7,22 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import Tensor
 
-FARTHEST = 20.0  # logarithms beyond it are as good as zero and infinity; in between, no loss overflows
+FARTHEST = 20.0  # logarithms beyond it are as good as zero and infinity; within it, no loss overflows
 
 
 def at_least_float32(logits: Tensor) -> Tensor:
-    """Return logits of fewer bits, such as bfloat16, as float32: losses and numbers in user units need more."""
+    """Return logits as float32 if they have fewer bits, too few for losses and numbers in user units."""
     return logits.float() if logits.itemsize < 4 else logits
 
 
 def bounded(logits: Tensor, y_range: tuple[float, float]) -> Tensor:
-    """Return numbers between the lowest and the highest, by a scaled sigmoid."""
+    """Map logits to the range by a scaled sigmoid."""
     low, high = y_range
     return logits.sigmoid() * (high - low) + low
 
 
 def binary_losses(logits: Tensor, target: Tensor, gamma: float = 0.0) -> Tensor:
-    """Return the binary cross-entropy of each logit, with the focal factor that weighs down those predicted well.
+    """Return the binary cross-entropy of each logit, with the focal factor, which down-weights those predicted well.
 
     Args:
         logits: One for each binary label.
@@ -72,7 +72,7 @@ def class_losses(logits: Tensor, target: Tensor, gamma: float) -> Tensor:
     import torch
 
     log_probabilities = logits.log_softmax(dim=1)
-    # the gradient of a power may be infinite at 0
+    # clamped, since the gradient of a power may be infinite at 0
     misses = (1 - log_probabilities.exp()).clamp(min=torch.finfo(logits.dtype).eps)
     return -target * misses.pow(gamma) * log_probabilities
 
@@ -89,21 +89,24 @@ def logit_of_mean(logits: Tensor) -> Tensor:
         >>> logit_of_mean(torch.tensor([[[-9.0], [9.0]], [[2.0], [2.0]]])).round(decimals=3).tolist()
         [[0.0], [2.0]]
     """
+    import torch
     from torch.nn import functional
 
-    yes, no = functional.logsigmoid(logits), functional.logsigmoid(-logits)
-    return yes.logsumexp(1) - no.logsumexp(1)
+    yes: Tensor
+    no: Tensor
+    yes, no = torch.logsumexp(functional.logsigmoid(torch.stack([logits, -logits])), 2)
+    return yes - no
 
 
 def tweedie_losses(logits: Tensor, target: Tensor) -> Tensor:
     """Return the Tweedie deviance of power 1.5 between exp(logits) and the target, 0 where they are equal.
 
-    It is lowest in expectation where exp(logits) is the mean of the target. An error counts relative to the prediction, and
-    zeros are possible: power 1.5 lies between Poisson (1) and gamma (2).
+    Its expectation is lowest where exp(logits) is the mean of the target. Errors count relative to the prediction, and zeros
+    are allowed: power 1.5 lies between Poisson (1) and gamma (2).
 
     Args:
         logits: The logarithm of the prediction.
-        target: Best with a mean near 1; below 0, which only later rows may be, it counts as 0.
+        target: Best scaled to a mean near 1. Values below 0, which can only occur in later rows, count as 0.
 
     Shape:
         - logits: any shape, float
@@ -118,5 +121,5 @@ def tweedie_losses(logits: Tensor, target: Tensor) -> Tensor:
         tensor([0., 4., 4.])
     """
     near = logits.clamp(-FARTHEST, FARTHEST)
-    root = (near / 2).exp()  # of the prediction
-    return 4 * (target.clamp(min=0).sqrt() - root).square() / root + (logits - near).abs()  # the second term leads back
+    root = (near / 2).exp()  # the square root of the prediction
+    return 4 * (target.clamp(min=0).sqrt() - root).square() / root + (logits - near).abs()  # the second term pulls back

@@ -35,7 +35,7 @@ class Multiclass(CountedClasses, OneClass):
         num_classes: At least 2; None to take it from the data.
         label_smoothing: Fraction of each target that is spread evenly over all classes, in [0, 1).
         class_weights: Weight of each class in the loss, "balanced" for 1 / class frequency, or None.
-        focal_gamma: How strongly to weigh down rows that are predicted well: 0 for not at all, 2 for the usual focal loss.
+        focal_gamma: How strongly to down-weight rows that are predicted well: 0 for not at all, 2 for the usual focal loss.
 
     Example:
         >>> import torch
@@ -56,7 +56,8 @@ class Multiclass(CountedClasses, OneClass):
         if self.num_classes is not None:
             remedy = "For a yes-or-no target use tabvision.tasks.Binary()"
             check_whole("num_classes", self.num_classes, 2, remedy=remedy)
-        check_loss_settings(self.label_smoothing, self.class_weights, self.focal_gamma, self.num_classes)
+        weights = check_loss_settings(self.label_smoothing, self.class_weights, self.focal_gamma, self.num_classes)
+        object.__setattr__(self, "class_weights", weights)
 
     @override
     def suits(self, frame: pd.DataFrame, few: Sequence[Label] | None, separator: str | None) -> str | None:

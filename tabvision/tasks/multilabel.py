@@ -38,8 +38,8 @@ class Multilabel(CountedClasses):
         num_classes: At least 1; None to take it from the data.
         threshold: Probability above which a class is predicted, in (0, 1).
         label_smoothing: Fraction of each target that is spread evenly over yes and no, in [0, 1).
-        class_weights: Weight of each class in the loss, "balanced" to weigh rare ones up, or None.
-        focal_gamma: How strongly to weigh down rows that are predicted well: 0 for not at all, 2 for the usual focal loss.
+        class_weights: Weight of each class in the loss, "balanced" to give rare ones more weight, or None.
+        focal_gamma: How strongly to down-weight rows that are predicted well: 0 for not at all, 2 for the usual focal loss.
 
     Example:
         >>> import numpy as np
@@ -62,7 +62,8 @@ class Multilabel(CountedClasses):
             remedy = "Pass the number of labels, or leave it out to take it from the data"
             check_whole("num_classes", self.num_classes, remedy=remedy)
         check_fraction("threshold", self.threshold, "()", remedy="Pass a fraction such as 0.5")
-        check_loss_settings(self.label_smoothing, self.class_weights, self.focal_gamma, self.num_classes)
+        weights = check_loss_settings(self.label_smoothing, self.class_weights, self.focal_gamma, self.num_classes)
+        object.__setattr__(self, "class_weights", weights)
 
     @override
     def suits(self, frame: pd.DataFrame, few: Sequence[Label] | None, separator: str | None) -> str | None:

@@ -33,12 +33,12 @@ PIXELS = "Points are pixels of each image, (0, 0) the center of its first"
 class Points(Task):
     """Keypoints: one point or several in each image, such as the corners of the eyes, in alternating columns of x and y.
 
-    The user's points are pixels of the upright image, (0, 0) the center of its first pixel. For the network they move with
-    the image as it is cropped, rotated or warped, in coordinates from -1 to 1 from edge to edge. Predictions are pixels of
-    the source image. A missing point is NaN and has no loss.
+    The user's points are pixels of the upright image, where (0, 0) is the center of the first pixel. For the network they
+    move with the image as it is cropped, rotated or warped, in coordinates from -1 to 1 from edge to edge. Predictions are
+    pixels of the source image. A missing point is NaN and has no loss.
 
     Args:
-        num_points: Points per image; filled in by the data.
+        num_points: Number of points per image; filled in by the data.
         y_range: Lowest and highest coordinate in the network's frame, bounded by a scaled sigmoid; None for no bounds.
 
     Source:
@@ -86,7 +86,7 @@ class Points(Task):
 
         Raises:
             BadTypeError: A column does not hold numbers.
-            BadValueError: An x has no y or a y no x, or a number is infinite.
+            BadValueError: A point lacks its x or its y, or a number is infinite.
         """
         from tabvision.tasks import labels
 

@@ -30,7 +30,7 @@ _given: ContextVar[_Given | None] = ContextVar("own_task", default=None)
 
 @speaking("Task")
 def task_named(name: object) -> Task:
-    """Return a new task by name: binary, multiclass, multilabel, regression or points; a task is returned as it is.
+    """Return a new task by name: binary, multiclass, multilabel, regression or points; a task is returned unchanged.
 
     Raises:
         UnknownNameError: No task has that name.
@@ -49,7 +49,7 @@ def task_named(name: object) -> Task:
 
 
 def is_own(task: Task) -> bool:
-    """Return whether a task is a custom one, of which files store the name and facts but no code."""
+    """Return whether a task is a custom one, whose name and facts, but not code, are stored in files."""
     return type(task) not in KINDS
 
 
@@ -58,7 +58,7 @@ def own_task(task: Task | type[Task] | None, *, required: bool = True) -> Iterat
     """Open files inside the block with a custom task; a file never says which code to import.
 
     Args:
-        task: The class or any instance of it; facts come from the file. None for the built-in tasks.
+        task: The class, or any instance of it, since facts come from the file. None for the built-in tasks.
         required: Whether to raise if no file opened inside names a custom task.
 
     Raises:
@@ -86,7 +86,7 @@ def kind_of(data: Mapping[str, Any]) -> type[Task]:
 
     Raises:
         UnknownNameError: No task has that name.
-        BadValueError: The data names a custom task, and `own_task` gives none or another one.
+        BadValueError: The data names a custom task, and `own_task` was given none or another one.
     """
     name = data.get("name")
     if data.get("own") is not True:

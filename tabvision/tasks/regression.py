@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from tabvision.plain import Label
 
 _ERRORS = ["mse", "mae", "huber", "tweedie"]
-_SKEWED = 4.0  # skewness: of 12 such targets "tweedie" had 4 % less RMSE than "mse"; of one at 2.3, a count, 31 % more
+_SKEWED = 4.0  # skewness: "tweedie" had 4 % less RMSE than "mse" on 12 targets above it, 31 % more on a count at 2.3
 
 
 @final
@@ -37,23 +37,23 @@ class Regression(Task):
     """Regression of one number or several.
 
     The network predicts the standardized target; the task holds the mean and standard deviation of the training rows, so
-    that predictions and metrics are in the user's units. The loss is on the standardized scale, so that several targets
-    weigh the same.
+    that predictions and metrics are in the user's units. The loss is on the standardized scale, so that several targets have
+    equal weight.
 
-    With "tweedie" the network predicts the logarithm of the target's ratio to its mean, and is trained by the deviance of
-    that ratio. Such a loss has the same best answer as squared error, the mean of the rows that are alike, but errors count
-    relative to the answer, so that few large targets do not drown the rest. The target of a table gets it by itself, where no
-    task is stated, if it is from 0 up with a skewness above 4, as costs often are.
+    With "tweedie" the network predicts the logarithm of the target's ratio to its mean, and the loss is the deviance of that
+    ratio. Like squared error, this loss is lowest at the mean of similar rows, but errors count relative to the prediction,
+    so that a few large targets do not dominate. If no task is stated, a table's target gets it automatically if no value is
+    negative and the skewness is above 4, as is common for costs.
 
     Args:
         y_range: Lowest and highest prediction, bounded by a scaled sigmoid; None for no bounds.
-        error: Loss of a row: "mse" squared error, "mae" absolute error, "huber" squared only where small, "tweedie" the
-            Tweedie deviance, for targets from 0 up.
+        error: The loss of a row: "mse" for squared error, "mae" for absolute error, "huber" for squared error only where
+            small, or "tweedie" for the Tweedie deviance, for targets of at least 0.
         mean: Mean of each target over the training rows; filled in by the data.
         spread: Standard deviation of each target over the training rows; filled in by the data.
-        margin: How far beyond the training rows a prediction may lie, as a fraction of the range of their targets; None for
+        margin: How far outside the range of the training targets a prediction may lie, as a fraction of that range; None for
             no bounds.
-        low: The lowest prediction of each target, and `high` the highest; filled in by the data.
+        low: The lowest prediction for each target, and `high` the highest; filled in by the data.
 
     Example:
         >>> import torch
@@ -125,15 +125,15 @@ class Regression(Task):
     def is_relative(self) -> bool:
         """Whether errors count relative to the prediction.
 
-        A nominal number whose few training rows are all 0 would be predicted as nearly 0, at any loss in other rows: of
-        murders by county the loss on held-out rows was 2 to 15 % higher, the RMSE about twice.
+        Nominal numbers are then not embedded, since a value whose few training rows are all 0 would be predicted as nearly 0,
+        which may cost any loss in other rows: for murders by county, 2 to 15 % on held-out rows, and twice the RMSE.
         """
         return self.error == "tweedie"
 
     @override
     def for_values(self, target: NDArray[Any]) -> Regression:
-        # all are from 0 up, and so skewed that squared errors are those of a few rows
-        with np.errstate(all="ignore"):  # of a single value, which is refused later
+        # "tweedie" if no value is negative, and the skewness lets a few rows dominate the squared errors
+        with np.errstate(all="ignore"):  # a constant target, which is rejected later, divides by 0
             standardized = (target - target.mean(axis=0, dtype=np.float64)) / target.std(axis=0, dtype=np.float64)
             is_skewed = (target >= 0).all() and (np.power(standardized, 3).mean(axis=0) > _SKEWED).all()
         return dataclasses.replace(self, error="tweedie") if is_skewed else self
@@ -191,7 +191,7 @@ class Regression(Task):
         if self.error == "mae":
             return difference.mean(dim=1)
         squared = difference.square()
-        if self.error == "huber":  # delta 1, in standard deviations of the target
+        if self.error == "huber":  # with a delta of one standard deviation of the target
             squared = squared.where(difference < 1, 2 * difference - 1) / 2
         return squared.mean(dim=1)
 
@@ -241,7 +241,7 @@ class Regression(Task):
             raise BadValueError(problem, "If each row means a yes, leave rating out; else pass ratings that differ")
         if y_range is None:
             y_range = self.y_range
-        if y_range is None:  # the ratings', widened by half the smallest step so that a sigmoid reaches both ends
+        if y_range is None:  # the ratings' range, widened by half a step so that a sigmoid reaches both ends
             distinct = np.unique(labels.as_floats(ratings.drop_duplicates(), str(ratings.name)))
             half = float(np.diff(distinct).min()) / 2 if len(distinct) > 1 else 0.5
             y_range = float(distinct[0]) - half, float(distinct[-1]) + half

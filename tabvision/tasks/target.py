@@ -1,4 +1,4 @@
-"""The target that a task belongs to: its columns and classes, and what is known of its values."""
+"""The target of a task: its columns and classes, and facts about its values."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-# rows to fit by below which every row should train, and the members of a network gain from inputs of their own
+# with fewer rows than this, every row should train, and a network's members gain from inputs of their own
 SMALL_TABLE = 20_000
-MOST_GROWTHS = 100  # by new classes: each wraps the last layer, and Python's calls nest to a limited depth
+MOST_GROWTHS = 100  # times that classes are added: each wraps the last layer, and Python limits the depth of calls
 
 
 @dataclass(frozen=True)
 class TargetFacts:
-    """Facts of the target over more training rows than memory holds.
+    """Facts about the target over more training rows than fit in memory.
 
     Args:
-        counts: The rows of each class; empty if rows have no single class each.
-        mean: The mean of each number; empty for classes, as are the others.
-        std: The standard deviation of each (divided by the count, not by one less).
-        low: The lowest.
-        high: The highest.
+        counts: The number of rows in each class; empty unless each row has a single class.
+        mean: The mean of each number; empty for classes, as are the rest.
+        std: The standard deviation of each number (with `ddof=0`).
+        low: The lowest value of each number.
+        high: The highest value of each number.
     """
 
     counts: NDArray[np.int64]
@@ -50,11 +50,11 @@ class Target:
         separator: Text between the labels in one multi-label column, or None.
         low: The smallest training value of each column, if recorded.
         high: The largest training value of each column, if recorded.
-        num_rows: The number of rows that train or validate, if recorded: small tables get another network and another
-            fit. Validation rows of the same source count, so that holding some out does not choose another network.
-        grown: The number of classes that each growth of the network has added.
-        frequencies: The fraction of the training rows in each class, if recorded: a network starts with these answers.
-        text: How the text of each column writes numbers; empty if none is text.
+        num_rows: The number of training and validation rows, if recorded, which decides the default network and fit.
+            Validation rows from the same source count, so that holding some out does not change the network.
+        grown: The number of classes added each time the network grew.
+        frequencies: The fraction of training rows in each class, if recorded; a network starts by predicting these.
+        text: How each column writes numbers as text; empty if none is text.
     """
 
     columns: tuple[str, ...]
@@ -70,12 +70,12 @@ class Target:
 
     @property
     def of_small_table(self) -> bool:
-        """Whether there are so few rows that members of a network hold out rows for each other."""
+        """Whether there are so few rows that a network's members take turns at holding rows out."""
         return 0 < self.num_rows < SMALL_TABLE
 
     @property
     def first_outputs(self) -> int:
-        """The logits of the first fit, before the network has grown."""
+        """The number of logits in the first fit, before the network grew."""
         return self.task.num_outputs - sum(self.grown)
 
     @property

@@ -1,6 +1,6 @@
 """Find settings before training, and measure them on rows that training did not see.
 
-Each name is imported when it is first used.
+Each name is imported on first use.
 """
 
 from typing import TYPE_CHECKING
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CrossValidation", "FindLR", "LRFinding", "Probe", "cross_validate", "lr_find", "probe"]
 
-# No module has the name of a function here: importing it would replace the function.
+# No module may share a name with a function here: importing it would replace the function.
 _MODULES = {
     "CrossValidation": "cross_validation",
     "FindLR": "callback",

@@ -1,4 +1,4 @@
-"""Find a learning rate when the fit starts, for any schedule."""
+"""Find a learning rate at the start of a fit, for any schedule."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ logger = logging.getLogger("tabvision")
 
 @final
 class FindLR(Callback):
-    """Sweep the rate when a fit starts, as `lr_find` does, and train with the suggested one.
+    """Run the sweep of `lr_find` when a fit starts, and train with the suggested learning rate.
 
-    The owner of the base rates uses the found rate for the last layer group, and the others keep their ratio to it:
-    `OneCycle(max_lr)` and `FineTune(base_lr)` use it as their peak, `DiscriminativeLR(lr)` as its last rate, otherwise the
-    optimizer's param groups do. The sweep has no other effect. All ranks find the same rate; a resumed fit takes it from the
-    checkpoint. The position in the list of callbacks does not matter.
+    The rate applies to the last layer group, and the other groups keep their ratio to it. It becomes the peak of
+    `OneCycle(max_lr)` or `FineTune(base_lr)`, or the last rate of `DiscriminativeLR(lr)`; without these callbacks it is set
+    in the optimizer's param groups. The sweep has no other effect. All ranks find the same rate, and a resumed fit takes it
+    from the checkpoint. The position in the list of callbacks does not matter.
 
     Args:
-        way: Which suggestion of the sweep to use.
+        way: Which of the sweep's suggestions to use.
         start: First rate of the sweep.
         end: Last rate of the sweep.
-        num_steps: Number of batches between them, at least 20.
+        num_steps: Number of batches in the sweep, at least 20.
 
     Raises:
-        BadValueError: A setting is out of range, the module has a scheduler of its own, the sweep has no loss or one that is
-            not a number, or the fit is resumed from a checkpoint without a found rate.
+        BadValueError: A setting is out of range, the module has its own scheduler, the sweep finds no loss or only NaN, or
+            the fit is resumed from a checkpoint that holds no rate.
         UnknownNameError: The way does not exist.
 
     Example:
@@ -69,7 +69,7 @@ class FindLR(Callback):
         owners = [owner for owner in callbacks if hasattr(owner, "take_rate") and "the base rates" in owner.owns]
         for owner in owners:
             owner.take_rate(self.rate)
-        if not owners and not resumed:  # else the checkpoint holds the optimizer's rates
+        if not owners and not resumed:  # on resuming, the optimizer's state has the rates
             _scale(trainer, self.rate)
 
     @override
@@ -85,7 +85,7 @@ class FindLR(Callback):
         data: Any = trainer.datamodule  # type: ignore[attr-defined]  # set by Lightning's connector
         if data is not None:
             data = copy.copy(data)
-            for hook in ("prepare_data", "setup", "teardown"):  # it is already prepared, and the fit still needs it
+            for hook in ("prepare_data", "setup", "teardown"):  # the data is prepared, and the fit still needs it
                 setattr(data, hook, lambda *_, **__: None)
         else:
             source = trainer.fit_loop._data_source.instance  # noqa: SLF001 - a test guards it
@@ -96,10 +96,10 @@ class FindLR(Callback):
 
 
 def _scale(trainer: pl.Trainer, rate: float) -> None:
-    """Set the rate of the last param group, and those of the others by their ratio to it."""
+    """Set the rate of the last param group, and scale the others to keep their ratio to it."""
     for optimizer in trainer.optimizers:
         factor = rate / optimizer.param_groups[-1]["lr"]
         for group in optimizer.param_groups:
             group["lr"] *= factor
-            if "initial_lr" in group:  # what a schedule scales
+            if "initial_lr" in group:  # schedules scale this one
                 group["initial_lr"] *= factor

@@ -1,4 +1,4 @@
-"""Cross-validate a module for tables: every row is answered by what never saw it, and the networks make a bag."""
+"""Cross-validate a module for tables: predict each row with networks that never saw it, and bag the networks."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ _logger = logging.getLogger("tabvision")
 @final
 @dataclass(frozen=True)
 class CrossValidation:
-    """What `cross_validate` returns.
+    """The result of `cross_validate`.
 
     Args:
-        module: The bag: the networks of all folds side by side, as one module that answers with their mean.
-        predictions: The out-of-fold answer of each training row in the user's labels: `row` (its number in `data.frame`), the
-            target, then the columns of an answer. Of a prepared table those of `data.sampled()`.
-        metrics: Metrics of the out-of-fold answers of all training rows, with the task's names, and `loss`.
+        module: The bag: the networks of all folds as one module that predicts their mean.
+        predictions: The out-of-fold predictions for the training rows in the user's labels: `row` (the number in
+            `data.frame`), the target, then the predicted columns. For a prepared table, those for `data.sampled()`.
+        metrics: Metrics of the out-of-fold predictions for all training rows, by the task's names, and `loss`.
         results: The rows of `predictions` with their targets and losses, for `tabvision.interpret`.
     """
 
@@ -64,29 +64,29 @@ def cross_validate(
     seed: int | None = None,
     out: str | Path | None = None,
 ) -> CrossValidation:
-    """Train several networks, answer each training row by what did not learn from it, and make the networks one bag.
+    """Train several networks, predict each training row with those that did not train on it, and bag the networks.
 
-    Each network trains on all folds but one, whose rows validate, and is kept as its fit leaves it. But where the members of
-    a network leave out rows by themselves, as with `FitTable()` below 20,000 rows, each network trains on all rows, with
-    other folds for its members, and the members that left a row out answer it: the bag then has learned from every row.
+    Each network trains on all folds but one, validates on that one, and is kept as its fit leaves it. If the members of a
+    network hold out rows themselves, as with `FitTable()` below 20,000 rows, each network trains on all rows instead, with
+    different folds for its members, and a row is predicted by the members that held it out.
 
-    Folds are stratified by class, and with a `GroupSplit` a group is in one fold. Validation and test rows of the data take
-    no part. Statistics and vocabularies are those of all training rows. Random states are left unchanged.
+    Folds are stratified by class; with a `GroupSplit`, each group is in a single fold. The data's validation and test rows
+    are not used. Statistics and vocabularies come from all training rows. Random states are left unchanged.
 
     Args:
-        module: Its settings, not its weights, are those of each network. It is not trained.
+        module: A module with the settings for each network. Its weights are not used, and it is not trained.
         data: The rows.
-        trainer: A function that returns a new Trainer, such as
+        trainer: A function that returns a new Trainer at each call, such as
             `lambda: pl.Trainer(max_epochs=100, callbacks=[FitTable()])`.
         num_folds: Number of networks, and of folds, at least 2.
-        seed: Determines folds, weights and what is random in the fits; None for the datamodule's.
-        out: A Parquet file for the out-of-fold answers of all training rows, written block by block, so that those of a table
-            larger than memory need none; None for no file.
+        seed: Determines the folds, the weights and the randomness in the fits; None for the datamodule's seed.
+        out: A Parquet file for the out-of-fold predictions for all training rows, written block by block for tables larger
+            than memory; None for no file.
 
     Raises:
-        BadTypeError: The module, the data or the trainer is of another kind.
-        BadValueError: Rows are split by time, there are fewer rows or groups than folds, the network is the user's own, or
-            the module is a bag.
+        BadTypeError: The module, the data or the trainer has the wrong type.
+        BadValueError: The rows are split by time, there are fewer rows or groups than folds, the network is the user's own,
+            or the module is already a bag.
     """
     _check(module, data, trainer)
     check_whole("num_folds", num_folds, 2, remedy="Leave it out for 5")
@@ -117,7 +117,7 @@ def cross_validate(
 
 
 def _new_trainers(trainer: Callable[[], pl.Trainer]) -> Iterator[pl.Trainer]:
-    """Yield what the user's function returns; raise unless it is a new Trainer at each call."""
+    """Yield Trainers from the user's function; raise if a call does not return a new one."""
     last: object = None
     while True:
         made = trainer()
@@ -132,8 +132,8 @@ def _new_trainers(trainer: Callable[[], pl.Trainer]) -> Iterator[pl.Trainer]:
 
 
 def _answered(bag: TabularModule, data: TabularDataModule) -> Iterator[tuple[Batch, Tensor]]:
-    """Yield the batches of the training rows, and the logits of what left each row out; the same on all ranks."""
-    data.trainer = None  # every rank answers all rows
+    """Yield the batches of training rows with their out-of-fold logits, the same on all ranks."""
+    data.trainer = None  # every rank predicts all rows
     with evaluating(bag), torch.inference_mode():
         for batch in data.fold_loader():
             yield batch, bag.answer_logits(batch).float()
@@ -163,14 +163,14 @@ def _check(module: object, data: object, trainer: object) -> None:
 def _data_of_networks(
     data: TabularDataModule, num_folds: int, seed: int, *, members_fold: bool
 ) -> list[TabularDataModule]:
-    """Return the data of each network; `data` itself goes on training on all rows, and its `fold_loader` loads the folds.
+    """Return the data for each network; `data` itself keeps all its training rows, and its `fold_loader` loads the folds.
 
     Args:
         data: The rows.
         num_folds: The number of networks.
         seed: Determines the folds.
-        members_fold: Whether the members of a network leave out rows by themselves; each network then has all rows, with
-            another seed for the folds of its members.
+        members_fold: Whether the members of a network hold out rows themselves; each network then gets all rows, with a
+            different seed for its members' folds.
     """
     if members_fold:
         parts = [copy.copy(data) for _ in range(num_folds)]
@@ -189,14 +189,14 @@ def _data_of_networks(
 
 
 def _new_like(module: TabularModule, **changed: Any) -> TabularModule:  # noqa: ANN401 - a setting
-    """Return a new module with the settings of another."""
+    """Return a new module with another's settings."""
     settings = {name: value for name, value in module.hparams.items() if not str(name).startswith("_")}
-    optimizer = module._optimizer  # noqa: SLF001 - perhaps the user's own function, which the settings do not hold
+    optimizer = module._optimizer  # noqa: SLF001 - may be the user's own function, which the settings cannot hold
     return TabularModule(**{**settings, "schema": module.schema, "optimizer": optimizer, **changed})
 
 
 def _measured(bag: TabularModule, data: TabularDataModule) -> CrossValidation:
-    """Return the out-of-fold answers to the training rows of a table in memory, and their metrics."""
+    """Return the out-of-fold predictions for a table in memory, with their metrics."""
     task, target, (tensors, rows) = bag.task, data.targets_of("train"), data.parts["train"]
     found = [(logits, batch["fold"]) for batch, logits in _answered(bag, data)]
     logits, fold = (torch.cat(each) for each in zip(*found, strict=True))
@@ -218,7 +218,7 @@ def _answers(bag: TabularModule, predictions: Tensor) -> pd.DataFrame:
 
 
 def _streamed(bag: TabularModule, data: TabularDataModule, out: Path | None) -> dict[str, float]:
-    """Return the metrics of the out-of-fold answers to all training rows, which are written to a file block by block."""
+    """Return the metrics of the out-of-fold predictions for all training rows, and write these to a file block by block."""
     task, facts, total, weight = bag.task, bag.schema.target, 0.0, 0.0
     metrics = of_one_process(task.metrics())
     with nullcontext() if out is None else written_in_blocks(out) as append:

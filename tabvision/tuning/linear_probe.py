@@ -1,4 +1,4 @@
-"""A linear probe: a linear head on the features of a pretrained body, which are computed once, as fast as they can be."""
+"""A linear probe: a linear head on features of a pretrained body, which are computed once and as fast as possible."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ from tabvision.nets.linear_fit import Heads, Rows, fitted_heads, mean_and_std, m
 from tabvision.random_state import same_random_state
 from tabvision.tasks import Task
 
-_FOLDS, _MOST_FOLDS = 5, 20  # of the training rows, which choose the penalty: of few rows it takes many to choose well
-_MOST_LOGITS = 50_000  # of the rows in all folds: of many rows one fold chooses as well, and fitting takes long
-_TOLERANCE = 1e-3  # of the largest feature: rounding leaves about 1e-5
+_FOLDS, _MOST_FOLDS = 5, 20  # folds of the training rows, which choose the penalty; few rows need many
+_MOST_LOGITS = 50_000  # over all folds; with many rows one fold chooses as well, and fits are slow
+_TOLERANCE = 1e-3  # as a fraction of the largest feature; rounding alone is about 1e-5
 
 
 @final
 @dataclass(frozen=True)
 class Probe:
-    """A linear probe: what `probe` returns.
+    """A linear probe, as returned by `probe`.
 
     Args:
-        module: Copies of the body's weights, and a linear head: a module that predicts.
-        metrics: Metrics of the validation rows, as a Trainer logs them: `val/loss` and those of the task; none if the head
+        module: A copy of the body with a linear head, ready to predict.
+        metrics: Metrics on the validation rows, named as a Trainer logs them: `val/loss` and the task's; empty if the head
             was fitted to these rows as well.
         seconds: How long the features and the head took.
     """
@@ -51,11 +51,11 @@ class Probe:
     seconds: float
 
     def save(self, path: str | Path, data: ImageDataModule) -> None:
-        """Write a checkpoint for `Predictor`, whole or not at all.
+        """Write a checkpoint for `Predictor` atomically.
 
         Args:
             path: The file.
-            data: The datamodule of the probe, whose augmentation the checkpoint records for test-time augmentation.
+            data: The probe's datamodule; the checkpoint records its augmentation for test-time augmentation.
         """
         settings: dict[str, Any] = {"logger": False, "enable_checkpointing": False, "enable_model_summary": False}
         with quiet_lightning():
@@ -68,19 +68,19 @@ class Probe:
 
 @speaking("probe")
 def probe(module: VisionModule, data: ImageDataModule) -> Probe:
-    """Fit a linear head to a body's features of the training rows, without augmentation, and measure it on validation rows.
+    """Fit a linear head to the body's features of the training rows, without augmentation, and measure it on validation rows.
 
-    The features are pooled to their mean over the image and standardized. The head minimizes the task's loss and the square
-    of its weights, by a penalty that held-out training rows choose: logistic regression for classes and labels, ridge for
-    numbers. The module, and random states, stay as they are.
+    The features are averaged over the image and standardized. The head minimizes the task's loss plus an L2 penalty on its
+    weights, whose strength is chosen on held-out training rows: logistic regression for classes and labels, ridge for
+    numbers. The module and all random states are left unchanged.
 
     Args:
         module: A module for images, on the device that computes the features.
         data: The rows, with a validation split.
 
     Raises:
-        BadTypeError: The module or the data is of another kind.
-        BadValueError: There is no validation split, or too few images can be read.
+        BadTypeError: The module or the data has the wrong type.
+        BadValueError: There is no validation split, or too few images are readable.
     """
     if not isinstance(module, VisionModule) or not isinstance(data, ImageDataModule):
         got = f"{type(module).__name__} and {type(data).__name__}"
@@ -105,7 +105,7 @@ def probe(module: VisionModule, data: ImageDataModule) -> Probe:
 
 
 def refitted(module: VisionModule, data: ImageDataModule) -> Probe:
-    """Fit a linear head as `probe` does, to the training and the validation rows, so that none are left to measure it.
+    """Fit a linear head as `probe` does, but to the training and validation rows together, which leaves none to measure it.
 
     Args:
         module: A module for images, on the device that computes the features.
@@ -119,9 +119,9 @@ def refitted(module: VisionModule, data: ImageDataModule) -> Probe:
 
 
 def _linear_head(rows: Rows, task: Task) -> dict[str, Tensor]:
-    """Return the weight and the bias of a linear head, fitted to standardized features.
+    """Return the weight and bias of a linear head, fitted to standardized features.
 
-    Its penalty is the one that is best on each fold of the rows for heads fitted to the others.
+    Its penalty is chosen by cross-validation over folds of the rows.
     """
     mean, std = mean_and_std(rows.features)
     num_folds = min(_MOST_FOLDS, max(1, _MOST_LOGITS // (len(rows.target) * task.num_outputs)))
@@ -129,28 +129,28 @@ def _linear_head(rows: Rows, task: Task) -> dict[str, Tensor]:
     fold = order % max(_FOLDS, num_folds)
     fold = fold.masked_fill(fold >= num_folds, -1)
     heads, _ = fitted_heads(rows._replace(features=(rows.features - mean) / std), task, fold, num_folds + 1)
-    weight = heads.weight[-1] / std  # the last has learned from all rows
+    weight = heads.weight[-1] / std  # the last head was fitted to all rows
     return {"weight": weight, "bias": heads.bias[-1] - weight @ mean}
 
 
 def _is_fast_in_bfloat16(device: torch.device) -> bool:
-    """Return whether the device computes in bfloat16 at twice the speed, and not by emulating it."""
+    """Return whether the device computes in bfloat16 natively, about twice as fast, rather than emulating it."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device.type != "cpu" or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return False
-    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())  # noqa: SLF001 - torch's compiler asks so too
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())  # noqa: SLF001 - torch's compiler calls it too
 
 
 @torch.no_grad()
 def _pooled_features(module: VisionModule, data: ImageDataModule, *, exact_val: bool) -> list[Rows]:
-    """Return the pooled features of the training and of the validation rows, on the CPU.
+    """Return the pooled features of the training rows and of the validation rows, on the CPU.
 
     Args:
-        module: The module. A copy computes them, whose body has its BatchNorms folded into convolutions.
+        module: The module. The features come from a copy with its BatchNorms folded into convolutions.
         data: The rows.
-        exact_val: Whether to compute those of validation rows in float32, to measure on them. In bfloat16, where it is fast,
-            they are precise enough for rows to learn from.
+        exact_val: Whether to compute the validation features in float32, to measure on them. For training, bfloat16 is
+            precise enough, and is used on devices where it is fast.
     """
     quick, image = copy.deepcopy(module), image_of(module.schema)
     sample = torch.randn(1, image.channels, *image.size, generator=torch.Generator().manual_seed(0))
@@ -171,7 +171,7 @@ def _pooled_features(module: VisionModule, data: ImageDataModule, *, exact_val: 
 
 
 def _with_head(module: VisionModule, head: Mapping[str, Tensor]) -> VisionModule:
-    """Return a module with a copy of the body and that head, whose checkpoint names the body as the module's does."""
+    """Return a module with a copy of the body and the given head; its checkpoint names the same body."""
     own: dict[str, Any] = {name: module.hparams[name] for name in ("num_groups", "channels_last")}
     found = VisionModule(module.schema, body=copy.deepcopy(module.body).cpu(), head="linear", **own)
     found.hparams["body"] = module.hparams["body"]
@@ -181,13 +181,13 @@ def _with_head(module: VisionModule, head: Mapping[str, Tensor]) -> VisionModule
 
 @torch.no_grad()
 def fuse_batch_norms(net: nn.Module, images: Tensor) -> nn.Module:
-    """Return a copy in evaluation mode whose convolutions do what the BatchNorms after them did: the same up to rounding.
+    """Return a copy in evaluation mode with each BatchNorm folded into the convolution before it, equal up to rounding.
 
-    On a CPU a ResNet is about a third faster so. Where the answers to the images differ, the copy is not folded.
+    This makes a ResNet about a third faster on a CPU. If the outputs for the images differ, return an unfolded copy.
 
     Args:
         net: The network.
-        images: A few inputs, from which it is seen which BatchNorm follows which convolution.
+        images: A few inputs, run once to see which BatchNorm follows which convolution.
 
     Example:
         >>> net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU())
@@ -201,15 +201,15 @@ def fuse_batch_norms(net: nn.Module, images: Tensor) -> nn.Module:
         fused = fuse_conv_bn_eval(conv, norm)
         conv.weight, conv.bias = fused.weight, fused.bias
         parent, _, name = names[norm].rpartition(".")
-        rest: Any = [getattr(norm, each) for each in ("drop", "act") if hasattr(norm, each)]  # of timm's BatchNormAct2d
+        rest: Any = [getattr(norm, each) for each in ("drop", "act") if hasattr(norm, each)]  # in timm's BatchNormAct2d
         setattr(found.get_submodule(parent), name, nn.Sequential(*rest) if rest else nn.Identity())
     before, after = plain(images), found(images)
     return found if (after - before).abs().max() <= _TOLERANCE * before.abs().max() else plain
 
 
 def _conv_norm_pairs(net: nn.Module, images: Tensor) -> list[tuple[nn.Conv2d, nn.BatchNorm2d]]:
-    """Return each convolution that is called once, with the BatchNorm that is given what it returns."""
-    made: dict[int, tuple[nn.Conv2d, Tensor]] = {}  # by the tensor, which is kept, so that no other takes its number
+    """Return each convolution that is called once, paired with the BatchNorm that takes its output."""
+    made: dict[int, tuple[nn.Conv2d, Tensor]] = {}  # by id of the output, which is kept so that its id is not reused
     pairs: list[tuple[nn.Conv2d, nn.BatchNorm2d]] = []
 
     def hook(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:

@@ -1,6 +1,6 @@
-"""Suggest learning rates from a loss curve: fastai's four ways, and one without the lag of its smoothing.
+"""Suggest learning rates from a loss curve: fastai's four methods, and one whose smoothing does not lag.
 
-Source: fastai 2.8 `callback/schedule.py`; each uses the curve without its first tenth and its last five points.
+Source: fastai 2.8 `callback/schedule.py`; each method drops the first tenth and the last five points of the curve.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 _LAST_CUT = 5
 _SLIDE_WINDOW = 15
 _SLIDE_THRESHOLD = 0.005
-_LOWEST_STD = 3.0  # std in steps of the Gaussian that smooths the losses for `lowest`
+_LOWEST_STD = 3.0  # std, in steps, of the Gaussian that smooths the losses in `lowest`
 
 
 def first_read(num_steps: int) -> int:
@@ -22,14 +22,14 @@ def first_read(num_steps: int) -> int:
 
 
 def usable(lrs: Sequence[float], losses: Sequence[float], num_steps: int) -> tuple[list[float], list[float]]:
-    """Return the part of a sweep that counts: without start and end, and up to the first loss that is not finite."""
+    """Return the part of a sweep that counts: without its start and end, and up to the first non-finite loss."""
     first, last = first_read(num_steps), len(losses) - _LAST_CUT
     finite = next((step for step, loss in enumerate(losses[first:last]) if not math.isfinite(loss)), last - first)
     return list(lrs[first : first + finite]), list(losses[first : first + finite])
 
 
 def valley(lrs: Sequence[float], losses: Sequence[float]) -> float:
-    """Return the rate halfway down the longest stretch of falling losses: a third and a sixth of it past its start.
+    """Return the rate halfway along the longest stretch of falling losses: a third plus a sixth of it past its start.
 
     Example:
         >>> valley([1.0, 2.0, 3.0, 4.0, 5.0, 6.0], [6.0, 5.0, 4.0, 3.0, 2.0, 1.0])
@@ -48,7 +48,7 @@ def valley(lrs: Sequence[float], losses: Sequence[float]) -> float:
 
 
 def steep(lrs: Sequence[float], losses: Sequence[float]) -> float:
-    """Return the rate at which the loss falls fastest over the logarithm of the rate.
+    """Return the rate at which the loss falls fastest with respect to the logarithm of the rate.
 
     Example:
         >>> steep([0.1, 1.0, 10.0], [3.0, 2.9, 1.0])
@@ -86,11 +86,11 @@ def slide(lrs: Sequence[float], losses: Sequence[float]) -> float:
 
 
 def lowest(lrs: Sequence[float], raw_losses: Sequence[float]) -> float:
-    """Return the rate with the lowest loss, after smoothing each loss by a Gaussian over the steps on both sides.
+    """Return the rate with the lowest loss, after smoothing the losses with a Gaussian over the steps on both sides.
 
-    fastai smooths only over past steps, so its curve turns some dozens of steps late, how many depends on network and batch;
-    `minimum` takes a tenth to compensate. Without the lag, the lowest point itself is a good peak for a one-cycle. Losses
-    above the first ones only show that training diverged, and are clipped to them.
+    fastai smooths only over past steps, so its curve turns dozens of steps late (how many depends on network and batch
+    size), and `minimum` takes a tenth of the rate to compensate. Without the lag, the lowest point itself is a good peak for
+    one cycle. Losses above the first ones only show that training diverged, and are clipped to them.
 
     Example:
         >>> lowest([0.1, 1.0, 10.0, 100.0], [3.0, 1.0, 9.0, 99.0])

@@ -1,4 +1,4 @@
-"""The learning-rate finder: a sweep of rates on a copy of the model, without side effects."""
+"""The learning-rate finder: sweep the rate on a copy of the model, without side effects."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ from tabvision.lightning import (
 from tabvision.random_state import same_random_state
 from tabvision.tuning import suggestions
 
-_SMOOTHING = 0.98  # of the loss, debiased, as in fastai
+_SMOOTHING = 0.98  # of the loss, bias-corrected, as in fastai
 _COMPILED_STEPS = ("forward", "training_step", "validation_step", "test_step", "predict_step")
-_LEAST_STEPS = 20  # fewer end with rates too low to read: of the last points, 5 are cut, which are a quarter of 20
+_LEAST_STEPS = 20  # with fewer, dropping the last 5 points would cut off the rates that matter
 
 Way = Literal["lowest", "valley", "steep", "minimum", "slide"]
-WAYS: tuple[Way, ...] = get_args(Way)  # to suggest a rate: fields of `LRFinding`
+WAYS: tuple[Way, ...] = get_args(Way)  # the methods that suggest a rate, fields of `LRFinding`
 
 
 @dataclass(frozen=True)
@@ -42,13 +42,13 @@ class LRFinding:
     """A sweep and the rates that it suggests.
 
     Args:
-        lrs: Rate of the last layer group in each batch with a loss; the others keep their ratio to it.
+        lrs: Rate of the last layer group in each batch that had a loss; the other groups keep their ratio to it.
         losses: Smoothed training loss of each such batch, averaged over ranks.
-        valley: Rate halfway down the longest fall of the loss: fastai's choice, a cautious one.
+        valley: Rate halfway along the longest fall of the loss: fastai's choice, a cautious one.
         steep: Rate at which the loss falls fastest.
         minimum: A tenth of the rate with the lowest loss.
-        slide: Rate at which a window from the right is equally steep at both ends.
-        lowest: Rate with the lowest loss after smoothing without lag: the suggestion.
+        slide: Rate at which a window sliding in from the right is equally steep at both ends.
+        lowest: Rate with the lowest loss after smoothing without lag: the suggested one.
     """
 
     lrs: tuple[float, ...]
@@ -61,7 +61,7 @@ class LRFinding:
 
     @property
     def suggestion(self) -> float:
-        """The rate to train with, as the peak of a one-cycle; `benchmarks/found_rates.py` compares the ways."""
+        """The rate to use as the peak of one cycle; `benchmarks/found_rates.py` compares the methods."""
         return self.lowest
 
 
@@ -78,35 +78,35 @@ def lr_find(
 ) -> LRFinding:
     """Train a copy of the model for some batches at increasing rates, and suggest a rate from the losses.
 
-    The model, its optimizer, the trainer, all random states and files are left unchanged. The rate of every layer group is
-    scaled by the same factor, so ratios are preserved, and layers that the trainer's callbacks freeze stay frozen.
+    The model, its optimizer, the trainer, all random states and files are left unchanged. The rates of all layer groups are
+    scaled by the same factor, so their ratios are preserved, and layers frozen by the trainer's callbacks stay frozen.
 
     Args:
-        trainer: The trainer for the fit; its accelerator, devices, strategy, precision and clipping are used.
-        model: The module to be trained.
+        trainer: The trainer for the fit; the sweep uses its accelerator, devices, strategy, precision and clipping.
+        model: The module to train.
         data: A datamodule or a training loader.
         start: First rate of the last layer group.
         end: Last rate of the last layer group.
-        num_steps: Number of batches between them, at least 20. A batch for which `training_step` returns no loss is not read.
-        stop_factor: The sweep ends when the smoothed loss is this many times the lowest.
+        num_steps: Number of batches in the sweep, at least 20. A batch whose `training_step` returns no loss is skipped.
+        stop_factor: The sweep ends when the smoothed loss exceeds the lowest one by this factor.
 
     Raises:
-        BadTypeError: The trainer is of the Lightning package that the library does not build on.
-        BadValueError: A rate or number is out of range, no batch has a loss, or it is not a number from the start.
+        BadTypeError: The trainer comes from the Lightning package that the library does not build on.
+        BadValueError: A rate or number is out of range, no batch has a loss, or the loss is NaN from the start.
 
     Source: fastai 2.8 `LRFinder` and `lr_find`; Smith 2015.
     """
     check_trainer(trainer)
     check_sweep(start, end, num_steps)
     sweep = _Sweep(start, end, num_steps, stop_factor)
-    # those that set in a sweep what they set in a fit, such as Unfreeze
+    # callbacks that should act in a sweep as they do in a fit, such as Unfreeze
     sweepable: list[Any] = [callback for callback in callbacks_of(trainer, Callback) if hasattr(callback, "for_sweep")]
     callbacks: list[Callback] = [part for each in sweepable for part in each.for_sweep(trainer.current_epoch)]
     with same_random_state(), _same_generators(data):
         model_copy = _copy_of(model)
         owner = getattr(data, "trainer", None)
         try:
-            # a sweep does not validate; an empty list prevents Lightning's warning about that
+            # the sweep does not validate; an empty list avoids Lightning's warning about that
             is_loader = data is not None and not isinstance(data, pl.LightningDataModule)
             unvalidated: list[Any] | None = [] if is_loader and is_overridden("validation_step", model) else None
             _sweep_trainer(trainer, [*callbacks, sweep]).fit(model_copy, data, unvalidated)
@@ -129,10 +129,10 @@ def lr_find(
 
 
 def _copy_of(model: pl.LightningModule) -> pl.LightningModule:
-    """Return a copy that shares nothing with the model."""
-    model = getattr(model, "_orig_mod", model)  # of a module from torch.compile
-    copied = copy.deepcopy(model, {id(model._trainer): None})  # noqa: SLF001 - without the trainer, which a module holds
-    if getattr(copied, "_compiler_ctx", None):  # its compiled steps would compute with the weights of the model itself
+    """Return a copy of the model that shares nothing with it."""
+    model = getattr(model, "_orig_mod", model)  # unwrap torch.compile
+    copied = copy.deepcopy(model, {id(model._trainer): None})  # noqa: SLF001 - do not copy the trainer
+    if getattr(copied, "_compiler_ctx", None):  # its compiled steps would use the original's weights
         copied._compiler_ctx = None  # noqa: SLF001 - a test guards it
         for step in _COMPILED_STEPS:
             vars(copied).pop(step, None)
@@ -141,7 +141,7 @@ def _copy_of(model: pl.LightningModule) -> pl.LightningModule:
 
 @contextmanager
 def _same_generators(data: object) -> Iterator[None]:
-    """Restore the random generators of a loader afterwards."""
+    """Restore a loader's random generators afterwards."""
     owners = (data, getattr(data, "sampler", None), getattr(data, "batch_sampler", None))
     found = [getattr(owner, "generator", None) for owner in owners]
     states = {generator: generator.get_state() for generator in found if isinstance(generator, torch.Generator)}
@@ -153,9 +153,9 @@ def _same_generators(data: object) -> Iterator[None]:
 
 
 class _Sweep(Callback):
-    """Set the rate before each batch, by equal multiples from `start` to `end`, and record the loss after it, if it has one.
+    """Set the rate before each batch, in equal multiples from `start` to `end`, and record the batch's loss if it has one.
 
-    Batches are counted, not optimizer steps: under manual optimization these may be more or fewer.
+    It counts batches, not optimizer steps, of which manual optimization may take more or fewer.
     """
 
     def __init__(self, start: float, end: float, num_steps: int, stop_factor: float) -> None:
@@ -201,7 +201,7 @@ class _Sweep(Callback):
         self._mean = _SMOOTHING * self._mean + (1 - _SMOOTHING) * mean
         self.losses.append(self._mean / (1 - _SMOOTHING ** (len(self.losses) + 1)))
         last = self.losses[-1]
-        read = self.losses[suggestions.first_read(self.num_steps) :]  # earlier ones vary too much between batches
+        read = self.losses[suggestions.first_read(self.num_steps) :]  # earlier ones are too noisy
         if not math.isfinite(last) or (read and last > self.stop_factor * min(read)):
             trainer.should_stop = True
 
@@ -210,7 +210,7 @@ class _Sweep(Callback):
 
 
 def _sweep_trainer(trainer: pl.Trainer, callbacks: list[Callback]) -> pl.Trainer:
-    """Return a trainer like the user's that writes no files."""
+    """Return a trainer with the user's settings that writes no files."""
     on_cuda = isinstance(trainer.accelerator, CUDAAccelerator)
     strategy: Strategy | str = "auto"
     if trainer.world_size > 1 and isinstance(given := trainer.strategy, DDPStrategy):
@@ -236,13 +236,13 @@ def _sweep_trainer(trainer: pl.Trainer, callbacks: list[Callback]) -> pl.Trainer
         enable_progress_bar=False,
         callbacks=callbacks,
     )
-    if trainer.state.status == TrainerStatus.RUNNING:  # its processes exist already
+    if trainer.state.status == TrainerStatus.RUNNING:  # its processes already exist
         made.strategy._launcher = None  # noqa: SLF001 - a test guards it
     return made
 
 
 def check_sweep(start: float, end: float, num_steps: int) -> None:
-    """Raise unless the rates increase from above zero and there are enough steps."""
+    """Raise unless the rates are positive and increase, and there are enough steps."""
     if not 0 < start < end < math.inf:
         problem = f"rates must increase from above zero, got start={start!r} and end={end!r}"
         raise BadValueError(problem, "Leave both out for 1e-7 to 10")

@@ -146,6 +146,22 @@ def test_a_batch_without_rows_is_predicted(pair: Pair) -> None:
 
 
 @every_module
+def test_a_module_built_without_memory_answers_once_its_weights_are_there(
+    pair: Pair, quick_trainer: MakeTrainer
+) -> None:
+    data = pair.data()
+    module, batch = pair.module(data.schema).eval(), first_batch(data)
+
+    with torch.device("meta"):
+        empty = pair.module(data.schema).eval()
+    assert {tensor.device.type for tensor in empty.state_dict().values()} == {"meta"}
+    empty.load_state_dict(module.state_dict(), assign=True)
+
+    assert torch.equal(empty(batch), module(batch))
+    assert quick_trainer().validate(empty, data, verbose=False) == quick_trainer().validate(module, data, verbose=False)
+
+
+@every_module
 def test_a_module_pickles_and_its_hyperparameters_build_it_again(pair: Pair, quick_trainer: MakeTrainer) -> None:
     data = pair.data()
     module = pair.module(data.schema)

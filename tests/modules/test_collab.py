@@ -226,3 +226,13 @@ def test_row_by_row_a_step_moves_only_the_batchs_users_and_items(quick_trainer: 
     trainer.save_checkpoint(tmp_path / "module.ckpt")
     loaded = CollabModule.load_from_checkpoint(tmp_path / "module.ckpt", weights_only=True)
     assert type(loaded.configure_optimizers()).__name__ == "RowAdamW"
+
+
+def test_row_by_row_gradients_are_clipped_by_norm(quick_trainer: MakeTrainer) -> None:
+    data = ratings_data(batch_size=4)
+    module = CollabModule(data.schema, factors=3, rowwise=True, lr=1e-2)
+
+    quick_trainer(max_steps=1, limit_val_batches=0, gradient_clip_val=1e-3).fit(module, data)
+
+    norms = [it.grad.to_dense().norm() for it in module.parameters() if it.grad is not None]
+    assert torch.stack(norms).norm().item() == pytest.approx(1e-3, rel=0.02)

@@ -180,7 +180,7 @@ def test_a_grown_fit_resumes_to_the_bit(tmp_path: Path) -> None:
     assert not different(whole, fit(tmp_path / "4.ckpt").state_dict())
 
 
-@pytest.mark.parametrize("settings", [{"kind": "dot"}, {"kind": "neural"}], ids=str)
+@pytest.mark.parametrize("settings", [{"kind": "dot"}, {"kind": "neural"}, {"rowwise": True, "lr": 1e-2}], ids=str)
 def test_ratings_go_on_with_new_users_and_items(settings: dict[str, Any]) -> None:
     frame = made_ratings(30, 20)
     old, new = frame[frame["who"] < 120], frame[frame["who"] >= 110].assign(film=lambda it: it["film"] + 5)
@@ -235,7 +235,11 @@ def test_labels_of_a_row_and_ranges_of_numbers_grow(caplog: pytest.LogCaptureFix
     known = Pair(TabularModule, "multilabel_text").module(tabular_data("multilabel_text", some).schema).eval()
     grown = known.grow(tabular_data("multilabel_text", frame).schema)
 
-    before, after = (Predictor(module).predict(frame, proba=True) for module in (known, grown))
+    predictors = [Predictor(module) for module in (known, grown)]
+    assert all(
+        predictor.module for predictor in predictors
+    )  # whose networks then answer, to the bit, and not folded ones
+    before, after = (predictor.predict(frame, proba=True) for predictor in predictors)
     assert np.array_equal(before[["probability_a", "probability_b"]], after[["probability_a", "probability_b"]])
     assert np.allclose(after["probability_c"], 1e-3)
     with caplog.at_level("WARNING", "tabvision"):

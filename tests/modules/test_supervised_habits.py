@@ -113,6 +113,56 @@ def test_a_subclass_may_save_its_settings_by_hand(how: str, tmp_path: Path) -> N
     assert module.hparams_initial["lr"] == [1e-4, 1e-2]
 
 
+class Handing(Saving):  # type: ignore[misc]  # likewise
+    """Hands what it does not know to a class that takes less than SupervisedModule."""
+
+    def __init__(self, schema: SchemaSource, *, note: str = "", **settings: Any) -> None:
+        super().__init__(schema, **settings)
+        self.note = note
+
+
+def test_a_subclass_that_hands_settings_on_is_opened_again(tmp_path: Path) -> None:
+    path = saved(Handing(tabular_data("binary").schema, note="mine", alpha=0.25, lr=0.02), tmp_path / "mine.ckpt")
+
+    predictor = Predictor(path, module_class=Handing, device="cpu")
+
+    loaded: Any
+    for loaded in (Handing.load_from_checkpoint(path), predictor.module):
+        assert (loaded.note, loaded.alpha, loaded.hparams["lr"]) == ("mine", 0.25, 0.02)
+
+
+class OwnLoss(TabularModule):  # type: ignore[misc]  # a user's own class of a final one
+    """Computes and logs its losses itself, in training alone or in validation as well."""
+
+    validates = False
+
+    @override
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        loss: Tensor = self(batch).square().mean()
+        self.log("train/own", loss, on_step=False, on_epoch=True, batch_size=len(batch["index"]))
+        return loss
+
+    @override
+    def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
+        if not self.validates:
+            super().validation_step(batch, batch_idx, dataloader_idx)
+
+
+@pytest.mark.parametrize("validates", [False, True])
+def test_a_loss_that_a_subclass_computes_itself_is_the_only_one_logged(
+    validates: bool, quick_trainer: MakeTrainer
+) -> None:
+    data = tabular_data("binary", make_frame(60))
+    module = OwnLoss(data.schema, members=2, member_widths=[4])
+    module.validates = validates
+    trainer = quick_trainer(num_sanity_val_steps=0)
+
+    trainer.fit(module, data)
+
+    names = {"train/own"} if validates else {"train/own", "val/loss", "val/accuracy", "val/auroc", "val/f1"}
+    assert trainer.callback_metrics.keys() == names
+
+
 class OfParts(SupervisedModule):
     """A network of the user's own, in plain parts."""
 

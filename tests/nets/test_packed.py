@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from tabvision.errors import BadValueError
 from tabvision.nets.layer_groups import LayerGroup, check_groups
 from tabvision.nets.numeric import squash
-from tabvision.nets.packed import PackedNet, _PackedNumbers
+from tabvision.nets.packed import KNOT_SCALE, PackedNet, _PackedNumbers
 
 CARDINALITIES = [3, 10, 3]
 BINS = [(-1.0, 0.0, 1.0), (-2.0, 2.0), ()]
@@ -121,19 +121,31 @@ def test_numbers_are_encoded_by_their_place_among_the_bins() -> None:
     assert places(-1e30) == pytest.approx(places(-1.0), abs=1e-6)
 
 
-def test_parts_of_bins_are_encoded_as_finer_bins_at_a_smaller_scale() -> None:
+def test_knots_inside_bins_are_joined_by_lines_that_are_zero_at_the_edges() -> None:
     torch.manual_seed(0)
     encoder = _PackedNumbers([(-1.0, 0.0, 2.0), (0.0, 1.0), ()], members=2, parts=4)
-    assert encoder.fine is not None
-    nn.init.normal_(encoder.fine)
+    assert encoder.knots is not None
+    nn.init.normal_(encoder.knots)
     values = torch.tensor([-1e30, -1.0, -0.75, -0.7, 0.0, 0.4, 0.5, 1.0, 1.7, 2.0, 1e30]).unsqueeze(1).expand(-1, 3)
 
+    found = encoder(values)
+
     held = squash(values.clamp(encoder.low, encoder.high)).unsqueeze(2)
-    fractions = torch.addcmul(encoder.shift, held, encoder.scale).clamp(0, 1)
-    passed = (4 * fractions.unsqueeze(3) - torch.arange(4)).clamp(0, 1).flatten(2)
+    fractions = torch.addcmul(encoder.shift, held, encoder.scale).clamp(0, 1).numpy()
+    heights = KNOT_SCALE * np.pad(encoder.knots.detach().numpy(), ((0, 0), (0, 0), (1, 1), (0, 0)))
+    inside = [
+        [
+            sum(
+                np.interp(fractions[:, column, number], np.arange(5) / 4, bin_[:, output])
+                for number, bin_ in enumerate(bins)
+            )
+            for output in range(16)
+        ]
+        for column, bins in enumerate(heights)
+    ]
     linear = encoder.bias + encoder.weight * held
-    torch.testing.assert_close(encoder(values), linear + 0.3 * torch.einsum("bnp,npw->bnw", passed, encoder.fine))
-    assert torch.equal(encoder(values[:, [1]], [1]), encoder(values)[:, [1]])
+    torch.testing.assert_close(found, linear + torch.tensor(np.array(inside)).permute(2, 0, 1).float())
+    assert torch.equal(encoder(values[:, [1]], [1]), found[:, [1]])
 
 
 def test_parts_of_bins_change_no_answer_of_a_checkpoint_from_before_there_were_any() -> None:

@@ -12,6 +12,8 @@ from numpy.testing import assert_allclose
 from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError
 from tabvision.preprocess import Features, Kinds, fit_features, infer_kinds
 from tabvision.preprocess.encode import sources_of
+from tabvision.preprocess.fit import RunningFeatures
+from tabvision.preprocess.frame import Columns
 from tabvision.schema import Categorical, Continuous, Date, Schema, Target
 from tabvision.tasks import Regression
 from tests.made.reference_steps import Categorify, Chain, Dates, FillMissing, Standardize, chain_of
@@ -194,3 +196,28 @@ def test_every_source_comes_once() -> None:
     names = [source.name for source in sources_of(fit(mixed_table()))]
 
     assert names == ["size", "visits", "rooms", "color", "garden", "grade", "sold"]
+
+
+@pytest.mark.parametrize("dtype", ["str", "category", "int64", "float64"])
+def test_the_fraction_of_new_rows_with_unseen_values_is_that_of_values_that_one_row_has(dtype: str) -> None:
+    draw = np.random.default_rng(0)
+    drawn = draw.zipf(1.5, 8_000).clip(max=10**9)
+    train, new = drawn[:4_000], drawn[4_000:]
+    frame = pd.DataFrame({"name": pd.Series(train).astype("int64").astype(dtype)})
+
+    whole = fit_features(frame, Kinds(categorical=("name",))).categorical[0]
+    blocks = RunningFeatures(Kinds(categorical=("name",)))
+    for block in np.array_split(np.arange(len(frame)), 7):
+        blocks.add(Columns(frame.iloc[block].reset_index(drop=True)))
+
+    assert whole == blocks.features(Columns(frame)).categorical[0]
+    assert 0.05 < whole.unseen < 0.95
+    assert abs(whole.unseen - (~np.isin(new, train)).mean()) < 0.03
+
+
+def test_few_values_and_blank_ones_are_no_sign_of_unseen_ones() -> None:
+    frame = pd.DataFrame({"kind": ["a"] * 200 + ["b"], "name": ["a", " ", ""] * 67})
+
+    found = fit_features(frame, Kinds(categorical=("kind", "name"))).categorical
+
+    assert [column.unseen for column in found] == [0.0, 0.0]

@@ -92,6 +92,10 @@ def test_classes_that_training_lacks_are_named_and_counted(kind: str) -> None:
         (np.array([1j, None]), r"holds complex numbers"),
         ([1, "a", "b"], r"mixes kinds of values: str \(2\), int \(1\)\. Try"),
         ([b"x", b"y"], r"holds bytes values, expected text, numbers or bools\. Turn them into text"),
+        (
+            [Decimal(1), Decimal(2)],
+            r"holds Decimal values.*Turn them into numbers of Python: frame\['y'\]\.astype\(float\)",
+        ),
         (pd.period_range("2020", periods=2, freq="Y"), r"holds period\[Y-DEC\] values.*\.dt\.year"),
     ],
 )

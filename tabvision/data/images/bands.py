@@ -1,6 +1,6 @@
 """Read images other than 8-bit RGB: gray, more channels, 16 bits, floats, and the pages of a TIFF as channels.
 
-The schema's range of values is mapped to 0 to 255, so everything that follows handles uint8, whatever a file holds.
+The schema's range of values is mapped to 0 to 255, so that all later steps handle uint8, whatever a file holds.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ from tabvision.errors import count
 from tabvision.schema import Image
 
 _LUMINANCE = (0.299, 0.587, 0.114)  # of red, green and blue: ITU-R BT.601, as PIL's mode "L"
-_FAR = 2.0  # times the highest value of the range: an image whose median is above has another scale
+_FAR = 2.0  # an image with a median above low + 2 * (high - low) must be on another scale than the range
 
 
 def open_as(source: ImageSource, image: Image | None) -> StoredImage:
     """Open an image as a network reads it, without decoding its pixels.
 
     Raises:
-        UnreadableImageError: It is not an image, is too large, or does not have these channels.
+        UnreadableImageError: The source is not an image, is too large, or does not have these channels.
 
     Example:
         >>> image = Image(size=(8, 8), channels=1, value_range=((0, 4000),))
@@ -55,7 +55,7 @@ def open_as(source: ImageSource, image: Image | None) -> StoredImage:
 
 
 def _explained(source: ImageSource, error: UnreadableImageError) -> UnreadableImageError:
-    """Return the error, with the number of channels for a TIFF that only `channels=` can read."""
+    """Return the error; for a TIFF that only `channels=` or `value_range=` can read, one that says so."""
     try:
         layout = layout_of(source)
     except UnreadableImageError:
@@ -84,7 +84,7 @@ class _Gray(StoredImage):
 
 @final
 class _StoredBands(StoredImage):
-    """An image of any number of channels and any range of values."""
+    """An image with any number of channels and any range of values."""
 
     def __init__(self, source: ImageSource, image: Image) -> None:
         self.source = read_file(source) if isinstance(source, str | Path) else source
@@ -101,10 +101,10 @@ class _StoredBands(StoredImage):
 
 
 def as_channels(values: NDArray[Any], channels: int) -> NDArray[Any]:
-    """Return the values with a number of channels: RGB becomes gray and gray RGB, and transparency is left out.
+    """Convert values to a number of channels: RGB to gray, gray to RGB, or either without its transparency.
 
     Raises:
-        UnreadableImageError: There are others.
+        UnreadableImageError: There is no such conversion.
     """
     num = values.shape[2]
     if num == channels:
@@ -120,14 +120,14 @@ def as_channels(values: NDArray[Any], channels: int) -> NDArray[Any]:
 
 
 def _as_bytes(values: NDArray[Any], ranges: NDArray[np.float64]) -> Pixels:
-    """Return values of a range as 0 to 255.
+    """Map a range of values to 0 to 255.
 
     Args:
         values: The values as stored.
-        ranges: (1, 2) or (C, 2), lowest and highest; empty for the whole range of 8 or 16 bits.
+        ranges: (1, 2) or (C, 2), lowest and highest value; empty for the full range of 8 or 16 bits.
 
     Raises:
-        UnreadableImageError: The values have no range, or one that is far from this.
+        UnreadableImageError: The values need a range and none is given, or they are far above it.
     """
     if not ranges.size:
         if values.dtype == np.uint16:
@@ -143,7 +143,7 @@ def _as_bytes(values: NDArray[Any], ranges: NDArray[np.float64]) -> Pixels:
         raise UnreadableImageError.because(f"most of its values are far above, as {described}")
     if values.dtype.itemsize > 2 or values.dtype.kind == "f":
         return _scaled(values, low, high)
-    kind = np.uint8 if values.dtype.itemsize == 1 else np.uint16  # a table of all values is faster
+    kind = np.uint8 if values.dtype.itemsize == 1 else np.uint16  # looking values up in a table is faster
     table = _scaled(np.arange(np.iinfo(kind).max + 1).astype(kind).view(values.dtype)[:, None], low, high)
     index = np.ascontiguousarray(values).view(kind)
     if len(ranges) == 1:
@@ -157,7 +157,7 @@ def _scaled(values: NDArray[Any], low: NDArray[np.float64], high: NDArray[np.flo
 
 
 def ignored_content(source: ImageSource, image: Image) -> Iterator[str]:
-    """Yield what an image holds that a network does not see, as the end of a sentence about several images.
+    """Yield descriptions of what the network does not see in an image, each the end of a sentence about several images.
 
     Example:
         >>> list(ignored_content(np.zeros((2, 2, 3), np.uint8), Image(size=(2, 2), channels=1)))

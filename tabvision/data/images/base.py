@@ -35,28 +35,28 @@ from tabvision.errors import BadTypeError, count, speaking
 from tabvision.logs import notes_at
 from tabvision.schema import Image
 
-_MOSTLY_CACHED = 0.9  # fraction of a part's images; files that cannot be read and very elongated images are not cached
-_EVAL_BATCHES = 2  # size of an evaluation batch in training batches: it stores no gradients
+_MOSTLY_CACHED = 0.9  # fraction of a part's images; unreadable files and very elongated images are never cached
+_EVAL_BATCHES = 2  # an evaluation batch is twice a training batch, since it stores no gradients
 
 
 class BaseImageDataModule(PartsDataModule[ImageLoader]):
-    """Serve images in whole batches, sharded over ranks; a concrete class fills in the parts.
+    """Serve images in whole batches, sharded over ranks; a concrete class prepares the parts.
 
     Args:
         image: The network's input.
         augment: The augmentation of training images.
         batch_size: Images per rank in one training step, at least 1.
         seed: Determines the order and the augmentation of training rows, together with the epoch; from 0.
-        num_workers: Number of threads that decode, 0 for none; None for one per core, or a few once all images are cached.
+        num_workers: Number of decoding threads, 0 for none; None for one per core, or a few once all images are cached.
         cache: "auto", "memory", a folder or None.
-        device_augment: Whether the device augments whole batches; "auto" on a GPU.
-        bad_share: The largest fraction of files in [0, 1] that may be unreadable; unless it is 0, a few always may: one in
-            ten, at most 3.
+        device_augment: Whether the device augments whole batches; "auto" means only on a GPU.
+        bad_share: The largest fraction of files in [0, 1] that may be unreadable; unless it is 0, a few are always allowed:
+            one in ten, at most 3.
         verbose: Whether to print a summary of the data.
     """
 
     sources = "a folder or table"
-    frame: pd.DataFrame  # the source: paths, targets and a table's other columns; `index` in a batch is a row of it
+    frame: pd.DataFrame  # paths, targets and a table's other columns; `index` in a batch is a row number in it
 
     @speaking()
     def __init__(
@@ -78,7 +78,7 @@ class BaseImageDataModule(PartsDataModule[ImageLoader]):
             problem = f'device_augment must be True, False or "auto", got {device_augment!r}'
             raise BadTypeError(problem, 'Leave it out for "auto"')
         self.image, self.size, self.augment = image, image.size, augment
-        if image.channels not in (1, 3):  # changes of lighting are those of gray, or of red, green and blue
+        if image.channels not in (1, 3):  # lighting changes are defined only for gray and RGB
             self.augment = replace(augment, lighting_share=0)
         self.num_workers, self.cache, self.device_augment = num_workers, cache, device_augment
         self.bad = BadFiles(bad_share)
@@ -90,18 +90,18 @@ class BaseImageDataModule(PartsDataModule[ImageLoader]):
 
     @property
     def bad_files(self) -> pd.DataFrame:
-        """Return the files found to be unreadable so far: columns `image` and `reason`."""
+        """Return the files that have turned out to be unreadable so far: columns `image` and `reason`."""
         return self.bad.frame()
 
     def checkpoint_facts(self) -> dict[str, Any]:
-        """Return what a checkpoint stores besides the schema: the augmentation, for test-time augmentation."""
+        """Return what a checkpoint stores besides the schema: the augmentation settings, for test-time augmentation."""
         own = self.augment.own
         name = {} if own is None else {"own_augmentation": getattr(own, "__qualname__", type(own).__qualname__)}
         return {"augment": self.augment.to_dict(), **name}
 
     @speaking()
     def set_size(self, size: int | Sequence[int]) -> None:
-        """Change the size of the network's input, from the next pass over a loader on.
+        """Change the size of the network's input, starting with the next pass over a loader.
 
         Args:
             size: Side, or (height, width), in pixels.
@@ -110,9 +110,9 @@ class BaseImageDataModule(PartsDataModule[ImageLoader]):
 
     @override
     def setup(self, stage: str) -> None:
-        if self.trainer is not None:  # here, since all ranks must ask for the folder of the run
+        if self.trainer is not None:  # ask here, since Lightning needs every rank to ask for the run's folder
             folder = Path(self.trainer.log_dir or self.trainer.default_root_dir)
-            self._run_folder = None if folder.absolute() == Path.cwd() else folder  # nobody asked for files there
+            self._run_folder = None if folder.absolute() == Path.cwd() else folder  # no files there unless asked
 
     @override
     def targets_of(self, part: PartName) -> Tensor:
@@ -129,7 +129,7 @@ class BaseImageDataModule(PartsDataModule[ImageLoader]):
     @override
     def make_loader(self, part: PartName, order: Order) -> ImageLoader:
         batch_size = self.batch_size * (1 if part == "train" else _EVAL_BATCHES)
-        classes = self.schema.classes if part == "train" else ()  # a small part may lack one
+        classes = self.schema.classes if part == "train" else ()  # a small part may lack a class
         settings: dict[str, Any] = {"batch_size": batch_size, "classes": classes, **order}
         return self._loader(functools.partial(self._reader, part), *self.parts[part], **settings)
 
@@ -140,20 +140,20 @@ class BaseImageDataModule(PartsDataModule[ImageLoader]):
         rows: Tensor,
         **settings: Any,  # noqa: ANN401
     ) -> ImageLoader:
-        """Return a loader of rows of a split; see `ImageLoader`."""
+        """Return a loader of rows of a part; see `ImageLoader`."""
         facts: dict[str, Any] = {"task": self.schema.task, "on_end": self._write_bad_files}
         return ImageLoader(make_reader, tensors, rows, self.bad, **facts, **settings)
 
     def ordered_loader(
         self, part: PartName, rows: Tensor | None = None, batch_size: int | None = None, *, epoch: int | None = None
     ) -> ImageLoader:
-        """Return a loader of rows of a split in the given order, the same on every rank; `ROW` in a batch has their numbers.
+        """Return a loader of rows of a part in the given order, the same on every rank; a batch has their numbers as `ROW`.
 
         Args:
-            part: The split.
-            rows: (R,) int64 numbers among the split's tensors; None for all of the split.
-            batch_size: Rows in a batch; None for as many as in evaluation.
-            epoch: The epoch whose augmentation to draw; None for no augmentation.
+            part: Name of the part.
+            rows: (R,) int64 positions in the part's tensors; None for the whole part.
+            batch_size: Rows per batch; None for the evaluation batch size.
+            epoch: The epoch whose augmentation to apply; None for no augmentation.
         """
         tensors, all_rows = self.part(part)
         numbered = {**tensors, ROW: torch.arange(int(all_rows.max()) + 1 if len(all_rows) else 0)}
@@ -179,15 +179,15 @@ class BaseImageDataModule(PartsDataModule[ImageLoader]):
         done = finished(batch, mean, std, self.augment.own)
         if self.trainer is None or "features" in done:
             return done
-        # the Trainer converted floats to its precision before these images were floats
+        # the Trainer converted floats to its precision while these images were still uint8
         return {**done, "image": self.trainer.precision_plugin.convert_input(done["image"])}
 
     def __getstate__(self) -> dict[str, Any]:
-        """Pickle without the caches, which every process fills itself."""
+        """Pickle without the caches: every process fills its own."""
         return {**self.__dict__, "_stores": {}}
 
     def _reader(self, part: PartName, *, plain: bool = False) -> BatchReader:
-        """Return the reader of the part's images at the current size; those of training are augmented, unless plain."""
+        """Return the reader of the part's images at the current size; training images are augmented unless `plain`."""
         trainer = self.trainer
         on_gpu = trainer is not None and trainer.strategy.root_device.type == "cuda"
         view = View(self.size, self.image.resize)
@@ -210,7 +210,7 @@ class BaseImageDataModule(PartsDataModule[ImageLoader]):
             ranks = self._num_local_ranks()
             cache = make_cache(self.cache, presize, num, num_slots=num_slots, part=part, num_processes=ranks)
             for old in [each for each in self._stores if each[0] == part]:
-                del self._stores[old]  # of another size
+                del self._stores[old]  # for another size
             self._stores[key] = FileStore(self.tables[part], self.bad, presize, cache, self.image)
         return self._stores[key]
 
@@ -219,7 +219,7 @@ class BaseImageDataModule(PartsDataModule[ImageLoader]):
         return 1 if self.trainer is None else max(1, self.trainer.num_devices)
 
     def _write_bad_files(self) -> None:
-        """Write the files found to be unreadable to the folder of the run if it has one, unless another list is there."""
+        """List the unreadable files in the folder of the run if it has one, unless another list is already there."""
         if len(self.bad.reasons) == self._num_written or self.trainer is None:
             return
         rank = self.trainer.global_rank

@@ -23,23 +23,23 @@ from tabvision.data.images.views import Presize
 from tabvision.data.memory import memory_limit
 from tabvision.errors import BadTypeError, BadValueError, speaking
 
-_AUTO_BYTES = 2 * 2**30  # limit of "auto", unless a quarter of the machine's memory is less
+_AUTO_BYTES = 2 * 2**30  # limit of "auto", or a quarter of the machine's memory if that is less
 _PAGE = 4096
-_SAMPLED = 4096  # bytes in the middle of a file, by which a change is noticed
-# A row's entry in the files: stamp of its source (0 for an empty slot), checksum of its pixels, their size
+_SAMPLED = 4096  # bytes from the middle of a file, hashed to notice that it changed
+# One row of entries.bin: the stamp of its source (0 for an empty slot), its pixels' checksum and size
 _ENTRY = np.dtype([("stamp", "<u8"), ("checksum", "<u4"), ("height", "<u4"), ("width", "<u4"), ("unused", "<u4")])
 
 
 class ImageCache(ABC):
-    """Pixels by row number."""
+    """A cache of pixels by row number."""
 
     @abstractmethod
     def stamp(self, row: int, file: str) -> int:
-        """Return a number that changes when the file of a row does; never 0."""
+        """Return a number that changes when the row's file does; never 0."""
 
     @abstractmethod
     def get(self, row: int, stamp: int) -> Pixels | None:
-        """Return the row's pixels, or None unless they are cached with that stamp."""
+        """Return the row's pixels if they are cached with that stamp, else None."""
 
     @abstractmethod
     def put(self, row: int, stamp: int, pixels: Pixels) -> None:
@@ -47,15 +47,15 @@ class ImageCache(ABC):
 
     @abstractmethod
     def num_cached(self) -> int:
-        """Return the number of rows with pixels, whether or not their files have changed."""
+        """Return the number of cached rows, whether or not their files have changed since."""
 
 
 @final
 class _MemoryCache(ImageCache):
     """Pixels in this process's memory, up to a limit.
 
-    No lock guards the limit, since a process that is forked while a thread holds it would wait for ever: two threads at once
-    may count one image too few.
+    No lock guards the limit, since a process forked while a thread holds the lock would wait for it forever. The price: two
+    threads that write at once may count one image too few.
     """
 
     def __init__(self, most_bytes: int) -> None:
@@ -85,12 +85,12 @@ class _MemoryCache(ImageCache):
 class _FolderCache(ImageCache):
     """Pixels in two files that ranks, workers and later runs share.
 
-    Each row has its own slot, so two writers of one slot write the same pixels. A row is valid as soon as its entry holds
-    its source's stamp, and a process verifies the checksum of its pixels when it first reads them: what an interrupted
-    writer left incomplete is decoded anew. The files are sparse: empty slots take no disk space.
+    Each row has its own slot, so two writers of one slot write the same pixels. A row is valid once its entry holds its
+    source's stamp, and each process verifies the checksum of the pixels when it first reads them, so that whatever an
+    interrupted writer left incomplete is decoded again. The files are sparse: empty slots take no disk space.
 
     Args:
-        folder: Folder of the files; it may hold those of several settings.
+        folder: Folder for the files; several settings may share it.
         key: Name of the settings that the pixels depend on.
         num_rows: Number of rows.
         slot_bytes: Size of one row's slot; larger images are not cached.
@@ -108,7 +108,7 @@ class _FolderCache(ImageCache):
         self.problem = ""
         self._checked: dict[int, int] = {}  # stamps of rows whose checksum this process has verified
         self._plain = np.zeros(num_rows, np.uint64)  # hashes of each file's size and time, as this process last saw it
-        self._stamps = np.zeros(num_rows, np.uint64)  # what it was stamped then
+        self._stamps = np.zeros(num_rows, np.uint64)  # each file's stamp at that time
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._pixels = _open_sized(self.folder / "pixels.bin", num_rows * self.slot_bytes)
@@ -124,9 +124,9 @@ class _FolderCache(ImageCache):
     @override
     def stamp(self, row: int, file: str) -> int:
         plain = _hash(stamp_of(file))
-        if self._plain[row] != plain:  # the file is opened once in a process, and again when its size or time changes
+        if self._plain[row] != plain:  # open the file once per process, and again if its size or time changes
             self._stamps[row] = _hash(stamp_of(file, with_sample=True))
-            self._plain[row] = plain  # last: it says to other threads that the stamp is there
+            self._plain[row] = plain  # last: it tells other threads that the stamp is valid
         return int(self._stamps[row])
 
     @override
@@ -148,7 +148,7 @@ class _FolderCache(ImageCache):
         return pixels.reshape(height, width, self.channels)
 
     def _is_cut(self) -> bool:
-        """Return whether a file was cut short: reading what is mapped beyond its end would end the process."""
+        """Return whether a file was cut short: reading mapped memory beyond its end would kill the process."""
         files = ((self._pixels, self._read_pixels), (self._entries, self._read_entries))
         return any(os.fstat(file.fileno()).st_size < mapped.nbytes for file, mapped in files)
 
@@ -175,13 +175,13 @@ def make_cache(
     """Return the cache for a user's setting, or None for no cache.
 
     Args:
-        setting: "auto" for memory if all rows fit into `_AUTO_BYTES` and a quarter of the machine's, "memory" to use a
-            quarter of it in any case, a folder, or None.
+        setting: "auto" for memory if all rows fit into `_AUTO_BYTES` and into a quarter of the machine's memory, "memory" to
+            use up to that quarter in any case, a folder, or None.
         presize: The size of cached images.
         num_rows: Number of images.
-        num_slots: Number of row numbers.
+        num_slots: Number of row numbers, each of which gets a slot in a folder.
         part: Name of the part; a folder stores each part separately.
-        num_processes: Processes on this machine that each cache images.
+        num_processes: Number of processes on this machine, each with its own memory cache.
 
     Raises:
         BadTypeError: The setting is none of these.
@@ -196,34 +196,34 @@ def make_cache(
     quarter = memory_limit(unknown=4 * _AUTO_BYTES) // 4 // num_processes
     if setting == "memory":
         return _MemoryCache(quarter)
-    expected = num_rows * presize.most_bytes * 3 // 4  # photos of 4:3 need two thirds of `most_bytes`
+    expected = num_rows * presize.most_bytes * 3 // 4  # 4:3 photos need two thirds of `most_bytes`
     return _MemoryCache(_AUTO_BYTES) if expected <= min(_AUTO_BYTES, quarter) else None
 
 
 def stamp_of(file: str, *, with_sample: bool = False) -> bytes:
-    """Return what changes when a file does: its path, size and time of change, and perhaps the bytes in its middle.
+    """Return bytes that change when a file does: its path, size, modification time and optionally a sample of its middle.
 
     Raises:
-        OSError: It cannot be read.
+        OSError: The file cannot be read.
     """
     facts, sample = os.stat(file), b""  # noqa: PTH116 - faster, for every image
     if with_sample:
-        with open(file, "rb", buffering=0) as opened:  # noqa: PTH123 - likewise
+        with open(file, "rb", buffering=0) as opened:  # noqa: PTH123 - faster, too
             opened.seek(max(0, facts.st_size - _SAMPLED) // 2)
             sample = opened.read(_SAMPLED)
     return f"{file}|{facts.st_size}|{facts.st_mtime_ns}|".encode(errors="surrogateescape") + sample
 
 
 def _hash(text: bytes) -> int:
-    """Return a hash of eight bytes; never 0."""
+    """Return an eight-byte hash; never 0."""
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest()) or 1
 
 
 def _open_sized(path: Path, num_bytes: int, *, filled: bool = False) -> FileIO:
     """Open a file of at least that size for reading and writing, creating it if no other process has.
 
-    A sparse file takes no space before it is written. One whose holes are read must be `filled`: on a full disk in memory
-    (tmpfs) reading a hole would end the process.
+    A sparse file takes no space until it is written to. A file whose holes may be read must be `filled`: on a full in-memory
+    disk (tmpfs), reading a hole would kill the process.
     """
     path.touch()
     file = FileIO(path, "r+")
@@ -235,7 +235,7 @@ def _open_sized(path: Path, num_bytes: int, *, filled: bool = False) -> FileIO:
 
 
 def _write_at(file: FileIO, offset: int, values: NDArray[np.generic]) -> None:
-    """Write all bytes of an array at an offset, whatever other threads, and forked processes, write into the same open file.
+    """Write all bytes of an array at an offset, even while other threads or forked processes write to the same open file.
 
     Raises:
         OSError: The disk is full.
@@ -247,7 +247,7 @@ def _write_at(file: FileIO, offset: int, values: NDArray[np.generic]) -> None:
 
 
 if sys.platform != "win32":
-    _pwrite = os.pwrite  # forked processes share an open file's position, which this leaves alone
+    _pwrite = os.pwrite  # does not move the file position, which forked processes share
 else:
     _lock = threading.Lock()
 

@@ -1,7 +1,7 @@
 """Decode images from files, bytes, PIL images or arrays to uint8 RGB.
 
-PIL is the reference: for every format the pixels are those of its `convert("RGB")`, upright according to EXIF. An ordinary
-JPEG goes through a faster decoder with the same pixels: simplejpeg if it is installed, else OpenCV.
+PIL is the reference: in every format the pixels are those of its `convert("RGB")`, turned upright according to EXIF. An
+ordinary JPEG goes through a faster decoder that gives the same pixels: simplejpeg if it is installed, else OpenCV.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from tabvision.errors import BadValueError
 
 try:
     import simplejpeg
-except ImportError:  # OpenCV works too, a tenth slower
+except ImportError:  # OpenCV does it, too, a tenth slower
     simplejpeg = None
 
 Pixels = NDArray[np.uint8]
@@ -60,16 +60,16 @@ class UnreadableImageError(BadValueError):
 
     @property
     def reason(self) -> str:
-        """Why the image cannot be read, in a few words."""
+        """The reason why the image cannot be read, in a few words."""
         return str(self.args[0])
 
 
 class Stored(NamedTuple):
-    """Decoded pixels, as they are stored.
+    """Decoded pixels, laid out as in the file.
 
     Args:
         pixels: (h, w, 3) uint8, perhaps smaller than the image, perhaps not yet rotated upright.
-        matrix: (3, 3), from pixel coordinates (x, y, 1) of the upright image to those of `pixels`.
+        matrix: (3, 3), maps pixel coordinates (x, y, 1) of the upright image to those of `pixels`.
     """
 
     pixels: Pixels
@@ -91,7 +91,7 @@ class StoredImage(ABC):
         """Decode the pixels.
 
         Args:
-            shrink: 1, 2, 4 or 8: an image that many times smaller is enough, if decoding it is faster.
+            shrink: 1, 2, 4 or 8: how many times smaller the result may be, if that is faster to decode.
 
         Raises:
             UnreadableImageError: The pixels are damaged.
@@ -100,7 +100,7 @@ class StoredImage(ABC):
 
 @final
 class StoredArray(StoredImage):
-    """An image that is decoded already: (h, w, 3) uint8."""
+    """An image that is already decoded: (h, w, 3) uint8."""
 
     def __init__(self, pixels: Pixels) -> None:
         super().__init__(pixels.shape[:2])
@@ -113,11 +113,11 @@ class StoredArray(StoredImage):
 
 @final
 class StoredPil(StoredImage):
-    """An image of any format, decoded by PIL; the first of several frames."""
+    """An image of any format, decoded by PIL; of several frames, the first."""
 
     def __init__(self, image: Image.Image) -> None:
         orientation = orientation_of(image)
-        # PIL rotates TIFF files itself; the others are decoded here only if they must be rotated
+        # PIL rotates TIFF files itself; rotating another format decodes it here, so skip those that are upright
         self.image = image if orientation == 1 or image.format == "TIFF" else ImageOps.exif_transpose(image)
         width, height = self.image.size
         super().__init__((height, width))
@@ -127,7 +127,7 @@ class StoredPil(StoredImage):
         """Open the bytes of a file.
 
         Raises:
-            UnreadableImageError: The bytes are not an image that PIL reads, or one of too many pixels.
+            UnreadableImageError: The bytes are not an image that PIL reads, or it has too many pixels.
         """
         try:
             image = Image.open(io.BytesIO(data), formats=known_formats())
@@ -139,7 +139,7 @@ class StoredPil(StoredImage):
             cut = data.startswith(_MAGIC)
             reason = "damaged: it is cut within its header" if cut else "not an image in a known format"
             raise UnreadableImageError.because(reason) from None
-        except Exception as error:  # PIL's formats raise whatever their parsing runs into
+        except Exception as error:  # PIL's parsers may raise anything
             raise UnreadableImageError.because(f"damaged: {first_line(error)}") from error
 
     @override
@@ -147,7 +147,7 @@ class StoredPil(StoredImage):
         return Stored(self._rgb(), np.eye(3))
 
     def _rgb(self) -> Pixels:
-        """Return the pixels of PIL's `convert`, 16 bits scaled to 8."""
+        """Return the pixels from PIL's `convert`; 16-bit ones are scaled to 8 bits."""
         image = self.image
         if image.mode == "F" or (image.mode == "I" and image.format not in _WIDE_FORMATS):
             raise UnreadableImageError.because(f"its 32-bit {NO_RANGE}")
@@ -155,7 +155,7 @@ class StoredPil(StoredImage):
             if image.mode.startswith("I"):
                 return _array_as_rgb(np.asarray(image).astype(np.uint16))
             if "transparency" in image.info and image.mode == "P":
-                image = image.convert("RGBA")  # else PIL warns
+                image = image.convert("RGBA")  # otherwise PIL warns
             return np.array(image.convert("RGB"))
         except Exception as error:  # as in `of`
             raise UnreadableImageError.because(f"damaged: {first_line(error)}") from error
@@ -165,7 +165,7 @@ def orientation_of(image: Image.Image) -> int:
     """Return the EXIF orientation, 1 to 8; 1 if it is unknown."""
     try:
         orientation = image.getexif().get(0x0112, 1)
-    except Exception:  # damaged metadata does not make an image unreadable
+    except Exception:  # an image with damaged metadata is still readable
         return 1
     return orientation if orientation in range(1, 9) else 1
 
@@ -182,7 +182,7 @@ class _StoredJpeg(StoredImage):
     @override
     def decode(self, shrink: int = 1) -> Stored:
         pixels = self._pixels(shrink)
-        if pixels is None:  # PIL decides what can be read
+        if pixels is None:  # let PIL decide whether it can be read
             return StoredPil.of(self.data).decode()
         return Stored(pixels, rescaled(upright_to_stored(self.orientation, self.stored_size), 1 / shrink))
 
@@ -216,7 +216,7 @@ def open_image(source: ImageSource) -> StoredImage:
     if not data:
         raise UnreadableImageError.because("0 bytes")
     header = jpeg_header(data)
-    if header is not None and data.endswith(_ZEROS) and not is_whole(data):  # PIL would decode them as gray pixels
+    if header is not None and data.endswith(_ZEROS) and not is_whole(data):  # PIL would decode the zeros as gray pixels
         raise UnreadableImageError.because("damaged: it ends in zeros, as a file does that was not written to its end")
     if header is None or header.num_channels not in (1, 3) or not is_whole(data):
         return StoredPil.of(data)
@@ -239,10 +239,10 @@ def open_file(path: str | Path) -> Iterator[BinaryIO]:
     """Open a file to read its bytes.
 
     Raises:
-        UnreadableImageError: There is no such file, it is a folder, a pipe or a device, or it cannot be read.
+        UnreadableImageError: There is no such file; it is a folder, a pipe or a device; or it cannot be read.
     """
     try:
-        if not stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116 - to open a pipe would wait for ever
+        if not stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116 - opening a pipe would block forever
             raise UnreadableImageError.because("cannot be read: not a regular file")
         with Path(path).open("rb") as file:
             yield file
@@ -257,7 +257,7 @@ def open_file(path: str | Path) -> Iterator[BinaryIO]:
 @functools.cache
 def known_formats() -> tuple[str, ...]:
     """Return the formats that PIL decodes itself; for others, such as EPS, it runs external programs."""
-    Image.init()  # finds the formats that this build of PIL has
+    Image.init()  # registers the formats that this build of PIL supports
     wanted = ("AVIF", "BMP", "GIF", "ICO", "JPEG", "JPEG2000", "PNG", "PPM", "TGA", "TIFF", "WEBP")
     return tuple(name for name in wanted if name in Image.OPEN)
 
@@ -278,7 +278,7 @@ def _array_as_rgb(pixels: NDArray[Any]) -> Pixels:
 
 
 def check_pixels(height: int, width: int, num_bytes: int = 3) -> None:
-    """Raise if an image has too many pixels to be decoded, of that many bytes each."""
+    """Raise if an image has too many pixels, of `num_bytes` each, to be decoded safely."""
     most = 3 * _MAX_PIXELS // num_bytes
     if height * width > most:
         reason = f"{width:,} x {height:,} pixels, more than the {most:,} that are safe to decode"

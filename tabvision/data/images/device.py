@@ -17,31 +17,31 @@ from tabvision.errors import BadTypeError, speaking
 from tabvision.schema import IMAGENET_MEAN, IMAGENET_STD
 
 Own: TypeAlias = Callable[[Tensor, Tensor], Tensor]
-"""An augmentation of the user's own; see `Augmentation.own`."""
-# Keys of a batch that finish its images; a module does not see them
+"""A user's own augmentation; see `Augmentation.own`."""
+# Keys of a batch that `finished` consumes; a module never sees them
 EXTRAS = ("matrix", "light", "own", "box", "noise", "size")
-_STAY = ("matrix", "box", "noise", "size")  # the CPU reads these first
+_STAY = ("matrix", "box", "noise", "size")  # the CPU reads these
 
 
 def moved(batch: Batch, move: Callable[[Batch], Batch]) -> Batch:
-    """Return a batch with its tensors moved, except those that the CPU reads first."""
+    """Move the tensors of a batch, except those that the CPU reads."""
     stay = {name: value for name, value in batch.items() if name in _STAY}
     rest = {name: value for name, value in batch.items() if name not in _STAY}
     return cast("Batch", {**move(cast("Batch", rest)), **stay})
 
 
 def finished(batch: Batch, mean: Sequence[float], std: Sequence[float], own: Own | None = None) -> Batch:
-    """Return a batch of float32 images, augmented and normalized, in channels-last memory; unchanged if it is one already.
+    """Augment and normalize a batch to float32 images in channels-last memory; return a finished batch unchanged.
 
     Args:
         batch: A loader's batch, on its device.
-        mean: Mean of each channel, of values in [0, 1]; empty for ImageNet's statistics.
-        std: Standard deviation of each channel, likewise.
-        own: The augmentation of the user's own, for batches with random numbers for it.
+        mean: Mean of each channel, for values in [0, 1]; empty for ImageNet's statistics.
+        std: Standard deviation of each channel, like `mean`.
+        own: The user's own augmentation, applied to batches that hold random numbers for it.
 
     Shape:
         - batch["image"]: (B, C, h, w) uint8
-        - returns: `image` (B, C, H, W) float32, without the keys in `EXTRAS`
+        - returns: `image` (B, C, H, W) float32; the keys in `EXTRAS` are gone
     """
     if "features" in batch or batch["image"].dtype != torch.uint8:
         return batch
@@ -63,7 +63,7 @@ def finished(batch: Batch, mean: Sequence[float], std: Sequence[float], own: Own
 
 @speaking("augment")
 def augmented_by(own: Own, images: Tensor, numbers: Tensor) -> Tensor:
-    """Return the images that a function of the user's own returns.
+    """Apply a user's own augmentation, and check what it returns.
 
     Shape:
         - images: (B, C, H, W) uint8 or float

@@ -1,6 +1,6 @@
 """List images from a table with a column of paths, and read labels from file names.
 
-A million files are found in seconds, since none is opened.
+A million files take seconds, since none is opened.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from tabvision.data.tables.read import Source, read_frame
 from tabvision.data.tables.text_file import TextFormat
 from tabvision.errors import BadTypeError, BadValueError, MissingFileError, count, listed
 
-# Formats that PIL reads and photo folders contain; a file with another suffix is not an image
+# Formats that PIL reads and that photo folders contain; a file with any other suffix is not an image
 SUFFIXES = frozenset({
     "jpg", "jpeg", "jpe", "jfif", "png", "apng", "webp", "tif", "tiff", "bmp", "dib", "gif",
     "ppm", "pgm", "pbm", "pnm", "jp2", "j2k", "avif",
@@ -45,7 +45,7 @@ class ImageTable:
         root: The folder that the paths are relative to; empty for the working directory or absolute paths.
         suffix: The suffix to append to the paths, such as ".jpg".
         is_listed: Whether the files are known to exist because a folder was listed.
-        part: (N,) the part of each row if folders determine it, or None.
+        part: (N,) part of each row if folders determine it, or None.
     """
 
     frame: pd.DataFrame
@@ -56,28 +56,28 @@ class ImageTable:
     part: NDArray[np.int8] | None = None
 
     def taken(self, rows: Rows) -> ImageTable:
-        """Return the table of some rows; the table itself if they are all of them."""
+        """Return a table of some of the rows, or the table itself for all of them."""
         if len(rows) == len(self.frame):
             return self
         return replace(self, frame=self.frame.iloc[rows], part=None if self.part is None else self.part[rows])
 
     def with_whole_paths(self) -> ImageTable:
-        """Return the table with absolute paths, which need neither the folder nor the suffix."""
+        """Return the table with absolute paths, which need neither `root` nor `suffix`."""
         paths = _string_array([os.path.abspath(it) for it in self.files(np.arange(len(self.frame), dtype=np.int64))])  # noqa: PTH100
         return replace(self, frame=with_columns(self.frame, {self.path: paths}), root="", suffix="")
 
     def files(self, rows: Rows) -> list[str]:
         """Return the paths of some rows' files, ready to open."""
         names = self.frame[self.path].array.take(rows).tolist()
-        return [os.path.join(self.root, f"{name}{self.suffix}") for name in names]  # noqa: PTH118 - a million times
+        return [os.path.join(self.root, f"{name}{self.suffix}") for name in names]  # noqa: PTH118 - faster, and called a million times
 
     def missing_files(self) -> list[str]:
-        """Return the files that do not exist; each folder is listed once, no file is opened."""
+        """Return the files that do not exist. Each folder is listed once, and no file is opened."""
 
         @functools.cache
         def names_in(folder: str) -> frozenset[str]:
             try:
-                return frozenset(os.listdir(folder or "."))  # noqa: PTH208 - names alone, for folders of a million files
+                return frozenset(os.listdir(folder or "."))  # noqa: PTH208 - only names, since a folder may hold a million files
             except OSError:
                 return frozenset()
 
@@ -85,13 +85,13 @@ class ImageTable:
         for start in range(0, len(self.frame), _CHECKED_AT_ONCE):
             for file in self.files(np.arange(start, min(start + _CHECKED_AT_ONCE, len(self.frame)))):
                 folder, slash, name = file.rpartition("/")
-                if name not in names_in(folder or slash) and not os.path.isfile(file):  # noqa: PTH113 - it may be too long
+                if name not in names_in(folder or slash) and not os.path.isfile(file):  # noqa: PTH113 - the path may be too long
                     missing.append(file)
         return missing
 
 
 def num_files(tables: Iterable[ImageTable]) -> int:
-    """Return the number of different files in tables: one that every row names is one, and all there are.
+    """Return the number of distinct files in the tables; a file in several rows counts once.
 
     Example:
         >>> num_files([ImageTable(pd.DataFrame({"image": ["a.jpg", "a.jpg", "b.jpg", ""]}))])
@@ -99,7 +99,7 @@ def num_files(tables: Iterable[ImageTable]) -> int:
     """
     found: set[str] = set()
     num_listed = 0
-    for table in {id(each): each for each in tables}.values():  # parts share one
+    for table in {id(each): each for each in tables}.values():  # parts may share a table
         if table.is_listed:
             num_listed += len(table.frame)
         else:
@@ -108,7 +108,7 @@ def num_files(tables: Iterable[ImageTable]) -> int:
 
 
 def is_image(name: str) -> bool:
-    """Return whether a file name is that of an image.
+    """Return whether a file name is the name of an image.
 
     Example:
         >>> is_image("a.JPG"), is_image("notes.txt"), is_image("._a.jpg")
@@ -118,7 +118,7 @@ def is_image(name: str) -> bool:
 
 
 def labels_from_names(table: ImageTable, pattern: str, *, label: str = LABEL_COLUMN) -> ImageTable:
-    r"""Return the images with the labels in their file names.
+    r"""Return the images with a column of labels, taken from their file names.
 
     Args:
         table: The images.
@@ -165,7 +165,7 @@ def image_table(
         path: The column of paths; None for the first column whose values are image file names.
         root: The folder that paths are relative to; None for the table file's own.
         suffix: The suffix to append to the paths, such as ".jpg".
-        known: Columns of a text file of which it is known whether they are text; the named column of paths always is.
+        known: Columns of a text file that are known to be text or not; a column of paths named by `path` is always text.
         form: How a text file is written; see `read_frame`.
 
     Raises:
@@ -180,7 +180,7 @@ def image_table(
         raise BadValueError(problem, "Pass the folder that holds the images, a table with their paths, or a list")
     if not isinstance(root, str | Path | None):
         raise BadTypeError(f"root must be a folder, got {root!r}", "Pass the folder that paths are relative to")
-    paths: Known = {} if path is None else {path: MISSING_WORDS}  # a file may have any name
+    paths: Known = {} if path is None else {path: MISSING_WORDS}  # a file may be called "NA"
     frame = read_frame(source, **form, known={**(known or {}), **paths})
     root = folder_of(source) if root is None else root
     column = _path_column(frame, path)
@@ -197,7 +197,7 @@ def _string_array(paths: Sequence[str]) -> Any:  # noqa: ANN401 - pandas has no 
 
 
 def is_utf8(text: str) -> bool:
-    r"""Return whether a name can be encoded as UTF-8; file names on Linux may hold other bytes.
+    r"""Return whether a name can be encoded as UTF-8; on Linux, file names may hold other bytes.
 
     Example:
         >>> is_utf8("café.jpg"), is_utf8("caf\udce9.jpg")
@@ -211,7 +211,7 @@ def is_utf8(text: str) -> bool:
 
 
 def checked_folder(folder: str | Path) -> str:
-    """Return the folder's path.
+    """Return the path of a folder, checked to exist.
 
     Raises:
         MissingFileError: The folder does not exist.
@@ -226,7 +226,7 @@ def checked_folder(folder: str | Path) -> str:
 
 
 def check_files(table: ImageTable) -> None:
-    """Raise if a file does not exist; each folder is listed once, no file is opened."""
+    """Raise if a file does not exist. Each folder is listed once, and no file is opened."""
     if table.is_listed:
         return
     if missing := table.missing_files():
@@ -237,7 +237,7 @@ def check_files(table: ImageTable) -> None:
 
 
 def images_by_row(frame: pd.DataFrame, columns: Sequence[str], *, root: str = "", suffix: str = "") -> ImageTable:
-    """Return the images that several columns name, those of the first row first; the path of an empty cell is "".
+    """Return the images that several columns name, row by row; an empty cell has the path "".
 
     A file that does not exist counts as an empty cell, and is logged.
 
@@ -262,16 +262,16 @@ def images_by_row(frame: pd.DataFrame, columns: Sequence[str], *, root: str = ""
 def check_missing(
     named: ImageTable, columns: Sequence[str], remedy: str | None = None, *, optional: bool = True
 ) -> list[str]:
-    """Return the files that do not exist; raise if they are most.
+    """Return the files that do not exist; raise if most do not.
 
     Args:
         named: The images that the columns name.
         columns: The columns of paths.
         remedy: What to do if most do not exist; None to ask for the suffix or the folder of a datamodule.
-        optional: Whether rows may lack images; the number of those that do is logged.
+        optional: Whether rows may lack images; the number of missing files is logged.
 
     Raises:
-        MissingFileError: Most of the files do not exist, since then the folder is wrong.
+        MissingFileError: Most of the files do not exist, which means that the folder is wrong.
     """
     if missing := named.missing_files():
         those = f"{len(missing):,} of {count(len(named.frame), 'image')} in {listed([*columns])}"
@@ -285,17 +285,17 @@ def check_missing(
 
 
 def _remedy_for(file: str, table: ImageTable) -> str:
-    """Return the remedy for a file that does not exist: the suffix of one that does, or the folder to name."""
+    """Return the remedy for a missing file: the suffix under which it exists, or the advice to correct the folder."""
     if "://" in file:
         return "Addresses are not opened: download the photos, and name their files"
     for suffix in (f".{each}" for name in sorted(SUFFIXES) for each in (name, name.upper())):
-        if os.path.isfile(f"{file}{suffix}"):  # noqa: PTH113 - pathlib raises for a path that is too long
+        if os.path.isfile(f"{file}{suffix}"):  # noqa: PTH113 - pathlib raises if a path is too long
             return f'There is one with suffix {suffix!r}: pass suffix="{suffix}" (--suffix {suffix})'
     return f"Correct them, or pass root= the folder that they are relative to (it is {table.root or '.'!r})"
 
 
 def _path_column(frame: pd.DataFrame, path: str | None) -> str:
-    """Return the column of paths, the one named or the first that holds names of image files; raise if it holds no paths."""
+    """Return the named column or the first with names of image files; raise unless it holds only paths."""
     if path is None:
         heads = {name: frame[name].dropna().head(20) for name in frame if pd.api.types.is_string_dtype(frame[name])}
         are_images = {name: [is_image(str(value).rpartition("/")[2]) for value in head] for name, head in heads.items()}

@@ -31,11 +31,11 @@ from tabvision.plain import Label
 logger = logging.getLogger("tabvision")
 
 _KNOWN = f"images ({', '.join(f'.{suffix}' for suffix in sorted(SUFFIXES))})"
-# Photos and drawings that PIL does not read: a class folder that holds nothing else is a mistake
+# Photos and drawings that PIL does not read; a class folder that holds nothing else must be a mistake
 _UNREAD_SUFFIXES = frozenset({
     ".heic", ".heif", ".hif", ".jxl", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf", ".psd", ".svg", ".dcm",
 })  # fmt: skip
-_MAX_DEPTH = 4  # of class folders that are found by the names of known classes
+_MAX_DEPTH = 4  # how deep to look for class folders with the names of known classes
 _PART_FOLDERS = {
     "train": TRAIN, "training": TRAIN,
     "valid": VALIDATION, "val": VALIDATION, "validation": VALIDATION, "dev": VALIDATION,
@@ -98,26 +98,26 @@ def class_folders(
 ) -> ImageTable:
     """List the images in folders named for their class, which may be inside folders named train, valid and test.
 
-    An image belongs to the class folder above it, at any depth; a note says so if class folders hold folders of images.
+    An image at any depth belongs to the class folder above it; if class folders hold folders of images, a note says so.
 
     Args:
         folder: The folder of class folders, or of folders named train, valid (val) and test that hold them.
         label: The name of the new column of classes.
         least: The minimum number of classes to train on.
-        depth: How many folders deep the class folders are, at least 1; None for the depth at which known classes are, or 1.
+        depth: How many folders deep the class folders are, at least 1; None for the depth of the known classes, or 1.
         known: The classes of a trained module.
 
     Raises:
         MissingFileError: There is no such folder.
-        BadValueError: No or too few class folders, no image in them, or names that are not UTF-8.
+        BadValueError: There are no or too few class folders, they hold no images, or names are not UTF-8.
     """
     root = checked_folder(folder)
     parts = part_folders(root)
     tops = [(root, TRAIN)] if parts is None else [(path, part) for path, part in parts if _subfolders(path)]
-    above = frozenset(map(_device_and_inode, {root, *(top for top, _ in tops)}))  # links back to them are skipped
+    above = frozenset(map(_device_and_inode, {root, *(top for top, _ in tops)}))  # skip links back to these
     if depth is not None:
         check_whole("label_depth", depth, remedy="Pass 2 for class folders within groups")
-    levels = range(1, _MAX_DEPTH + 1) if known and depth is None else ()  # that of folders named for known classes
+    levels = range(1, _MAX_DEPTH + 1) if known and depth is None else ()  # to search for known classes
     named = (it for it in levels if any(Path(path).name in known for top, _ in tops for path in _subfolders(top, it)))
     level = depth or next(named, 1)
     classes = [
@@ -129,7 +129,7 @@ def class_folders(
     images = pa.concat_arrays([folder.images for each in filled for folder in each.folders])
     distinct = sorted({each.label for each in filled})
     codes = np.repeat(np.array([distinct.index(each.label) for each in filled], dtype=np.int32), sizes)
-    labels = pd.Categorical.from_codes(codes, categories=pd.Index(distinct, dtype="str"))  # a byte or two a row
+    labels = pd.Categorical.from_codes(codes, categories=pd.Index(distinct, dtype="str"))  # one or two bytes per row
     frame = pd.DataFrame({PATH_COLUMN: pd.array(images, dtype="str"), label: labels})
     part = np.repeat(np.array([each.part for each in filled], dtype=np.int8), sizes)
     _log_folders(classes, [] if parts is None else sorted(set(_subfolders(root)) - {path for path, _ in parts}))
@@ -142,7 +142,7 @@ def class_folders(
     outer = [path for top, _ in tops for above_it in range(level) for path in _subfolders(top, above_it)]
     _log_other_files([next(_walk(path)) for path in outer], classes)
     del classes, filled, images
-    pa.default_memory_pool().release_unused()  # the paths by folder; the frame holds a copy
+    pa.default_memory_pool().release_unused()  # frees the paths by folder, which the frame has copied
     return ImageTable(frame, is_listed=True, part=None if parts is None else part)
 
 
@@ -151,7 +151,7 @@ def all_images(folder: str | Path) -> ImageTable:
 
     Raises:
         MissingFileError: There is no such folder.
-        BadValueError: There is no image in it, or one whose name is not UTF-8.
+        BadValueError: It holds no images, or one whose name is not UTF-8.
     """
     root = checked_folder(folder)
     found = list(_walk(root))
@@ -164,9 +164,9 @@ def all_images(folder: str | Path) -> ImageTable:
 
 
 def part_folders(root: str) -> list[tuple[str, int]] | None:
-    """Return the folders that are parts, each with its part, or None if the folder holds class folders.
+    """Return the folders named for a part, each with its part, or None if the folder holds class folders.
 
-    A class may be named train: the folder of the training part holds folders and no images directly.
+    Since a class may be named train, the training folder counts only if it holds folders, and no images directly.
     """
     found = [
         (path, _PART_FOLDERS[name]) for path in _subfolders(root) if (name := Path(path).name.lower()) in _PART_FOLDERS
@@ -178,13 +178,13 @@ def part_folders(root: str) -> list[tuple[str, int]] | None:
 
 
 def unlabeled_test(folder: str | Path) -> str | None:
-    """Return the folder of test images without class folders, or None."""
+    """Return the folder of the test part if it has no class folders, else None."""
     tests = [path for path, part in part_folders(str(Path(folder).expanduser())) or [] if part == TEST]
     return next((path for path in tests if not _subfolders(path)), None)
 
 
 def _subfolders(root: str, depth: int = 1) -> list[str]:
-    """Return the folders that are so many folders deep in a folder, sorted."""
+    """Return the folders `depth` levels below a folder, sorted."""
     if depth != 1:
         return [below for path in _subfolders(root, depth - 1) for below in _subfolders(path)] if depth else [root]
     with os.scandir(root) as entries:
@@ -192,10 +192,10 @@ def _subfolders(root: str, depth: int = 1) -> list[str]:
 
 
 def _walk(root: str, above: frozenset[tuple[int, int]] = frozenset()) -> Iterator[_Folder]:
-    """Yield a folder and those below it, in order of their names; links are followed, but not in a cycle.
+    """Yield a folder and those below it, sorted by name. Links are followed, but not around a cycle.
 
     Raises:
-        BadValueError: The name of an image, or of its folder, is not UTF-8.
+        BadValueError: The name of an image or of its folder is not UTF-8.
     """
     identity = _device_and_inode(root)
     if identity in above:
@@ -211,20 +211,20 @@ def _walk(root: str, above: frozenset[tuple[int, int]] = frozenset()) -> Iterato
                 others[Path(entry.name).suffix.lower() or "without a suffix"] += 1
     names.sort()
     yield _Folder(root, _paths_in(root, names), others)
-    del names  # up to a million, and the folders below may hold as many
+    del names  # there may be a million, and the folders below may hold as many
     for path in sorted(folders):
         yield from _walk(path, above | {identity})
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
-    """Return whether it is a folder or a link to one; a link that leads nowhere, or in a circle, is none."""
+    """Return whether an entry is a folder or a link to one; a broken or circular link is not."""
     if entry.is_symlink():
-        return os.path.isdir(entry.path)  # noqa: PTH112 - entry.is_dir() raises for a link in a circle
+        return os.path.isdir(entry.path)  # noqa: PTH112 - entry.is_dir() raises for a circular link
     return entry.is_dir()
 
 
 def _may_be_opened(entry: os.DirEntry[str]) -> bool:
-    """Return whether opening it ends, as with a pipe it would not; a link that leads nowhere is told of later."""
+    """Return whether opening an entry cannot block, as a pipe would; a broken link passes, and is reported later."""
     if entry.is_symlink():
         return os.path.isfile(entry.path) or not os.path.exists(entry.path)  # noqa: PTH110, PTH113 - as above
     return entry.is_file()
@@ -246,13 +246,13 @@ def _paths_in(folder: str, names: Sequence[str]) -> pa.LargeStringArray:
 
 
 def _device_and_inode(folder: str) -> tuple[int, int]:
-    """Return the folder's device and inode, the same for every path that leads to it."""
-    facts = os.stat(folder)  # noqa: PTH116 - as os.scandir
+    """Return the folder's device and inode, which are the same for every path to it."""
+    facts = os.stat(folder)  # noqa: PTH116 - like os.scandir
     return facts.st_dev, facts.st_ino
 
 
 def _is_visible(name: str) -> bool:
-    """Return whether a folder is used; hidden ones and those of archivers (`__MACOSX`) are not."""
+    """Return whether a folder is used; hidden ones and leftovers of archivers (`__MACOSX`) are not."""
     return not name.startswith((".", "__"))
 
 
@@ -281,7 +281,7 @@ def _check_classes(root: str, classes: Sequence[_ClassFolder], least: int) -> No
 
 
 def _log_folders(classes: Sequence[_ClassFolder], unused: Sequence[str]) -> None:
-    """Log which folders are left out, and which class folders of one part share a name, in several groups."""
+    """Log which folders are left out, and which class folders of one part share a name across groups."""
     if unused:
         logger.info(f"Folders beside the parts, left out: {listed([repr(path) for path in unused])}.")
     if empty := [repr(each.path) for each in classes if not each.num_images]:
@@ -292,7 +292,7 @@ def _log_folders(classes: Sequence[_ClassFolder], unused: Sequence[str]) -> None
 
 
 def _by_suffix(others: Counter[str]) -> str:
-    """Return the number of files of each kind.
+    """Format the number of files with each suffix, the most frequent first.
 
     Example:
         >>> _by_suffix(Counter({".txt": 2, ".heic": 60})), _by_suffix(Counter())
@@ -302,7 +302,7 @@ def _by_suffix(others: Counter[str]) -> str:
 
 
 def _log_other_files(folders: Sequence[_Folder], classes: Sequence[_ClassFolder]) -> None:
-    """Log how many files are not used: other files, and images outside of class folders."""
+    """Log how many files are unused: files other than images, and images outside of class folders."""
     own = [*folders, *(folder for each in classes for folder in each.folders)]
     others = sum((folder.others for folder in own), Counter[str]())
     if others:

@@ -1,4 +1,4 @@
-"""Read the header of a JPEG: size, channels and orientation, without decoding a pixel."""
+"""Read the header of a JPEG (size, channels and orientation) without decoding any pixels."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from PIL import Image
 
 START, END = b"\xff\xd8", b"\xff\xd9"
 _STANDALONE = {0x01, *range(0xD0, 0xD9)}  # markers without a length
-_FRAMES = {0xC0, 0xC1, 0xC2}  # baseline, extended, progressive: every decoder reads these
+_FRAMES = {0xC0, 0xC1, 0xC2}  # baseline, extended and progressive, which every decoder reads
 _OTHER_FRAMES = {*range(0xC3, 0xD0)} - {0xC4, 0xC8, 0xCC}  # lossless, arithmetic and hierarchical ones
 _EXIF, _EXIF_START = 0xE1, b"Exif\x00\x00"
 _ORIENTATION = 0x0112
@@ -34,7 +34,7 @@ class JpegHeader(NamedTuple):
 
 
 def jpeg_header(data: bytes) -> JpegHeader | None:
-    """Return the header, or None unless the bytes are a JPEG with 8 bits per channel that every decoder reads.
+    """Return the header if the bytes are a JPEG with 8 bits per channel that every decoder reads, else None.
 
     Source:
         ITU-T T.81, table B.1 (markers) and B.2.2 (frame header); EXIF 2.32, section 4.6.4 (orientation).
@@ -67,7 +67,7 @@ def jpeg_header(data: bytes) -> JpegHeader | None:
 def is_whole(data: bytes) -> bool:
     """Return whether the bytes end as a JPEG does, perhaps followed by zeros.
 
-    A truncated file, or one that was never filled to its end, does not.
+    A truncated file does not, nor does one that was never written to its end.
 
     Example:
         >>> is_whole(START + END), is_whole(START + END + bytes(3)), is_whole(START)
@@ -77,7 +77,7 @@ def is_whole(data: bytes) -> bool:
 
 
 def _orientation(segment: bytes, known: int) -> int:
-    """Return the orientation in a segment of metadata; the one known before if it holds none, or is damaged."""
+    """Return the orientation in a segment of metadata, or `known` if the segment holds none or is damaged."""
     if not segment.startswith(_EXIF_START):
         return known
     exif = Image.Exif()
@@ -85,12 +85,12 @@ def _orientation(segment: bytes, known: int) -> int:
         exif.load(segment)
         found = exif.get(_ORIENTATION, known)
     except (OSError, SyntaxError, ValueError, struct.error, KeyError, IndexError, TypeError):
-        return known  # damaged metadata does not make an image unreadable
+        return known  # an image with damaged metadata is still readable
     return found if found in range(1, 9) else known
 
 
 def upright_to_stored(orientation: int, stored_size: tuple[int, int]) -> NDArray[np.float64]:
-    """Return the (3, 3) matrix over (x, y, 1) from pixels of the upright image to the pixels as stored.
+    """Return the (3, 3) matrix that maps pixels (x, y, 1) of the upright image to stored pixels.
 
     Args:
         orientation: EXIF orientation, 1 to 8.

@@ -1,6 +1,6 @@
-"""Read the headers and the values of images as stored: any number of channels, bits and pages.
+"""Read the headers and the stored values of images with any number of channels, bits and pages.
 
-PIL reads what it keeps whole; tifffile and imagecodecs read TIFFs of any kind and PNGs of 16 bits.
+PIL reads the formats that it keeps without loss; tifffile reads any TIFF, and imagecodecs 16-bit PNGs.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from tabvision.data.images.decode import (
 from tabvision.data.tables.text_file import first_line
 from tabvision.errors import count
 
-logging.getLogger("tifffile").addHandler(logging.NullHandler())  # what it logs about damaged files, our errors say
+logging.getLogger("tifffile").addHandler(logging.NullHandler())  # our errors say what it logs
 
 _RGBA, _FLOAT_BITS = 4, 64
-_MOST_COMPRESSED = 10_000  # times fewer bytes than values: deflate reaches 1,032, of which 1 bit makes 8 as many
+_MOST_COMPRESSED = 10_000  # bytes of values per byte of file: deflate reaches 1,032, eight times that for 1-bit values
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # either byte order; the latter two are BigTIFF
 _PNG = b"\x89PNG\r\n\x1a\n"
 _BY_PIL = ("PALETTE", "SEPARATED", "YCBCR", "CIELAB")  # colors of a TIFF that PIL converts to RGB
-_UNPREDICTED = ("NONE", "PACKBITS")  # compressions that know no predictor, whatever the tag says
+_UNPREDICTED = ("NONE", "PACKBITS")  # these compressions have no predictor, whatever the tag says
 _LOSSLESS = (*_UNPREDICTED, "LZW", "DEFLATE", "ADOBE_DEFLATE", "ZSTD")
 _PLAIN = ("L", "LA", "RGB", "RGBA", "I", "I;16", "I;16B", "F")
 
@@ -46,10 +46,10 @@ class BandLayout(NamedTuple):
     Args:
         height: Height as decoded, in pixels.
         width: Width as decoded, in pixels.
-        channels: Channels of a page, transparency among them.
-        bits: Bits of a value; 0 for floats.
-        pages: Pages or frames.
-        orientation: EXIF orientation, 1 to 8, of a file whose pixels are decoded as stored.
+        channels: Channels per page, including transparency.
+        bits: Bits per value; 0 for floats.
+        pages: Number of pages or frames.
+        orientation: EXIF orientation, 1 to 8, for a file whose pixels are decoded as stored.
         decoder: The library that decodes it: "PIL" (upright), "tifffile" or "imagecodecs" (as stored).
     """
 
@@ -62,15 +62,15 @@ class BandLayout(NamedTuple):
     decoder: str = "PIL"
 
     def is_stacked(self, channels: int) -> bool:
-        """Return whether the pages of the image are that many channels; RGB and gray are always one page."""
+        """Return whether the pages together make up that many channels; RGB and gray always come from one page."""
         return channels not in (1, 3, self.channels) and self.pages * self.channels == channels
 
 
 def layout_of(source: ImageSource) -> BandLayout:
-    """Return what the header of an image of any format says, without decoding a pixel.
+    """Return what the header of an image in any format says, without decoding any pixels.
 
     Raises:
-        UnreadableImageError: It is not an image.
+        UnreadableImageError: The source is not an image.
 
     Example:
         >>> layout_of(np.zeros((20, 30, 4), np.uint16))[:4]
@@ -91,12 +91,12 @@ def layout_of(source: ImageSource) -> BandLayout:
         raise
     except UnidentifiedImageError:
         raise UnreadableImageError.because("not an image in a known format") from None
-    except Exception as error:  # the decoders and the system raise whatever their parsing runs into
+    except Exception as error:  # the decoders may raise anything
         raise UnreadableImageError.because(f"damaged: {first_line(error)}") from error
 
 
 def _layout_of_tiff(file: Any) -> BandLayout | None:  # noqa: ANN401 - a binary file
-    """Return the layout of a TIFF, or None if its colors are for PIL to convert."""
+    """Return the layout of a TIFF, or None if PIL has to convert its colors."""
     import tifffile
 
     with tifffile.TiffFile(file) as tiff:
@@ -124,9 +124,9 @@ def _layout_by_pil(file: Any, start: bytes) -> BandLayout:  # noqa: ANN401 - a b
     if mode in ("P", "RGB", "CMYK"):
         channels = 4 if mode != "CMYK" and image.has_transparency_data else 3
     bits = start[24] if start.startswith(_PNG) else 16 if mode.startswith("I") else 0 if mode == "F" else 8
-    pages = 1 if image.format in ("JPEG", "MPO") else getattr(image, "n_frames", 1)  # MPO: previews of a phone's photo
+    pages = 1 if image.format in ("JPEG", "MPO") else getattr(image, "n_frames", 1)  # an MPO adds previews
     orientation, height, width = orientation_of(image), image.height, image.width
-    if start.startswith(_PNG) and bits == 16:  # PIL would keep 8 bits of its colors
+    if start.startswith(_PNG) and bits == 16:  # PIL would keep only 8 bits of a color
         channels = {0: 1, 2: 3, 4: 2, 6: 4}[start[25]]
         return BandLayout(height, width, channels, bits, pages, orientation, "imagecodecs")
     if orientation >= 5:
@@ -135,7 +135,7 @@ def _layout_by_pil(file: Any, start: bytes) -> BandLayout:  # noqa: ANN401 - a b
 
 
 def stored_values(source: ImageSource, layout: BandLayout, channels: int) -> NDArray[Any]:
-    """Return the values of an image as stored; pages are channels if that gives the number of channels.
+    """Return the stored values of an image; its pages become channels if that gives the number of channels.
 
     Shape:
         - returns: (h, w, C) of any number type
@@ -161,7 +161,7 @@ def stored_values(source: ImageSource, layout: BandLayout, channels: int) -> NDA
         return np.asarray(imagecodecs.png_decode(data)).reshape(layout.height, layout.width, layout.channels)
     except UnreadableImageError:
         raise
-    except Exception as error:  # decoders raise whatever they run into
+    except Exception as error:  # decoders may raise anything
         raise UnreadableImageError.because(f"damaged: {first_line(error)}") from error
 
 
@@ -169,7 +169,7 @@ def _page_values(page: Any, layout: BandLayout, num_bytes: int) -> NDArray[Any]:
     """Return the values of one page as (h, w, C).
 
     Raises:
-        UnreadableImageError: It is damaged, or compressed in another way.
+        UnreadableImageError: The page is damaged, or its compression is not supported.
     """
     shape = (page.imagelength, page.imagewidth, page.samplesperpixel)
     ends = np.add(page.dataoffsets, page.databytecounts)
@@ -188,7 +188,7 @@ def _page_values(page: Any, layout: BandLayout, num_bytes: int) -> NDArray[Any]:
 
 
 def _check_bytes(layout: BandLayout, num_bytes: int, channels: int) -> None:
-    """Raise before decoding if an image has more channels than are read, or is too large, or too large for its bytes."""
+    """Raise before decoding if an image has other channels, is too large, or claims more pixels than its bytes can hold."""
     is_stack = layout.is_stacked(channels)
     if layout.channels > _RGBA and layout.channels != channels and not is_stack:
         raise other_channels(layout.channels, channels)

@@ -1,4 +1,4 @@
-"""Load batches of images in the order of a seed and an epoch, resumable within an epoch."""
+"""Load batches of images in an order set by seed and epoch, resumable within an epoch."""
 
 from __future__ import annotations
 
@@ -21,30 +21,30 @@ from tabvision.errors import BadValueError, listed, speaking
 from tabvision.plain import Label
 from tabvision.tasks import Task
 
-ROW = "row"  # key of a batch: the number of each row among the tensors, for who asks for it
+ROW = "row"  # optional key of a batch: the position of each row in the tensors
 
 
 class ImageLoader(BatchLoader):
     """Batches of images: uint8 (B, C, H, W) in channels-last memory, with targets, weights and row numbers.
 
-    A row whose file cannot be read is left out of its batch and recorded. Every rank takes as many steps as planned: a
-    training batch with fewer than two readable rows (BatchNorm has no variance over one) takes the next readable ones.
+    A row whose file cannot be read is left out of its batch and recorded. Every rank still takes all planned steps: a
+    training batch with fewer than two readable rows (BatchNorm has no variance over one) gets the next readable ones.
 
     Args:
-        make_reader: Makes the reader of an epoch, so that a change of size takes effect at the next epoch.
-        tensors: Other tensors of a batch, with the same first dimension; without an `index` among them, `index` holds
-            the row numbers.
+        make_reader: Makes the reader for an epoch, so that a change of size takes effect at the next epoch.
+        tensors: Tensors to take the other entries of a batch from, all with the same first dimension; if `index` is not
+            among them, it holds the row numbers.
         rows: (R,) int64 row numbers to load.
         bad: The record of unreadable files.
         batch_size: Rows per rank (or micro-batch) in one step, at least 1.
         on_end: Called when a pass ends or is interrupted.
-        task: The kind of target; one that moves with its image is transformed into the network's view.
-        classes: The labels by their codes in `target`, each of which must have an image that can be read; empty for none.
-        settings: As in `Order`; by default the rows in order, for one rank.
+        task: The kind of target; a target that moves with its image is transformed into the network's view.
+        classes: The label of each code in `target`, each of which needs a readable image; empty for no such check.
+        settings: See `Order`; by default the rows come in order, on one rank.
 
     Attributes:
-        cached: A function, called when a pass begins, that returns the tensors of the batches of all readable rows, to be
-            taken by `ROW` in place of reading images; or None to read them.
+        cached: None to read images; or a function, called when a pass begins, that returns tensors for all readable rows
+            with their `ROW`, from which batches are then taken; if it returns None, images are read.
 
     Raises:
         BadTypeError: `batch_size` is not a whole number.
@@ -83,8 +83,8 @@ class ImageLoader(BatchLoader):
         position = torch.full((int(order.max()) + 1 if len(order) else 0,), -1)
         position[cached[ROW]] = torch.arange(len(cached[ROW]))
         for rows in self.batch_sampler:
-            check_mapped(cached)  # again, since others may write to the file meanwhile
-            found = position[rows][position[rows] >= 0]  # the others could not be read
+            check_mapped(cached)  # again, since others may have written to the file meanwhile
+            found = position[rows][position[rows] >= 0]  # rows at -1 could not be read
             if len(found) < (least := min(self.least, len(rows))):
                 others = position[torch.from_numpy(self._rows_after(rows.numpy()))]
                 found = torch.cat([found, others[others >= 0][: least - len(found)]])
@@ -111,12 +111,12 @@ class ImageLoader(BatchLoader):
         ahead = 0 if self._reader is None else self._reader.num_ahead  # batches read ahead do not count
         return {**state, "done": state["done"] - ahead}
 
-    def _planned(self, reader: BatchReader) -> Iterator[NDArray[np.int64]]:  # noqa: ARG002 - for those who override it
-        """Yield the numbers of the images of each batch of the pass."""
+    def _planned(self, reader: BatchReader) -> Iterator[NDArray[np.int64]]:  # noqa: ARG002 - for overrides
+        """Yield the image numbers of each batch of the pass."""
         return (rows.numpy() for rows in self.batch_sampler)
 
     def _finished(self, reader: BatchReader, read: Read, epoch: int) -> Batch:
-        """Return the batch of what was read."""
+        """Return the batch made from what was read."""
         self._check_classes(reader, read)
         return self._batch_of(reader, self._filled(reader, read, epoch), epoch)
 
@@ -131,7 +131,7 @@ class ImageLoader(BatchLoader):
         self.bad.check()
 
     def _check_classes(self, reader: BatchReader, read: Read) -> None:
-        """Raise if no image of a class of which a row could not be read can be: the network would not learn that class."""
+        """Raise if the errors leave a class without a readable image: the network would not learn that class."""
         codes, store = self.tensors.get("target"), reader.store
         if not (read.errors and self.classes and isinstance(store, FileStore)) or codes is None or codes.ndim != 1:
             return
@@ -145,7 +145,7 @@ class ImageLoader(BatchLoader):
                 raise BadValueError(problem, "Replace them, or leave the class out")
 
     def _filled(self, reader: BatchReader, read: Read, epoch: int) -> Read:
-        """Fill a batch with too few readable rows with the next readable ones of the part."""
+        """If a batch has too few readable rows, add the next readable ones of the part."""
         least = min(self.least, len(read.rows) + len(read.errors))
         if len(read.rows) >= least:
             return read
@@ -158,7 +158,7 @@ class ImageLoader(BatchLoader):
         raise BadValueError("too few images can be read to train on", "Replace the damaged files")
 
     def _rows_after(self, taken: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the part's other rows than those of a batch, beginning with those numbered after its lowest."""
+        """Return the rows of the part outside a batch, starting with the first one after the batch's lowest."""
         rows = np.sort(self.batch_sampler.sampler.rows.numpy())
         rolled = np.roll(rows, -int(np.searchsorted(rows, taken.min())))
         return rolled[~np.isin(rolled, taken)]
@@ -169,7 +169,7 @@ class ImageLoader(BatchLoader):
         batch |= {name: tensor.index_select(0, rows) for name, tensor in self.tensors.items()}
         batch |= {name: torch.from_numpy(values) for name, values in read.extras.items()}
         if "matrix" in batch:
-            batch["size"] = torch.tensor(reader.view.size)  # of the warped images
+            batch["size"] = torch.tensor(reader.view.size)  # to which the device warps the images
         if self.task is not None and self.task.moves_with_image:
             views = views_of(reader.store, reader.view, read.rows, epoch)
             batch["view"] = torch.from_numpy(views.astype(np.float32))
@@ -181,21 +181,21 @@ class ImageLoader(BatchLoader):
 
 @final
 class FusedLoader(ImageLoader):
-    """Batches of columns and images: uint8 (B, P, C, H, W), zeros where a row lacks an image, and `has_image` (B, P).
+    """Batches of columns and images: uint8 (B, P, C, H, W) with zeros for missing images, and `has_image` (B, P).
 
-    Args as `ImageLoader`, and:
-        num_images: P, the number of images of a row.
+    Args like those of `ImageLoader`, and:
+        num_images: P, the number of images per row.
     """
 
-    def __init__(self, *args: Any, num_images: int, **settings: Any) -> None:  # noqa: ANN401 - those of `ImageLoader`
+    def __init__(self, *args: Any, num_images: int, **settings: Any) -> None:  # noqa: ANN401 - as in `ImageLoader`
         super().__init__(*args, **settings)
         self._num_images = num_images
-        self._started: deque[Tensor] = deque()  # rows of the batches that are being read
+        self._started: deque[Tensor] = deque()  # rows of the batches being read
 
     @override
     def _planned(self, reader: BatchReader) -> Iterator[NDArray[np.int64]]:
         self._started.clear()
-        has_path = (reader.store.table.frame[PATH_COLUMN] != "").to_numpy()  # type: ignore[attr-defined]  # of files
+        has_path = (reader.store.table.frame[PATH_COLUMN] != "").to_numpy()  # type: ignore[attr-defined]  # a FileStore
         for rows in self.batch_sampler:
             self._started.append(rows)
             images = self._images_of(rows).ravel()
@@ -207,11 +207,11 @@ class FusedLoader(ImageLoader):
         batch: dict[str, Any] = {name: tensor.index_select(0, rows) for name, tensor in self.tensors.items()}
         has_image = torch.from_numpy(np.isin(self._images_of(rows), read.rows))
         is_there = has_image.flatten()
-        size = read.images.shape[2:] if len(read.images) else reader.view.size  # without images nothing is left to warp
+        size = read.images.shape[2:] if len(read.images) else reader.view.size  # without images, nothing to warp
         images = torch.zeros(len(is_there), *size, reader.store.channels, dtype=torch.uint8).permute(0, 3, 1, 2)
         images[is_there] = read.images if len(read.images) else images[is_there]
         for name, values in read.extras.items():
-            whole = torch.from_numpy(values[:1]).expand(len(is_there), *values.shape[1:]).clone()  # any that are valid
+            whole = torch.from_numpy(values[:1]).expand(len(is_there), *values.shape[1:]).clone()  # any valid values
             whole[is_there] = torch.from_numpy(values)
             batch[name] = whole.unflatten(0, has_image.shape)  # type: ignore[no-untyped-call]  # torch
         if "matrix" in batch:
@@ -220,6 +220,6 @@ class FusedLoader(ImageLoader):
         return cast("Batch", {**batch, "image": by_row, "has_image": has_image.float()})
 
     def _images_of(self, rows: Tensor) -> NDArray[np.int64]:
-        """Return the numbers of the images of some rows, (B, P): rows of the table that `images_by_row` returns."""
+        """Return the image numbers of some rows, (B, P): row numbers in the table from `images_by_row`."""
         sources = self.tensors["index"].index_select(0, rows).numpy()
         return sources[:, None] * self._num_images + np.arange(self._num_images)

@@ -52,67 +52,67 @@ _NOT_READ = "a network of images reads no columns"
 
 
 class ImageDataModule(BaseImageDataModule):
-    r"""Prepare images for training: find, label and divide them; decode and augment in threads, finish on the device.
+    r"""Prepare images for training: find, label and split them, decode and augment them in threads, and finish on the device.
 
-    The facts are in `data.schema` as soon as the object exists; a summary is printed. Before training only the
-    headers of 64 images are read, and their pixels if they are not 8-bit RGB. A file that cannot be read is left out of its
-    batch, and listed in `bad_files.csv` in the folder of the run (the Trainer's `log_dir`), if it has one.
+    As soon as the object exists, `data.schema` holds the facts and a summary is printed. Before training, only the headers of
+    64 images are read, and their pixels if they are not 8-bit RGB. A file that cannot be read is left out of its batch, and
+    listed in `bad_files.csv` in the folder of the run (the Trainer's `log_dir`), if it has one.
 
     Args:
-        source: A folder of class folders, which may be inside folders train, valid (val) and test; or a DataFrame, or the
-            path of a CSV, Parquet, Feather or Excel file, with a column of paths; or with `label_pattern` a folder of images.
-        target: The column to predict, or several; for folders the name of the column of classes.
+        source: A folder of class folders, which may be inside folders train, valid (val) and test; a DataFrame, or a CSV,
+            Parquet, Feather or Excel file, with a column of paths; or, with `label_pattern`, a folder of images.
+        target: The column or columns to predict; for folders, the name of the new column of classes.
         path: The column of paths; None for the first column that holds image file names.
         root: The folder that paths are relative to; None for the table file's own.
         suffix: The suffix to append to the paths, such as ".jpg".
         label_pattern: A regular expression for file names, whose first group is the label, such as r"^(.+)_\d+".
-        label_depth: How many folders deep the class folders are; None for one, or as `schema` names the classes.
-        size: Side, or (height, width), of the network's input in pixels; None for 224, or the schema's.
-        resize: "crop", "squish" or "pad" to bring other shapes to that size; None for "crop", for points "squish", or the
-            schema's.
-        channels: Channels that the network reads: 3 for RGB, 1 for gray, or as many as the images or the pages of a TIFF
-            have; None for 3, or the schema's. What the images hold besides is logged.
-        value_range: (lowest, highest) stored value, which become 0 and 255, or such a pair for each channel; None for the
-            range of most values in 64 training images if they have more than 8 bits, or the schema's.
-        augment: "default", "none", "light", "strong", or your own settings; a function of images and random numbers
-            replaces all other augmentation, see `Augmentation.own`. Lighting changes only gray and RGB.
-        normalize: None for the statistics of the network's weights, or of training images if they are not RGB; "imagenet",
-            or (mean, std).
-        task: The kind of target: a task, its name, or None to infer it. "points" are columns of x and y in turns, in
-            pixels of each upright image, which are transformed with it; a missing point has empty values.
-        separator: The separator of the labels in one multi-label column, such as " ".
-        split: Fraction of images for validation in (0, 1), that and the fraction for testing, a split object, or None to
-            train on everything. Folders named for validation override a fraction.
+        label_depth: How many folders deep the class folders are; None for 1, or for the depth of the classes of `schema`.
+        size: Side, or (height, width), of the network's input in pixels; None for 224 or the schema's size.
+        resize: How to bring other shapes to that size: "crop", "squish" or "pad"; None for "crop" ("squish" for points) or
+            the schema's.
+        channels: Number of channels that the network reads: 3 for RGB, 1 for gray, or as many as the images or the pages of
+            a TIFF have; None for 3 or the schema's. A note says what else the images hold.
+        value_range: (lowest, highest) stored value, to be mapped to 0 and 255, or such a pair for each channel; None for the
+            schema's, or the range of most values in 64 training images if they have more than 8 bits.
+        augment: "default", "none", "light", "strong", or your own settings; a function of images and random numbers replaces
+            all other augmentation (see `Augmentation.own`). Lighting changes apply only to gray and RGB.
+        normalize: "imagenet", (mean, std), or None for the statistics that the network's weights expect, or those of the
+            training images if they are not RGB.
+        task: The kind of target: a task, its name, or None to infer it. "points" are alternating columns of x and y, in
+            pixels of the upright image, and are transformed with it; a missing point has empty values.
+        separator: Text between the labels in one multi-label column, such as " ".
+        split: Fraction of images for validation in (0, 1), a pair of fractions for validation and testing, a split object, or
+            None to train on everything. Validation folders override a fraction.
         weight: A column with the weight of each row in the loss, at least 0.
-        sampler: "balanced" to draw each class equally often in training, or a column that says how often a row is drawn, in
-            proportion; None for each row once an epoch. An epoch has as many draws as rows.
+        sampler: "balanced" to draw each class equally often in training, or a column with the relative frequency at which to
+            draw each row; None for each row once per epoch. An epoch has as many draws as rows.
         test: A folder or table with test images.
         predict: A folder, a table or a list of paths to predict, without labels.
         batch_size: Images per rank in one training step.
         seed: Determines the split and, together with the epoch, the order and the augmentation of each image.
-        num_workers: Number of threads that decode, 0 for none; None for one per core, or a few once all images are cached.
-        cache: Caches images at about the network's size, so that the second epoch decodes none: "auto" in memory if they
-            all fit into 2 GB, "memory", a folder that processes and runs share, or None. Training then augments those
+        num_workers: Number of decoding threads, 0 for none; None for one per core, or a few once all images are cached.
+        cache: Where to cache images at about the network's size, so that the second epoch decodes none: "auto" for memory if
+            they all fit into 2 GB, "memory", a folder that processes and runs share, or None. Training then augments those
             smaller images, a little softer than the files; evaluation gets exactly the same pixels.
-        device_augment: Whether the device augments whole batches, rather than these threads; "auto" on a GPU.
-        bad_share: The largest fraction of files in [0, 1] that may be unreadable; unless it is 0, a few always may: one in
-            ten, at most 3. A class needs a training image that can be read in any case.
+        device_augment: Whether the device augments whole batches, instead of the threads; "auto" means only on a GPU.
+        bad_share: The largest fraction of files in [0, 1] that may be unreadable; unless it is 0, a few are always allowed:
+            one in ten, at most 3. Each class needs a readable training image in any case.
         schema: Facts to use instead of fitting new ones: `module.schema` of a trained module.
         encoding: Encoding of a text file that is not UTF-8, such as "latin-1".
-        na_values: The words in a CSV file that mean a missing value, as an empty cell always does; None for NA, nan, NULL and
-            the like (and None, except beside other words), [] for none.
-        sep: The text between the fields of a CSV file, such as "::"; " " is any white space, None finds it.
-        names: The names of the columns of a CSV file without a header; [] to number them, None to find out.
-        missing_target: "error" to raise for rows without a target, "drop" to leave them out and log how many.
+        na_values: The words in a CSV file that mark a missing value, as an empty cell always does; None for NA, nan, NULL and
+            the like (and None, except in a column of words), [] for none.
+        sep: The text between the fields of a CSV file, such as "::"; " " is any white space, None detects it.
+        names: The column names of a CSV file without a header; [] to number the columns, None to detect a header.
+        missing_target: "error" to raise if rows lack a target, "drop" to leave them out and log how many.
         corrections: A table or file that relabels or drops rows before the split, such as an edited `likely_mislabeled`:
-            columns `row`, or the images' column of paths, and `label`, the new label, or nothing or "drop".
-        calibration: Fraction of the training rows to keep apart for `calibrate`, as for `TabularDataModule`.
+            columns `row` or the column of paths, and `label`: the new label, or empty or "drop" to drop the row.
+        calibration: Fraction of the training rows to keep out of the fit for `calibrate`, as in `TabularDataModule`.
         verbose: Whether to print a summary of the data.
 
     Raises:
-        MissingFileError: A file or folder does not exist, or paths in the table do not.
+        MissingFileError: A file, a folder or a path in the table does not exist.
         MissingColumnsError: A column does not exist.
-        BadValueError: The images cannot be trained on as they are; the sentence says what to do.
+        BadValueError: The images cannot be trained on as they are; the message says what to do.
     """
 
     @speaking()
@@ -199,7 +199,7 @@ class ImageDataModule(BaseImageDataModule):
 
     @override
     def summary(self) -> str:
-        """Return the schema, and the number of images of each class in each part, as text."""
+        """Return the schema and the number of images per class in each part, as text."""
         lines = [str(self.schema)]
         for name, part in self.parts.items():
             counts = ""
@@ -210,16 +210,16 @@ class ImageDataModule(BaseImageDataModule):
 
     @property
     def files(self) -> list[str]:
-        """The path of the image of each row of `frame`."""
+        """The image path of each row of `frame`."""
         return self._table.files(np.arange(len(self.frame), dtype=np.int64))
 
     def show_batch(self, num: int = 9) -> list[tuple[NDArray[np.uint8], str]]:
         """Return the first training images of the first epoch, augmented as for the network, each with its label.
 
-        Points are drawn into their image, and the label says how many are visible.
+        Points are drawn into the image, and the label says how many are visible.
 
         Shape:
-            - image: (H, W, 3) uint8, of more channels the first three; `tabvision.plots.image_grid` draws them
+            - image: (H, W, 3) uint8, the first three of more channels; `tabvision.plots.image_grid` draws them
         """
         rows = self.train_dataloader().batch_sampler.sampler.of_epoch(0)[:num]
         view = View(self.size, self.image.resize, self.augment, self.seed)
@@ -246,11 +246,11 @@ class ImageDataModule(BaseImageDataModule):
         *,
         kept: Rows,
     ) -> None:
-        """Choose the task, divide the kept rows, make the schema from those that train, and prepare their targets."""
+        """Choose the task, split the rows that corrections kept, fit the schema on training rows, and encode targets."""
         check_files(table)
         numbers = kept[rows_with_target(taken(table.frame, kept), columns, self.missing_target, stated)]
         used = table.taken(numbers)
-        rows = used.frame[list(columns)]  # without a copy of the paths
+        rows = used.frame[list(columns)]  # without copying the paths
         task = chosen_task(rows, columns, stated, separator)
         if schema is None:
             check_task(Target(columns=tuple(columns), task=task, separator=separator), has_image=True)
@@ -274,7 +274,7 @@ class ImageDataModule(BaseImageDataModule):
         self.tables = dict.fromkeys(self.parts, used)
 
     def _fill_others(self, source: Images, test: Images | None, predict: Images | None, reader: SourceReader) -> None:
-        """Prepare the test part and the part to predict, which defaults to a folder's unlabeled test images."""
+        """Prepare the test part, and the part to predict, by default the unlabeled test images of a folder."""
         if test is not None:
             with speaking(f"{type(self).__name__}, test", keep=True):
                 self._add("test", reader.labeled(test, self.schema.target.columns, self.schema, least=1))
@@ -283,7 +283,7 @@ class ImageDataModule(BaseImageDataModule):
             if others is not None:
                 self._add("predict", others)
         self._check_weights()
-        self._chances()  # raises if they cannot be drawn
+        self._chances()  # raises if the sampler cannot draw rows
         self.bad.num_files = num_files(self.tables.values())
 
     def _add(self, name: PartName, table: ImageTable) -> None:
@@ -299,7 +299,7 @@ class ImageDataModule(BaseImageDataModule):
         self.parts[name], self.tables[name] = DataPart(tensors, torch.arange(len(numbers))), table
 
     def _tensors(self, frame: pd.DataFrame, numbers: Rows) -> dict[str, Tensor]:
-        """Return the tensors of a batch besides the images, with each row's number in the source."""
+        """Return the tensors that batches need besides images, including each row's number in the source."""
         target = torch.from_numpy(encode_target(frame, self.schema.target))
         tensors = {"target": target, "index": torch.from_numpy(numbers)}
         if self.weight is not None:

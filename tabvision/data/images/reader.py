@@ -1,4 +1,4 @@
-"""Read batches of images in threads, each batch into one block of memory, a few batches ahead of the consumer."""
+"""Read batches of images in threads, each into one block of memory, a few batches ahead of the consumer."""
 
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ from tabvision.checks import check_whole
 from tabvision.data.images.stores import Drawn, ImageStore, draw_rows
 from tabvision.data.images.views import Extras, View
 
-CHUNK_ROWS = 16  # rows per task of a thread: enough to draw random numbers at once, few enough to divide a batch
-_CACHED_CHUNK_ROWS = 64  # of cached images, for which drawing the numbers takes a fifth of the time
+CHUNK_ROWS = 16  # rows per thread task: enough to draw random numbers in bulk, few enough to share out a batch
+_CACHED_CHUNK_ROWS = 64  # for cached images, where drawing random numbers takes a fifth of the time
 BATCHES_AHEAD = 2
-# Warping a cached image takes Python's lock half of the time, so that more threads wait for each other: on two cores, 2 or 4
-# read 6,000 images of 128 pixels a second, 8 or 16 3,100
+# Warping a cached image holds Python's lock half of the time, so more threads only wait for each other: on two cores, 2 or 4
+# threads read 6,000 images of 128 pixels a second, but 8 or 16 threads only 3,100
 CACHED_WORKERS = 3
-_MOST_WORKERS = 16  # limit of the default: more threads decode faster than one network trains
+_MOST_WORKERS = 16  # limit of the default: any more would decode faster than one network trains
 
 _cv2_lock = threading.Lock()
 _cv2_users, _cv2_threads = [0], [1, 1]
 
 
 class Read(NamedTuple):
-    """A batch of images as read.
+    """The images read for a batch.
 
     Args:
-        images: (B, C, H, W) uint8 in channels-last memory: the images that could be read.
-        rows: (B,) their row numbers.
-        extras: Arrays with a row per image that finish them on their device.
-        errors: Reason by row number for the rows that could not be read.
+        images: (B, C, H, W) uint8 in channels-last memory, only the images that could be read.
+        rows: (B,) row numbers of the images.
+        extras: Arrays with one row per image, with which the device finishes the images.
+        errors: The reason, by row number, for each row that could not be read.
     """
 
     images: Tensor
@@ -50,7 +50,7 @@ class Read(NamedTuple):
     errors: dict[int, str]
 
     def extended(self, other: Read) -> Read:
-        """Return the batch with the rows of another."""
+        """Return the batch with the rows of another appended."""
         if not len(other.rows):
             return self
         images = torch.cat([self.images, other.images]).contiguous(memory_format=torch.channels_last)
@@ -70,7 +70,7 @@ class BatchReader:
         view: The size and augmentation to draw them with.
         num_workers: Number of threads; with 0 the caller's thread reads each batch on demand.
         pin: Whether to pin the memory, for copies to a GPU.
-        is_cached: Whether most images are cached, so that a task may take more of them.
+        is_cached: Whether most images are cached, so that one task can read more of them.
     """
 
     def __init__(
@@ -78,10 +78,10 @@ class BatchReader:
     ) -> None:
         self.store, self.view, self.num_workers, self.pin = store, view, num_workers, pin
         self.chunk_rows = _CACHED_CHUNK_ROWS if is_cached else CHUNK_ROWS
-        self.num_ahead = 0  # batches started and not yielded yet
+        self.num_ahead = 0  # batches that are started but not yet yielded
 
     def read_all(self, batches: Iterable[NDArray[np.int64]], epoch: int) -> Iterator[Read]:
-        """Yield each batch in turn, and raise the errors of its threads."""
+        """Yield each batch in turn, and raise any error from the threads."""
         source = iter(batches)
         with single_threaded_cv2(), self._threads() as threads:
             started: deque[_Batch] = deque()
@@ -113,7 +113,7 @@ class BatchReader:
         return _Batch(self, rows, epoch, None).finish()
 
     def _num_busy(self, batch: _Batch) -> int:
-        """Return how many batches keep the threads busy."""
+        """Return the number of batches to start in order to keep the threads busy."""
         return BATCHES_AHEAD + math.ceil(self.num_workers * self.chunk_rows / max(1, len(batch.rows)))
 
 
@@ -124,7 +124,7 @@ class _Batch:
         self, reader: BatchReader, rows: NDArray[np.int64], epoch: int, threads: ThreadPoolExecutor | None
     ) -> None:
         self.rows = rows
-        with torch.inference_mode(mode=False):  # other threads could not write to a tensor made in inference mode
+        with torch.inference_mode(mode=False):  # else other threads could not write to the tensor
             shape = (len(rows), *reader.view.drawn_size, reader.store.channels)
             self.memory = torch.empty(shape, dtype=torch.uint8, pin_memory=reader.pin)
         out = self.memory.numpy()
@@ -137,7 +137,7 @@ class _Batch:
         ]
 
     def finish(self) -> Read:
-        """Wait for all rows, and leave out those that cannot be read."""
+        """Wait for all rows, and leave out the unreadable ones."""
         chunks = list(zip(self.starts, [chunk() for chunk in self.chunks], strict=True))
         reasons = {start + position: reason for start, chunk in chunks for position, reason in chunk.reasons.items()}
         errors = {int(self.rows[position]): reason for position, reason in reasons.items()}
@@ -156,11 +156,11 @@ class _Batch:
 
 
 def check_workers(num_workers: object, num_processes: int = 1) -> int:
-    """Return the number of threads; for None one per core that this process may use, divided among the processes.
+    """Return the number of threads; for None, this process's share of the cores that it may use.
 
     Raises:
-        BadTypeError: The number is not a whole number.
-        BadValueError: The number is negative.
+        BadTypeError: It is not a whole number.
+        BadValueError: It is negative.
 
     Example:
         >>> check_workers(3), check_workers(None) >= 1
@@ -174,7 +174,7 @@ def check_workers(num_workers: object, num_processes: int = 1) -> int:
 
 @contextmanager
 def single_threaded_cv2() -> Iterator[None]:
-    """Run OpenCV single-threaded, so that it does not compete with our threads, and restore its setting afterwards."""
+    """Run OpenCV single-threaded so that it does not compete with our threads, and restore its setting afterwards."""
     with _cv2_lock:
         if not _cv2_users[0]:
             _cv2_threads[0] = cv2.getNumThreads()
@@ -190,17 +190,17 @@ def single_threaded_cv2() -> Iterator[None]:
 
 
 def _stop_cv2() -> None:
-    """Stop OpenCV's threads before a fork: a child would wait for ever for those that it only seems to have."""
+    """Stop OpenCV's threads before a fork: the child would wait forever for threads that it does not have."""
     _cv2_lock.acquire()
     _cv2_threads[1] = cv2.getNumThreads()
     cv2.setNumThreads(1)
 
 
 def _restart_cv2() -> None:
-    """Let the parent's OpenCV start threads again; a child stays single-threaded, since its siblings have the other cores."""
+    """Let the parent's OpenCV use threads again; a child stays single-threaded, since siblings use the other cores."""
     cv2.setNumThreads(_cv2_threads[1])
     _cv2_lock.release()
 
 
-if hasattr(os, "register_at_fork"):  # for ddp_notebook, ddp_fork and every other process that is forked
+if hasattr(os, "register_at_fork"):  # for ddp_notebook, ddp_fork and any other forked process
     os.register_at_fork(before=_stop_cv2, after_in_parent=_restart_cv2, after_in_child=_cv2_lock.release)

@@ -1,4 +1,4 @@
-"""Check the settings of the network's input, and find its range of values and statistics in a sample of the images."""
+"""Check the settings of the network's input, and fit its range of values and statistics on a sample of the images."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, cast, get_args
 
 import numpy as np
 
-from tabvision.checks import check_choice, check_whole, is_integer
+from tabvision.checks import check_choice, check_whole, is_integer, without_array
 from tabvision.data.images.bands import as_channels, ignored_content, open_as
 from tabvision.data.images.decode import UnreadableImageError
 from tabvision.data.images.layout import layout_of, stored_values
@@ -18,24 +18,24 @@ from tabvision.errors import BadTypeError, BadValueError, count, listed
 from tabvision.schema import IMAGENET_MEAN, IMAGENET_STD, Image, Resize, Schema
 
 Normalize = str | tuple[Sequence[float], Sequence[float]] | None
-"""None for the statistics of the network's weights, "imagenet", or (mean, std) of each channel, of values in [0, 1]."""
+"""None for the statistics that the weights expect, "imagenet", or (mean, std) per channel, for values in [0, 1]."""
 
 ValueRange = Sequence[float] | Sequence[Sequence[float]] | None
-"""(lowest, highest) stored value, one such pair for each channel, or None to find it for images of more than 8 bits."""
+"""(lowest, highest) stored value, such a pair per channel, or None to fit it for images of more than 8 bits."""
 
 _Mapped = Callable[[Callable[[str], list[str]], Sequence[str]], Iterable[list[str]]]
-"""`map`, or that of a thread pool."""
+"""`map`, or the `map` of a thread pool."""
 
 _DEFAULT_SIZE = 224
-SAMPLED_IMAGES = 64  # whose headers are read before training
-_SAMPLED_SIDE = 128  # rows and columns of an image that its range of values is found in
-_PERCENTILES = (0.1, 99.9)  # single dead or hot pixels do not set the range
-_LEAST_STD = 1 / 255  # of a channel that is constant
+SAMPLED_IMAGES = 64  # training images to look at before training
+_SAMPLED_SIDE = 128  # about how many rows and columns of pixels to fit the range of values on
+_PERCENTILES = (0.1, 99.9)  # so that a few dead or hot pixels do not set the range
+_LEAST_STD = 1 / 255  # the std of a constant channel
 
 
 def image_columns(image: object, schema: Schema | None) -> tuple[str, ...]:
-    """Return the columns of paths: those named, or the schema's."""
-    given = () if image is None else (image,) if isinstance(image, str) else image
+    """Return the columns of paths: the ones named by the user, or the schema's."""
+    given = () if image is None else (image,) if isinstance(image, str) else without_array(image)
     if not isinstance(given, list | tuple) or not all(isinstance(name, str) for name in given):
         problem = f"image must be a column or a list of columns, got {image!r}"
         raise BadTypeError(problem, 'Pass such as ["front", "back"]')
@@ -64,12 +64,12 @@ def image_facts(
     channels: int | None = None,
     value_range: ValueRange = None,
 ) -> Image:
-    """Return the schema's facts about the image: from the settings given, else from a schema that is reused.
+    """Return the facts about the image for the schema, from the given settings or else from a reused schema.
 
     Raises:
         BadTypeError: A setting has the wrong type.
         BadValueError: The size is not positive, or the schema has no image.
-        UnknownNameError: There is no such resize.
+        UnknownNameError: There is no `resize` of that name.
     """
     if schema is not None and schema.image is None:
         raise BadValueError("the schema holds no image", "Pass the schema of a module that was trained on images")
@@ -83,11 +83,11 @@ def image_facts(
 
 
 def _with_values(image: Image, channels: int | None, value_range: ValueRange, *, is_reused: bool) -> Image:
-    """Return the image with the channels and the range that are stated.
+    """Return the image with the given channels and range.
 
     Raises:
         BadTypeError: A setting has the wrong type.
-        BadValueError: A range is empty, there is not one for each channel, or they differ from the schema that is reused.
+        BadValueError: A range is empty, their number does not match the channels, or they differ from the reused schema.
     """
     num = image.channels if channels is None else check_whole("channels", channels, remedy="Pass 1 for gray, 3 for RGB")
     ranges = image.value_range
@@ -107,15 +107,15 @@ def _with_values(image: Image, channels: int | None, value_range: ValueRange, *,
 
 
 def fitted(image: Image, files: Sequence[str], *, is_new: bool) -> Image:
-    """Log what a sample of the training images holds that the network does not see, and return the image's facts.
+    """Fit the image's facts on a sample of training images, and log what these hold that the network does not see.
 
     Args:
-        image: The facts as stated.
+        image: The facts as given.
         files: The sample.
-        is_new: Whether to find the range of values, and the statistics of channels other than RGB, that are not stated.
+        is_new: Whether to fit what is not given: the range of values, and the statistics of channels other than RGB.
 
     Raises:
-        BadValueError: No image of the sample has the channels that are read.
+        BadValueError: No image in the sample has the channels to read.
     """
     is_deep = []
     for file in files:
@@ -132,7 +132,7 @@ def fitted(image: Image, files: Sequence[str], *, is_new: bool) -> Image:
 
 
 def notes_on_ignored(files: Sequence[str], image: Image, mapped: _Mapped = map) -> list[str]:
-    """Return a sentence for each kind of content that a network does not see, with the number of images that have it.
+    """Return a sentence for each kind of content that the network does not see, with the number of images that have it.
 
     Example:
         >>> notes_on_ignored(["nowhere.png"], Image(size=(8, 8)))
@@ -155,7 +155,7 @@ def notes_on_ignored(files: Sequence[str], image: Image, mapped: _Mapped = map) 
 
 
 def _found_range(image: Image, files: Sequence[str]) -> tuple[tuple[float, float], ...]:
-    """Return the range of most values of a sample: of each channel, or of gray or RGB as a whole."""
+    """Return the range of most values in a sample, per channel; gray or RGB has a single range."""
     found = []
     for file in files:
         with suppress(UnreadableImageError):
@@ -177,7 +177,7 @@ def _found_range(image: Image, files: Sequence[str]) -> tuple[tuple[float, float
 
 
 def _found_statistics(image: Image, files: Sequence[str]) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return mean and std of each channel of a sample, of values in [0, 1]."""
+    """Return the mean and std of each channel over a sample, for values in [0, 1]."""
     found = []
     for file in files:
         with suppress(UnreadableImageError):
@@ -191,7 +191,7 @@ def _found_statistics(image: Image, files: Sequence[str]) -> tuple[tuple[float, 
 
 
 def _none_readable(image: Image, files: Sequence[str]) -> BadValueError:
-    """Return the error for a sample without an image that has the channels that are read."""
+    """Return the error for a sample in which no image has the channels to read."""
     try:
         open_as(files[0], image).decode()
         reason = "their headers say so"
@@ -212,19 +212,20 @@ def checked_size(size: object) -> tuple[int, int]:
         >>> checked_size(224), checked_size([96, 128])
         ((224, 224), (96, 128))
     """
-    sides: list[Any] = list(size) if isinstance(size, tuple | list) else [size, size]
+    given = without_array(size)
+    sides: list[Any] = list(given) if isinstance(given, tuple | list) else [given, given]
     remedy = "Pass a side in pixels such as 224, or (height, width)"
     if len(sides) != 2 or not all(map(is_integer, sides)):
         raise BadTypeError(f"size must be a whole number or two of them, got {size!r}", remedy)
     if min(sides) < 1:
         raise BadValueError(f"size must be positive, got {size!r}", remedy)
-    return sides[0], sides[1]
+    return int(sides[0]), int(sides[1])
 
 
 def _statistics(
     normalize: str | tuple[Sequence[float], Sequence[float]], channels: int = 3
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return the mean and the std of each channel.
+    """Return the mean and std of each channel.
 
     Raises:
         BadTypeError: There is not one number for each channel.

@@ -1,4 +1,4 @@
-"""Read the images that a user passes, folders, tables or lists of paths, and divide them into parts."""
+"""Read the images that a user passes (folders, tables or lists of paths) and split them into parts."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ Images: TypeAlias = Source | Sequence[str | Path]
 
 @dataclass(frozen=True, kw_only=True)
 class SourceReader:
-    """Read sources with a user's settings; see `ImageDataModule`.
+    """Read sources of images with a user's settings; see `ImageDataModule`.
 
     Args:
         path: The column of paths, or None to find it.
         root: The folder that paths are relative to.
         suffix: The suffix to append to the paths.
         label_pattern: The regular expression that finds labels in file names, or None.
-        label_depth: How many folders deep the class folders are, or None for one, or as a schema's classes are named.
+        label_depth: How many folders deep the class folders are; None for 1, or for the depth of a schema's classes.
         form: How a text file is written.
-        known: Columns of a text file of which it is known whether they are text; see `read_frame`.
+        known: Columns of a text file that are known to be text or not; see `read_frame`.
     """
 
     path: str | None = None
@@ -56,8 +56,8 @@ class SourceReader:
 
         Args:
             source: The images.
-            target: The target's columns; for folders and file names the name of the new column.
-            schema: A schema that is reused, or None.
+            target: The target columns; for folders and file names, the name of the new column.
+            schema: A schema to reuse, or None.
             least: The minimum number of class folders.
         """
         label = target_columns(target, schema, LABEL_COLUMN)[0]
@@ -72,7 +72,7 @@ class SourceReader:
         return labels_from_names(table, self.label_pattern, label=label)
 
     def with_split(self, table: ImageTable, split: ShortSplit, columns: Sequence[str]) -> ImageTable:
-        """Return a table of labeled images with those that the split adds, whose paths are absolute if folders differ."""
+        """Add the images of the split's own sources to a table; paths become absolute if the folders differ."""
         if not isinstance(split, Split) or table.part is not None:
             return table
         if not isinstance(split, SourceSplit):
@@ -92,7 +92,7 @@ class SourceReader:
         return self._table(source, PATH_COLUMN if is_list else self.path)
 
     def unlabeled_test(self, source: Images) -> ImageTable | None:
-        """Return the unlabeled test images inside a folder, or None."""
+        """Return the unlabeled test images in a folder, or None if it has none."""
         folder = unlabeled_test(cast("str", source)) if is_folder(source) and self.label_pattern is None else None
         return None if folder is None else all_images(folder)
 
@@ -102,7 +102,7 @@ class SourceReader:
 
 
 def is_folder(source: Images) -> bool:
-    """Return whether a source is a folder of images, or a missing path that can only mean a folder."""
+    """Return whether a source is a folder of images, or a path that does not exist but can only mean a folder."""
     if not isinstance(source, str | Path):
         return False
     path = Path(source).expanduser()
@@ -110,11 +110,11 @@ def is_folder(source: Images) -> bool:
 
 
 def target_columns(target: str | Sequence[str] | None, schema: Schema | None, default: str | None) -> list[str]:
-    """Return the target's columns: those named, or the schema's, or the column that folders or file names fill.
+    """Return the target columns: the named ones, the schema's, or the one filled from folders or file names.
 
     Raises:
-        BadTypeError: The target is not a name or a list of names.
-        BadValueError: A table needs a target and none is named, or other columns than the schema's are.
+        BadTypeError: The target is neither a name nor a list of names.
+        BadValueError: A table's target is not named, or the named columns are not the schema's.
     """
     if target is not None:
         return list(named_target(target, schema))
@@ -130,10 +130,10 @@ def divide(
 
     Args:
         table: The rows to divide, with the part of each row if folders determine it.
-        numbers: Their row numbers in the source.
-        num_rows: Number of rows in the source.
+        numbers: Row numbers in the source of these rows.
+        num_rows: Total number of rows in the source.
         codes: Class codes of the rows, or None if the target has no classes.
-        split: A fraction, a split or None; folders named for validation override a fraction.
+        split: A fraction, a split or None; validation folders override a fraction.
         seed: Seed of a random split.
     """
     chosen, part = as_split(split, stratify=codes is not None), table.part

@@ -1,4 +1,4 @@
-"""Open images by row number: from files, from a list, or presized from a cache."""
+"""Open images by row number: from files, from a list, or presized in a cache."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from tabvision.data.images.views import Extras, Presize, Size, View, draw
 from tabvision.errors import BadValueError, count, listed, speaking
 from tabvision.schema import Image
 
-_FEW = 3  # unreadable files that a large enough folder may always have
+_FEW = 3  # unreadable files that are always allowed, if there are enough files
 
 Opened = StoredImage | UnreadableImageError
-"""An image, or the error that says why it cannot be read."""
+"""An image, or the error that says why it cannot be opened."""
 
 
 class ImageStore(ABC):
     """Images by row number.
 
     Args:
-        image: The channels and the range of values that are read of each image; None for 8-bit RGB.
+        image: The channels and the range of values to read from each image; None for 8-bit RGB.
     """
 
     def __init__(self, image: Image | None = None) -> None:
@@ -39,7 +39,7 @@ class ImageStore(ABC):
         self.channels = 3 if image is None else image.channels
 
     def open_all(self, rows: NDArray[np.int64]) -> list[Opened]:
-        """Return the image or the error of each row; called from several threads at once."""
+        """Return the image or the error of each row; several threads may call this at once."""
         found: list[Opened] = []
         for row, source in zip(rows.tolist(), self.sources_of(rows), strict=True):
             try:
@@ -50,10 +50,10 @@ class ImageStore(ABC):
 
     @abstractmethod
     def sources_of(self, rows: NDArray[np.int64]) -> Sequence[ImageSource | None]:
-        """Return what the image of each row is opened from."""
+        """Return the source to open each row's image from."""
 
     @abstractmethod
-    def open(self, row: int, source: Any) -> StoredImage:  # noqa: ANN401 - one of `sources_of`
+    def open(self, row: int, source: Any) -> StoredImage:  # noqa: ANN401 - from `sources_of`
         """Return the image of a row.
 
         Raises:
@@ -62,7 +62,7 @@ class ImageStore(ABC):
 
     @abstractmethod
     def to_source(self, rows: NDArray[np.int64]) -> list[tuple[Size, NDArray[np.float64]]]:
-        """Return (height, width) of each image that `open_all` gives, and the (3, 3) matrix from its pixels to its source's.
+        """Return each image's (height, width) as `open_all` gives it, and the (3, 3) matrix to pixels of its source.
 
         Raises:
             UnreadableImageError: An image cannot be opened.
@@ -71,11 +71,11 @@ class ImageStore(ABC):
 
 @final
 class SourceStore(ImageStore):
-    """Images of a list: paths, bytes, PIL images, arrays; None where there is no image.
+    """Images from a list of paths, bytes, PIL images or arrays, with None for no image.
 
     Args:
         sources: The image of each row.
-        image: The channels and the range of values that are read of each image; None for 8-bit RGB.
+        image: The channels and the range of values to read from each image; None for 8-bit RGB.
     """
 
     def __init__(self, sources: Sequence[ImageSource | None], image: Image | None = None) -> None:
@@ -99,14 +99,14 @@ class SourceStore(ImageStore):
 
 @final
 class FileStore(ImageStore):
-    """Images of a table, optionally presized and cached.
+    """Images from a table of paths, optionally presized and cached.
 
     Args:
         table: The paths of the files.
-        bad: Files known to be unreadable, which are not tried again.
-        presize: The size that images are brought to first, or None.
+        bad: Files known to be unreadable; they are not tried again.
+        presize: The size to which images are resized first, or None.
         cache: The cache of presized images, or None.
-        image: The channels and the range of values that are read of each image; None for 8-bit RGB.
+        image: The channels and the range of values to read from each image; None for 8-bit RGB.
     """
 
     def __init__(
@@ -119,7 +119,7 @@ class FileStore(ImageStore):
     ) -> None:
         super().__init__(image)
         self.table, self.bad, self.presize, self.cache = table, bad, presize, cache
-        self._sizes: dict[int, Size] = {}  # of the sources opened by `to_source`
+        self._sizes: dict[int, Size] = {}  # of the sources that `to_source` has opened
 
     @override
     def sources_of(self, rows: NDArray[np.int64]) -> list[str]:
@@ -133,7 +133,7 @@ class FileStore(ImageStore):
         return [(self.presize.shape(size), self.presize.matrix(size)) for size in sizes]
 
     def _size(self, row: int) -> Size:
-        """Return (height, width) of a row's source, which is opened once."""
+        """Return the (height, width) of a row's source, which is opened only once."""
         if row not in self._sizes:
             self._sizes[row] = open_as(self.table.files(np.array([row]))[0], self.image).size
         return self._sizes[row]
@@ -156,12 +156,12 @@ class FileStore(ImageStore):
 
 
 class Drawn(NamedTuple):
-    """Rows that a view has drawn.
+    """The outcome of `draw_rows`.
 
     Args:
-        reasons: Why there is no image, by position among the rows.
+        reasons: Why a row has no image, by the row's position.
         positions: The positions of the rows that were opened.
-        extras: What these need on their device.
+        extras: Arrays with one row per opened image, with which the device finishes the images.
     """
 
     reasons: dict[int, str]
@@ -170,14 +170,14 @@ class Drawn(NamedTuple):
 
 
 def draw_rows(store: ImageStore, view: View, rows: NDArray[np.int64], out: Pixels, epoch: int) -> Drawn:
-    """Draw some rows as a view shows them.
+    """Draw the images of some rows through a view.
 
     Args:
         store: The images.
-        view: How they are drawn.
+        view: How to draw them.
         rows: (B,) row numbers.
-        out: (B, H, W, C) uint8, to be filled.
-        epoch: From 0.
+        out: (B, H, W, C) uint8, to be filled with the images.
+        epoch: Epoch, from 0.
     """
     opened = dict(enumerate(store.open_all(rows)))
     reasons = {position: each.reason for position, each in opened.items() if isinstance(each, UnreadableImageError)}
@@ -195,11 +195,11 @@ def draw_rows(store: ImageStore, view: View, rows: NDArray[np.int64], out: Pixel
 
 @final
 class BadFiles:
-    """Files found to be unreadable, and the fraction of files that may be.
+    """The files found to be unreadable, and the fraction of files that may be.
 
     Args:
-        max_fraction: The largest fraction of files in [0, 1] that may be unreadable; unless it is 0, a few are allowed in any
-            case: one in ten, at most 3.
+        max_fraction: The largest fraction of files in [0, 1] that may be unreadable; unless it is 0, a few are always
+            allowed: one in ten, at most 3.
 
     Raises:
         BadTypeError: The fraction is not a number.
@@ -220,7 +220,7 @@ class BadFiles:
     @speaking("ImageDataModule")
     def check(self) -> None:
         """Raise if too many files are unreadable: more than a few, and a larger fraction than `max_fraction`."""
-        few = min(_FEW, self.num_files // 10) if self.max_fraction else 0  # one bad file of 40 is more than 1 %
+        few = min(_FEW, self.num_files // 10) if self.max_fraction else 0  # one bad file in 40 is already more than 1 %
         if len(self.reasons) <= max(few, self.max_fraction * self.num_files):
             return
         shown = listed([f"{file!r} ({reason})" for file, reason in self.reasons.items()])
@@ -237,7 +237,7 @@ class BadFiles:
 
 
 def views_of(store: ImageStore, view: View, rows: NDArray[np.int64], epoch: int) -> Matrices:
-    """Return the matrices from the network's frame, -1 to 1, to pixels of each source, as the view transforms it.
+    """Return the matrices that map the network's frame, -1 to 1, to pixels of each source under the view.
 
     Shape:
         - returns: (B, 3, 3) float64

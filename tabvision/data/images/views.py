@@ -1,4 +1,4 @@
-"""Bring images to the network's input size: compute the matrix first, then decode as few pixels as it needs."""
+"""Resize images to the network's input: compute the matrix first, then decode only as many pixels as it needs."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from tabvision.schema import Image
 
 Size = tuple[int, int]
 Extras = dict[str, NDArray[np.generic]]
-"""Arrays with a row per image that finish a batch on its device; see `View.prepare`."""
-_MOST_PRESIZE = 1.5  # times the network's size: crops of less than (1 / 1.5)**2 of the area get softer instead
-_DEVICE_SLACK = 1.15  # times the network's size, so that the second interpolation of `DeviceView` costs no sharpness
+"""Arrays with one row per image, with which the device finishes a batch; see `View.prepare`."""
+_MOST_PRESIZE = 1.5  # multiple of the network's size: crops of less than (1 / 1.5)**2 of the area get softer instead
+_DEVICE_SLACK = 1.15  # multiple of the network's size, so that the device's second interpolation costs no sharpness
 
 
 def draw(image: StoredImage, matrix: NDArray[np.float64], out: Pixels, table: NDArray[np.uint8] | None = None) -> None:
@@ -31,9 +31,9 @@ def draw(image: StoredImage, matrix: NDArray[np.float64], out: Pixels, table: ND
 
     Args:
         image: The source.
-        matrix: (3, 3), output pixel to pixel of the upright source.
+        matrix: (3, 3), maps output pixels to pixels of the upright source.
         out: (H, W, C), contiguous.
-        table: (256,) the new value of each pixel value, or None.
+        table: (256,) new value for each pixel value, or None to keep the values.
     """
     stored = image.decode(_shrink(image.size, matrix, out.shape[:2]))
     whole = stored.matrix @ matrix
@@ -46,8 +46,8 @@ def draw(image: StoredImage, matrix: NDArray[np.float64], out: Pixels, table: ND
 
 
 def _shrink(source: Size, matrix: NDArray[np.float64], size: Size) -> int:
-    """Return how many times smaller the source may be decoded without loss: 1, 2, 4 or 8."""
-    if source[0] * source[1] < 4 * size[0] * size[1]:  # cannot shrink: skip the computation
+    """Return the factor by which decoding may shrink the source without loss: 1, 2, 4 or 8."""
+    if source[0] * source[1] < 4 * size[0] * size[1]:  # too small to shrink: skip the computation
         return 1
     shrink = geometry.shrink_of(matrix, size)
     return next((each for each in SHRINKS if each <= shrink), 1)
@@ -56,14 +56,14 @@ def _shrink(source: Size, matrix: NDArray[np.float64], size: Size) -> int:
 @final
 @dataclass(frozen=True)
 class Presize:
-    """The size that an image is brought to once, before each epoch augments it anew.
+    """Resize an image once, before every epoch augments it.
 
     Args:
         size: (height, width) of the network's input.
         resize: "crop", "squish" or "pad".
-        reach: Multiple of that size, at least 1; 0 for exactly the network's input, as in evaluation.
+        reach: Multiple of `size` to keep, at least 1; 0 for exactly the network's input, as in evaluation.
         channels: Number of channels.
-        value_range: The range of values that become 0 to 255, as in the schema.
+        value_range: The range of values to map to 0 to 255, as in the schema.
     """
 
     size: Size
@@ -74,7 +74,7 @@ class Presize:
 
     @classmethod
     def of(cls, size: Size, resize: str, augment: Augmentation | None, image: Image | None = None) -> Presize:
-        """Return the size at which the smallest crop of an augmentation is not enlarged, up to `_MOST_PRESIZE`.
+        """Return the size at which the augmentation's smallest crop needs no enlarging, up to `_MOST_PRESIZE`.
 
         Example:
             >>> round(Presize.of((224, 224), "crop", Augmentation(min_scale=0.75)).reach, 3)
@@ -85,7 +85,7 @@ class Presize:
 
     @property
     def key(self) -> str:
-        """Name of these settings, for caches."""
+        """The name of these settings, for caches."""
         name = f"{self.size[0]}x{self.size[1]}-{self.resize}-{self.reach:.3f}"
         if self.channels == 3 and not self.value_range:
             return name
@@ -93,12 +93,12 @@ class Presize:
 
     @property
     def most_bytes(self) -> int:
-        """Bytes of the pixels; only a very elongated image needs more."""
+        """The most bytes of pixels per image; only a very elongated image needs more."""
         height, width = (math.ceil(side * max(self.reach, 1)) for side in self.size)
         return self.channels * height * width * (2 if self.resize == "crop" and self.reach else 1)
 
     def shape(self, source: Size) -> Size:
-        """Return (height, width) of a presized image; never larger than the source, unless `reach` is 0."""
+        """Return (height, width) of a presized image, never larger than the source unless `reach` is 0."""
         if not self.reach:
             return self.size
         scales = [side * self.reach / own for side, own in zip(self.size, source, strict=True)]
@@ -108,13 +108,13 @@ class Presize:
         return height, width
 
     def matrix(self, source: Size) -> NDArray[np.float64]:
-        """Return the (3, 3) matrix from pixels of the presized image to those of a source of that size."""
+        """Return the (3, 3) matrix that maps pixels of the presized image to those of a source of that size."""
         resize = "squish" if self.reach else self.resize
         matrices = geometry.evaluation_matrices(resize, np.array([source]), self.shape(source))
         return cast("NDArray[np.float64]", matrices[0])
 
     def __call__(self, image: StoredImage) -> Pixels:
-        """Return the pixels of an image at that size.
+        """Return the pixels of the presized image.
 
         Raises:
             UnreadableImageError: The image is damaged.
@@ -125,7 +125,7 @@ class Presize:
             draw(image, matrix, out)
             return out
         stored = image.decode(_shrink(image.size, matrix, shape))
-        if stored.matrix[0, 0] > 0 and stored.matrix[1, 1] > 0:  # upright: a resize takes a fifth of a warp's time
+        if stored.matrix[0, 0] > 0 and stored.matrix[1, 1] > 0:  # upright: resizing is five times as fast as warping
             shrinks = stored.pixels.shape[0] >= 2 * shape[0] or stored.pixels.shape[1] >= 2 * shape[1]
             interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
             return resize_image(stored.pixels, shape[::-1], interpolation)
@@ -134,12 +134,12 @@ class Presize:
 
 
 class Prepared(NamedTuple):
-    """How some images are drawn.
+    """How to draw some images.
 
     Args:
-        matrices: (B, 3, 3), from pixels of the drawn image to those of its source.
-        tables: The new value of each of the 256 pixel values, or None for the same, for each image.
-        extras: Arrays with a row per image that finish the batch on its device.
+        matrices: (B, 3, 3), map pixels of the drawn image to those of its source.
+        tables: For each image, the new value of each of the 256 pixel values, or None to keep them.
+        extras: Arrays with one row per image, with which the device finishes the batch.
     """
 
     matrices: NDArray[np.float64]
@@ -149,14 +149,14 @@ class Prepared(NamedTuple):
 
 @final
 class View:
-    """Images at the network's size: cropped to the center, or augmented anew in each epoch.
+    """Show images at the network's size: resized the same way each time, or augmented differently in each epoch.
 
     Args:
         size: (height, width) of the network's input.
         resize: "crop", "squish" or "pad".
-        augment: The augmentation, which is one warp and one lookup table for each image; None for none.
-        seed: Determines the random numbers of an augmentation, together with epoch and row.
-        on_device: Whether to draw the visible box of each image alone, for a device that augments whole batches faster.
+        augment: The augmentation, applied as one warp and one lookup table per image; None for none.
+        seed: Determines the augmentation's random numbers, together with epoch and row.
+        on_device: Whether to draw only the visible box of each image, and leave the rest to the device, which is faster.
     """
 
     def __init__(
@@ -166,12 +166,12 @@ class View:
 
     @property
     def drawn_size(self) -> Size:
-        """(height, width) of the images that are drawn."""
+        """The (height, width) of the drawn images."""
         height, width = (math.ceil(side * (_DEVICE_SLACK if self.on_device else 1)) for side in self.size)
         return height, width
 
     def matrices(self, sizes: Sequence[Size], rows: NDArray[np.int64], epoch: int) -> NDArray[np.float64]:
-        """Return the (B, 3, 3) matrices from the network's pixels to those of each image; see `prepare`."""
+        """Return the (B, 3, 3) matrices that map the network's pixels to those of each image; see `prepare`."""
         return self._drawn(sizes, rows, epoch)[0]
 
     def prepare(self, sizes: Sequence[Size], rows: NDArray[np.int64], epoch: int) -> Prepared:
@@ -197,7 +197,7 @@ class View:
     def _drawn(
         self, sizes: Sequence[Size], rows: NDArray[np.int64], epoch: int
     ) -> tuple[NDArray[np.float64], NDArray[np.float64] | None, Extras]:
-        """Return each row's matrix, the draws for its lighting (None without lighting), and the arrays for its device."""
+        """Return the matrices, the random draws for lighting (None without it), and the arrays for the device."""
         augment = self.augment
         if augment is None:
             return geometry.evaluation_matrices(self.resize, np.array(sizes), self.size), None, {}
@@ -212,12 +212,12 @@ class View:
         return matrices, lights if is_lit else None, extras
 
     def _visible_boxes(self, matrices: NDArray[np.float64], sizes: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Return the upright box of each source that its matrix shows, as matrices from `drawn_size` to the source.
+        """Return the upright box of each source that its matrix shows, as matrices that map `drawn_size` to the source.
 
         Shape:
-            - matrices: (B, 3, 3), output pixel to source pixel
+            - matrices: (B, 3, 3), map output pixels to source pixels
             - sizes: (B, 2)
-            - returns: (B, 3, 3), pixel of the box to source pixel
+            - returns: (B, 3, 3), map pixels of the box to source pixels
         """
         height, width = self.size
         across, down = [-0.5, width - 0.5, -0.5, width - 0.5], [-0.5, -0.5, height - 0.5, height - 0.5]

@@ -1,1 +1,1 @@
-"""Tables larger than memory: read in a stream, encoded once into arrays on the disk, and trained from there."""
+"""Tables larger than memory: stream them, encode them once into arrays on disk, and train from those."""

@@ -1,4 +1,4 @@
-"""The files of a prepared table: arrays that are written block by block, and mapped by every process that reads them."""
+"""The files of a prepared table: arrays written block by block, and memory-mapped by every process that reads them."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from tabvision.errors import UnwritableFileError
 
 @final
 class ArrayFiles(contextlib.ExitStack):
-    """Files of numpy's format that are written block by block, not mapped, so that memory stays flat.
+    """Files in numpy's format, written block by block instead of mapped, so that memory stays flat.
 
     Args:
         folder: The folder of the files.
-        num_rows: The number of rows of an array.
-        lengths: That of arrays that have another one.
+        num_rows: The number of rows of each array.
+        lengths: The number of rows, by name, of arrays that have another number.
     """
 
     def __init__(self, folder: Path, num_rows: int, lengths: Mapping[str, int]) -> None:
@@ -35,7 +35,7 @@ class ArrayFiles(contextlib.ExitStack):
         self.files: dict[str, IO[bytes]] = {}
 
     def write(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Append rows to each array; raise at the first ones if all would not fit on the disk."""
+        """Append rows to each array; the first call raises if the complete arrays would not fit on the disk."""
         if not self.files:
             shapes = {name: (self._lengths.get(name, self._num_rows), *it.shape[1:]) for name, it in arrays.items()}
             needed = sum(int(np.prod(shape)) * arrays[name].itemsize for name, shape in shapes.items())
@@ -51,29 +51,29 @@ class ArrayFiles(contextlib.ExitStack):
 
 
 def mapped(file: Path, files: dict[str, mmap.mmap] | None = None) -> Tensor:
-    """Return the tensor of a file, whose pages are shared by all processes until one writes to them.
+    """Return a file as a tensor, whose pages all processes share until one writes to them.
 
     Args:
-        file: A numpy array.
-        files: Where to add what was mapped, by name, for `MappedTensors`.
+        file: A file in numpy's format.
+        files: A dict to add the mapped file to, by name, for `MappedTensors`.
 
     Raises:
-        OSError, EOFError, ValueError: The file is damaged, or there is none.
+        OSError, EOFError, ValueError: The file is damaged or does not exist.
     """
     array = np.load(file, mmap_mode="c")
-    if files is not None and isinstance(array.base, mmap.mmap):  # an empty array is not
+    if files is not None and isinstance(array.base, mmap.mmap):  # an empty array is not mapped
         files[str(file)] = array.base
     return torch.from_numpy(np.asarray(array))
 
 
 def smallest(num_codes: int) -> np.dtype[Any]:
-    """Return the smallest type that holds codes up to a number, of those that torch indexes."""
+    """Return the smallest type, of those that torch can index, that holds codes up to `num_codes`."""
     return np.dtype(next((kind for kind in (np.uint8, np.int16) if num_codes <= np.iinfo(kind).max), np.int32))
 
 
 @contextlib.contextmanager
 def one_at_a_time(folder: Path) -> Iterator[None]:
-    """Let one process on this machine into the block at a time; a process that dies leaves it."""
+    """Let one process on this machine into the block at a time; a process that dies makes way for the next."""
     with writing(folder):
         file = folder.with_name(f".{folder.name}.lock").open("wb")
     with file:
@@ -83,7 +83,7 @@ def one_at_a_time(folder: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def replaced_whole(folder: Path) -> Iterator[Path]:
-    """Yield a hidden folder beside, which replaces the folder when the block ends; what an interruption left is removed.
+    """Yield a hidden sibling folder that replaces the folder when the block ends; leftovers of interruptions are removed.
 
     Raises:
         UnwritableFileError: The disk is full or read-only.

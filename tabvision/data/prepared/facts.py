@@ -1,4 +1,4 @@
-"""What is learned of a table block by block: the target, and whether columns are of the inferred kinds."""
+"""Fit the target block by block, and check that columns are of the inferred kinds."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from tabvision.tasks import Task
 from tabvision.tasks.classes import MAX_INTEGER_CLASSES
 from tabvision.tasks.target import TargetFacts
 
-MAY_VARY = ("constant", "no value in any row")  # reasons to leave a column out that later rows may refute
-_Kept: TypeAlias = tuple[NDArray[np.bool_] | None, NDArray[np.bool_]]  # as `RowSample.add` returns
+MAY_VARY = ("constant", "no value in any row")  # reasons to leave out a column that later rows may refute
+_Kept: TypeAlias = tuple[NDArray[np.bool_] | None, NDArray[np.bool_]]  # what `RowSample.add` returns
 
 
 def joined(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """Return the rows of several frames; categories stay categories, also beside other levels or text.
+    """Concatenate frames; categorical columns stay so, even if other frames have other levels or text.
 
     Example:
         >>> frames = [pd.DataFrame({"a": pd.Categorical([each])}) for each in "xy"]
@@ -40,14 +40,14 @@ def joined(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
     found = pd.concat(frames) if len(frames) > 1 else frames[0]
     for name in found:
         if isinstance(frames[0][name].dtype, pd.CategoricalDtype) and found[name].dtype != frames[0][name].dtype:
-            each = [frame[name].astype("category") for frame in frames if len(frame)]  # in other files it may be text
+            each = [frame[name].astype("category") for frame in frames if len(frame)]  # text in other files
             found[name] = pd.api.types.union_categoricals(each, ignore_order=True)
     return found
 
 
 @final
 class RunningTarget:
-    """The target over the training rows: the rows of each class, or else rows of the sample, and moments of numbers."""
+    """The target over the training rows: counts of classes, or else the sampled rows, and the moments of numbers."""
 
     def __init__(self, target: Target) -> None:
         self._target = target
@@ -56,7 +56,7 @@ class RunningTarget:
         self._moments = Moments()
 
     def add(self, rows: pd.DataFrame, kept: _Kept) -> None:
-        """Add the target of the training rows of a block; `kept` says which rows the sample keeps."""
+        """Add the targets of the training rows in a block; `kept` says which rows the sample keeps."""
         task, separator = self._target.task, self._target.separator
         if task.is_classes and rows.shape[1] == 1:
             values = rows.iloc[:, 0]
@@ -71,7 +71,7 @@ class RunningTarget:
             self._moments.add(encode_target(rows, self._target).astype(np.float64))
 
     def fitted(self, dtypes: pd.Series, num_rows: int, *, is_stated: bool) -> Target:
-        """Return the facts of the target in all training rows."""
+        """Return the target fitted to all training rows."""
         target, counts = self._target, self._counts
         (name, *_), separator = target.columns, target.separator
         if counts is not None:
@@ -98,14 +98,14 @@ class RunningTarget:
 
 @final
 class KindsCheck:
-    """Looks in every block for rows that refute the kinds of columns.
+    """Look in every block for rows that refute the inferred kinds of columns.
 
     Args:
         settings: How the table is read.
         kinds: The kinds of the columns.
         task: The task.
-        head: The training rows by which they were inferred.
-        digits: The columns of text that holds numbers alone, which is no number: other text beside them would make them so.
+        head: The training rows that these were inferred from.
+        digits: Text columns that so far hold only numbers but are not read as numbers; other text in them would change that.
     """
 
     def __init__(
@@ -119,7 +119,7 @@ class KindsCheck:
         numbers = {name for name in (*kinds.categorical, *settings.target) if is_numeric_dtype(head[name])}
         most = {name: MAX_INTEGER_CATEGORIES for name in kinds.categorical if name in numbers and name not in named}
         if settings.task is None and task.is_classes and len(settings.target) == 1 and settings.separator is None:
-            (name,) = settings.target  # two classes may become several, and several whole numbers become numbers
+            (name,) = settings.target  # two classes may turn into several, and many whole numbers into a regression
             most |= {name: 2} if head[name].nunique() <= 2 else {name: MAX_INTEGER_CLASSES} if name in numbers else {}
         constants = [it.name for it in kinds.left_out if it.reason in MAY_VARY and it.name not in named]
         seen = {name: {*_values(head[name])} for name in (*most, *constants)}
@@ -129,7 +129,7 @@ class KindsCheck:
         self._new: list[tuple[pd.DataFrame, bool]] = []
 
     def look_at(self, columns: Columns, training: Rows) -> None:
-        """Raise if the training rows of a block have too many values, or fractions, or if rows are no dates or no numbers."""
+        """Raise `ReadAgain` if training rows have too many values or fractions, or rows are not dates or numbers."""
         self._check_formats(columns)
         frame = columns.frame
         for name, (known, most) in self._few.items():
@@ -142,7 +142,7 @@ class KindsCheck:
                     raise ReadAgain(self._new)
 
     def _check_formats(self, columns: Columns) -> None:
-        """Raise if some rows of a block are no dates, or text where all before was numbers."""
+        """Raise `ReadAgain` if rows of a block are not dates, or are text where so far all were numbers."""
         frame = columns.frame
         for name, form in self._date_numbers.items():
             numbers = columns.numbers(name).values.astype(np.float64)
@@ -162,7 +162,7 @@ class KindsCheck:
 
 
 def text_of_numbers(frame: pd.DataFrame) -> list[str]:
-    """Return the columns of text in which every value is a number.
+    """Return the text columns in which every value reads as a number.
 
     Example:
         >>> text_of_numbers(pd.DataFrame({"zip": ["10115", None, " "], "size": ["7", "?", "8"], "age": [1, 2, 3]}))
@@ -177,7 +177,7 @@ def _may_be_number(text: str) -> bool:
 
 
 def _values(column: pd.Series) -> list[Any]:
-    """Return the distinct values of a column in the order of its rows, None for missing.
+    """Return the distinct values of a column in order of first appearance, with None for missing.
 
     Example:
         >>> _values(pd.Series([3.0, float("nan"), 3.0]))

@@ -1,4 +1,4 @@
-"""The folds of a prepared table: the fold of each training row, and the rows inside and outside each, as files to map."""
+"""The folds of a prepared table, as files to map: the fold of each training row, and the rows inside and outside each."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from tabvision.counter_random import uniforms
 from tabvision.data.prepared.arrays import ArrayFiles, mapped, one_at_a_time, replaced_whole, smallest
 from tabvision.data.splits.random import folds_of_groups
 
-_BLOCK = 1 << 18  # rows at a time
-_STREAM = 3  # of the random numbers of a row; others draw its part and whether it is shown
+_BLOCK = 1 << 18  # rows per step
+_STREAM = 3  # of a row's random numbers; others decide its part and whether the sample has it
 
-_FoldOf = Callable[[NDArray[Any]], NDArray[np.int64]]  # the folds of some training rows, block after block
+_FoldOf = Callable[[NDArray[Any]], NDArray[np.int64]]  # returns the folds of the next block of training rows
 
 
 @final
@@ -27,9 +27,9 @@ class Folds:
     """The folds of the training rows.
 
     Args:
-        fold: (N,) the fold of each row of the table that trains.
-        inside: The rows of each fold.
-        outside: The other training rows.
+        fold: (N,) fold of each row of the table, meaningful only for training rows.
+        inside: The rows in each fold.
+        outside: The training rows outside each fold.
     """
 
     fold: Tensor
@@ -40,26 +40,26 @@ class Folds:
 def folds_in(
     folder: Path, rows: Tensor, num_rows: int, num_folds: int, seed: int, *, codes: Tensor | None, groups: Tensor | None
 ) -> Folds:
-    """Return the folds that a folder holds; else write them there, whole or not at all.
+    """Return the folds in a folder; if there are none, write them there, all or nothing.
 
-    They have the same number of rows, to within one, and each class is spread evenly over them: of as many rows one after the
-    other, class by class, each is in another fold, in random order. Groups stay whole: large ones first, into the smallest
-    fold.
+    Folds differ by at most one row, and each class is spread evenly over them: rows are taken class by class, and every
+    `num_folds` consecutive ones go to different folds in random order. Groups stay whole instead: each, the largest first,
+    goes to the smallest fold.
 
     Args:
-        folder: A folder of these folds alone, in that of the prepared table.
+        folder: A folder for just these folds, inside that of the prepared table.
         rows: The positions of the training rows, in ascending order.
-        num_rows: The number of all rows.
+        num_rows: The total number of rows.
         num_folds: The number of folds.
         seed: Determines the folds.
-        codes: (num_rows,) the class of each row; None to spread the rows themselves.
-        groups: (num_rows,) a number for the group of each row, to be in one fold; None without groups.
+        codes: (num_rows,) class of each row; None not to stratify.
+        groups: (num_rows,) group number of each row, to keep groups in one fold; None without groups.
     """
     with one_at_a_time(folder):
         try:
             return _opened(folder, num_folds)
         except (OSError, EOFError, ValueError):
-            pass  # none, or damaged
+            pass  # there are none, or they are damaged
         fold_of = _spread(rows, codes, num_folds, seed) if groups is None else _by_group(rows, groups, num_folds)
         with replaced_whole(folder) as partial:
             _write(partial, rows, num_rows, num_folds, fold_of)
@@ -67,7 +67,7 @@ def folds_in(
 
 
 def _spread(rows: Tensor, codes: Tensor | None, num_folds: int, seed: int) -> _FoldOf:
-    """Return how rows are spread over the folds: row k, counted class by class, is a random one of those of its lot."""
+    """Return the stratified assignment: a random permutation of the folds for every `num_folds` rows, class by class."""
 
     def codes_of(some: NDArray[Any]) -> NDArray[np.int64]:
         return np.zeros(len(some), dtype=np.int64) if codes is None else codes.numpy()[some].astype(np.int64)
@@ -76,7 +76,7 @@ def _spread(rows: Tensor, codes: Tensor | None, num_folds: int, seed: int) -> _F
     for some in _blocks(rows):
         found = np.bincount(codes_of(some), minlength=len(counts))
         counts = found + np.pad(counts, (0, len(found) - len(counts)))
-    seen = np.cumsum(counts) - counts  # the rows of smaller classes, and those of this one before
+    seen = np.cumsum(counts) - counts  # the rows of lower classes, and those of this class so far
 
     def fold_of(some: NDArray[Any]) -> NDArray[np.int64]:
         classes = codes_of(some)
@@ -91,12 +91,12 @@ def _spread(rows: Tensor, codes: Tensor | None, num_folds: int, seed: int) -> _F
 
 
 def _by_group(rows: Tensor, groups: Tensor, num_folds: int) -> _FoldOf:
-    """Return how groups are divided among the folds, by their numbers of rows."""
-    # the groups and sizes of all rows so far, then those of blocks
+    """Return the assignment of whole groups to folds, balanced by their numbers of rows."""
+    # first the groups and sizes merged so far, then those of each block since
     counted: list[tuple[NDArray[Any], NDArray[Any]]] = []
     for some in _blocks(rows):
         counted.append(np.unique(groups.numpy()[some], return_counts=True))
-        if sum(len(names) for names, _ in counted[1:]) > len(counted[0][0]):  # later than that, not with every block
+        if sum(len(names) for names, _ in counted[1:]) > len(counted[0][0]):  # merge rarely, not at every block
             counted = [_joined(counted)]
     names, sizes = _joined(counted)
     fold_of = folds_of_groups(sizes, num_folds)
@@ -104,13 +104,13 @@ def _by_group(rows: Tensor, groups: Tensor, num_folds: int) -> _FoldOf:
 
 
 def _joined(counted: list[tuple[NDArray[Any], NDArray[Any]]]) -> tuple[NDArray[Any], NDArray[np.int64]]:
-    """Return the groups of several blocks, in ascending order, and the number of rows of each."""
+    """Merge the groups of several blocks: return them in ascending order, with the number of rows in each."""
     names, inverse = np.unique(np.concatenate([names for names, _ in counted]), return_inverse=True)
     return names, np.bincount(inverse, np.concatenate([sizes for _, sizes in counted])).astype(np.int64)
 
 
 def _write(folder: Path, rows: Tensor, num_rows: int, num_folds: int, fold_of: _FoldOf) -> None:
-    """Write the fold of each row, then the rows inside and outside each fold, whose number is known by then."""
+    """Write the fold of each row, then the rows inside and outside each fold, once their numbers are known."""
     sizes, end = np.zeros(num_folds, dtype=np.int64), 0
     with ArrayFiles(folder, num_rows, {}) as arrays:
         for some in _blocks(rows):

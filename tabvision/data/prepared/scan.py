@@ -1,4 +1,4 @@
-"""The first pass over a table larger than memory: what every column is, which part each row is in, and all facts."""
+"""The first pass over a table larger than memory: find the kind of each column, the part of each row, and all facts."""
 
 from __future__ import annotations
 
@@ -35,22 +35,22 @@ from tabvision.preprocess.fit import RunningFeatures
 from tabvision.schema import LeftOut, Schema, Target
 from tabvision.tasks import Task
 
-MAX_SAMPLE = 1_000_000  # rows by which medians and bins are computed
-_MAX_CELLS = 30_000_000  # of that sample, so that it takes 240 MB at most
-_MAX_PASSES = 100  # each but the last ends at rows that refute the kind of a column
-PARTS = ("train", "val", "test", "calibration")  # by their codes
+MAX_SAMPLE = 1_000_000  # rows from which to compute medians and bins
+_MAX_CELLS = 30_000_000  # numbers in that sample, so that it takes at most 240 MB
+_MAX_PASSES = 100  # every pass but the last ends at rows that refute the kind of a column
+PARTS = ("train", "val", "test", "calibration")  # a part's code is its position here
 LEFT_OUT = 255  # the code of a row without a target
 
 
 @final
 class Scan:
-    """Reads all rows once, and knows then the schema and the part of each row.
+    """Read all rows once to fit the schema and to determine the part of each row.
 
-    Kinds and task are inferred from some rows. Rows that refute them are `evidence`: they are inferred again with these, and
-    the table is read again.
+    Kinds and task are inferred from a few rows. Later rows that refute them become `evidence`: kinds and task are inferred
+    again with these rows, and the table is read again.
 
     Raises:
-        BadValueError: The table cannot be trained on as it is; the sentence names file and row.
+        BadValueError: The table cannot be trained on as it is; the message names the file and row.
     """
 
     def __init__(self, settings: TableSettings, codes: Path) -> None:
@@ -59,16 +59,16 @@ class Scan:
         sources = settings.split.sources if isinstance(settings.split, SourceSplit) else ()
         self.tables = [TableBlocks(source, known, **settings.form) for source in (settings.source, *sources)]
         for other in self.tables[1:]:
-            other.known = self.tables[0].known  # a column is text in all, or in none
-        self._evidence: list[tuple[pd.DataFrame, bool]] = []  # rows, and whether they train
+            other.known = self.tables[0].known  # a column is text in every table or in none
+        self._evidence: list[tuple[pd.DataFrame, bool]] = []  # rows, and whether they are training rows
         self._left_out: tuple[LeftOut, ...] = ()
         self.sizes = np.zeros(len(PARTS), dtype=np.int64)
         self.num_all = 0
-        self.columns: list[str] = []  # those that are read
-        self.categories: list[str] = []  # those of text that are categories
+        self.columns: list[str] = []  # the columns to read
+        self.categories: list[str] = []  # the text columns to read as categories
 
     def run(self) -> Schema:
-        """Read the rows, again from the first if some show that a column is not what it seemed, and return the schema."""
+        """Read the rows, starting over if some show that a column is not what it seemed, and return the schema."""
         for _ in range(_MAX_PASSES):
             try:
                 with notes_at(not self._evidence):
@@ -76,7 +76,7 @@ class Scan:
             except ReadAgain as again:
                 texts = dict.fromkeys(self.categories, "str")
                 rows = [(frame.astype(texts), is_training) for frame, is_training in again.evidence]
-                self._evidence = [*self._evidence, *rows] if rows else []  # without any, a column is text from now on
+                self._evidence = [*self._evidence, *rows] if rows else []  # no rows: a column is now known to be text
         problem = f"the kinds of its columns change again and again, lastly in row {self._evidence[-1][0].index[0]}"
         raise BadValueError(problem, "Name columns in categorical=, continuous=, dates= or ignore=")
 
@@ -91,7 +91,7 @@ class Scan:
     def blocks(
         self, columns: Sequence[str] | None = None, categories: Sequence[str] = ()
     ) -> Iterator[tuple[Path, pd.DataFrame, Rows]]:
-        """Yield the file, the rows and the row numbers of each block; see `TableBlocks.read`."""
+        """Yield the file, rows and row numbers of each block; see `TableBlocks.read`."""
         start = 0
         for position, table in enumerate(self.tables):
             for file, frame in table.read(columns, categories):
@@ -111,7 +111,7 @@ class Scan:
         return rows_with_target(frame, settings.target, settings.missing_target, task)
 
     def _read_head(self) -> tuple[pd.DataFrame, Rows]:
-        """Return the first rows of blocks all over the table that have a target, and their numbers."""
+        """Return the first rows of blocks all over the table, those with a target, and their row numbers."""
         frames = [
             self._with_part(frame, at) for at, table in enumerate(self.tables) for frame in table.head() if len(frame)
         ]
@@ -135,7 +135,7 @@ class Scan:
         is_training |= not is_training.any()
         kinds = self._kinds(head, is_training, reserved)
         if isinstance(divide, StratifiedSplit) or settings.calibration is not None:
-            part_of = self._part_of(divide, task)  # that of the head knows which classes it has seen
+            part_of = self._part_of(divide, task)  # start over: this one has already seen classes in the head
         digits = self._set_columns_of(kinds, head, task, {*reserved, getattr(divide, "column", None)})
         rows = joined([head[is_training], *(it for it, trains in self._evidence if trains)])
         check = KindsCheck(settings, kinds, task, rows, digits)
@@ -158,10 +158,10 @@ class Scan:
         return schema_of_features(features.features(Columns(every)), target, reserved, settings.form)
 
     def _set_columns_of(self, kinds: Kinds, head: pd.DataFrame, task: Task, raw: Collection[object]) -> list[str]:
-        """Set the columns to read, those that are left out for good aside; text is read as categories, but for `raw`.
+        """Set the columns to read, all but those left out for good; text is read as categories, except for `raw`.
 
         Returns:
-            The columns of text whose values all are numbers so far, and which are no numbers or dates.
+            The text columns that so far hold only numbers, but are not read as numbers or dates.
         """
         every = joined([head, *(it for it, _ in self._evidence)])
         used = {*kinds.continuous, *kinds.dates, *self.settings.target, *raw}
@@ -174,7 +174,7 @@ class Scan:
         return digits
 
     def _set_columns(self, inputs: Collection[str], categories: Collection[str]) -> None:
-        """Set the columns to read: these, and those of target, split, weight and draws."""
+        """Set the columns to read: these, and the columns of the target, split, weight and sampler."""
         settings = self.settings
         of_split = (*getattr(settings.split, "columns", ()), getattr(settings.split, "column", None))
         needed = {*inputs, *settings.target, settings.weight, settings.sampler, *of_split}
@@ -194,7 +194,7 @@ class Scan:
         return task.for_later_rows() if isinstance(divide, TimeSplit) else task, divide
 
     def _look_for_another_target(self, rows: pd.DataFrame) -> None:
-        """Raise with the first row whose target is another, if the first rows have one: the table may be sorted by it."""
+        """If the first rows have one target, raise `ReadAgain` at the first other: the table may be sorted by it."""
         (name, *others), settings = self.settings.target, self.settings
         if settings.task is not None or others or rows[name].nunique() != 1:
             return
@@ -206,7 +206,7 @@ class Scan:
                 raise ReadAgain([(frame[is_other].head(1), True)])
 
     def _read_all(self, part_of: PartOf, task: Task, add: Callable[[Columns, Rows, Rows], None]) -> None:
-        """Read all rows, write the part of each, and add the rows that are kept, which of them train, and their numbers."""
+        """Read all rows, write the part of each, and pass the kept rows, the training ones and row numbers to `add`."""
         self.sizes, self.num_all = np.zeros(len(PARTS), dtype=np.int64), 0
         with self._file.open("wb") as written:
             for file, frame, every in self.blocks(self.columns, self.categories):
@@ -222,9 +222,9 @@ class Scan:
                 self.num_all += len(frame)
 
     def _kinds(self, head: pd.DataFrame, is_training: NDArray[np.bool_], reserved: Mapping[str, str]) -> Kinds:
-        """Return the kinds of the columns, by the first rows of blocks all over the table, and the evidence."""
+        """Infer the kinds of the columns from the first rows of blocks all over the table, and from the evidence."""
         frame, unread = head.drop(columns=PART_COLUMN, errors="ignore"), tuple[LeftOut, ...]()
-        if self._evidence:  # it lacks the columns that were left out for good
+        if self._evidence:  # evidence lacks the columns that were left out for good
             unread = tuple(it for it in self._left_out if it.name not in self.columns)
             frame = joined([each[self.columns] for each in (head, *(it for it, _ in self._evidence))])
             is_training = np.concatenate([is_training, *(np.full(len(it), trains) for it, trains in self._evidence)])
@@ -235,16 +235,16 @@ class Scan:
         return replace(kinds, left_out=self._left_out)
 
     def _with_nominal(self, kinds: Kinds, rows: pd.DataFrame, task: Task) -> Kinds:
-        """Return the kinds with the numbers that name something, by some training rows."""
+        """Return the kinds with the nominal numbers found in some training rows."""
         settings = self.settings
         try:
             target = fit_target(rows, settings.target, task, settings.separator, is_stated=settings.task is not None)
         except BadValueError:
-            return kinds  # all of them are of one class
+            return kinds  # these rows all have one class
         return settings.with_nominal(kinds, Columns(rows), target)
 
     def _part_of(self, divide: Split, task: Task) -> PartOf:
-        """Return the part of each row, a share of the training rows kept apart for calibration."""
+        """Return the function that assigns parts to rows, a fraction of the training rows going to calibration."""
         share, seed = self.settings.calibration, self.settings.seed
         part_of = divide.by_block(self, self.settings.target, seed=seed)
         if share is None:
@@ -262,7 +262,7 @@ class Scan:
             codes = part_of(frame, rows)
             training = np.flatnonzero(codes == 0)
             is_apart = uniforms(seed, 1, rows[training], 1)[:, 0] < share
-            if task.is_classes and self.settings.separator is None:  # every class keeps a row in training
+            if task.is_classes and self.settings.separator is None:  # keep a training row of every class
                 is_apart &= ~is_first(frame[target].iloc[training])
             codes[training[is_apart]] = PARTS.index("calibration")
             return codes

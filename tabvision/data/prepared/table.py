@@ -1,4 +1,4 @@
-"""A prepared table: arrays in a folder, made once, mapped by every process that trains, and used again by later runs."""
+"""A prepared table: arrays in a folder, written once, mapped by every training process, and reused by later runs."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ logger = logging.getLogger("tabvision")
 
 _MANIFEST = "prepared.json"
 _SAMPLE, _POSITION, _PART = "sample", "position", "part"
-_SHOWN = 50_000  # about so many raw rows of each part are kept as they are
-_PROBED = 1 << 16  # bytes of a file's start, middle and end by which a change is noticed
-_LARGER_IN_MEMORY = 5  # a table of 180 MB takes 624 MB as it is read, encoded and split; the rest is for other programs
+_SHOWN = 50_000  # about how many raw rows to keep of each part
+_PROBED = 1 << 16  # bytes from a file's start, middle and end, hashed to notice that it changed
+_LARGER_IN_MEMORY = 5  # a 180 MB table takes 624 MB to read, encode and split; the rest is for other programs
 
 
 @final
@@ -57,10 +57,10 @@ class PreparedSample:
     """Some rows of each part of a prepared table, in memory.
 
     Args:
-        frame: The rows as they stand in the files; the index is the number of each row in the source.
-        tensors: Their tensors.
-        rows: The rows of each part among them.
-        positions: Their positions in the prepared table.
+        frame: The rows as in the files; the index is each row's number in the source.
+        tensors: The tensors of these rows.
+        rows: For each part, the positions of its rows in this sample.
+        positions: The positions of these rows in the prepared table.
     """
 
     frame: pd.DataFrame
@@ -72,15 +72,15 @@ class PreparedSample:
 @final
 @dataclass(frozen=True)
 class PreparedTable:
-    """A table whose encoded rows are mapped from the files of a folder.
+    """A table whose encoded rows are memory-mapped from files in a folder.
 
     Args:
         folder: The folder.
-        schema: What was learned of the training rows.
+        schema: The schema, fitted to the training rows.
         tensors: The tensors of a batch by name.
-        rows: The positions of the rows of each part.
-        draws: How often each row is drawn, in proportion, if a column says so.
-        groups: A number for the group of each row, if the rows are split by groups.
+        rows: The positions of each part's rows.
+        draws: The relative frequency at which to draw each row, if a column gives it.
+        groups: The group number of each row, if the rows are split by groups.
         sample: Some rows of each part.
     """
 
@@ -93,12 +93,12 @@ class PreparedTable:
     sample: PreparedSample
 
     def folds(self, num_folds: int, seed: int, *, stratify: bool) -> Folds:
-        """Return folds of the training rows, stratified by class or not; groups stay whole. Later calls find them there.
+        """Return folds of the training rows; groups stay whole. Folds are stored, and later calls reuse them.
 
         Args:
             num_folds: The number of folds.
             seed: Determines the folds.
-            stratify: Whether each class is spread evenly over them.
+            stratify: Whether to spread each class evenly over the folds.
         """
         target = self.tensors["target"]
         codes, name = target if stratify else None, f"folds-{num_folds}-{seed}"
@@ -108,9 +108,9 @@ class PreparedTable:
 
 
 def prepare(folder: Path, settings: TableSettings) -> PreparedTable:
-    """Return the table that a folder holds if the settings are the same; else prepare it there, whole or not at all.
+    """Return the table prepared in a folder if its settings are the same; else prepare it there, all or nothing.
 
-    Of several processes on a machine one prepares, and the others wait.
+    If several processes on a machine need it, one prepares it and the others wait.
 
     Raises:
         BadValueError: The folder holds something else, or the table cannot be trained on as it is.
@@ -144,14 +144,14 @@ def prepare(folder: Path, settings: TableSettings) -> PreparedTable:
 
 
 def does_not_fit(source: Any, ranks: int = 1) -> bool:  # noqa: ANN401 - any source
-    """Return whether the files of a table would take more than the machine's memory: five times the size of their rows.
+    """Return whether a table in files, at five times the size of its rows, would take more memory than the machine has.
 
-    The size is that of Parquet files without compression, of other files as they are stored. What others use of the memory
-    does not count, so that all ranks, and later runs, find the same.
+    The size counts Parquet files uncompressed and other files as stored. Memory that other programs use does not count, so
+    that all ranks, and later runs, get the same answer.
 
     Args:
         source: The source of a table.
-        ranks: How many processes of this machine will hold the table; at least those that a launcher says it has started.
+        ranks: Number of processes on this machine that will hold the table, at least those that a launcher has started.
     """
     if not isinstance(source, str | Path) and not is_paths(source):
         return False
@@ -163,7 +163,7 @@ def does_not_fit(source: Any, ranks: int = 1) -> bool:  # noqa: ANN401 - any sou
 
 
 def default_folder(source: Any) -> Path:  # noqa: ANN401 - paths
-    """Return the folder in the user's cache for the files of a source.
+    """Return the folder in the user's cache in which to prepare a source.
 
     Raises:
         BadValueError: The user has no home folder.
@@ -178,7 +178,7 @@ def default_folder(source: Any) -> Path:  # noqa: ANN401 - paths
 
 
 def _prepare(folder: Path, settings: TableSettings, key: Mapping[str, Any]) -> None:
-    """Prepare a table into a folder, which it has whole or not at all."""
+    """Prepare a table in a folder, all or nothing."""
     with replaced_whole(folder) as partial:
         scan = Scan(settings, partial / "parts")
         logger.info(f"Preparing {described(scan.tables[0].files)} in {str(folder)!r} …")
@@ -193,7 +193,7 @@ def _prepare(folder: Path, settings: TableSettings, key: Mapping[str, Any]) -> N
 
 
 def _encode(scan: Scan, schema: Schema, folder: Path) -> dict[str, Any]:
-    """Read all rows again, write the arrays, and return their names and those of the parts."""
+    """Read all rows again, write the arrays, and return the names of the arrays and of the parts."""
     settings, num_rows = scan.settings, int(scan.sizes.sum())
     names = {code: settings.part or PARTS[code] for code in np.flatnonzero(scan.sizes).tolist()}
     lengths = {f"rows_{name}": int(scan.sizes[code]) for code, name in names.items()}
@@ -228,7 +228,7 @@ def _encode(scan: Scan, schema: Schema, folder: Path) -> dict[str, Any]:
 
 
 def _write_sample(folder: Path, shown: Sequence[pd.DataFrame], encoded: Sequence[Mapping[str, NDArray[Any]]]) -> None:
-    """Write some rows of each block as they stand in the files, and their arrays."""
+    """Write the sample: some rows of each block as in the files, and their arrays."""
     joined(shown).reset_index(drop=True).to_feather(folder / f"{_SAMPLE}.feather")
     (folder / _SAMPLE).mkdir()
     for name in encoded[0]:
@@ -236,7 +236,7 @@ def _write_sample(folder: Path, shown: Sequence[pd.DataFrame], encoded: Sequence
 
 
 def _encoded(settings: TableSettings, schema: Schema, rows: pd.DataFrame) -> dict[str, NDArray[Any]]:
-    """Return the arrays of some rows; codes have the smallest type that holds all of them."""
+    """Return the arrays of some rows; codes have the smallest type that fits."""
     continuous, categorical = to_arrays(schema, Columns(rows))
     num_codes = max((it.cardinality for it in schema.categorical), default=1)
     found: dict[str, NDArray[Any]] = {"continuous": continuous, "categorical": categorical.astype(smallest(num_codes))}
@@ -256,13 +256,13 @@ def _opened(folder: Path, manifest: Mapping[str, Any]) -> PreparedTable:
     rows = {name: mapped(folder / f"rows_{name}.npy", files) for name in manifest["parts"]}
     draws, groups = tensors.pop("draws", None), tensors.pop("group", None)
     frame = frame_of_arrow(arrow_table(folder / f"{_SAMPLE}.feather", ".feather"))
-    # not gathered from the arrays, whose pages would all be read for it
+    # stored by itself, since gathering it from the arrays would read all of their pages
     codes, positions, *found = (np.load(folder / _SAMPLE / f"{name}.npy") for name in (_PART, _POSITION, *tensors))
     of_sample = dict(zip(tensors, map(torch.from_numpy, found), strict=True))
     frame.index = pd.Index(of_sample["index"].numpy() if "index" in of_sample else positions)
     of_sample = {name: each if each.is_floating_point() else each.long() for name, each in of_sample.items()}
     of_sample["index"] = torch.arange(len(positions))
-    in_order = zip(np.unique(codes), manifest["parts"], strict=True)  # of which one in the middle may be missing
+    in_order = zip(np.unique(codes), manifest["parts"], strict=True)  # a part in the middle may be missing
     parts = {name: torch.from_numpy(np.flatnonzero(codes == code)) for code, name in in_order}
     schema = Schema.from_dict(manifest["schema"])
     sample = PreparedSample(frame, of_sample, parts, torch.from_numpy(positions))
@@ -270,7 +270,7 @@ def _opened(folder: Path, manifest: Mapping[str, Any]) -> PreparedTable:
 
 
 def _manifest(folder: Path) -> dict[str, Any] | None:
-    """Return what a folder says of itself; None if it is no prepared table."""
+    """Return the manifest of a folder, or None if it is not a prepared table."""
     try:
         found: dict[str, Any] = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -279,9 +279,9 @@ def _manifest(folder: Path) -> dict[str, Any] | None:
 
 
 def _key(settings: TableSettings) -> dict[str, Any]:
-    """Return what a prepared table depends on: sizes, times and some bytes of the files, and hashes of the settings."""
+    """Return what a prepared table depends on: each file's size, time and sampled bytes, and hashes of the settings."""
 
-    def plain(value: Any) -> Any:  # noqa: ANN401 - whatever a setting is
+    def plain(value: Any) -> Any:  # noqa: ANN401 - any setting
         if isinstance(value, Split):
             return [type(value).__name__, vars(value)]
         if isinstance(value, np.ndarray):
@@ -305,7 +305,7 @@ def _stamp(file: Path) -> list[Any]:
 
 
 def _change(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """Return what differs between the keys of two tables."""
+    """Return what changed between the keys of two tables, as the start of a sentence."""
     files, known = now["files"], before.get("files", {})
     if changed := [name for name in files if name in known and known[name] != files[name]]:
         return f"{changed[0]!r} has changed"

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from tabvision.checks import check_present
+from tabvision.checks import check_present, check_whole
 from tabvision.data.base import DataPart, TensorDataModule
 from tabvision.data.loaders import TensorLoader
 from tabvision.data.ratings.negatives import NegativeLoader, NegativeSampler
@@ -51,45 +51,45 @@ from tabvision.tasks import Task
 logger = logging.getLogger("tabvision")
 _NOT_READ = "a model of ratings reads users and items"
 RatingsSplit = float | Split | Literal["time", "last"] | tuple[float | None, float] | None
-"""A random fraction of rows, a split object, "time" (the latest fifth), "last" (the last row of each user), or None."""
+"""A random fraction of rows, a split object, "time" (the latest fifth), "last" (each user's last row), or None."""
 
 
 class CollabDataModule(TensorDataModule):
     """Load ratings of items by users for training: encode ids, split rows, join titles.
 
-    With a rating, predictions are numbers within `y_range`, or yes and no. Without one, every row means that the user took
-    the item; negatives are drawn from items not taken, anew each epoch in training and once for validation.
+    With a rating, predictions are numbers within `y_range`, or yes and no. Without one, each row means that the user took the
+    item, and negatives are drawn from items not taken: again each epoch in training, once for validation.
 
     Args:
-        source: A DataFrame, or the path of a CSV, Parquet, Feather or Excel file, or several: a list, "data/*.csv", a
-            folder; one row per rating.
-        user: The column of users' ids.
-        item: The column of items' ids.
-        rating: The column of ratings; None if each row means that the user took the item.
-        timestamp: The column of timestamps, for `split="time"` or "last" and `duplicates="last"`; as for `TimeSplit`.
-        titles: A table or file with a column of item ids, named as in the ratings, and one of titles.
-        title: The column of titles, in `titles` or else in the ratings themselves.
+        source: A DataFrame with one row per rating, or the path of a CSV, Parquet, Feather or Excel file, or of several: a
+            list, "data/*.csv" or a folder.
+        user: The column of user ids.
+        item: The column of item ids.
+        rating: The column of ratings; None if each row just means that the user took the item.
+        timestamp: The column of timestamps, for `split="time"` or "last" and `duplicates="last"`; see `TimeSplit`.
+        titles: A table or file with a column of titles and one of item ids, named as in the ratings.
+        title: The column of titles, in `titles` if given, else in the ratings.
         task: The kind of rating: a task, its name, or None to infer it.
-        y_range: Lowest and highest prediction; None for the ratings in the source widened by half a step.
-        split: Fraction of rows for validation in (0, 1), that and the fraction for testing, a split object, "time",
-            "last", or None to train on all rows.
-        negatives: Items not taken to draw for each item taken, at least 1; only without a rating.
-        duplicates: "error" to raise if a pair of user and item repeats, "last" to use its last row, "keep" to use all; "few"
-            to use its last row if at most one row in a thousand repeats a pair, else to raise.
-        missing: "error" to raise if an id, a rating or a timestamp that is used is missing, "drop" to leave such rows out
-            and log how many.
+        y_range: Lowest and highest prediction; None for the range of ratings in the source, widened by half a step.
+        split: Fraction of rows for validation in (0, 1), a pair of fractions for validation and testing, a split object,
+            "time", "last", or None to train on all rows.
+        negatives: Number of items not taken to draw for each item taken, at least 1; only without a rating.
+        duplicates: "error" to raise if a (user, item) pair repeats, "last" to use its last row, "keep" to use all; "few" to
+            use the last if at most one row in a thousand repeats a pair, else to raise.
+        missing: "error" to raise if an id, a rating or a timestamp in use is missing, "drop" to leave such rows out and log
+            how many.
         test: A table or file with test rows.
-        predict: A table or file with pairs to predict; the rating may be missing.
-        batch_size: Ratings per rank in one training step, negatives not counted.
+        predict: A table or file with pairs to predict; it needs no rating.
+        batch_size: Ratings per rank in one training step, not counting negatives.
         seed: Determines the split and, together with the epoch, the order of training rows and the negatives.
         schema: Facts to reuse instead of fitting new ones: `module.schema` of a trained module.
         encoding: Encoding of a text file that is not UTF-8, such as "latin-1".
-        na_values: The words in a CSV file that mean a missing value, as an empty cell always does; None for NA, nan, NULL and
-            the like (and None, except beside other words), [] for none.
-        sep: The text between the fields of a CSV file, such as "::"; " " is any white space, None finds it.
-        names: The names of the columns of a CSV file without a header; [] to number them, None to find out.
+        na_values: The words in a CSV file that mark a missing value, as an empty cell always does; None for NA, nan, NULL and
+            the like (and None, except in a column of words), [] for none.
+        sep: The text between the fields of a CSV file, such as "::"; " " is any white space, None detects it.
+        names: The column names of a CSV file without a header; [] to number the columns, None to detect a header.
         day_first: Whether timestamps in text such as 3/4/2024 have the day before the month.
-        verbose: Whether to print the schema and what was found.
+        verbose: Whether to print the schema and notes on the data.
 
     Raises:
         MissingFileError: A file does not exist.
@@ -135,8 +135,9 @@ class CollabDataModule(TensorDataModule):
     ) -> None:
         super().__init__(batch_size=batch_size, seed=seed, verbose=verbose)
         check_names(user, item, rating, timestamp=timestamp, title=title)
-        check_settings(rating, task, y_range, negatives)
-        self.user, self.item, self.rating, self.negatives = user, item, rating, negatives
+        check_settings(rating, task, y_range)
+        self.user, self.item, self.rating = user, item, rating
+        self.negatives = check_whole("negatives", negatives, remedy="Pass a number such as 4")
         self.missing, self._day_first = missing, day_first
         self._form = text_format(schema, encoding=encoding, na_values=na_values, sep=sep, names=names)
         with notes_at(verbose):
@@ -164,22 +165,22 @@ class CollabDataModule(TensorDataModule):
             self._log_unknown()
 
     def known_pairs(self) -> Tensor:
-        """Return the codes of user and item of all pairs in the source, (2, P) int32, without those unknown to training."""
+        """Return the user and item codes of the source's pairs, (2, P) int32, without those unknown to training."""
         return self._codes[(self._codes > 0).all(dim=1)].T.contiguous()
 
     def training_pairs(self) -> Tensor:
-        """Return the codes of user and item of the training pairs, (2, P) int32."""
+        """Return the user and item codes of the training pairs, (2, P) int32."""
         return self._codes[self.parts["train"].rows].T.contiguous()
 
     @speaking()
     def held_out_pairs(self, part: PartName = "val") -> Tensor:
-        """Return the codes of user and item of the pairs in a split, (2, P) int32."""
+        """Return the user and item codes of the pairs in a part, (2, P) int32."""
         tensors, rows = self.part(part)
         return tensors["categorical"][rows].T.contiguous()
 
     @override
     def baseline(self, part: PartName = "val") -> dict[str, float]:
-        """Return the metrics of the best constant prediction; none without a rating, since all training pairs were taken."""
+        """Return the metrics of the best constant prediction; empty without a rating, since all targets are then yes."""
         return {} if self.rating is None else super().baseline(part)
 
     @override
@@ -191,20 +192,20 @@ class CollabDataModule(TensorDataModule):
         return self._with_negatives("val") if "val" in self.parts else super().val_dataloader()
 
     @override
-    def test_dataloader(self) -> TensorLoader | NegativeLoader:  # type: ignore[override]  # likewise
+    def test_dataloader(self) -> TensorLoader | NegativeLoader:  # type: ignore[override]  # as above
         return self._with_negatives("test")
 
     def _read(self, source: Source, schema: Schema | None) -> pd.DataFrame:
         return read_frame(source, **self._form, known={} if schema is None else schema.known_columns)
 
     def _with_ids(self, frame: pd.DataFrame, *others: str | None) -> pd.DataFrame:
-        """Return the frame with integer ids; raise if a column of ids or one of the others does not exist."""
+        """Return the frame with integer ids; raise if an id column or one of the others does not exist."""
         needed = [self.user, self.item, *(name for name in others if name is not None)]
         check_present(needed, frame.columns, f"Columns are {listed([*frame.columns])}")
         return with_whole_ids(frame, [self.user, self.item])
 
     def _used_timestamp(self, timestamp: str | None, split: RatingsSplit) -> str | None:
-        """Return the column of timestamps if anything depends on it, else log that it is not used."""
+        """Return the column of timestamps if anything depends on it; otherwise log that it is not used."""
         if timestamp is None or isinstance(split, str | TimeSplit | LeaveLastOut) or self.duplicates == "last":
             return timestamp
         purpose = 'it is for split="time" or "last", or duplicates="last"'
@@ -212,12 +213,12 @@ class CollabDataModule(TensorDataModule):
         return None
 
     def _complete(self, frame: pd.DataFrame, timestamp: str | None) -> Rows:
-        """Return the row numbers without missing values and without duplicate pairs."""
+        """Return the row numbers, leaving out missing values and duplicate pairs."""
         needed = [name for name in (self.user, self.item, self.rating, timestamp) if name is not None]
         rows = complete_rows(frame, needed, self.missing)
         if timestamp is not None and self.duplicates == "last":
             times = times_as_numbers(frame[timestamp].iloc[rows], day_first=self._day_first)
-            rows = rows[np.argsort(times, kind="stable")]  # rows of one time stay in order
+            rows = rows[np.argsort(times, kind="stable")]  # stable: rows with equal times stay in order
         return np.sort(without_duplicates(frame, rows, (self.user, self.item), self.duplicates))
 
     def _titles(self, titles: Source | None, title: str | None) -> pd.DataFrame | None:
@@ -255,7 +256,7 @@ class CollabDataModule(TensorDataModule):
     def _fill(
         self, rows: pd.DataFrame, numbers: Rows, parts: SplitRows, sources: dict[PartName, Source | None]
     ) -> None:
-        """Set the tensors of every split."""
+        """Set the tensors of every part."""
         tensors = self._tensors(rows, numbers, has_target=True)
         self._codes = tensors["categorical"]
         self.parts = {name: DataPart(tensors, _as_tensor(some)) for name, some in parts.numbers().items()}
@@ -269,11 +270,11 @@ class CollabDataModule(TensorDataModule):
         self._eval_sampler = self._sampler_of_all() if self.rating is None else None
         if self.rating is None:
             (name,), (_, yes) = IMPLICIT_TARGET.columns, IMPLICIT_TARGET.classes
-            every = pd.Categorical.from_codes(np.zeros(len(self.frame), dtype=np.int8), [yes])  # a byte a row
+            every = pd.Categorical.from_codes(np.zeros(len(self.frame), dtype=np.int8), [yes])  # one byte per row
             self.frame = self.frame.assign(**{name: every})
 
     def _given(self, name: PartName, frame: pd.DataFrame) -> DataPart:
-        """Return the split of a separate source. Ids may be missing: they get the code of an unknown user or item."""
+        """Return the part for a separate source. A missing id gets the code of an unknown user or item."""
         needs_rating = name == "test" and self.rating is not None
         frame = self._with_ids(frame, self.rating if needs_rating else None)
         numbers: Rows = np.arange(len(frame), dtype=np.int64)
@@ -284,11 +285,11 @@ class CollabDataModule(TensorDataModule):
         return DataPart(self._tensors(frame, numbers, has_target=name == "test"), torch.arange(len(frame)))
 
     def _tensors(self, rows: pd.DataFrame, numbers: Rows, *, has_target: bool) -> dict[str, Tensor]:
-        """Return the tensors of a split; code 0 is unknown to training, and without a rating every target is yes."""
+        """Return the tensors of a part. Code 0 is unknown to training; without a rating, every target is yes."""
         codes = torch.from_numpy(to_arrays(self.schema, rows)[1])
         tensors = {"categorical": codes, "index": _as_tensor(numbers)}
         if has_target and self.rating is None:
-            tensors["target"] = torch.ones(1, dtype=torch.int64).expand(len(codes))  # one number, whatever the rows
+            tensors["target"] = torch.ones(1, dtype=torch.int64).expand(len(codes))  # stores only one number
         elif has_target:
             tensors["target"] = torch.from_numpy(encode_target(rows, self.schema.target))
         return tensors
@@ -299,7 +300,7 @@ class CollabDataModule(TensorDataModule):
         return NegativeSampler(pairs[0].numpy(), pairs[1].numpy(), seed=self.seed, **sizes)
 
     def _with_negatives(self, part: PartName) -> TensorLoader | NegativeLoader:
-        """Return the loader of a split; without a rating its batches have negatives, fixed ones unless it trains."""
+        """Return the loader of a part. Without a rating its batches have negatives, which vary only in training."""
         loader = self.loader(part)
         if self._eval_sampler is None:
             return loader
@@ -308,7 +309,7 @@ class CollabDataModule(TensorDataModule):
         return NegativeLoader(loader, sampler, self.negatives, fixed=not trains)
 
     def _sampler_of_all(self) -> NegativeSampler:
-        """Return the sampler for validation and test pairs: it draws items that a user has not taken in any split."""
+        """Return the sampler for evaluation, which draws items that a user has not taken in any part."""
         codes = {id(pairs): pairs for part in self.parts.values() for pairs in [part.tensors["categorical"]]}  # shared
         first, *others = codes.values()
         sampler = self._sampler((torch.cat([first, *others]) if others else first).T)
@@ -319,7 +320,7 @@ class CollabDataModule(TensorDataModule):
         return sampler
 
     def _log_unknown(self) -> None:
-        """Log how many rows of each split have a user or item unknown to training."""
+        """Log how many rows of each part have a user or item unknown to training."""
         for name, (tensors, rows) in self.parts.items():
             unknown = (tensors["categorical"][rows] == 0).sum(dim=0).tolist() if name != "train" else []
             for number, role in zip(unknown, ("a user", "an item"), strict=False):
@@ -329,5 +330,5 @@ class CollabDataModule(TensorDataModule):
 
 
 def _as_tensor(rows: Rows) -> Tensor:
-    """Return row numbers in half the memory, unless they need more than 31 bits."""
+    """Return row numbers as int32, half the memory, unless they need more than 31 bits."""
     return torch.from_numpy(rows if rows.max(initial=0) >= 2**31 else rows.astype(np.int32))

@@ -1,4 +1,4 @@
-"""Negative sampling: draw items that a user has not taken, as a function of seed, epoch and row only."""
+"""Negative sampling: draw items that a user has not taken, as a function only of seed, epoch and row."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from tabvision.batch import Batch
 from tabvision.counter_random import random_bits
 from tabvision.data.loaders import BatchLoader, TensorLoader
 
-_FIXED = 2**32 - 1  # stands for the epoch if negatives never change
+_FIXED = 2**32 - 1  # used as the epoch if negatives never change
 
 
 @final
 class NegativeSampler:
     """Draw items that a user has not taken, uniformly and without rejection sampling.
 
-    For a user with every item taken, all items may be drawn.
+    For a user who has taken every item, any item may be drawn.
 
     Args:
-        users: (P,) codes of the users of the known pairs.
-        items: (P,) codes of their items; pairs with code 0, an unknown item, are ignored.
-        num_users: Highest code of a user; the lowest is 0.
-        num_items: Highest code of an item; the lowest is 1.
+        users: (P,) user codes of the known pairs.
+        items: (P,) item codes of the known pairs; pairs with code 0, an unknown item, are ignored.
+        num_users: Highest user code; the lowest is 0.
+        num_items: Highest item code; the lowest is 1.
         seed: Determines the draws, together with epoch and row.
 
     Shape:
@@ -44,23 +44,23 @@ class NegativeSampler:
         self.num_items = num_items
         self.seed = seed
         known = items > 0
-        keys = users[known].astype(np.int64)  # changed in place from here on: of 100 million pairs each copy is 800 MB
+        keys = users[known].astype(np.int64)  # from here on in place: a copy of 100 million pairs takes 800 MB
         keys *= num_items
         keys += items[known]
         keys -= 1
         keys.sort()
-        is_first = np.ones(len(keys), dtype=bool)  # np.unique hashes, which takes ten times as long on millions
+        is_first = np.ones(len(keys), dtype=bool)  # np.unique hashes: ten times as slow on millions of pairs
         np.not_equal(keys[1:], keys[:-1], out=is_first[1:])
         keys = keys if is_first.all() else keys[is_first]
         self._starts = np.searchsorted(keys, np.arange(num_users + 2) * num_items)
         keys %= num_items
         keys -= np.arange(len(keys))
         keys += np.repeat(self._starts[:-1], np.diff(self._starts))
-        # how many untaken items precede each taken one: its number minus its rank, which does not decrease within a user
+        # The number of untaken items before each taken one: its item number minus its rank, nondecreasing for a user
         self._untaken_before = keys.astype(np.int32)
 
     def num_full(self) -> int:
-        """Return the number of users with every item taken."""
+        """Return the number of users who have taken every item."""
         return int((np.diff(self._starts) == self.num_items).sum())
 
     def of(self, users: NDArray[np.integer], rows: NDArray[np.integer], *, times: int, epoch: int) -> NDArray[np.int64]:
@@ -75,7 +75,7 @@ class NegativeSampler:
         return number + np.where(is_full, 0, self._num_taken_before(users, number)) + 1
 
     def _num_taken_before(self, users: NDArray[np.int64], number: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return how many taken items precede each user's untaken item of that number, by a binary search of all at once."""
+        """Return how many taken items come before each user's untaken item `number`, by one vectorized binary search."""
         first = self._starts[users]
         low, high = first, self._starts[users + 1]
         for _ in range(int((high - low).max(initial=0)).bit_length()):
@@ -93,17 +93,17 @@ class NegativeLoader(BatchLoader):
         loader: Batches with `categorical` (B, 2), user first, and `index`.
         sampler: Draws the items.
         times: Negatives per pair, at least 1.
-        fixed: Whether the negatives never change, as in evaluation; otherwise they are drawn anew in every epoch.
+        fixed: Whether the negatives never change, as in evaluation; otherwise they are drawn again each epoch.
 
     Shape:
         - categorical: (B * (1 + times), 2) int64
-        - target: (B * (1 + times),) int64, 1 for a pair taken
-        - index: (B * (1 + times),) int64, for a negative the row of its taken pair
+        - target: (B * (1 + times),) int64, 1 for a taken pair
+        - index: (B * (1 + times),) int64; a negative has the row of its taken pair
     """
 
     def __init__(self, loader: TensorLoader, sampler: NegativeSampler, times: int, *, fixed: bool = False) -> None:
         self.loader, self.batch_sampler = loader, loader.batch_sampler
-        self.negatives = sampler  # not `sampler`, which Lightning would take for the sampler of rows
+        self.negatives = sampler  # not named `sampler`, which Lightning would take for the row sampler
         self.times, self.fixed = times, fixed
 
     def __iter__(self) -> Iterator[Batch]:
@@ -122,5 +122,5 @@ class NegativeLoader(BatchLoader):
         """Return the epoch that determines the draws, together with seed and row."""
         if self.fixed:
             return _FIXED
-        # without shuffling the Trainer overfits batches, which must be the same in every epoch
+        # without shuffling, the Trainer is overfitting batches, which must be the same in every epoch
         return self.state_dict()["epoch"] if self.batch_sampler.sampler.shuffle else 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -27,16 +28,17 @@ logger = logging.getLogger("tabvision")
 
 Duplicates = Literal["error", "last", "keep", "few"]
 Missing = Literal["error", "drop"]
-_FEW = 0.001  # fraction of the rows
+_FEW = 0.001  # the largest fraction of rows that `duplicates="few"` allows to repeat a pair
+_FRACTIONAL = (float, np.floating, Decimal)
 
 
 def with_whole_ids(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
-    """Return the frame with float ids converted to integers, and log each such column.
+    """Convert float and decimal ids to integers, and log each such column.
 
-    A join converts integers to floats if some row has no match.
+    In pandas, a join turns integers into floats if some row has no match; databases return decimals.
 
     Raises:
-        BadTypeError: Ids are floats with a fraction or too large to be exact, lists, or of several types.
+        BadTypeError: Ids are floats that are fractional or too large to be exact, are lists, or are of several types.
 
     Example:
         >>> with_whole_ids(pd.DataFrame({"user": [1.0, 2.0]}), ["user"])["user"].tolist()
@@ -45,30 +47,54 @@ def with_whole_ids(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
     """
     new = {}
     for name in columns:
-        values = frame[name]
-        if values.dtype == object:
-            _check_one_kind(values.dropna(), name)
-        if not pd.api.types.is_float_dtype(values):
-            continue
+        values = _without_categories(frame[name])
         present = values.dropna()
-        if len(fractions := present[~np.isfinite(present) | (present % 1 != 0)]):
-            problem = f"column {name!r} must hold ids, got the number {fractions.iloc[0]:g}"
+        if values.dtype == object:
+            _check_one_kind(present, name)
+            if not any(isinstance(value, _FRACTIONAL) for value in present):
+                continue
+            floats = np.array([value for value in present if not isinstance(value, Decimal)], np.float64)
+        elif pd.api.types.is_float_dtype(values):
+            floats = present.to_numpy()
+        else:
+            continue
+        numbers = present.to_numpy(np.float64)
+        if len(fractions := numbers[~np.isfinite(numbers) | (numbers != np.floor(numbers))]):
+            problem = f"column {name!r} must hold ids, got the number {fractions[0]:g}"
             raise BadTypeError(problem, "Name the column with the ids; numbers with a fraction are not ids")
-        check_digits(present.to_numpy(), name)
+        check_digits(floats, name)  # a decimal has all of its own
         if len(present):
-            new[name] = values.astype("Int64") if values.isna().any() else values.astype(np.int64)
+            new[name] = _as_integers(values)
             logger.info(f"Column {name!r} holds floats that are all whole: taken as whole numbers.")
     return with_columns(frame, new) if new else frame
 
 
+def _without_categories(ids: pd.Series) -> pd.Series:
+    """Unwrap pandas categories of floats or mixed objects, and Arrow decimals, to the values themselves."""
+    if isinstance(ids.dtype, pd.CategoricalDtype):
+        kind = ids.cat.categories.dtype
+        is_number = pd.api.types.is_float_dtype(kind) or pd.api.types.is_object_dtype(kind)
+        return ids.astype(kind) if is_number else ids
+    return ids.astype(object) if isinstance(ids.dtype, pd.ArrowDtype) and ids.dtype.type is Decimal else ids
+
+
+def _as_integers(ids: pd.Series) -> pd.Series:
+    """Return whole floats and decimals as integers; missing ones stay missing."""
+    if ids.dtype != object:
+        return ids.astype("Int64") if ids.isna().any() else ids.astype(np.int64)
+    whole = [pd.NA if missing else int(value) for value, missing in zip(ids, ids.isna(), strict=True)]
+    return pd.Series(whole, index=ids.index, name=ids.name, dtype=object).infer_objects()
+
+
 def _check_one_kind(ids: pd.Series, name: str) -> None:
-    """Raise if ids are of several types: 1 and "1" would be two users."""
+    """Raise if ids are of several types, since 1 and "1" would be two users."""
     examples: dict[Any, Any] = {type(value): value for value in reversed(ids.tolist())}
     families = {family_of(kind) for kind in examples}
     if None in families:
         kind, value = next((kind, value) for kind, value in examples.items() if family_of(kind) is None)
         problem = f"column {name!r} must hold ids, got {kind.__name__} such as {value!r}"
-        raise BadTypeError(problem, "Name the column with the ids, one per row")
+        remedy = f"Name the column with the ids, one per row, or make them text: frame[{name!r}].astype(str)"
+        raise BadTypeError(problem, remedy)
     if len(families) > 1:
         shown = " and ".join(f"{kind.__name__} ({value!r})" for kind, value in examples.items())
         remedy = f"Make them text: frame[{name!r}] = frame[{name!r}].astype(str)"
@@ -76,7 +102,7 @@ def _check_one_kind(ids: pd.Series, name: str) -> None:
 
 
 def complete_rows(frame: pd.DataFrame, columns: Sequence[str], missing: Missing) -> NDArray[np.int64]:
-    """Return the row numbers without missing values, and log how many are left out.
+    """Return the numbers of the rows without missing values, and log how many are left out.
 
     Raises:
         UnknownNameError: `missing` is neither "error" nor "drop".
@@ -105,7 +131,7 @@ def complete_rows(frame: pd.DataFrame, columns: Sequence[str], missing: Missing)
 
 
 def settled_duplicates(frame: pd.DataFrame, pair: Sequence[str], duplicates: Duplicates) -> Duplicates:
-    """Return "last" for "few" if some pairs, but at most one row in a thousand, occur again, and log it; else "error".
+    """Resolve "few" to "last", and log it, if at most one row in a thousand repeats a pair; else to "error".
 
     Example:
         >>> settled_duplicates(pd.DataFrame({"user": [1, 1], "item": [7, 7]}), ["user", "item"], "few")
@@ -125,9 +151,9 @@ def settled_duplicates(frame: pd.DataFrame, pair: Sequence[str], duplicates: Dup
 
 
 def num_repeats(pairs: pd.DataFrame) -> int:
-    """Return how many rows repeat an earlier one, of two columns without missing values.
+    """Return how many rows of two columns, without missing values, repeat an earlier row.
 
-    They are sorted as one number each: of ten million this takes a third of the memory and of the time of hashing rows.
+    Each row becomes one number to sort; for ten million rows this takes a third of the memory and time of hashing.
 
     Example:
         >>> num_repeats(pd.DataFrame({"user": [1, 2, 1, 1], "item": list("abaa")}))
@@ -143,11 +169,11 @@ def num_repeats(pairs: pd.DataFrame) -> int:
 def without_duplicates(
     frame: pd.DataFrame, rows: NDArray[np.int64], pair: Sequence[str], duplicates: Duplicates
 ) -> NDArray[np.int64]:
-    """Return the row numbers without those of a pair that occurs again later, and log how many are left out.
+    """Leave out rows whose pair occurs again later; return the other row numbers, and log how many are left out.
 
     Args:
         frame: The table.
-        rows: Row numbers to check, in the order that decides which row of a pair is the last.
+        rows: Row numbers to check, in the order that decides which row of a pair is last.
         pair: The columns of user and item.
         duplicates: "error" to raise, "last" to use the last row of a pair, "keep" to use all.
 
@@ -182,7 +208,7 @@ def without_duplicates(
 def titles_of(items: Categorical, table: pd.DataFrame, title: str) -> tuple[str, ...]:
     """Return the title of each item in the order of the vocabulary, and log how many have none.
 
-    An item without a title is named by its id.
+    An item without a title gets its id as the title.
 
     Args:
         items: The category of items.
@@ -190,7 +216,7 @@ def titles_of(items: Categorical, table: pd.DataFrame, title: str) -> tuple[str,
         title: The column of titles.
 
     Raises:
-        MissingColumnsError: The table does not have one of the two columns.
+        MissingColumnsError: The table lacks one of the two columns.
         BadValueError: No item is in the table, or an item has two titles.
 
     Example:
@@ -206,7 +232,7 @@ def titles_of(items: Categorical, table: pd.DataFrame, title: str) -> tuple[str,
     }
     for column, remedy in remedies.items():
         check_present([column], table.columns, remedy)
-    with notes_at(False):  # float ids in a table of titles are not worth a note
+    with notes_at(False):  # float ids in a table of titles need no note
         pairs = with_whole_ids(table[[name, title]].dropna().drop_duplicates(), [name])
     if len(again := pairs[pairs[name].duplicated()]):
         item = again[name].tolist()[0]

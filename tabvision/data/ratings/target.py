@@ -6,7 +6,6 @@ import logging
 
 import pandas as pd
 
-from tabvision.checks import check_whole
 from tabvision.data.splits.base import factorized
 from tabvision.data.targets import fit_target, infer_task
 from tabvision.errors import BadTypeError, BadValueError, count
@@ -16,7 +15,7 @@ from tabvision.tasks import Task, labels, task_named
 logger = logging.getLogger("tabvision")
 
 IMPLICIT_TARGET = Target(columns=("interaction",), task=task_named("binary"), classes=("no", "yes"))
-"""The target without a rating column: whether a user takes an item."""
+"""The target if there is no rating column: whether a user takes an item."""
 
 
 def fit_ratings(
@@ -27,9 +26,9 @@ def fit_ratings(
     Args:
         frame: The training rows.
         rating: The column to predict.
-        task: Stated, or None: regression for numbers, binary for two values of another type.
-        y_range: Lowest and highest prediction; None for `scale` widened by half a step.
-        scale: All ratings in the source: the steps and ends of the scale are known before anyone rates.
+        task: The stated task; None for regression on numbers, binary for two values of another type.
+        y_range: Lowest and highest prediction; None for the range of `scale`, widened by half a step.
+        scale: All ratings in the source, not only in training: the steps and ends of a scale are known in advance.
 
     Raises:
         BadTypeError: The task is neither regression nor binary.
@@ -53,7 +52,7 @@ def fit_ratings(
 
 
 def log_out_of_range(frame: pd.DataFrame, target: Target, part: str) -> None:
-    """Log how many ratings that are only evaluated lie outside the range of predictions.
+    """Log how many validation or test ratings lie outside the range of predictions.
 
     Example:
         >>> from tabvision.tasks import Regression
@@ -74,6 +73,8 @@ def _rating_task(frame: pd.DataFrame, rating: str, task: Task | str | None) -> T
     values = frame[rating]
     if task is None:
         is_number = labels.are_numbers(values, bools=False)
+        if not is_number and values.nunique() > 2:  # of text, objects and pandas categories
+            is_number = labels.parse_as_numbers(values.astype("str"))
         chosen = task_named("regression") if is_number else infer_task(frame, [rating])[0]
     else:
         chosen = task_named(task)
@@ -95,7 +96,7 @@ def check_names(
     for role, name in named.items():
         if not isinstance(name, str):
             raise BadTypeError(f"{role} must be a column name, got {name!r}", "Name a column")
-    # a separate table of titles may use any of these column names but the items'
+    # a separate table of titles may reuse any of these names except that of the items
     roles = {role: name for role, name in named.items() if role != "title" or name == item}
     for role, name in roles.items():
         if same := [other for other in roles if other != role and roles[other] == name]:
@@ -104,16 +105,15 @@ def check_names(
 
 
 def check_several(frame: pd.DataFrame, user: str, item: str) -> None:
-    """Raise if all rows have the same user, or the same item."""
+    """Raise if all rows have the same user or the same item."""
     for role, name in (("user", user), ("item", item)):
         if len(distinct := factorized(frame, name)[1]) < 2:
             problem = f"there must be at least two {role}s, got one, {distinct[0]!r}, in column {name!r}"
             raise BadValueError(problem, "Preferences are learned by comparison; pass more data or name another column")
 
 
-def check_settings(rating: str | None, task: object, y_range: object, negatives: object) -> None:
-    """Raise if `negatives` is out of range, or an argument has no effect without a rating."""
-    check_whole("negatives", negatives, remedy="Pass a number such as 4")
+def check_settings(rating: str | None, task: object, y_range: object) -> None:
+    """Raise if an argument has no effect without a rating."""
     if rating is None and (task is not None or y_range is not None):
         problem = "without a rating each row means yes, so there is neither a task nor a y_range"
         raise BadValueError(problem, "Name the column of ratings, or leave both out")

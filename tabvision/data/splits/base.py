@@ -1,6 +1,6 @@
-"""Split rows into training, validation and test: what every way has in common.
+"""Split rows into training, validation and test: the base classes and what all splits share.
 
-A split takes the frame and returns row numbers. It depends on the data and the seed alone, never on the process.
+A split takes the frame and returns row numbers. It depends only on the data and the seed, never on the process.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from tabvision.checks import check_present
+from tabvision.checks import check_present, is_number
 from tabvision.data.tables.cells import Known
 from tabvision.data.tables.text_file import TextFormat
 from tabvision.errors import BadTypeError, BadValueError, count, listed, speaking
@@ -26,11 +26,11 @@ TRAIN, VALIDATION, TEST = 0, 1, 2
 
 
 PartOf: TypeAlias = Callable[[pd.DataFrame, Rows], NDArray[np.int8]]
-"""The part of each row of a block, given the rows and their numbers."""
+"""A function from a block of rows and their numbers to the part of each row."""
 
 
 class Blocks(Protocol):
-    """A table that is read block by block, since it does not fit in memory."""
+    """A table that does not fit in memory and is read block by block."""
 
     def column(self, name: str) -> Iterator[pd.Series]:
         """Yield the values of a column."""
@@ -49,7 +49,7 @@ class SplitRows:
     calibration: Rows = field(default_factory=lambda: np.empty(0, dtype=np.int64))
 
     def numbers(self) -> dict[PartName, Rows]:
-        """Return the row numbers of the parts that have any, by the name of the part in a datamodule."""
+        """Return the row numbers of the parts that are not empty, by the part's name in a datamodule."""
         found: dict[PartName, Rows] = {
             "train": self.train,
             "val": self.validation,
@@ -64,7 +64,7 @@ class Split(ABC):
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Columns that only the split uses, and that are not features."""
+        """Columns that are used only by the split, not as features."""
         return ()
 
     def gather(
@@ -77,7 +77,7 @@ class Split(ABC):
         return frame
 
     def among(self, rows: Rows, num_rows: int) -> Split:  # noqa: ARG002
-        """Return the split for a subset of the gathered frame: itself, unless it names rows by number.
+        """Return the split for a subset of the gathered frame: itself, unless it refers to row numbers.
 
         Args:
             rows: The row numbers of the subset, in ascending order.
@@ -86,9 +86,9 @@ class Split(ABC):
         return self
 
     def by_block(self, blocks: Blocks, target: Sequence[str], *, seed: int) -> PartOf:  # noqa: ARG002
-        """Return how the rows of a table are split that is read block by block; each row by its number, or by its values.
+        """Return a function that splits the rows of a table read block by block, each by its number or its values.
 
-        The fractions are met as expected of a draw of each row by itself.
+        Each row is drawn independently, so the fractions are met only on average.
 
         Args:
             blocks: The table.
@@ -111,12 +111,12 @@ class Split(ABC):
             seed: The random seed; the same seed gives the same parts.
 
         Raises:
-            BadValueError: A part would be empty, or the frame lacks what the split needs.
+            BadValueError: A part would be empty, or the frame lacks something that the split needs.
         """
 
 
 def first_of_each() -> Callable[[pd.Series], NDArray[np.bool_]]:
-    """Return a function that marks, block after block, the rows with a value that no row before them has.
+    """Return a function that marks, block after block, the rows where a value occurs for the first time.
 
     Example:
         >>> is_first = first_of_each()
@@ -137,7 +137,7 @@ def first_of_each() -> Callable[[pd.Series], NDArray[np.bool_]]:
 
 
 def drawn_parts(draws: NDArray[np.float64], share: float, test_share: float) -> NDArray[np.int8]:
-    """Return the part of each row by a number in [0, 1) that is drawn for it.
+    """Return the part of each row, given a random number in [0, 1) for each.
 
     Example:
         >>> drawn_parts(np.array([0.1, 0.25, 0.9]), 0.2, 0.1).tolist() == [VALIDATION, TEST, TRAIN]
@@ -148,7 +148,7 @@ def drawn_parts(draws: NDArray[np.float64], share: float, test_share: float) -> 
 
 
 class FractionSplit(Split):
-    """A split into fractions of the rows, which it has as `share` and `test_share`."""
+    """A split into fractions of the rows, its `share` and `test_share`."""
 
     share: float
     test_share: float
@@ -165,7 +165,7 @@ def parts_from(
     """Return the row numbers of each part, given the part of each row.
 
     Raises:
-        BadValueError: No row would train or validate, or none would test although `test_share` is above 0.
+        BadValueError: Training or validation would have no rows, or testing none although `test_share` is above 0.
     """
     parts = SplitRows(*(np.flatnonzero(part == number).astype(np.int64) for number in (TRAIN, VALIDATION, TEST)))
     wanted = {"training": parts.train, "validation": parts.validation} | ({"test": parts.test} if test_share else {})
@@ -181,9 +181,9 @@ def parts_from(
 
 
 def check_fractions(share: object, test_share: object, *, test_alone: bool = False) -> None:
-    """Raise if a fraction is no number or out of range, or if both leave no rows for training; 0 is right if some test."""
+    """Raise if a fraction is not a number or out of range, or if none remains for training; `share` may be 0 with a test."""
     for name, value in (("share", share), ("test_share", test_share)):
-        if isinstance(value, bool) or not isinstance(value, int | float):
+        if not is_number(value):
             raise BadTypeError(f"{name} must be a number, got {value!r}", "Pass a fraction of the rows such as 0.2")
         if not (0 < value < 1 or (value == 0 and (name == "test_share" or (test_alone and test_share)))):
             bounds = "(0, 1)" if name == "share" else "[0, 1)"
@@ -206,7 +206,7 @@ def split_column(frame: pd.DataFrame, column: str) -> pd.Series:
 
 
 def group_column(frame: pd.DataFrame, column: str) -> pd.Series:
-    """Return the column whose values name groups of rows; raise as `split_column`, or if they are floats that lost digits."""
+    """Return the column of groups; raise like `split_column`, or if it holds floats that have lost digits."""
     values = split_column(frame, column)
     if pd.api.types.is_float_dtype(values):
         check_digits(values.to_numpy(), column)
@@ -214,11 +214,11 @@ def group_column(frame: pd.DataFrame, column: str) -> pd.Series:
 
 
 def factorized(frame: pd.DataFrame, column: str) -> tuple[NDArray[np.intp], list[Any]]:
-    """Return for each row the index of its value among the distinct values of a split's column, and these values."""
+    """Return each row's index among the distinct values of a split's column, and these values."""
     values = group_column(frame, column)
     try:
         codes, distinct = pd.factorize(values)
-    except (TypeError, NotImplementedError) as error:  # of pyarrow's lists
+    except (TypeError, NotImplementedError) as error:  # for pyarrow's lists
         problem = f"column {column!r} holds values that cannot be compared ({error})"
         raise BadTypeError(problem, "Turn them into text or numbers") from error
     return codes, distinct.tolist()

@@ -42,9 +42,9 @@ class ColumnSplit(Split):
 
     Args:
         column: The name of the column, which is not a feature.
-        train: Values that mean training.
-        validation: Values that mean validation.
-        test: Values that mean test.
+        train: Values for training rows.
+        validation: Values for validation rows.
+        test: Values for test rows.
 
     Example:
         >>> frame = pd.DataFrame({"part": ["train", "Valid", "train"]})
@@ -97,7 +97,8 @@ class IndexSplit(Split):
     """Split by row numbers, or by a mask.
 
     Args:
-        validation: Row numbers from 0, or one bool per row.
+        validation: Row numbers from 0, or one bool per row. A frame's labels, as in `IndexSplit(held_out.index)`, only where
+            they are its row numbers.
         test: The same for the test part.
 
     Example:
@@ -107,6 +108,22 @@ class IndexSplit(Split):
 
     validation: Sequence[int]
     test: Sequence[int] = ()
+
+    @override
+    @speaking()
+    def gather(self, frame: pd.DataFrame, known: Known | None = None, **form: Unpack[TextFormat]) -> pd.DataFrame:
+        for name in ("validation", "test"):
+            given: Any = getattr(self, name)
+            is_mask = isinstance(given, pd.Series) and pd.api.types.is_bool_dtype(given)
+            if is_mask and not given.index.equals(frame.index):
+                problem = f"the mask for {name} has other labels than the frame, or in another order"
+                raise BadValueError(
+                    problem, "Take it from the frame, or pass its values in the frame's order: mask.to_numpy()"
+                )
+            if isinstance(given, pd.Index) and not np.array_equal(frame.index, np.arange(len(frame))):
+                problem = f"{name} is an index of labels, and the frame's labels are not its row numbers"
+                raise BadValueError(problem, "Pass row numbers: frame.index.get_indexer(labels)")
+        return super().gather(frame, known, **form)
 
     @override
     @speaking()
@@ -168,12 +185,12 @@ class IndexSplit(Split):
 @final
 @dataclass(frozen=True, eq=False)
 class SourceSplit(Split):
-    """Take validation and test rows from separate sources; the other rows, those of the datamodule's source, train.
+    """Take validation and test rows from separate sources, and train on the datamodule's source.
 
     Args:
         validation: A frame or the path of a table file.
-        test: The same for the test part; or a fraction in (0, 1) of the datamodule's source at random, or a split that draws
-            test rows alone from it, such as `TimeSplit("date", 0, 0.1)`; or None.
+        test: The same for the test part; or a random fraction in (0, 1) of the datamodule's source; or a split that draws
+            only test rows from it, such as `TimeSplit("date", 0, 0.1)`; or None.
 
     Example:
         >>> split = SourceSplit(pd.DataFrame({"x": [7]}))
@@ -248,7 +265,7 @@ class SourceSplit(Split):
 
 
 def _as_word(value: object) -> str:
-    """Return a value in lower case as text: 1, 1.0 and "1" are equal, and so are True and "true"."""
+    """Return a value as lowercase text, so that 1, 1.0 and "1" are equal, and so are True and "true"."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     return str(value).strip().lower()

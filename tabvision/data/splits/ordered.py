@@ -35,7 +35,7 @@ from tabvision.preprocess.text_formats import dates_in
 
 _logger = logging.getLogger("tabvision")
 
-_MOST_TIMES = 1 << 20  # distinct times of a prepared table that are counted one by one
+_MOST_TIMES = 1 << 20  # the most distinct times of a prepared table to count individually
 
 
 @final
@@ -43,14 +43,14 @@ _MOST_TIMES = 1 << 20  # distinct times of a prepared table that are counted one
 class TimeSplit(FractionSplit):
     """Validate on the latest rows; with a test fraction, test on the latest and validate on those before them.
 
-    Rows with the same time stay together: the split is the one nearest to the fraction. The column stays a feature.
+    Rows with the same time stay together, as close to the fraction as possible. The column stays a feature.
 
     Args:
         column: Dates, times or numbers. Text is read as numbers, or else as ISO 8601 dates, or else in the format of its
             first value (month before day if both are possible). None for the order of the rows.
-        share: The fraction of the rows that validate, in (0, 1); with test rows it may be 0.
-        test_share: The fraction of the rows that test, in [0, 1).
-        day_first: Whether the day is before the month where both are possible.
+        share: The fraction of rows for validation, in (0, 1); with test rows it may be 0.
+        test_share: The fraction of rows for testing, in [0, 1).
+        day_first: Whether the day comes before the month if both are possible.
 
     Example:
         >>> frame = pd.DataFrame({"day": [3, 1, 2, 5, 4]})
@@ -78,7 +78,7 @@ class TimeSplit(FractionSplit):
         return part_of
 
     def _keys(self, values: pd.Series) -> NDArray[Any]:
-        """Return the times of a block; text must be numbers or ISO dates, since other blocks may show another order."""
+        """Return the times of a block; text must be numbers or ISO dates, since the order of others may differ by block."""
         values = split_column(values.to_frame(), str(values.name))
         is_text = isinstance(values.dtype, pd.StringDtype) and parse_number(str(values.iloc[0])) is None
         if is_text and dates_in(Text(pa.array(values, pa.large_string()))) != ("iso",):
@@ -96,7 +96,7 @@ class TimeSplit(FractionSplit):
         return parts_from(part, self.share, self.test_share)
 
     def _bounds(self, times: NDArray[Any], counts: NDArray[np.int64]) -> tuple[Any, Any]:
-        """Return the first time that validates and the first that tests, of the distinct times and their numbers of rows.
+        """Return the first validation time and the first test time, given distinct times and their numbers of rows.
 
         Example:
             >>> TimeSplit("day", 0.4, 0.2)._bounds(np.arange(1, 6), np.ones(5, dtype=int))
@@ -120,28 +120,28 @@ class TimeSplit(FractionSplit):
 
 
 def _parts_by_time(times: NDArray[Any], first: Any, tests: Any) -> NDArray[np.int8]:  # noqa: ANN401 - numbers of any type
-    """Return the part of each row by the first time that validates and the first that tests."""
+    """Return the part of each row, given the first validation time and the first test time."""
     return np.select([times >= tests, times >= first], [TEST, VALIDATION], TRAIN).astype(np.int8)
 
 
 def _distinct_times(blocks: Iterable[NDArray[Any]]) -> tuple[NDArray[Any], NDArray[np.int64]]:
-    """Return the distinct times of blocks and the number of rows of each; where there are very many, neighbors are joined."""
+    """Return the distinct times in blocks and the number of rows of each; if there are very many, neighbors are merged."""
     distinct = counts = np.empty(0, dtype=np.int64)
     for times in blocks:
         every, inverse = np.unique(np.concatenate([distinct, times]), return_inverse=True)
         weights = np.concatenate([counts, np.ones(len(times), dtype=np.int64)])
         distinct, counts = every, np.bincount(inverse, weights=weights).astype(np.int64)
-        if len(distinct) > _MOST_TIMES:  # the earlier time stands for both
+        if len(distinct) > _MOST_TIMES:  # merge pairs into the earlier time
             distinct, counts = distinct[::2], np.add.reduceat(counts, np.arange(0, len(counts), 2))
     return distinct, counts
 
 
 def times_as_numbers(values: pd.Series, *, day_first: bool = False) -> NDArray[Any]:
-    """Convert times to numbers in the same order.
+    """Convert times to numbers that sort in the same order.
 
     Args:
-        values: Dates, times, numbers, or text of one of them; without missing values.
-        day_first: Whether the day is before the month where both are possible.
+        values: Dates, times, numbers, or text of one of these, without missing values.
+        day_first: Whether the day comes before the month if both are possible.
 
     Raises:
         BadTypeError: The values are not times.
@@ -151,24 +151,24 @@ def times_as_numbers(values: pd.Series, *, day_first: bool = False) -> NDArray[A
         [0, 1]
     """
     if not pd.api.types.is_numeric_dtype(values) and values.dtype.kind != "m":
-        # the first value settles most columns of dates without a look at the rest
+        # the first value settles most columns of dates without looking at the rest
         is_numbers = all(isinstance(value, str) and parse_number(value) is not None for value in values.head(1))
         numbers = pd.to_numeric(values, errors="coerce") if is_numbers else None
         values = _as_dates(values, day_first=day_first) if numbers is None or numbers.isna().any() else numbers
     found = values.to_numpy()
-    # the files of one table may differ in unit
+    # the files of one table may differ in their time unit
     kind = {"m": "timedelta64[us]", "M": "datetime64[us]"}.get(found.dtype.kind)
     return np.asarray(found) if kind is None else found.astype(kind).astype(np.int64)
 
 
 def _as_dates(values: pd.Series, *, day_first: bool) -> pd.Series:
-    """Return values as timestamps in UTC; text in the order of day, month and year that all of it has."""
+    """Return values as timestamps in UTC; for text, use an order of day, month and year that fits all of it."""
     if isinstance(values.dtype, pd.PeriodDtype):
         values = values.dt.start_time
     if isinstance(values.dtype, pd.StringDtype):
         texts = pa.array(values, pa.large_string())
         orders = dates_in(Text(texts), day_first=day_first)
-        if len(orders) > 1 and not day_first:  # the month first, with a note
+        if len(orders) > 1 and not day_first:  # assume that the month comes first, and log it
             orders = tuple(sorted(orders, key=lambda order: order.startswith("m"), reverse=True))
             _logger.info(
                 f"Dates of {values.name!r} such as {values.iloc[0]!r} are read in the order {orders[0]}. "
@@ -179,7 +179,7 @@ def _as_dates(values: pd.Series, *, day_first: bool) -> pd.Series:
     for options in ({"format": "ISO8601"}, {}):
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("error")  # pandas warns if it must infer the format of every row
+                warnings.simplefilter("error")  # pandas warns if it has to infer the format row by row
                 dates = pd.to_datetime(values, utc=True, **options)
         except (ValueError, TypeError, UserWarning, OverflowError):
             continue
@@ -196,7 +196,7 @@ def _as_dates(values: pd.Series, *, day_first: bool) -> pd.Series:
 class LeaveLastOut(Split):
     """Validate on each user's last row; with a test part, test on the last and validate on the one before.
 
-    A user's first row always trains. Of rows with the same time, the one further down is the later.
+    A user's first row is always for training. Among rows with the same time, the one further down counts as later.
 
     Args:
         user: The column of users.
@@ -225,7 +225,7 @@ class LeaveLastOut(Split):
         order = np.lexsort((np.arange(len(frame)), times, users))
         sizes = np.bincount(users)
         ends = np.repeat(np.cumsum(sizes), sizes)
-        left = ends - np.arange(len(frame)) - 1  # the user's rows after this one
+        left = ends - np.arange(len(frame)) - 1  # number of the user's rows after this one
         first = left == np.repeat(sizes, sizes) - 1
         part = np.full(len(frame), TRAIN, dtype=np.int8)
         part[order[(left == int(self.test)) & ~first]] = VALIDATION

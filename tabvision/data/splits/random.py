@@ -1,4 +1,4 @@
-"""Splits drawn at random, by row, class or group; and the folds of the training rows."""
+"""Random splits by row, class or group, and the folds of the training rows."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from typing_extensions import override
 
+from tabvision.checks import is_number
 from tabvision.counter_random import uniforms
 from tabvision.data.splits.base import (
     TEST,
@@ -38,7 +39,7 @@ ShortSplit: TypeAlias = float | Split | tuple[float | None, float] | None
 @final
 @dataclass(frozen=True)
 class _NoSplit(Split):
-    """Every row trains, none validates."""
+    """Use every row for training and none for validation."""
 
     @override
     def by_block(self, blocks: Blocks, target: Sequence[str], *, seed: int) -> PartOf:
@@ -56,8 +57,8 @@ class RandomSplit(FractionSplit):
     """Split rows at random.
 
     Args:
-        share: The fraction of the rows that validate, in (0, 1); with test rows it may be 0.
-        test_share: The fraction of the rows that test, in [0, 1); it does not change the validation rows.
+        share: The fraction of rows for validation, in (0, 1); with test rows it may be 0.
+        test_share: The fraction of rows for testing, in [0, 1); it does not change the validation rows.
 
     Example:
         >>> parts = RandomSplit(0.2)(pd.DataFrame({"x": range(10)}), None, seed=0)
@@ -85,11 +86,11 @@ class RandomSplit(FractionSplit):
 @final
 @dataclass(frozen=True)
 class StratifiedSplit(FractionSplit):
-    """Split rows at random, each class in the same proportion to within a row; every class has a row in training.
+    """Split rows at random, each class in the same proportion to within one row, with every class in training.
 
     Args:
-        share: The fraction of the rows that validate, in (0, 1); with test rows it may be 0.
-        test_share: The fraction of the rows that test, in [0, 1); it does not change the validation rows.
+        share: The fraction of rows for validation, in (0, 1); with test rows it may be 0.
+        test_share: The fraction of rows for testing, in [0, 1); it does not change the validation rows.
 
     Example:
         >>> codes = np.array([0] * 8 + [1] * 4)
@@ -120,15 +121,15 @@ class StratifiedSplit(FractionSplit):
             raise BadTypeError("needs a target of classes, one per row", remedy)
         if len(target_codes) != len(frame) or (len(frame) and target_codes.min() < 0):
             raise BadValueError("needs a class for every row", remedy)
-        # 16 bits sort by radix: ten times as fast on millions of rows
+        # numpy sorts 16-bit integers by radix, ten times as fast on millions of rows
         codes = target_codes.astype(np.int16) if len(frame) and target_codes.max() < 2**15 else target_codes
         generator = np.random.default_rng(seed)
         order = generator.permutation(len(codes))
-        order = order[np.argsort(codes[order], kind="stable")]  # class by class, at random within each
+        order = order[np.argsort(codes[order], kind="stable")]  # sorted by class, random within each
         sizes = np.bincount(codes)
         validation = _apportion(sizes, self.share, sizes - 1, generator)
         test = _apportion(sizes, self.test_share, sizes - 1 - validation, generator)
-        rank = np.arange(len(codes)) - np.repeat(np.cumsum(sizes) - sizes, sizes)  # of a row within its class
+        rank = np.arange(len(codes)) - np.repeat(np.cumsum(sizes) - sizes, sizes)  # a row's position within its class
         in_validation = rank < np.repeat(validation, sizes)
         in_test = ~in_validation & (rank < np.repeat(validation + test, sizes))
         part = np.zeros(len(codes), dtype=np.int8)
@@ -139,13 +140,13 @@ class StratifiedSplit(FractionSplit):
 @final
 @dataclass(frozen=True)
 class GroupSplit(FractionSplit):
-    """Split whole groups at random: no value of the column is in two parts.
+    """Split whole groups at random, so that no value of the column is in two parts.
 
     Args:
         column: The column with the group of each row, such as a patient; it is not a feature.
-        share: The fraction of the rows that validate, in (0, 1), met as closely as the drawn groups allow; with test rows
-            it may be 0.
-        test_share: The fraction of the rows that test, in [0, 1).
+        share: The fraction of rows for validation, in (0, 1), met as closely as the drawn groups allow; with test rows it
+            may be 0.
+        test_share: The fraction of rows for testing, in [0, 1).
 
     Example:
         >>> frame = pd.DataFrame({"patient": ["a", "a", "b", "b", "c"]})
@@ -171,7 +172,7 @@ class GroupSplit(FractionSplit):
         return part_of
 
     def hashes(self, frame: pd.DataFrame) -> NDArray[np.int64]:
-        """Return a number for the group of each row, the same in every block and process."""
+        """Return a hash of each row's group, the same in every block and process."""
         values = _comparable(group_column(frame, self.column))
         found: NDArray[np.int64] = pd.util.hash_pandas_object(values, index=False).to_numpy(np.uint64).view(np.int64)
         return found
@@ -201,9 +202,9 @@ def as_split(value: ShortSplit, *, stratify: bool) -> Split:
     """Return the split that a short form stands for.
 
     Args:
-        value: A fraction in (0, 1) of random validation rows, such a fraction or None and that of test rows, a split, or None
-            for no validation rows.
-        stratify: Whether a fraction is taken from each class.
+        value: The fraction of random validation rows in (0, 1), a pair of that (or None) and the fraction of test rows, a
+            split, or None for no validation rows.
+        stratify: Whether to take the fraction from each class.
 
     Raises:
         BadTypeError: The value has another type.
@@ -218,7 +219,7 @@ def as_split(value: ShortSplit, *, stratify: bool) -> Split:
         return value
     if isinstance(value, tuple | list) and len(value) == 2:
         return (StratifiedSplit if stratify else RandomSplit)(0 if value[0] is None else value[0], value[1])
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if not is_number(value):
         problem = f"split must be a fraction in (0, 1), a split object or None, got {value!r}"
         raise BadTypeError(problem, "Pass 0.2, or SourceSplit(validation=...) for rows from another source")
     return StratifiedSplit(value) if stratify else RandomSplit(value)
@@ -233,8 +234,8 @@ def assign_folds(
         num_rows: Number of rows.
         num_folds: Number of folds; with fewer rows or groups some folds are empty.
         seed: Determines the folds.
-        codes: The class of each row: each fold gets an equal part of every class.
-        groups: The group of each row: the rows of a group are in one fold.
+        codes: The class of each row, so that each fold gets an equal part of every class.
+        groups: The group of each row, so that all rows of a group are in the same fold.
 
     Example:
         >>> np.bincount(assign_folds(10, 4, seed=0)).tolist()
@@ -254,13 +255,13 @@ def assign_folds(
 
 
 def folds_of_groups(sizes: NDArray[np.int64], num_folds: int) -> NDArray[np.int64]:
-    """Return the fold of each group, given their numbers of rows: large groups first, each into the smallest fold.
+    """Assign each group to a fold, given the groups' numbers of rows: large ones first, each to the smallest fold.
 
     Example:
         >>> folds_of_groups(np.array([2, 5, 2]), 2).tolist()
         [1, 0, 1]
     """
-    folds = [(0, fold) for fold in range(num_folds)]  # a heap of the rows of each
+    folds = [(0, fold) for fold in range(num_folds)]  # a heap of each fold's size
     fold_of = np.empty(len(sizes), dtype=np.int64)
     for group in np.argsort(-sizes, kind="stable").tolist():
         filled, fold = folds[0]
@@ -272,9 +273,9 @@ def folds_of_groups(sizes: NDArray[np.int64], num_folds: int) -> NDArray[np.int6
 def _apportion(
     sizes: NDArray[np.int64], fraction: float, limits: NDArray[np.int64], generator: np.random.Generator
 ) -> NDArray[np.int64]:
-    """Return the number of rows to take from each class: its fraction, rounded down or up to give that fraction of all rows.
+    """Return the number of rows to take from each class, rounded so that the total is the fraction of all rows.
 
-    The classes with the largest remainders are rounded up, ties at random; no class gives more than its limit.
+    The classes with the largest remainders are rounded up, with random ties; no class gives more than its limit.
     """
     quota = sizes * fraction
     taken = np.floor(quota).astype(np.int64)
@@ -287,7 +288,7 @@ def _apportion(
 
 
 def _comparable(values: pd.Series) -> pd.Series:
-    """Return values whose hashes are equal where they are, since the files of one table may differ in their types.
+    """Return values whose hashes are equal whenever they are, since the files of one table may differ in dtype.
 
     Example:
         >>> _comparable(pd.Series([2.0, 0.5])).iloc[0].item(), _comparable(pd.Series([2], dtype="int8")).iloc[0].item()
@@ -306,7 +307,7 @@ def _comparable(values: pd.Series) -> pd.Series:
 
 
 def _draw_groups(candidates: NDArray[Any], sizes: NDArray[Any], wanted: float) -> list[int]:
-    """Return groups in the given order, each taken if it brings their rows closer to `wanted`; at least one."""
+    """Take groups in the given order, skipping any that would miss `wanted` rows by more; return at least one."""
     drawn, missing = [], wanted
     for group in candidates.tolist():
         if missing <= 0:

@@ -1,4 +1,4 @@
-"""Read the rows of table files block by block, by the rules of whole files: what does not fit in memory."""
+"""Read tables that do not fit in memory block by block, with the same rules as whole files."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ from tabvision.errors import BadTypeError, BadValueError, TabvisionError, count,
 from tabvision.logs import notes_at
 
 BLOCK_ROWS = 262_144
-_TEXT_BYTES = 1 << 25  # of a block of a text file
-_HEAD_BLOCKS = 16  # evenly spaced ones, by which the kinds of columns are inferred
+_TEXT_BYTES = 1 << 25  # the size of a text file's block
+_HEAD_BLOCKS = 16  # evenly spaced blocks from which column types are inferred
 
 
-class ReadAgain(Exception):  # noqa: N818 - a signal to read again, and no error
-    """Later rows show that a column, or the target, is of another kind than the rows read first said.
+class ReadAgain(Exception):  # noqa: N818 - a signal to read again, not an error
+    """Later rows show that a column, or the target, has another type than was inferred from the first rows.
 
     Args:
-        evidence: These rows, and whether they train; none if a column is text from now on, as codes in text files are.
+        evidence: These rows, and whether they are for training; empty if only a column of codes must be read as text.
     """
 
     def __init__(self, evidence: Sequence[tuple[pd.DataFrame, bool]] = ()) -> None:
@@ -67,12 +67,12 @@ class TableBlocks:
 
     Args:
         source: The path of a file, or several: a list, a glob, a folder, also one with folders such as year=2024.
-        known: Columns of a text file of which it is known whether they are text, as for `read_frame`.
+        known: Columns of a text file that are known to be text or not, as for `read_frame`.
         form: How a text file is written; see `TextFormat`.
 
     Raises:
         MissingFileError: A file does not exist.
-        BadTypeError: The source is no path.
+        BadTypeError: The source is not a path.
     """
 
     def __init__(self, source: Any, known: Known | None = None, **form: Unpack[TextFormat]) -> None:  # noqa: ANN401
@@ -85,10 +85,10 @@ class TableBlocks:
         self._has_index: bool | None = None
 
     def head(self) -> list[pd.DataFrame]:
-        """Return the first rows of blocks evenly spaced over the files; all rows of a table of few.
+        """Return the first rows of blocks evenly spaced over the files, or all rows of a small table.
 
-        They are read with notes on what is not read as it stands. Their index is the row numbers in the table; of several
-        files that are not Parquet it counts only the rows that are read.
+        Notes are logged on whatever is not read literally. The index holds row numbers in the table; for several files that
+        are not Parquet it counts only the rows that are read.
         """
         numbers = np.unique(np.linspace(0, len(self.files) - 1, _HEAD_BLOCKS).astype(int)).tolist()
         sizes = [_metadata(file).num_rows for file in self.files] if all(map(_is_parquet, self.files)) else None
@@ -106,17 +106,17 @@ class TableBlocks:
     def read(
         self, columns: Sequence[str] | None = None, categories: Sequence[str] = ()
     ) -> Iterator[tuple[Path, pd.DataFrame]]:
-        """Yield the file and rows of each block, in their order; the next block is read while one is used.
+        """Yield the file and rows of each block, in order; the next block is read while one is in use.
 
-        The index of the rows is their number in the file.
+        The index holds row numbers in the file.
 
         Args:
             columns: The columns to read; None for all.
-            categories: Columns of text that may be read as pandas categories, which Parquet files hold already.
+            categories: Text columns that may be read as pandas categories, which Parquet files already hold.
 
         Raises:
             BadValueError: A file cannot be read or has other columns than the first.
-            ReadAgain: Other columns must be read as text; `known` now says so.
+            ReadAgain: More columns must be read as text; `known` has been updated.
         """
         blocks = ((file, frame) for file in self.files for frame in self._parts(file, columns, categories))
 
@@ -131,7 +131,7 @@ class TableBlocks:
                 yield block
 
     def num_rows(self) -> int:
-        """Return the number of rows of all files."""
+        """Return the number of rows in all files."""
         if all(map(_is_parquet, self.files)):
             return sum(_metadata(file).num_rows for file in self.files)
         return sum(len(frame) for _, frame in self.read())
@@ -139,7 +139,7 @@ class TableBlocks:
     def _parts(
         self, file: Path, columns: Sequence[str] | None = None, categories: Sequence[str] = (), *, heads: int = 0
     ) -> Iterator[pd.DataFrame]:
-        """Yield the blocks of a file; or only so many rows, the first of evenly spaced blocks."""
+        """Yield the blocks of a file, or only the first `heads` rows of evenly spaced blocks."""
         start = 0
         with named_file(file):
             for first, frame in self._frames(file, columns, categories, heads=heads):
@@ -151,7 +151,7 @@ class TableBlocks:
     def _frames(
         self, file: Path, columns: Sequence[str] | None, categories: Sequence[str], *, heads: int
     ) -> Iterator[tuple[int | None, pd.DataFrame]]:
-        """Yield some rows, and the number of the first; None if they follow those before."""
+        """Yield rows with the number of the first one, or None if they follow the previous ones."""
         suffix = without_compression(file).suffix.lower()
         if (_is_parquet(file) or file.suffix.lower() in FEATHER_SUFFIXES) and file.is_file() and file.stat().st_size:
             batches = _feather_blocks(file, columns)
@@ -171,7 +171,7 @@ class TableBlocks:
             yield None, read_file(file, self.form, self.known)
 
     def _without_index(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """Leave out a saved index, which counts the rows from the first block on."""
+        """Drop a saved index, recognized in the first block by its counting of rows."""
         if self._has_index is None:
             self._has_index = len(frame) > 0 and len(without_saved_index(frame).columns) < len(frame.columns)
         is_there = self._has_index and re.fullmatch(r"|Unnamed: 0(\.\d+)?", str(frame.columns[0]))
@@ -203,7 +203,7 @@ class TableBlocks:
 def _parquet_blocks(
     file: Path, columns: Sequence[str] | None, categories: Sequence[str], *, heads: int
 ) -> Iterator[tuple[int | None, pa.Table]]:
-    """Yield the blocks of a Parquet file; or `heads` rows of evenly spaced row groups, with the number of the first."""
+    """Yield the blocks of a Parquet file, or `heads` rows of evenly spaced row groups, with the first row's number."""
     opened = pa.parquet.ParquetFile(file, read_dictionary=[*categories])
     there = None if columns is None else [name for name in opened.schema_arrow.names if name in columns]
     sizes = [opened.metadata.row_group(group).num_rows for group in range(opened.metadata.num_row_groups)]
@@ -220,7 +220,7 @@ def _parquet_blocks(
 
 
 def _row_groups_by_block(sizes: Sequence[int]) -> list[list[int]]:
-    """Return row groups that make a block together; Arrow ends a batch of columns with dictionaries with each group.
+    """Combine row groups into blocks, since Arrow ends a batch of dictionary columns at each row group.
 
     Example:
         >>> _row_groups_by_block([200_000, 60_000, 10_000, 1_000_000])
@@ -239,7 +239,7 @@ def _row_groups_by_block(sizes: Sequence[int]) -> list[list[int]]:
 
 def _feather_blocks(file: Path, columns: Sequence[str] | None) -> Iterator[tuple[int | None, pa.Table]]:
     """Yield the blocks of a Feather file."""
-    with pa.OSFile(str(file)) as source:  # not mapped: a file that is written over meanwhile would end the process
+    with pa.OSFile(str(file)) as source:  # not mapped, since overwriting a mapped file would crash the process
         opened = pa.ipc.open_file(source)
         for at in range(opened.num_record_batches):
             batch = opened.get_batch(at)
@@ -249,10 +249,10 @@ def _feather_blocks(file: Path, columns: Sequence[str] | None) -> Iterator[tuple
 
 
 def _text_blocks(path: Path, known: Known, form: TextFormat) -> Iterator[pd.DataFrame]:
-    """Yield the rows of a text file, cut where records end: at a line end outside of quotes."""
+    """Yield the rows of a text file in blocks that end where a record does: at a line end outside quotes."""
     file = TextFile(path, form.get("encoding"))
     layout = find_layout(file, form.get("sep"), form.get("names"))
-    if layout.sep != layout.delimiter:  # fields are parted by more than a character, and the file is in memory already
+    if layout.sep != layout.delimiter:  # a separator of several characters; the file is in memory already
         yield read_file(path, form, known)
         return
     of_rows = TextFormat(**{**form, "sep": layout.sep, "names": layout.names})
@@ -286,19 +286,19 @@ def _metadata(file: Path) -> Any:  # noqa: ANN401 - pyarrow has no types
 
 @contextmanager
 def _undamaged(file: Path) -> Iterator[None]:
-    """Turn what pyarrow and pandas raise on a damaged file into a sentence."""
+    """Turn whatever pyarrow and pandas raise for a damaged file into our error."""
     try:
         yield
     except TabvisionError:
         raise
-    except Exception as error:  # damaged metadata, and types that pandas does not know, raise whatever it meets in them
+    except Exception as error:  # damaged metadata, and types that pandas does not know, may raise anything
         problem = f"it cannot be read as {file.suffix.lower()}: {first_line(error)}"
         raise BadValueError(problem, "It may be damaged; write it again") from error
 
 
 @contextmanager
 def named_file(file: Path) -> Iterator[None]:
-    """Begin errors of the block with the name of the file that is read."""
+    """Prefix errors in the block with the name of the file being read."""
     try:
         yield
     except (BadValueError, BadTypeError) as error:
@@ -309,7 +309,7 @@ def named_file(file: Path) -> Iterator[None]:
 
 
 def table_bytes(files: Sequence[Path]) -> int:
-    """Return about how many bytes the rows of files take: those of Parquet as their metadata say, text as it is stored."""
+    """Estimate the size of the rows in files: for Parquet from the metadata, for text as it is stored."""
     total = 0
     for file in files:
         if _is_parquet(file):
@@ -321,5 +321,5 @@ def table_bytes(files: Sequence[Path]) -> int:
 
 
 def described(files: Sequence[Path]) -> str:
-    """Return the name of a table's first file, and how many more there are."""
+    """Return the name of a table's first file, and the number of further ones, as text."""
     return repr(files[0].name) + (f" and {count(len(files) - 1, 'more file')}" if len(files) > 1 else "")

@@ -1,4 +1,4 @@
-"""Read the cells of a delimited text file: which words mean a missing value, and which whole numbers are names."""
+"""Read the cells of a delimited text file: which words mark a missing value, and which whole numbers are names."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ MISSING_WORDS = (
     "NA", "N/A", "n/a", "#N/A", "#N/A N/A", "#NA", "<NA>", "NaN", "nan", "-NaN", "-nan", "1.#IND", "-1.#IND", "1.#QNAN",
     "-1.#QNAN", "NULL", "null", "None",
 )  # fmt: skip
-"""The words that mean a missing value unless the user says otherwise: those of pandas."""
-NAMES = frozenset({"None"})  # values beside other words: no pet, no damage, no alley
+"""The words that mark a missing value unless the user says otherwise: those of pandas."""
+NAMES = frozenset({"None"})  # values in a column of words: no pet, no damage, no alley
 
 Known: TypeAlias = Mapping[str, Collection[str] | None]
-"""The columns of which it is known whether they are text: the texts that they may hold, or None if they are not text."""
+"""Columns that are known to be text or not: the texts that each may hold, or None if it is not text."""
 Parse: TypeAlias = Callable[..., pd.DataFrame]
-"""Parses some columns: all texts or inferred, given the words that are missing."""
+"""A function that parses some columns again, as text or with inferred types, given the words that mark a missing value."""
 
 
 def with_columns(frame: pd.DataFrame, columns: Mapping[Any, Any] | pd.DataFrame) -> pd.DataFrame:
-    """Return a frame with some columns set, as `assign` does, which takes none that is called self.
+    """Return a frame with some columns set, like `assign`, which does not accept a column named self.
 
     Example:
         >>> with_columns(pd.DataFrame({"self": [1]}), {"self": [2]})["self"].tolist()
@@ -44,7 +44,7 @@ def with_columns(frame: pd.DataFrame, columns: Mapping[Any, Any] | pd.DataFrame)
 
 
 def checked_words(na_values: Sequence[str] | None) -> tuple[str, ...]:
-    """Return the words that mean a missing value besides the empty cell; None for those of `MISSING_WORDS`.
+    """Return the words, besides an empty cell, that mark a missing value; None means `MISSING_WORDS`.
 
     Raises:
         BadTypeError: They are not a list of texts.
@@ -66,14 +66,14 @@ def without_words(
 ) -> pd.DataFrame:
     """Return the frame with missing values where cells hold one of the words, and log how many.
 
-    A word that a known column may hold stays. By default "None" stays in another column of words.
+    A word that a known column may hold stays. By default "None" also stays in other columns of words.
 
     Args:
         frame: The columns as parsed; only empty cells are missing.
-        words: The words that mean a missing value.
-        known: Columns of which it is known whether they are text.
-        parse: Parses columns anew: `parse(columns, words)`.
-        is_default: Whether the words are those of `MISSING_WORDS`, and not the user's.
+        words: The words that mark a missing value.
+        known: Columns that are known to be text or not.
+        parse: Parses columns again: `parse(columns, words)`.
+        is_default: Whether the words are those of `MISSING_WORDS`, rather than the user's.
     """
     texts, found = dict[Any, pa.Array](), dict[Any, dict[str, int]]()
     for name in (name for name in frame if isinstance(frame[name].dtype, pd.StringDtype)):
@@ -98,7 +98,7 @@ def without_words(
 
 
 def _names(values: pa.Array, words: Collection[str]) -> Collection[str]:
-    """Return the words that are values here, if most other texts begin with a letter, as numbers and dates do not."""
+    """Return the words that count as values here, since most other texts begin with a letter, unlike numbers and dates."""
     others = pc.unique(values.drop_null())
     others = others.filter(pc.invert(pc.is_in(others, value_set=pa.array(words, pa.large_string()))))
     is_name = pc.match_substring_regex(others, r"^\s*\p{L}")
@@ -106,7 +106,7 @@ def _names(values: pa.Array, words: Collection[str]) -> Collection[str]:
 
 
 def _log_words(read_as: str, found: Mapping[str, Mapping[str, int]], *, is_default: bool) -> None:
-    """Log which words of which columns are read as something, and how often each occurs."""
+    """Log which words in which columns are read in a special way, and how often each occurs."""
     words = [(name, *each) for name, counts in found.items() for each in sorted(counts.items())]
     if shown := [f"{word!r} in {name!r} ({count(number, 'row')})" for name, word, number in words]:
         other = ' Name the words that mean missing: na_values=["NA"] (--na NA); [] (--na "") for none.'
@@ -116,12 +116,12 @@ def _log_words(read_as: str, found: Mapping[str, Mapping[str, int]], *, is_defau
 def with_padded_numbers(
     frame: pd.DataFrame, known: Known, parse: Parse, file: TextFile, delimiter: str
 ) -> pd.DataFrame:
-    """Return the frame with text in columns of whole numbers of which some begin with a zero, since 007 is not 7; log which.
+    """Return whole numbers as text in columns where some begin with a zero, since 007 is not 7, and log which.
 
     Args:
         frame: The columns as parsed.
-        known: Columns of which it is known whether they are text.
-        parse: Parses columns anew, as text: `parse(columns)`.
+        known: Columns that are known to be text or not.
+        parse: Parses columns again, as text: `parse(columns)`.
         file: The file.
         delimiter: The character between its fields.
     """
@@ -142,7 +142,7 @@ def with_padded_numbers(
 
 
 def are_whole(values: pd.Series) -> bool:
-    """Return whether a column holds whole numbers, though perhaps as floats, and is not empty."""
+    """Return whether a column is not empty and holds whole numbers, possibly as floats."""
     if pd.api.types.is_bool_dtype(values) or not pd.api.types.is_numeric_dtype(values):
         return False
     if pd.api.types.is_integer_dtype(values):
@@ -152,7 +152,7 @@ def are_whole(values: pd.Series) -> bool:
 
 
 def _may_hold_zeros(file: TextFile, delimiter: str) -> bool:
-    """Return whether some field may begin with a zero before another digit; faster than parsing the file."""
+    """Return whether some field may begin with a zero followed by a digit; this is faster than parsing the file."""
     if file.encoding.startswith(("utf-16", "utf-32")):
         return True
     before = np.zeros(256, dtype=bool)
@@ -161,7 +161,7 @@ def _may_hold_zeros(file: TextFile, delimiter: str) -> bool:
     with file.open() as opened:
         while block := opened.read(1 << 22):
             part = np.frombuffer(rest + block, np.uint8)
-            zeros = np.flatnonzero(part[1:-1] == ord("0"))  # numbers of the bytes before them
+            zeros = np.flatnonzero(part[1:-1] == ord("0"))  # positions of the bytes before them
             if (before[part[zeros]] & (part[zeros + 2] - np.uint8(ord("0")) < 10)).any():
                 return True
             rest = block[-2:]

@@ -1,7 +1,7 @@
 """Read delimited text files strictly: a row with too many or too few fields is an error.
 
-pandas' C engine parses the files. pyarrow's takes the same processor time per row (it only uses more threads) and infers
-other types: dates, times, hexadecimal numbers; integers beyond 64 bits lose digits.
+pandas' C engine parses the files. pyarrow's takes the same CPU time per row (it only uses more threads), infers further
+types (dates, times, hexadecimal numbers), and loses digits of integers beyond 64 bits.
 """
 
 from __future__ import annotations
@@ -43,13 +43,13 @@ _HEAD_ROWS = 1_000
 def read_csv(
     path: Path, known: Known | None = None, content: bytes | None = None, **form: Unpack[TextFormat]
 ) -> pd.DataFrame:
-    """Return the rows of a delimited text file, and log what is not read as it stands: words, zeros, decimal commas.
+    """Return the rows of a delimited text file, and log what is not read literally: words, zeros, decimal commas.
 
     Args:
         path: The file.
-        known: Columns of which it is known whether they are text: the texts they may hold, or None; the types of the others
-            are inferred. A word or an empty cell among those texts is a value.
-        content: Some records of the file to read in its place; None for all.
+        known: Columns that are known to be text or not: the texts each may hold, or None; the types of others are inferred.
+            A word or an empty cell among those texts is a value.
+        content: Some records of the file to read instead of the file; None for all of it.
         form: How the file is written; see `TextFormat`.
 
     Raises:
@@ -64,7 +64,7 @@ def read_csv(
         frame = _parse(file, layout, known)
         if _drop_repeated_headers(file, layout, frame):
             frame = _parse(file, layout, known)
-        if frame.iloc[:, -1].isna().any():  # a short row has no last value
+        if frame.iloc[:, -1].isna().any():  # a row with too few fields has no last value
             _check_no_short_row(file, layout)
         _log_layout(file, layout, names)
         frame = frame.fillna({name: "" for name, texts in known.items() if name in frame and "" in (texts or ())})
@@ -74,7 +74,7 @@ def read_csv(
             return _parse(file, layout, kinds, columns, missing or ())
 
         frame = without_words(frame, words, known, parse, is_default=na_values is None)
-        if layout.delimiter == ";":  # decimal commas come with semicolons between fields
+        if layout.delimiter == ";":  # files with decimal commas have semicolons between fields
             frame = _with_decimal_commas(frame, known)
             frame = _with_points_of_thousands(frame, known, lambda names: parse(names, None))
         return with_padded_numbers(frame, known, parse, file, layout.delimiter)
@@ -99,8 +99,8 @@ def _log_layout(file: TextFile, layout: Layout, names: Sequence[str] | None) -> 
 def _with_decimal_commas(frame: pd.DataFrame, known: Known | None = None) -> pd.DataFrame:
     """Convert text such as "1,5" to numbers, except in the columns known to be text.
 
-    A comma before three digits may separate thousands: it counts as a decimal comma only if another value of the frame has
-    a comma that can be nothing else.
+    A comma before three digits may separate thousands, so it counts as a decimal comma only if another value of the frame
+    has a comma that cannot be anything else.
 
     Example:
         >>> from tabvision.logs import notes_at
@@ -114,7 +114,7 @@ def _with_decimal_commas(frame: pd.DataFrame, known: Known | None = None) -> pd.
         if isinstance(frame[name].dtype, pd.StringDtype) and (known or {}).get(name) is None
     }
     number = r"^\s*[+-]?[0-9]+(,[0-9]+)?\s*$"
-    found = {  # the first rows settle most columns without a look at the rest
+    found = {  # the first rows settle most columns without looking at the rest
         name: values
         for name, values in texts.items()
         if all(pc.all(pc.match_substring_regex(part, number)).as_py() for part in (values[:_HEAD_ROWS], values))
@@ -130,11 +130,11 @@ def _with_decimal_commas(frame: pd.DataFrame, known: Known | None = None) -> pd.
 def _with_points_of_thousands(
     frame: pd.DataFrame, known: Known, read: Callable[[Sequence[str]], pd.DataFrame]
 ) -> pd.DataFrame:
-    """Return the frame with text where 1.234 is 1234, which pandas reads as a number a thousandth of it.
+    """Return columns as text if 1.234 means 1234 in them, which pandas would read as a number a thousand times smaller.
 
     Args:
-        frame: What pandas reads.
-        known: Columns of which it is known whether they are text.
+        frame: The rows as read by pandas.
+        known: Columns that are known to be text or not.
         read: Reads some columns again, as text.
     """
     names = []
@@ -154,7 +154,7 @@ def _with_points_of_thousands(
 def _parse(
     file: TextFile, layout: Layout, known: Known, columns: Sequence[str] | None = None, words: Sequence[str] = ()
 ) -> pd.DataFrame:
-    """Return the rows, or some columns of them; empty cells and the words are missing."""
+    """Parse all columns or some, with empty cells and the words as missing values."""
 
     def read(**settings: Any) -> pd.DataFrame:  # noqa: ANN401 - settings of pandas
         with file.open() as opened:
@@ -176,11 +176,11 @@ def _parse(
     try:
         frame = read(dtype={name: "str" for name in layout.names if known.get(name) is not None})
         texts = [name for name in frame if isinstance(frame[name].dtype, pd.StringDtype)]
-        if mixed := [name for name in texts if (frame[name] == "").any()]:  # as among integers from 2**63 on
+        if mixed := [name for name in texts if (frame[name] == "").any()]:  # as with integers from 2**63 on
             frame = with_columns(frame, read(usecols=mixed, dtype="str"))
         return with_exact_integers(frame, lambda some: read(usecols=some, dtype_backend="numpy_nullable"))
     except pd.errors.ParserError as error:
-        if "Calling read(nbytes) on source failed" in str(error):  # pandas loses an error without words: that of Ctrl-C
+        if "Calling read(nbytes) on source failed" in str(error):  # pandas loses an error without text: that of Ctrl-C
             raise KeyboardInterrupt from error
         if found := re.search(r"Expected (\d+) fields in line (\d+), saw (\d+)", str(error)):
             expected, line, seen = map(int, found.groups())
@@ -192,12 +192,12 @@ def _parse(
 
 
 def with_exact_integers(frame: pd.DataFrame, read: Callable[[list[str]], pd.DataFrame]) -> pd.DataFrame:
-    """Return the frame with integers beside missing values as Int64.
+    """Return the frame with Int64 for columns of integers and missing values.
 
-    pandas makes floats of them, which are other numbers from 2**53 on, and another kind of column.
+    pandas turns them into floats, which changes numbers from 2**53 on, and the type of the column.
 
     Args:
-        frame: What pandas reads.
+        frame: The rows as read by pandas.
         read: Reads some columns again, with pandas' nullable types.
 
     Example:
@@ -213,7 +213,7 @@ def with_exact_integers(frame: pd.DataFrame, read: Callable[[list[str]], pd.Data
 
 
 def _drop_repeated_headers(file: TextFile, layout: Layout, frame: pd.DataFrame) -> bool:
-    """Leave out rows that repeat the header, as in files that were joined, in memory; return whether there are any."""
+    """Drop rows that repeat the header, as in concatenated files, from the text in memory; return whether there are any."""
     repeats = pd.Series(data=len(layout.names) > 1, index=frame.index)
     for name in frame.columns:
         if not repeats.any() or not isinstance(frame[name].dtype, pd.StringDtype):
@@ -235,7 +235,7 @@ def _drop_repeated_headers(file: TextFile, layout: Layout, frame: pd.DataFrame) 
 def _check_no_short_row(file: TextFile, layout: Layout) -> None:
     """Raise if a row has too few fields, which pandas would fill with missing values.
 
-    pyarrow's parser rejects such rows and is fast; only if it does, the slower standard library finds the line.
+    pyarrow's fast parser rejects such rows; only then does the slower standard library find the line.
     """
     names = [str(index) for index in range(len(layout.header))]
     only_last: dict[str, Any] = {"include_columns": names[-1:], "column_types": {names[-1]: pa.binary()}}

@@ -22,17 +22,17 @@ from tabvision.schema import Percents
 
 logger = logging.getLogger("tabvision")
 
-_LITERAL = r'"[^"]*"|\\.'  # in a cell's format: text, such as a % that is only written after a number
+_LITERAL = r'"[^"]*"|\\.'  # literal text in a cell's format, such as a % that is only appended to the number
 _MERGED = re.compile(rb'<mergeCell ref="[A-Z]+([0-9]+):[A-Z]+([0-9]+)"')
-_MOST_ROWS = 1_048_575  # below the header of a sheet
+_MOST_ROWS = 1_048_575  # in a sheet, below its header
 _LARGEST_SHOWN = 10**15 - 1  # Excel shows and keeps 15 digits
 
-# A spreadsheet runs text with such a start as a formula; a plain number such as -5 is harmless.
+# A spreadsheet runs text that starts like this as a formula; a plain number such as -5 is harmless.
 # Source: OWASP, "CSV Injection".
 _NUMBER = r"(?:\d+(?:\.\d+)?|\.\d+)(?:[eE][+-]?\d+)?(?:$|[;\t\r\n])"
-_FORMULA = rf"(?:[=@\uff1d\uff20\uff0b\uff0d]|[+-](?!{_NUMBER}))"  # full-width ones as well
+_FORMULA = rf"(?:[=@\uff1d\uff20\uff0b\uff0d]|[+-](?!{_NUMBER}))"  # including full-width characters
 _FIRST = rf"^(?:{_FORMULA}|[\t\r\n])"
-_LATER = rf"(?<=.)([;\t\r\n])(?={_FORMULA})"  # some spreadsheets part cells there, and do not see quotes in mid-cell
+_LATER = rf"(?<=.)([;\t\r\n])(?={_FORMULA})"  # some spreadsheets split cells there, ignoring quotes within a cell
 
 
 def read_excel(path: Path, known: Known, **form: Unpack[TextFormat]) -> pd.DataFrame:
@@ -40,8 +40,8 @@ def read_excel(path: Path, known: Known, **form: Unpack[TextFormat]) -> pd.DataF
 
     Args:
         path: The file.
-        known: Columns of which it is known whether they are text, as for `read_csv`.
-        form: As for a text file; of it `na_values` and `names` are used.
+        known: Columns that are known to be text or not, as for `read_csv`.
+        form: As for a text file; only `na_values` and `names` are used.
 
     Raises:
         BadValueError: The file cannot be read, has no rows, or `names` has another length; or openpyxl is not installed.
@@ -57,7 +57,7 @@ def read_excel(path: Path, known: Known, **form: Unpack[TextFormat]) -> pd.DataF
             own = [str(name).strip() for name in frame.columns]
             own = own if names is None else given_names(path, len(own), names)
             frame = _with_percents(frame.set_axis(own, axis=1), book, known)
-    except Exception as error:  # openpyxl and zipfile raise whatever they meet in a damaged file
+    except Exception as error:  # openpyxl and zipfile may raise anything for a damaged file
         if isinstance(error, TabvisionError):
             raise
         problem = f"{str(path)!r} cannot be read as .xlsx: {first_line(error)}"
@@ -74,13 +74,13 @@ def read_excel(path: Path, known: Known, **form: Unpack[TextFormat]) -> pd.DataF
         return part.apply(lambda values: _typed(values, is_text=known.get(str(values.name)) is not None))
 
     typed = parse([*frame], ())
-    if mixed := [name for name in frame if typed[name].dtype == object]:  # numbers beside words, as typed
+    if mixed := [name for name in frame if typed[name].dtype == object]:  # numbers mixed with words, as text
         typed = with_columns(typed, {name: _as_text(values) for name, values in parse(mixed, words).items()})
     return without_words(typed, words, known, parse, is_default=form.get("na_values") is None)
 
 
 def _note_on_cells(path: Path, book: pd.ExcelFile) -> None:
-    """Log the cells of the first sheet that are missing though it shows something: failed formulas, and merged cells."""
+    """Log cells of the first sheet that are missing although it shows something there: failed formulas and merged cells."""
     sheet = book.book.worksheets[0]._worksheet_path  # noqa: SLF001 - the file in the archive has no other name
     with zipfile.ZipFile(path) as archive:
         content = archive.read(sheet)
@@ -94,13 +94,13 @@ def _note_on_cells(path: Path, book: pd.ExcelFile) -> None:
 
 
 def _with_percents(frame: pd.DataFrame, book: pd.ExcelFile, known: Known) -> pd.DataFrame:
-    """Return the cells of the first sheet with the numbers that known columns of percents show: 12 where 0.12 is stored.
+    """Return the first sheet's cells with percents as shown, in known columns of percents: 12 where 0.12 is stored.
 
     Raises:
         BadValueError: Such a column shows only some of its numbers as percents.
     """
     columns = {at: name for at, name in enumerate(frame) if isinstance(known.get(str(name)), Percents)}
-    cells = {at: [0, 0] for at in columns}  # numbers shown as percents, and others
+    cells = {at: [0, 0] for at in columns}  # counts of numbers shown as percents, and of others
     for row in book.book.worksheets[0].iter_rows() if columns else ():
         for cell, counts in ((row[at], counts) for at, counts in cells.items() if at < len(row)):
             if type(cell.value) in (int, float):
@@ -119,9 +119,9 @@ def _with_percents(frame: pd.DataFrame, book: pd.ExcelFile, known: Known) -> pd.
 
 
 def _typed(values: pd.Series, *, is_text: bool) -> pd.Series:
-    """Return a column of cells with their type; text that writes numbers as those, unless some begins with a zero, as 007.
+    """Return a column of cells with its type, and text as numbers if it looks like them and none begins with a zero (007).
 
-    A sheet holds numbers as floats, of which pandas makes whole numbers; those that lack digits become floats again.
+    A sheet holds numbers as floats, which pandas converts to integers; those that have lost digits become floats again.
     """
     values = pd.Series(
         [float(it) if type(it) is int and abs(it) >= LARGEST_EXACT else it for it in values], values.index, object
@@ -137,7 +137,7 @@ def _typed(values: pd.Series, *, is_text: bool) -> pd.Series:
 
 
 def _as_text(values: pd.Series) -> pd.Series:
-    """Return a column that holds something else than numbers, or mixes them with text, as text; others as they are."""
+    """Return a column as text if it holds anything but numbers, or mixes them with text; else unchanged."""
     is_plain = all(isinstance(value, int | float) for value in values.dropna())
     return values.astype("str").where(values.notna()) if values.dtype == object and not is_plain else values
 
@@ -150,7 +150,7 @@ def write_excel(frame: pd.DataFrame, file: BinaryIO) -> None:
         file: The open file.
 
     Raises:
-        BadValueError: It has more rows than a sheet holds, or openpyxl is not installed.
+        BadValueError: There are more rows than a sheet can hold, or openpyxl is not installed.
     """
     from openpyxl.cell.cell import ILLEGAL_CHARACTERS_RE
 
@@ -159,7 +159,7 @@ def write_excel(frame: pd.DataFrame, file: BinaryIO) -> None:
 
     def written(values: pd.Series) -> pd.Series:
         is_long = pd.api.types.is_integer_dtype(values) and bool((values.abs() > _LARGEST_SHOWN).any())
-        if is_long or isinstance(values.dtype, pd.DatetimeTZDtype):  # a sheet knows no time zones
+        if is_long or isinstance(values.dtype, pd.DatetimeTZDtype):  # sheets do not support time zones
             return values.astype("str")
         if pd.api.types.is_numeric_dtype(values) or pd.api.types.is_datetime64_dtype(values):
             return values
@@ -172,7 +172,7 @@ def write_excel(frame: pd.DataFrame, file: BinaryIO) -> None:
 
 
 def neutralized(text: pd.Series) -> pd.Series:
-    """Return text with an apostrophe before what that a spreadsheet would run as a formula.
+    """Return text with an apostrophe before whatever a spreadsheet would run as a formula.
 
     Example:
         >>> neutralized(pd.Series(["=1+1", "-5", "a=b", None])).tolist()

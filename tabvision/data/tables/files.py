@@ -25,12 +25,12 @@ _ADDRESS = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+://")
 
 
 def is_paths(source: object) -> TypeGuard[list[str | Path]]:
-    """Return whether a source is a list of paths, and not of rows."""
+    """Return whether a source is a list of paths, rather than of rows."""
     return isinstance(source, list | tuple) and bool(source) and all(isinstance(each, str | Path) for each in source)
 
 
 def are_tables(source: object) -> TypeGuard[list[str | Path]]:
-    """Return whether a source is a list of paths of table files, as their suffixes say.
+    """Return whether a source is a list of paths of table files, judging by their suffixes.
 
     Example:
         >>> are_tables(["a.csv", "b.csv.gz"]), are_tables(["a.jpg"]), are_tables("a.csv")
@@ -41,11 +41,11 @@ def are_tables(source: object) -> TypeGuard[list[str | Path]]:
 
 
 def files_of(source: str | Path | Sequence[str | Path]) -> list[Path]:
-    """Return the table files that a path, a glob such as "data/*.csv", a folder or a list of these names.
+    """Return the table files that a path, a glob such as "data/*.csv", a folder or a list of these stands for.
 
     Raises:
-        MissingFileError: There is no such file, or none fits the glob.
-        BadValueError: It is an address, or a folder without table files.
+        MissingFileError: There is no such file, or none matches the glob.
+        BadValueError: It is a URL, or a folder without table files.
     """
     if not isinstance(source, str | Path):
         return [file for each in source for file in files_of(each)]
@@ -57,7 +57,7 @@ def files_of(source: str | Path | Sequence[str | Path]) -> list[Path]:
             raise BadValueError(f"{str(path)!r} is a folder, not a table file", "Pass the path of a file in it")
         return found
     if is_glob(path):
-        fitting = sorted(map(Path, glob.glob(str(path), recursive=True)))  # noqa: PTH207 - also absolute ones
+        fitting = sorted(map(Path, glob.glob(str(path), recursive=True)))  # noqa: PTH207 - may be absolute
         if not (found := [file for file in fitting if not file.is_dir()]):
             raise MissingFileError(f"no file fits {str(path)!r}", "Check the folder and the pattern")
         return found
@@ -66,7 +66,7 @@ def files_of(source: str | Path | Sequence[str | Path]) -> list[Path]:
 
 
 def _partitioned_files(folder: Path) -> list[Path]:
-    """Return the table files below a folder whose folders are called as Hive's: year=2024/month=1; none if they are not."""
+    """Return the table files below a folder with Hive's folder names, year=2024/month=1; none if it has others."""
     inner = sorted(each for each in folder.iterdir() if each.is_dir() and not each.name.startswith((".", "_")))
     if not inner or not all(_PARTITION.fullmatch(each.name) for each in inner):
         return []
@@ -74,7 +74,7 @@ def _partitioned_files(folder: Path) -> list[Path]:
 
 
 def partition_of(path: Path) -> dict[str, str]:
-    """Return the columns and values that the names of a file's folders hold.
+    """Return the columns and values in the names of a file's folders.
 
     Example:
         >>> partition_of(Path("sales/year=2024/shop=a%20b/x.parquet"))
@@ -89,7 +89,7 @@ def partition_of(path: Path) -> dict[str, str]:
 
 
 def is_glob(path: str | Path) -> bool:
-    """Return whether a path is a pattern of files, and no file has that name.
+    """Return whether a path is a glob pattern, rather than the name of an existing file.
 
     Example:
         >>> is_glob("data/*.csv"), is_glob("data/a.csv")
@@ -99,10 +99,10 @@ def is_glob(path: str | Path) -> bool:
 
 
 def check_file(path: Path) -> None:
-    """Raise if there is no such file or folder; the sentence names a similar one.
+    """Raise if there is no such file or folder, with a similar name in the error.
 
     Raises:
-        MissingFileError: There is none.
+        MissingFileError: It does not exist.
     """
     if path.exists():
         return
@@ -116,15 +116,15 @@ def check_file(path: Path) -> None:
 
 
 def similar_path(path: Path) -> str:
-    """Return the remedy for a path that does not exist: one beside it of a similar name, if there is one."""
+    """Return the remedy for a path that does not exist: a similar name in the same folder, if there is one."""
     close = closest(path.name, [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else [])
     return f"Did you mean {str(path.with_name(close))!r}?" if close else "Check the path"
 
 
 def folder_of(source: object) -> Path | str:
-    """Return the folder that the files of a table, or a folder of them, stand in; "" for a pipe and what is in memory.
+    """Return the folder that contains a table's file, or its folder of files; "" for a pipe or data in memory.
 
-    A frame says in `attrs["folder"]` where its file is, if it was read before.
+    A frame that was read from a file has the folder in `attrs["folder"]`.
     """
     if is_paths(source):
         return folder_of(source[0])
@@ -139,7 +139,7 @@ def folder_of(source: object) -> Path | str:
 
 
 def name_of(source: object) -> str:
-    """Return the name of a source without suffix, of several files that of their folder; "data" where it has none.
+    """Return the name of a source without its suffix; for several files that of their folder; "data" if there is none.
 
     Example:
         >>> name_of("~/a.b.csv.gz"), name_of("sales/*.csv"), name_of("..csv")
@@ -151,17 +151,17 @@ def name_of(source: object) -> str:
     if is_glob(path):
         path = Path(str(path)[: re.search(r"[*?\[]", str(path)).start()] + "x").parent  # type: ignore[union-attr]  # it has one
     is_pipe = path.exists() and not (path.is_file() or path.is_dir())
-    name = "" if is_pipe else path.resolve().name.lstrip(".").split(".")[0]  # resolved, the folder "." has a name too
+    name = "" if is_pipe else path.resolve().name.lstrip(".").split(".")[0]  # resolve() gives the folder "." a name
     return name or "data"
 
 
 def table_files(folder: Path) -> list[Path]:
-    """Return the table files directly in a folder, sorted by name; none if there are images or folders beside them.
+    """Return the table files directly in a folder, sorted by name; none if it also has images or folders.
 
-    Files whose name begins with `_` or `.` are those of the program that wrote the others.
+    Files whose names begin with `_` or `.` are skipped, as metadata of the program that wrote the others.
     """
     found: list[Path] = []
-    with os.scandir(folder) as entries:  # a folder of a million images is left at the first
+    with os.scandir(folder) as entries:  # stop at the first image, since there may be a million
         for entry in entries:
             suffix = without_compression(Path(entry.name)).suffix.lower()
             if not entry.is_file() or suffix not in _SHARD_SUFFIXES:

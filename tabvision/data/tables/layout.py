@@ -1,4 +1,4 @@
-"""Find how a delimited text file is laid out: what parts its fields, and whether its first line is a header."""
+"""Detect the layout of a delimited text file: its separator, and whether its first line is a header."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ _HEAD_LINES = 20
 _HEAD_ROWS = 200
 _NUMBER = re.compile(r"\s*[+-]?([0-9]+([.,][0-9]*)?|[.,][0-9]+)([eE][+-]?[0-9]+)?\s*", re.ASCII)
 _DATE = re.compile(r"\s*[0-9]{4}-[0-9]{2}-[0-9]{2}\b.*", re.ASCII)
-_RISING = 4  # steps upwards that are hardly a row of data
+_RISING = 4  # a row of numbers that rises this often is hardly data
 _SPACE, _COLONS = " ", "::"
 
 
 class Layout(NamedTuple):
-    """How a delimited text file is laid out.
+    """The layout of a delimited text file.
 
     Args:
         header: The names of the columns, as written in the header or as given.
         delimiter: The character between fields.
-        sep: What stands between fields in the file itself, to be told: " " is any white space.
+        sep: The separator in the file itself, for messages; " " is any white space.
         has_header: Whether the first line is the header.
     """
 
@@ -38,18 +38,18 @@ class Layout(NamedTuple):
 
     @property
     def names(self) -> list[str]:
-        """The names of the columns without spaces around them; those without a name are called as pandas does."""
+        """The column names, stripped of spaces; columns without a name are named as in pandas."""
         return [name.strip() or f"Unnamed: {index}" for index, name in enumerate(self.header)]
 
 
 def find_layout(file: TextFile, sep: str | None, names: Sequence[str] | None) -> Layout:
-    """Return the layout of a file; fields parted by more than one character are parted by one afterwards, in memory.
+    """Return the layout of a file; a separator of several characters is replaced by a single one, in memory.
 
     Args:
         file: The file.
-        sep: What stands between fields; " " is any white space, None finds it.
-        names: The names of the columns of a file without a header; empty to call them column_1, column_2 and so on; None
-            to find out whether there is a header.
+        sep: The separator; " " is any white space, None detects it.
+        names: The column names of a file without a header; empty to name them column_1, column_2 and so on; None to detect
+            whether there is a header.
 
     Raises:
         BadValueError: There are no rows, the first rows are ragged, a column name repeats, or `names` has another length.
@@ -61,7 +61,7 @@ def find_layout(file: TextFile, sep: str | None, names: Sequence[str] | None) ->
         raise BadValueError(f"sep must be the text between fields, got {sep!r}", 'Pass such as ";", "::" or " "')
     if sep is None:
         sep = _find_separator(lines, file.usual_delimiter)
-    sep = {r"\t": "\t", "tab": "\t", r"\s+": _SPACE}.get(sep, sep)  # as one types it in a shell
+    sep = {r"\t": "\t", "tab": "\t", r"\s+": _SPACE}.get(sep, sep)  # as typed in a shell
     delimiter = sep if len(sep) == 1 and sep.isascii() and sep != _SPACE else _part_by_tabs(file, sep)
     with closing(file.records(delimiter)) as records:
         found = list(itertools.islice(records, _HEAD_ROWS))
@@ -77,9 +77,9 @@ def find_layout(file: TextFile, sep: str | None, names: Sequence[str] | None) ->
 
 
 def _find_separator(lines: Sequence[str], preferred: str = ",") -> str:
-    """Return what parts the fields of the first lines, outside quotes: the delimiter most frequent in the first of them.
+    """Return the separator of the first lines: the delimiter that is most frequent outside quotes in the first line.
 
-    `::` in every line, as often in each, and white space between numbers alone are found as well.
+    `::` is found if every line has it equally often, and so is white space between numbers only.
 
     Example:
         >>> _find_separator(['name;"height, cm";age']), _find_separator(["only one column"])
@@ -100,10 +100,10 @@ def _find_separator(lines: Sequence[str], preferred: str = ",") -> str:
 
 
 def _is_data(rows: Sequence[Sequence[str]]) -> bool:
-    """Return whether the first row is data beyond doubt, so that there is no header.
+    """Return whether the first row is certainly data, so that there is no header.
 
-    Each of its cells must be of its column's kind (number, date or text), and must be no name: text occurs again below, and
-    numbers do not count up as years or the numbers of columns do.
+    Each of its cells must have its column's type (number, date or text) and cannot be a name: text must occur again below,
+    and numbers must not count up like years or column numbers.
 
     Example:
         >>> _is_data([["196", "242", "3"], ["186", "302", "3"]]), _is_data([["0", "1", "2"], ["5", "3", "1"]])
@@ -114,7 +114,7 @@ def _is_data(rows: Sequence[Sequence[str]]) -> bool:
     cells, *others = ([cell.strip() for cell in row] for row in rows)
     if len(cells) < 2 or any(len(row) != len(cells) for row in others):
         return False
-    below = [row for row in others if row != cells]  # the header of joined files comes again
+    below = [row for row in others if row != cells]  # concatenated files repeat the header
     columns = [[row[index] for row in below if row[index]] for index in range(len(cells))]
     if any(cell and column and _kind([cell]) != _kind(column) for cell, column in zip(cells, columns, strict=True)):
         return False
@@ -127,13 +127,13 @@ def _is_data(rows: Sequence[Sequence[str]]) -> bool:
 
 
 def _kind(cells: Sequence[str]) -> str:
-    """Return "number" or "date" if all cells are such, else "text"."""
+    """Return "number" or "date" if all cells are, else "text"."""
     kinds = {"number": _NUMBER, "date": _DATE}
     return next((kind for kind, pattern in kinds.items() if all(map(pattern.fullmatch, cells))), "text")
 
 
 def _counts_up(cells: Sequence[str]) -> bool:
-    """Return whether numbers may be names that rise from column to column: years, wavelengths, numbers of columns."""
+    """Return whether numbers may be names that rise from column to column: years, wavelengths, column numbers."""
     numbers = [float(cell.replace(",", ".")) for cell in cells]
     steps = [after - before for before, after in itertools.pairwise(numbers)]
     if min(steps, default=1) <= 0:
@@ -143,7 +143,7 @@ def _counts_up(cells: Sequence[str]) -> bool:
 
 
 def _part_by_tabs(file: TextFile, sep: str) -> str:
-    """Replace a separator of several characters, or white space, by a single character, and return it."""
+    """Replace a separator of several characters, or white space, with a single character, and return that."""
     with file.open_text() as opened:
         text = opened.read()
     delimiter = next(mark for mark in "\t\x1f\x1e\x1d" if mark not in text or (mark == "\t" and sep == _SPACE))
@@ -155,7 +155,7 @@ def _part_by_tabs(file: TextFile, sep: str) -> str:
 
 
 def given_names(path: Path, number: int, names: Sequence[str] | None) -> list[str]:
-    """Return the names of the columns of a table without a header; without any, column_1, column_2 and so on.
+    """Return the column names of a table without a header, or column_1, column_2 and so on if none are given.
 
     Raises:
         BadValueError: There are more or fewer names than columns.
@@ -167,7 +167,7 @@ def given_names(path: Path, number: int, names: Sequence[str] | None) -> list[st
 
 
 def _check_first_lines(path: Path, lines: Sequence[str]) -> None:
-    """Raise if a note to a spreadsheet or a comment stands above the header."""
+    """Raise if there is a comment, or a line such as `sep=;` for spreadsheets, above the header."""
     if re.fullmatch(r'"?sep=.?"?', lines[0], re.IGNORECASE):
         problem = f"line 1 of {str(path)!r} is {lines[0]!r}, a note to a spreadsheet, where the header belongs"
         raise BadValueError(problem, "Remove that line")
@@ -175,7 +175,7 @@ def _check_first_lines(path: Path, lines: Sequence[str]) -> None:
         return
     below = [line for line in lines if not line.startswith("#")]
     separator = _find_separator(below) if below else ""
-    parts = None if separator == _SPACE else separator  # None for any white space
+    parts = None if separator == _SPACE else separator  # None is any white space
     if below and len(lines[0].split(parts)) != len(below[0].split(parts)):
         number = lines.index(below[0])
         where, them = ("line 1", "that line") if number == 1 else (f"lines 1 to {number}", "those lines")
@@ -184,12 +184,12 @@ def _check_first_lines(path: Path, lines: Sequence[str]) -> None:
 
 
 def _check_head(path: Path, found: Sequence[tuple[int, list[str]]], layout: Layout) -> None:
-    """Raise if there are no rows, a title stands above the header, the first row is ragged, or the header repeats a name."""
+    """Raise if there are no rows, a title is above the header, the first row is ragged, or the header repeats a name."""
     if layout.has_header and len(found) < 2:
         problem = f"{str(path)!r} has a header ({listed(layout.header)}) but no rows"
         raise BadValueError(problem, "Pass a file with rows")
     line, row = found[min(1, len(found) - 1)]
-    # The first lines have another number of fields than nearly all others, as a title above the header has.
+    # With a title above the header, the first lines have another number of fields than nearly all others.
     widths = [len(each) for _, each in found]
     usual, number = Counter(widths).most_common(1)[0]
     first = widths.index(usual)
@@ -208,7 +208,7 @@ def _check_head(path: Path, found: Sequence[tuple[int, list[str]]], layout: Layo
 
 
 def ragged(path: Path, line: int, expected: int, seen: int, sep: str) -> BadValueError:
-    """Return the error of a row with too many or too few fields."""
+    """Return the error for a row with too many or too few fields."""
     problem = f"line {line:,} of {str(path)!r} has {count(seen, 'field')}, the header has {expected}"
     other = "" if sep == "," else f" (fields are parted by {sep!r}; sep= or --sep says otherwise)"
     return BadValueError(

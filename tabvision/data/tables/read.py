@@ -34,7 +34,7 @@ from tabvision.schema import JoinedLabels, Schema
 
 logger = logging.getLogger("tabvision")
 
-_NO_PARTITION = "__HIVE_DEFAULT_PARTITION__"  # Hive's name of a folder for rows without a value
+_NO_PARTITION = "__HIVE_DEFAULT_PARTITION__"  # Hive's folder name for rows without a value
 
 Source: TypeAlias = pd.DataFrame | dict[str, Any] | list[dict[str, Any]] | list[str | Path] | str | Path
 """A source of rows: a frame, a dict of columns, a list of rows (dicts), or table files: a path, a glob, a folder, a list."""
@@ -48,7 +48,7 @@ def text_format(
     sep: str | None = None,
     names: Sequence[str] | None = None,
 ) -> TextFormat:
-    """Return how text files are written, with the words for missing values checked; those of a schema are the default.
+    """Return the format of text files, with the words for missing values checked; a schema's words are the default.
 
     Example:
         >>> text_format(None, na_values=["?", ""])["na_values"]
@@ -61,7 +61,7 @@ def text_format(
 
 
 def words_of(form: TextFormat) -> tuple[str, ...] | None:
-    """Return the words for missing values that a schema records: those that the user named."""
+    """Return the words for missing values for a schema to record: those that the user named."""
     words = form.get("na_values")
     return None if words is None else tuple(words)
 
@@ -72,15 +72,15 @@ def read_frame(
     known: Known | None = None,
     **form: Unpack[TextFormat],
 ) -> pd.DataFrame:
-    """Return the rows of a source as a data frame, and log what is not read as it stands, such as a saved index.
+    """Return the rows of a source as a data frame, and log what is not read literally, such as a saved index.
 
     Args:
-        source: A frame (one of pandas is returned as it is, not copied; one of polars or others is read through
-            `__arrow_c_stream__`), a dict of columns, a list of rows as dicts, or the
+        source: A frame (a pandas one is returned as it is, without a copy; one from polars or another library is read
+            through `__arrow_c_stream__`), a dict of columns, a list of rows as dicts, or the
             path of a file: .csv, .tsv, .txt, .dat, .data, .json, .jsonl, .ndjson (each also .gz, .bz2, .xz, .zip),
-            .parquet, .pq, .feather, .arrow, .xlsx; a pipe, read as its suffix says or else as .csv; or a folder, a glob such
-            as "data/*.csv" or a list of such files with equal columns.
-        known: Columns of a text file of which it is known whether they are text: the texts they may hold, or None.
+            .parquet, .pq, .feather, .arrow, .xlsx; a pipe, read by its suffix or else as .csv; or a folder, a glob such
+            as "data/*.csv" or a list of such files with the same columns.
+        known: Columns of a text file that are known to be text or not: the texts each may hold, or None.
         form: How a text file is written; see `TextFormat`.
 
     Raises:
@@ -113,7 +113,7 @@ def read_frame(
 
 
 def _frame_of(source: Any) -> pd.DataFrame:  # noqa: ANN401 - a dict of columns or a list of dicts, of whatever
-    """Return a frame of plain values, with integers beside missing values as Int64."""
+    """Return a frame of plain values, with Int64 for columns of integers and missing values."""
 
     def values(name: str) -> list[Any]:
         if isinstance(source, dict) and isinstance(column := source[name], dict):
@@ -136,7 +136,10 @@ def check_names(frame: pd.DataFrame) -> None:
 
 
 def frame_of_arrow(source: Any) -> pd.DataFrame:  # noqa: ANN401 - anything with `__arrow_c_stream__`
-    """Return a frame of another library as one of pandas; whole numbers beside missing values stay whole."""
+    """Convert another library's frame to pandas, keeping integers in columns with missing values."""
+    if isinstance(source, pd.Series):
+        remedy = "Pass a frame: of one row frame.iloc[[0]], of one column frame[['name']]"
+        raise BadTypeError("the source must be a table, got a Series", remedy)
     try:
         table = pa.table(source)
     except (pa.ArrowException, TypeError, ValueError) as error:
@@ -145,21 +148,21 @@ def frame_of_arrow(source: Any) -> pd.DataFrame:  # noqa: ANN401 - anything with
     texts = [it.with_type(it.type.storage_type) if isinstance(it.type, pa.JsonType) else it for it in table.schema]
     metadata = table.schema.metadata
     if metadata is not None and b"[pyarrow]" in metadata.get(b"pandas", b""):
-        # pandas cannot read all types of Arrow that it writes there; the table has them itself.
+        # pandas writes names of Arrow types there that it cannot read back; the table has the types anyway.
         facts = json.loads(metadata[b"pandas"])
         for column in facts["columns"]:
             if str(column["numpy_type"]).endswith("[pyarrow]"):
                 column["numpy_type"] = "object"
         metadata = {**metadata, b"pandas": json.dumps(facts).encode()}
-    table = table.cast(pa.schema(texts, metadata))  # what pandas does not know
+    table = table.cast(pa.schema(texts, metadata))  # replace types that pandas does not know
     gaps = {field.type for field in table.schema if pa.types.is_integer(field.type) and table[field.name].null_count}
     kinds = {kind: pd.api.types.pandas_dtype(str(kind).replace("int", "Int").replace("uInt", "UInt")) for kind in gaps}
-    frame: pd.DataFrame = table.to_pandas(types_mapper=kinds.get, split_blocks=True)  # copies no column without gaps
+    frame: pd.DataFrame = table.to_pandas(types_mapper=kinds.get, split_blocks=True)  # copies only columns with gaps
     return frame
 
 
 def _read_files(files: Sequence[Path], form: TextFormat, known: Known) -> pd.DataFrame:
-    """Return the rows of all files of a table, in their order."""
+    """Return the rows of all files of a table, in order."""
     frames = [read_file(file, form, known) for file in files]
     first = frames[0]
     if len(files) == 1:
@@ -174,7 +177,7 @@ def _read_files(files: Sequence[Path], form: TextFormat, known: Known) -> pd.Dat
     texts: dict[str, tuple[str, ...]] = dict.fromkeys(mixed, ())
     for file, frame in zip(files, frames, strict=True):
         texts |= columns_with_names(frame, file, form, known)
-    if texts:  # in some files every code looks like a number, or no word is beside None
+    if texts:  # read again: in some files every code looks like a number, or a column has no word but None
         frames = [read_file(file, form, {**known, **texts}) for file in files]
     if mixed := [name for name in mixed if not all(is_text(frame[name]) in (True, None) for frame in frames)]:
         problem = f"columns are text in some files and numbers in others: {listed([*map(repr, mixed)])}"
@@ -184,7 +187,7 @@ def _read_files(files: Sequence[Path], form: TextFormat, known: Known) -> pd.Dat
 
 
 def columns_with_names(frame: pd.DataFrame, file: Path, form: TextFormat, known: Known) -> dict[str, tuple[str, ...]]:
-    """Return the columns in which a word such as None is a value beside others, and so one in the rest of the table."""
+    """Return the columns in which a word such as None was read as a value, so that all files of the table read it so."""
     suffix = without_compression(file).suffix.lower()
     if form.get("na_values") is not None or suffix not in (*CSV_SUFFIXES, ".xlsx"):
         return {}
@@ -193,12 +196,12 @@ def columns_with_names(frame: pd.DataFrame, file: Path, form: TextFormat, known:
 
 
 def is_text(values: pd.Series) -> bool | None:
-    """Return whether a column holds text; None if it holds nothing."""
+    """Return whether a column holds text, or None if it is empty."""
     return is_text_type(values.dtype) if values.notna().any() else None
 
 
 def is_text_type(dtype: Any) -> bool:  # noqa: ANN401 - a dtype of numpy or pandas
-    """Return whether a type is that of text, or of categories that are text."""
+    """Return whether a dtype is text, or categories that are text."""
     return isinstance(dtype.categories.dtype if isinstance(dtype, pd.CategoricalDtype) else dtype, pd.StringDtype)
 
 
@@ -223,7 +226,7 @@ def read_file(path: Path, form: TextFormat, known: Known) -> pd.DataFrame:
 
 
 def with_no_labels(frame: pd.DataFrame, known: Known) -> pd.DataFrame:
-    """Return the frame with "" for null in a column of joined labels, as `read_csv` reads an empty cell."""
+    """Return the frame with "" for null in a target of joined labels, as `read_csv` reads an empty cell."""
     joined = [name for name, texts in known.items() if isinstance(texts, JoinedLabels) and name in frame]
     texts = {name: frame[name] for name in joined if not pd.api.types.is_numeric_dtype(frame[name])}
     for name, values in texts.items():
@@ -233,7 +236,7 @@ def with_no_labels(frame: pd.DataFrame, known: Known) -> pd.DataFrame:
 
 
 def _unknown_format(path: Path) -> BadValueError:
-    """Return the error for a file whose suffix names no format, with the suffix to give it."""
+    """Return the error for a file with an unknown suffix, which suggests the right one."""
     problem = f"{path.name!r} has no suffix that names a table format"
     if (inner := without_compression(path)) != path and not inner.suffix:
         remedy = f"Name it after what is in it, such as {f'{inner.name}.csv{path.suffix}'!r}"
@@ -245,7 +248,7 @@ def _unknown_format(path: Path) -> BadValueError:
 
 
 def _read_json(file: TextFile, suffix: str) -> pd.DataFrame:
-    """Read JSON without pandas' reader, which infers dates from a column's name and numbers from text."""
+    """Read JSON without pandas' reader, which would infer dates from column names and numbers from text."""
     with file.checked(), file.open_text() as text:
         if suffix == ".json":
             return _frame_of(_parsed(text.read(), file))
@@ -254,7 +257,7 @@ def _read_json(file: TextFile, suffix: str) -> pd.DataFrame:
 
 
 def _parsed(text: str, file: TextFile, line: int | None = None) -> Any:  # noqa: ANN401 - whatever it holds
-    """Return what JSON text holds: a row, if it is a line of a file, else rows or columns."""
+    """Parse JSON text: one row if it is a line of a file, else rows or columns."""
     try:
         found = json.loads(text, object_pairs_hook=object_of)
     except (ValueError, RecursionError) as error:
@@ -271,16 +274,16 @@ def _parsed(text: str, file: TextFile, line: int | None = None) -> Any:  # noqa:
 
 
 def _read_binary(path: Path) -> pd.DataFrame:
-    """Read a file, and make an index that has a name a column again, as it was before pandas wrote the file."""
+    """Read a binary file, and turn a named index that pandas saved back into a column."""
     if path.is_file() and path.stat().st_size == 0:
         raise BadValueError(f"{str(path)!r} is empty (0 bytes)", "Pass a file with rows")
     suffix = path.suffix.lower()
     try:
         frame = frame_of_arrow(arrow_table(path if path.is_file() else io.BytesIO(path.read_bytes()), suffix))
-    except Exception as error:  # damaged metadata raises whatever pandas meets in it, such as KeyError
+    except Exception as error:  # damaged metadata may raise anything in pandas, such as KeyError
         problem = f"{str(path)!r} cannot be read as {suffix}: {first_line(error)}"
         raise BadValueError(problem, "It may be damaged or in another format; write it again") from error
-    pa.default_memory_pool().release_unused()  # it keeps about as much as the frame takes
+    pa.default_memory_pool().release_unused()  # it holds on to about as much memory as the frame takes
     names = [name for name in frame.index.names if name is not None]
     if not names:
         return frame
@@ -289,7 +292,7 @@ def _read_binary(path: Path) -> pd.DataFrame:
 
 
 def arrow_table(source: Path | io.BytesIO, suffix: str) -> pa.Table:
-    """Return the table of a file, checked as a whole: converting one changed bit that points outside ends the process."""
+    """Read and fully validate a file's table, since converting one with a corrupted offset would crash the process."""
     if suffix in PARQUET_SUFFIXES:
         from pyarrow import parquet
 
@@ -303,14 +306,14 @@ def arrow_table(source: Path | io.BytesIO, suffix: str) -> pa.Table:
 
 
 def with_index(frame: pd.DataFrame, names: Sequence[Any]) -> pd.DataFrame:
-    """Return a frame with levels of its index as columns; raise if there are columns of their names."""
+    """Return a frame with index levels as columns; raise if columns with these names exist."""
     if twice := [repr(name) for name in names if name in frame]:
         raise BadValueError(f"both the index and a column are called {listed(twice)}", "Rename or remove one of each")
     return frame.reset_index(names)
 
 
 def with_partition(frame: pd.DataFrame, path: Path, known: Known) -> pd.DataFrame:
-    """Return the frame with the columns that the folders of its file name, as Hive does: year=2024/a.parquet.
+    """Add the columns in the names of a file's folders, as Hive writes them: year=2024/a.parquet.
 
     Example:
         >>> with_partition(pd.DataFrame({"x": [1]}), Path("sales/year=2024/shop=north/a.csv"), {}).to_dict("records")
@@ -325,7 +328,7 @@ def with_partition(frame: pd.DataFrame, path: Path, known: Known) -> pd.DataFram
 
 
 def without_saved_index(frame: pd.DataFrame) -> pd.DataFrame:
-    """Drop a first column of row numbers that `to_csv` or R's `write.csv` has saved."""
+    """Drop a first column of row numbers, which `to_csv` and R's `write.csv` save."""
     name = frame.columns[0] if len(frame.columns) > 1 else None
     if not isinstance(name, str) or not re.fullmatch(r"|Unnamed: 0(\.\d+)?", name):
         return frame

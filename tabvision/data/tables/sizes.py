@@ -1,4 +1,4 @@
-"""What the number of rows decides unless the user does: validation rows, the batch size, and how many epochs a fit takes."""
+"""Defaults that depend on the number of rows: validation rows, batch size, and the number of epochs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tabvision.tasks.target import SMALL_TABLE
 
 
 def settled_split(split: Any, num_rows: int) -> Any:  # noqa: ANN401 - as for the datamodule
-    """Return the split with what "auto" means for so many rows in its place.
+    """Return the split with "auto" resolved for the number of rows.
 
     Example:
         >>> settled_split("auto", 500), settled_split(("auto", 0.1), 22_222), settled_split(("auto", 0.1), 22_221)
@@ -34,7 +34,7 @@ def table_batch_size(num_rows: int) -> int:
 
 
 def most_epochs(num_rows: int) -> int:
-    """Return the epochs after which a fit that stops by itself ends at the latest.
+    """Return the upper limit of epochs for a fit that stops by itself.
 
     Example:
         >>> [most_epochs(rows) for rows in (640, 31_000, 210_000)]
@@ -44,7 +44,7 @@ def most_epochs(num_rows: int) -> int:
 
 
 def fast_epochs(num_rows: int) -> int:
-    """Return the epochs of `--preset fast`: an eighth of the most that a fit takes.
+    """Return the epochs of `--preset fast`: an eighth of the upper limit.
 
     Example:
         >>> [fast_epochs(rows) for rows in (640, 31_000, 210_000)]

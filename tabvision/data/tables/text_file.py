@@ -22,15 +22,15 @@ _LONGEST_FIELD = 2**31 - 1
 
 
 class TextFormat(TypedDict, total=False):
-    """How a text file is written, as far as the user says so.
+    """The format of a text file, as far as the user specifies it.
 
     Keys:
         encoding: None means UTF-8, with or without a byte order mark.
-        na_values: The words in a delimited file that mean a missing value, as an empty cell always does; None for `NA`,
+        na_values: The words in a delimited file that mark a missing value, as an empty cell always does; None for `NA`,
             `nan`, `NULL` and the like.
-        sep: What stands between the fields, such as "::"; " " is any white space, None finds it.
-        names: The names of the columns of a file without a header; empty to call them column_1, column_2 and so on; None to
-            find out whether there is a header.
+        sep: The separator between fields, such as "::"; " " is any white space, None detects it.
+        names: The column names of a file without a header; empty to name them column_1, column_2 and so on; None to detect
+            whether there is a header.
     """
 
     encoding: str | None
@@ -40,7 +40,7 @@ class TextFormat(TypedDict, total=False):
 
 
 def _open_zip(source: Any) -> IO[bytes]:  # noqa: ANN401 - a path or an open file, as for the other openers
-    """Open the only file of an archive, which stays open until that file is closed."""
+    """Open the only file in an archive, and keep the archive open until that file is closed."""
     archive = zipfile.ZipFile(source)
     names = archive.namelist()
     if len(names) != 1:
@@ -60,7 +60,7 @@ _UNREADABLE = (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile
 
 
 def without_compression(path: Path) -> Path:
-    """Return the path without the suffix of a compression.
+    """Return the path without a compression suffix.
 
     Example:
         >>> without_compression(Path("a.csv.gz")).name, without_compression(Path("a.csv")).name
@@ -76,8 +76,8 @@ class TextFile:
     Args:
         path: The file or pipe.
         encoding: None means UTF-8, with or without a byte order mark.
-        content: A part of the file to read in its place; None for all of it.
-        skips_spaces: Whether spaces after a delimiter belong to it, as in `31, nurse`; those within quotes never do.
+        content: A part of the file to read instead of the file; None for all of it.
+        skips_spaces: Whether spaces after a delimiter belong to it, as in `31, nurse`; spaces within quotes never do.
 
     Raises:
         BadValueError: There is no such encoding.
@@ -106,12 +106,12 @@ class TextFile:
         return "\t" if without_compression(self.path).suffix.lower() == ".tsv" else ","
 
     def open(self) -> IO[bytes]:
-        """Return the bytes, decompressed."""
+        """Open the decompressed bytes."""
         found: IO[bytes] = self._opener(self.path) if self._content is None else io.BytesIO(self._content)
         return found
 
     def open_text(self) -> io.TextIOWrapper:
-        """Return the text, with line ends as they are."""
+        """Open the text, with line ends unchanged."""
         return io.TextIOWrapper(self.open(), encoding=self.encoding, newline="")
 
     def replace(self, text: str) -> None:
@@ -120,7 +120,7 @@ class TextFile:
 
     def records(self, delimiter: str) -> Generator[tuple[int, list[str]], None, None]:
         """Yield each record that is not blank, with the number of its last line."""
-        limit = csv.field_size_limit(_LONGEST_FIELD)  # by default a field above 131,072 characters is an error
+        limit = csv.field_size_limit(_LONGEST_FIELD)  # by default a field of more than 131,072 characters is an error
         try:
             with self.open_text() as text:
                 reader = csv.reader(text, delimiter=delimiter, skipinitialspace=self.skips_spaces)
@@ -132,7 +132,7 @@ class TextFile:
 
     @contextmanager
     def checked(self) -> Iterator[None]:
-        """Check that the file is text, and report damaged or undecodable bytes that are met in the block.
+        """Check that the file is text, and report damaged or undecodable bytes found inside the block.
 
         Raises:
             BadValueError: The file is empty, binary, damaged, or in another encoding.
@@ -140,7 +140,7 @@ class TextFile:
         try:
             self._check_head()
             yield
-        except UnicodeError as error:  # of bytes that do not decode, or of UTF-16 without a byte order mark
+        except UnicodeError as error:  # bytes that do not decode, or UTF-16 without a byte order mark
             raise self._undecodable() from error
         except _UNREADABLE as error:
             problem = f"{str(self.path)!r} cannot be read: {error}"
@@ -154,7 +154,7 @@ class TextFile:
             raise BadValueError(problem, "Pass a file with rows")
         is_wide = self.encoding.startswith(("utf-16", "utf-32"))
         if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) and not is_wide:
-            bits = 32 if head[2:4] == b"\0\0" else 16  # a file of UTF-16 begins with a letter
+            bits = 32 if head[2:4] == b"\0\0" else 16  # in UTF-16 the first letter would follow
             remedy = f'Pass encoding="utf-{bits}" (--encoding utf-{bits})'
             raise BadValueError(f"{str(self.path)!r} is UTF-{bits} text", remedy)
         if b"\0" in head and not is_wide:
@@ -176,7 +176,7 @@ class TextFile:
 
 
 def first_line(error: BaseException) -> str:
-    r"""Return the first line of what an error says, without its full stop; its type if it says nothing.
+    r"""Return the first line of an error's message, without its period, or its type if it has no message.
 
     Example:
         >>> first_line(ValueError("bad header.\nat line 2")), first_line(KeyboardInterrupt())

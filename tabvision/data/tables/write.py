@@ -1,4 +1,4 @@
-"""Write tables atomically, never over another file unless told to, and safe to open in a spreadsheet."""
+"""Write tables atomically, safe to open in a spreadsheet, and without overwriting a file unless told to."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ from tabvision.errors import BadValueError, MissingFileError, TabvisionError, Un
 
 try:
     import fcntl
-except ImportError:  # where there is none, nothing is locked
+except ImportError:  # on such systems nothing is locked
     fcntl = None  # type: ignore[assignment]
 
 FORMATS = (".csv", *BINARY_SUFFIXES)
-_GROUP_ROWS = 1 << 17  # of a Parquet file that is written in blocks: smaller ones take longer to read
+_GROUP_ROWS = 1 << 17  # rows per group of a Parquet file written in blocks: smaller groups take longer to read
 
 
 def check_destination(
     path: str | Path, *, suffixes: Sequence[str] = FORMATS, overwrite: bool = False, reads: Sequence[object] = ()
 ) -> Path:
-    """Return the path as a `Path` after checking that a file can be written there; call it before long work.
+    """Check that a file can be written at the path and return it as a `Path`; call this before long work.
 
     Args:
         path: The path of the new file.
         suffixes: The suffixes of the supported formats.
         overwrite: Whether an existing file may be replaced.
-        reads: What the file will be made from: no existing path among these, nor a file in such a folder, is replaced.
+        reads: The inputs of the file: no existing path among these, nor a file in a folder among them, is replaced.
 
     Raises:
         BadValueError: The suffix is not supported, or the file exists already.
@@ -63,14 +63,14 @@ def check_destination(
 
 
 def check_not_read(path: Path, reads: Sequence[object]) -> None:
-    """Raise if writing to a path would replace a file that is read, under whatever name.
+    """Raise if writing to a path would replace an input file, under whatever name.
 
     Args:
         path: The path to write to.
-        reads: Paths of what is read: files, or folders of images or of parts of a table; anything else is ignored.
+        reads: Paths of the inputs: files, or folders of images or of parts of a table; anything else is ignored.
 
     Raises:
-        BadValueError: The file is one of those.
+        BadValueError: The file is one of the inputs.
     """
     for read in (Path(it).expanduser() for it in reads if isinstance(it, str | Path) and "\0" not in str(it)):
         if not path.exists() or not read.exists():
@@ -90,10 +90,10 @@ def check_not_read(path: Path, reads: Sequence[object]) -> None:
 def write_frame(frame: pd.DataFrame, path: str | Path, *, overwrite: bool = False) -> None:
     """Write a frame, without its index, in the format that the suffix names.
 
-    In CSV and Excel a text that a spreadsheet would run as a formula (it starts with `=`, `+`, `-`, `@`, tab, line feed or
-    carriage return and is no plain number) gets a leading apostrophe; so does what follows a semicolon, tab or line break
-    within it, where some spreadsheets part cells. Numbers stay numbers. A program that reads such a text back gets the
-    apostrophe too; Parquet and Feather leave every text as it is.
+    In CSV and Excel, text that a spreadsheet would run as a formula (it starts with `=`, `+`, `-`, `@`, tab, line feed or
+    carriage return and is not a plain number) gets a leading apostrophe; so does the part after a semicolon, tab or line
+    break within it, where some spreadsheets split cells. Numbers stay numbers. A program that reads such text back gets the
+    apostrophe too; Parquet and Feather leave all text unchanged.
 
     Args:
         frame: The rows.
@@ -106,7 +106,7 @@ def write_frame(frame: pd.DataFrame, path: str | Path, *, overwrite: bool = Fals
         UnwritableFileError: The disk is full or read-only.
     """
     path = check_destination(path, overwrite=overwrite)
-    with written_whole(path) as partial, partial.open("wb") as file:  # pyarrow opens no name that is not UTF-8
+    with written_whole(path) as partial, partial.open("wb") as file:  # pyarrow cannot open names that are not UTF-8
         if (suffix := path.suffix.lower()) == ".csv":
             _write_csv(frame, file)
         elif suffix == ".xlsx":
@@ -119,7 +119,7 @@ def write_frame(frame: pd.DataFrame, path: str | Path, *, overwrite: bool = Fals
 
 @contextmanager
 def written_in_blocks(path: Path) -> Iterator[Callable[[pd.DataFrame], None]]:
-    """Yield a function that appends rows to a Parquet file, which is there when the block ends.
+    """Yield a function that appends rows to a Parquet file, which appears when the block ends.
 
     Raises:
         UnwritableFileError: The disk is full or read-only, or the folder belongs to somebody else.
@@ -151,7 +151,7 @@ def written_in_blocks(path: Path) -> Iterator[Callable[[pd.DataFrame], None]]:
 def written_whole(path: Path) -> Iterator[Path]:
     """Yield a temporary path to write to; it replaces `path` when the block ends, and is removed on an error.
 
-    It is a hidden file beside, which no other process uses. What killed processes left of theirs is removed.
+    It is a hidden file in the same folder, which no other process uses. Such files left by killed processes are removed.
 
     Raises:
         UnwritableFileError: The disk is full or read-only, or the folder belongs to somebody else.
@@ -178,13 +178,13 @@ def written_whole(path: Path) -> Iterator[Path]:
                 os.fsync(written.fileno())
             partial.replace(path)
     finally:
-        with suppress(OSError):  # which would hide the first error
+        with suppress(OSError):  # a second error would hide the first
             partial.unlink(missing_ok=True)
 
 
 @contextmanager
 def interrupts_held() -> Iterator[None]:
-    """Hold Ctrl-C back until the block ends: an exception within torch's writer may end the process by an error or an abort.
+    """Delay Ctrl-C until the block ends, since raising inside torch's writer may cause other errors or abort the process.
 
     Example:
         >>> written = []
@@ -210,20 +210,20 @@ def interrupts_held() -> Iterator[None]:
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """Create a file, and hold it in the block."""
-    if fcntl is None:  # an open file could not be renamed there
+    """Create a file, and keep it locked inside the block."""
+    if fcntl is None:  # such systems cannot rename an open file
         yield
         return
     with path.open("wb") as file:
-        lock(file, wait=True)  # for who looks whether it was left
+        lock(file, wait=True)  # tells others that the file is in use
         yield
 
 
 def lock(file: IO[bytes] | int, *, wait: bool = False) -> bool:
-    """Hold an open file or folder until it is closed or the process dies; return whether that is possible here.
+    """Lock an open file or folder until it is closed or the process dies; return whether that is possible here.
 
     Raises:
-        BlockingIOError: Another process holds it, and this one does not wait.
+        BlockingIOError: Another process has locked it, and this one does not wait.
     """
     if fcntl is None:
         return False
@@ -231,14 +231,14 @@ def lock(file: IO[bytes] | int, *, wait: bool = False) -> bool:
         fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except BlockingIOError:
         raise
-    except OSError:  # a file system without locks
+    except OSError:  # the file system has no locks
         return False
     return True
 
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Turn the system's errors in a block that writes a file or folder into a sentence.
+    """Turn the system's errors in a block that writes a file or folder into ours.
 
     Raises:
         UnwritableFileError: The disk is full or read-only, or the folder belongs to somebody else.
@@ -250,7 +250,7 @@ def writing(path: Path) -> Iterator[None]:
     except OSError as error:
         raise UnwritableFileError(path, error) from error
     except RuntimeError as error:
-        if "inline_container" not in str(error):  # torch's writer of archives, in place of what stopped it
+        if "inline_container" not in str(error):  # torch's archive writer hides the original error
             raise
         stopped_by = error.__context__ or error
         if not isinstance(stopped_by, OSError | RuntimeError):  # such as Ctrl-C
@@ -259,7 +259,7 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def _write_csv(frame: pd.DataFrame, file: BinaryIO) -> None:
-    """Write numbers unchanged and all else as text: True as `True`, a date as pandas prints it."""
+    """Write numbers unchanged and everything else as text: True as `True`, a date as pandas prints it."""
     columns = []
     for index in range(frame.shape[1]):
         values = frame.iloc[:, index]
@@ -268,7 +268,7 @@ def _write_csv(frame: pd.DataFrame, file: BinaryIO) -> None:
     table = pa.table(columns, names=neutralized(pd.Series(map(str, frame.columns), dtype="str")).tolist())
     try:  # pyarrow is about six times as fast as pandas here
         pa.csv.write_csv(table, file, pa.csv.WriteOptions(quoting_style="none", quoting_header="none"))
-    except pa.ArrowInvalid:  # some text has a comma, a quote or a line break: quote every text
+    except pa.ArrowInvalid:  # some text has a comma, a quote or a line break, so quote all text
         file.seek(0)
         file.truncate()
         pa.csv.write_csv(table, file, pa.csv.WriteOptions(quoting_style="needed"))

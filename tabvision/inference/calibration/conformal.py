@@ -1,4 +1,4 @@
-"""Split conformal intervals: intervals with a guaranteed coverage of new rows, whatever the model. No torch."""
+"""Split conformal intervals, with guaranteed coverage on new rows, whatever the model. No torch."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 @speaking("calibrate")
 def half_widths(predictions: NDArray[Any], target: NDArray[Any], coverage: float = 0.9) -> tuple[float, ...]:
-    """Return half the width of an interval around each prediction that holds the true value of that fraction of new rows.
+    """Return the half-width of an interval around each prediction that covers the true value in a fraction of new rows.
 
-    The guarantee, at least `coverage`, is an average over draws of these rows and of new rows from the same distribution;
-    the model must not have been trained on them. Each target has an interval of its own.
+    The guarantee, at least `coverage`, is an average over draws of these rows and of new rows from the same distribution.
+    The model must not have been trained on these rows. Each target has its own interval.
 
     Args:
         predictions: Predictions in the user's units.
@@ -42,7 +42,7 @@ def half_widths(predictions: NDArray[Any], target: NDArray[Any], coverage: float
     """
     check_fraction("coverage", coverage, "()", remedy="Pass a fraction such as 0.9")
     errors = np.sort(np.abs(predictions.astype(np.float64) - target), axis=0)
-    rank = math.ceil(round((len(errors) + 1) * coverage, 9))  # rounded: 100 * 0.9 may be slightly above 90
+    rank = math.ceil(round((len(errors) + 1) * coverage, 9))  # rounded, since 100 * 0.9 may be slightly above 90
     if rank > len(errors):
         least = math.ceil(coverage / (1 - coverage) - 1e-9)
         problem = f"intervals of coverage {coverage:g} need at least {count(least, 'row')}, got {len(errors)}"

@@ -1,4 +1,4 @@
-"""The corrections that calibration fits, as plain data: temperatures, thresholds, widths of intervals. No torch."""
+"""The corrections fitted by calibration, as plain data: temperatures, thresholds, widths of intervals. No torch."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Calibration:
         """Return the calibration that `to_dict` wrote, checked against the task.
 
         Raises:
-            BadValueError: Facts that are missing, unknown, out of range, or of the wrong number for the task.
+            BadValueError: Facts are missing, unknown or out of range, or their number does not fit the task.
         """
         found = from_plain(data, cls)
         found.check(task)
@@ -75,17 +75,17 @@ class Calibration:
         """Return the decoded predictions, as `task.decode` does, with the thresholds if there are any."""
         if not self.thresholds:
             return task.decode(predictions)
-        # as float64: numpy would round a plain float to the predictions' float32, which may equal a row's probability
+        # float64, since numpy would round a plain float to the predictions' float32, where it may equal a probability
         limits = np.array(self.thresholds, dtype=np.float64)
         flags: NDArray[Any] = predictions[:, -len(limits) :] > limits
         of_each_label = predictions.shape[1] == len(limits)
         return flags if of_each_label else flags[:, 0].astype(np.int64)
 
     def intervals(self, names: Sequence[str], predictions: NDArray[Any]) -> dict[str, NDArray[Any]]:
-        """Return the ends of each interval as named columns, or no columns without intervals.
+        """Return the ends of each interval as named columns, or no columns if there are no intervals.
 
         Args:
-            names: The suffix of each column's name, one for each predicted number.
+            names: The suffix of the column name for each predicted number.
             predictions: (N, T) numbers in the user's units.
         """
         columns = {}
@@ -97,7 +97,7 @@ class Calibration:
     def check(self, task: Task) -> None:
         """Raise a BadValueError unless the corrections suit the task."""
         methods, each = task.calibrated_by, task.num_outputs
-        rules = (  # how many numbers there may be if the task has the correction, and the lowest of them
+        rules = (  # for each correction: the allowed counts if the task has it, and the lowest value
             ("temperatures", "temperature", (0, 1, each), 5e-324),
             ("thresholds", "thresholds", (0, each), 5e-324),
             ("half_widths", "intervals", (0, each), 0.0),

@@ -28,13 +28,13 @@ from tabvision.tasks import Task
 @final
 @dataclass(frozen=True)
 class Calibrated:
-    """A fitted calibration, with measures before and after on the rows that it was fitted to.
+    """A fitted calibration, with metrics before and after on the rows that it was fitted to.
 
     Args:
         calibration: The corrections.
         num_rows: The number of rows that they were fitted to.
-        before: Measures without the corrections, such as `expected_calibration_error`.
-        after: The same measures with the corrections.
+        before: Metrics without the corrections, such as `expected_calibration_error`.
+        after: The same metrics with the corrections.
     """
 
     calibration: Calibration
@@ -53,7 +53,7 @@ def fit_calibration(
     metric: str | None = None,
     coverage: float = 0.9,
 ) -> Calibrated:
-    """Fit a calibration to logits and true values, with settings that `check_settings` passed.
+    """Fit a calibration to logits and true values, with settings already checked by `check_settings`.
 
     Shape:
         - logits: (N, num_outputs) float
@@ -103,13 +103,13 @@ def save_calibrated(source: Origin, calibration: Calibration, out: Path) -> None
     checkpoint = read_checkpoint(source)
     checkpoint[CHECKPOINT_KEY] = {**checkpoint[CHECKPOINT_KEY], CALIBRATION: calibration.to_dict()}
     with interrupts_held(), written_whole(out) as partial, partial.open("wb") as file:
-        torch.save(checkpoint, file)  # given a path, torch would hide the system's error
+        torch.save(checkpoint, file)  # with a path, torch would hide the system's error
 
 
 def _measures(
     task: Task, logits: NDArray[Any], target: NDArray[Any], applied: Calibration, metric: str | None
 ) -> dict[str, float]:
-    """Return the measures that a calibration improves, of the predictions with the one applied."""
+    """Return the metrics that a calibration improves, for predictions with the given one applied."""
     predictions = activated(task, logits, applied)
     if "intervals" in task.calibrated_by:
         inside = np.abs(predictions - target) <= np.array(applied.half_widths or (0.0,))

@@ -11,7 +11,7 @@ from tabvision.errors import BadValueError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-LOWEST, HIGHEST = 0.02, 50.0  # temperatures; beyond them rows are not informative, or answers are no better than chance
+LOWEST, HIGHEST = 0.02, 50.0  # temperatures beyond these mean uninformative rows, or answers no better than chance
 _NUM_BINS = 15
 _STEPS = 200
 
@@ -22,14 +22,14 @@ def fit_temperatures(logits: NDArray[Any], target: NDArray[Any], *, per_label: b
     Args:
         logits: Logits of several classes, or independent logits of "yes".
         target: Class codes, or zeros and ones for labels.
-        per_label: For labels, whether each has a temperature of its own.
+        per_label: For labels, whether each has its own temperature.
 
     Shape:
         - logits: (N, num_outputs)
         - target: (N,) int64, or (N, C) of zeros and ones
 
     Raises:
-        BadValueError: All answers are right, or no better than chance, so that no temperature is best.
+        BadValueError: All answers are right, or they are no better than chance, so that no temperature is best.
 
     Source: Guo et al. 2017, "On Calibration of Modern Neural Networks".
 
@@ -48,8 +48,8 @@ def fit_temperatures(logits: NDArray[Any], target: NDArray[Any], *, per_label: b
 def expected_calibration_error(predictions: NDArray[Any], target: NDArray[Any]) -> float:
     """Return the average difference between confidence and accuracy, over 15 bins of equal width on [0, 1].
 
-    Several classes: the probability of the predicted class, and how often it is right. Two classes and labels: the
-    probability of "yes", and how often "yes" is right.
+    For several classes, this compares the probability of the predicted class with how often it is right; for two classes
+    and labels, the probability of "yes" with how often "yes" is right.
 
     Args:
         predictions: Probabilities; two columns are those of "no" and "yes".
@@ -91,7 +91,7 @@ def cross_entropy(predictions: NDArray[Any], target: NDArray[Any]) -> float:
 
 
 def _fit(logits: NDArray[Any], codes: NDArray[Any]) -> float:
-    """Return the best temperature, by Newton's method on its inverse, in which the loss is convex, within a bracket."""
+    """Find the best temperature by Newton's method within a bracket, on its inverse, in which the loss is convex."""
     values = logits.astype(np.float64)
     values = values - np.take_along_axis(values, codes[:, None], axis=1)  # relative to the true class
     low, high = 1 / HIGHEST, 1 / LOWEST

@@ -17,7 +17,7 @@ Counts: TypeAlias = "NDArray[np.float64]"  # one for each threshold
 
 
 def _ratio(above: Counts, below: Counts) -> Counts:
-    """Return the quotient, 0 where the divisor is 0."""
+    """Return the quotient, or 0 where the divisor is 0."""
     quotient: Counts = np.divide(above, below, out=np.zeros_like(above), where=below > 0)
     return quotient
 
@@ -36,7 +36,7 @@ METRICS: dict[str, Callable[[Counts, Counts, Counts, Counts], Counts]] = {
 def best_threshold(probabilities: NDArray[Any], is_yes: NDArray[Any], metric: str = "f1") -> tuple[float, float]:
     """Return the threshold with the best score on these rows, and the score; the answer is "yes" above it.
 
-    It lies halfway between two probabilities that occur; ties are broken in favor of the one nearest to 0.5.
+    It lies halfway between two probabilities in the rows; ties are broken in favor of the threshold nearest to 0.5.
 
     Args:
         probabilities: Probabilities of "yes".
@@ -60,7 +60,7 @@ def best_threshold(probabilities: NDArray[Any], is_yes: NDArray[Any], metric: st
     if not truth.any() or truth.all():
         problem = f"a threshold needs rows of both kinds, got {int(truth.sum())} yes in {len(truth)}"
         raise BadValueError(problem, "Pass more rows")
-    # every threshold that separates rows, in ascending order, and its score
+    # score every threshold that separates rows, in ascending order
     order = np.argsort(chances)
     values, first = np.unique(chances[order], return_index=True)
     edges = np.concatenate([[0.0], values, [1.0]])

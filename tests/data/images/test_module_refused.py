@@ -109,6 +109,7 @@ def test_a_schema_of_another_target_or_without_a_image_is_a_sentence(photos: Pat
 @pytest.mark.parametrize("column", [["0"] * 20, [-1.0] * 20])
 def test_weights_that_cannot_be_are_a_sentence(photos: Path, column: list[Any]) -> None:
     with pytest.raises(
-        BadValueError, match=r"the weights of all 16 train rows are 0|must hold numbers of at least 0, but 20 rows"
+        BadValueError,
+        match=r"the weights of all 16 train rows are 0|must hold numbers of at least 0, got -1.0 in row 0 and 19 others",
     ):
         make(frame_of(photos).assign(weight=column), "kind", path="file", root=photos, weight="weight")

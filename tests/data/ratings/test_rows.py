@@ -1,7 +1,12 @@
 """Rows as they come: ids, gaps, repeated pairs. What a datamodule says of them is in test_collab.py."""
 
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from tabvision.data.ratings.rows import (
@@ -30,6 +35,40 @@ def test_texts_and_whole_numbers_stay_as_they_are(caplog: pytest.LogCaptureFixtu
 
     assert frame is given
     assert not caplog.messages
+
+
+@pytest.mark.parametrize("gap", [False, True])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        lambda ids: pd.Series(ids, dtype=object),
+        lambda ids: pd.Series(ids).astype("category"),
+        lambda ids: pd.Series([None if it is None else Decimal(it) for it in ids], dtype=object),
+        lambda ids: pd.Series(ids).astype(pd.ArrowDtype(pa.decimal128(20, 2))),
+        lambda ids: pd.Series([1, *ids[1:]], dtype=object),
+    ],
+    ids=["objects", "category", "Decimal", "Arrow", "int and float"],
+)
+def test_whole_floats_and_decimals_in_any_column_become_whole_numbers(kind: Any, gap: bool) -> None:
+    frame = with_whole_ids(pd.DataFrame({"who": kind([1.0, None if gap else 2.0, 3.0])}), ["who"])
+
+    assert frame["who"].dropna().tolist() == ([1, 3] if gap else [1, 2, 3])
+    assert all(isinstance(it, int) for it in frame["who"].dropna().tolist())
+    with pytest.raises(BadTypeError, match=r"must hold ids, got the number 1\.5"):
+        with_whole_ids(pd.DataFrame({"who": kind([3.0, None if gap else 2.0, 1.5])}), ["who"])
+
+
+def test_decimals_keep_digits_that_floats_lose() -> None:
+    ids = [Decimal(2**60 + number) for number in range(3)]
+
+    assert with_whole_ids(pd.DataFrame({"who": ids}), ["who"])["who"].tolist() == [2**60, 2**60 + 1, 2**60 + 2]
+    with pytest.raises(BadTypeError, match="lost their last digits"):
+        with_whole_ids(pd.DataFrame({"who": pd.Series([2.0**60, 1.0], dtype=object)}), ["who"])
+
+
+def test_a_value_that_is_no_id_may_be_made_text() -> None:
+    with pytest.raises(BadTypeError, match=r"got UUID such as .*make them text: frame\['who'\]\.astype\(str\)"):
+        with_whole_ids(pd.DataFrame({"who": [UUID(int=1), UUID(int=2)]}), ["who"])
 
 
 @pytest.mark.parametrize("wrong", [0.5, np.inf])

@@ -1,5 +1,8 @@
 """The range of ratings, and what kind of rating it is."""
 
+from decimal import Decimal
+from typing import Any
+
 import pandas as pd
 import pytest
 
@@ -27,6 +30,25 @@ def test_numbers_are_a_regression_and_the_choice_is_told(caplog: pytest.LogCaptu
     assert caplog.messages == [
         "ratings 'stars': numbers, predicted between 0.5 and 3.5. Override with y_range (--y-range)."
     ]
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        lambda stars: stars.astype(object),
+        lambda stars: stars.astype("str"),
+        lambda stars: stars.astype("category"),
+        lambda stars: stars.astype("str").astype("category"),
+        lambda stars: stars.map(Decimal),
+    ],
+    ids=["objects", "text", "category", "category of text", "Decimal"],
+)
+def test_ratings_of_any_column_that_writes_numbers_are_numbers(kind: Any) -> None:
+    frame = pd.DataFrame({"stars": kind(pd.Series([1, 2, 4, 5]))})
+
+    target = fit_ratings(frame, "stars", None, None, frame["stars"])
+
+    assert (target.task.answer_range, target.task.to_dict()["mean"]) == ((0.5, 5.5), [3.0])
 
 
 def test_the_scale_may_be_wider_than_the_training_rows() -> None:

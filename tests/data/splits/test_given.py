@@ -1,14 +1,14 @@
 """Splits that are given by a column, by row numbers, or by sources of their own."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
 import pytest
 from jsonargparse import ArgumentParser
 
-from tabvision.data import TimeSplit
+from tabvision.data import TabularDataModule, TimeSplit
 from tabvision.data.splits.base import Split
 from tabvision.data.splits.given import ColumnSplit, IndexSplit, SourceSplit
 from tabvision.errors import BadTypeError, BadValueError, MissingColumnsError
@@ -76,6 +76,27 @@ def test_rows_are_named_by_number_or_mask(rows: Any) -> None:
 def test_rows_that_cannot_be_meant_are_refused(rows: Any, error: type[Exception], sentence: str) -> None:
     with pytest.raises(error, match=sentence):
         IndexSplit(rows)(FOUR, None, seed=0)
+
+
+def test_labels_are_row_numbers_only_where_they_are_the_same() -> None:
+    frame = pd.DataFrame({"x": np.arange(20.0), "y": np.arange(20) % 2})
+    shuffled = frame.sample(frac=1, random_state=0)
+    labels = shuffled.index[:5]
+
+    rows: Any = shuffled.index.get_indexer(labels)
+    mask: Any = shuffled.index.isin(labels)
+    for split in (IndexSplit(rows), IndexSplit(mask)):
+        data = TabularDataModule(shuffled, "y", split=split, verbose=False)
+        assert data.parts["val"].rows.tolist() == [0, 1, 2, 3, 4]
+    named = TabularDataModule(frame, "y", split=IndexSplit(cast("Any", labels)), verbose=False)
+    assert named.parts["val"].rows.tolist() == sorted(labels)
+    high = IndexSplit(cast("Any", shuffled["x"] > 10))
+    assert len(TabularDataModule(shuffled, "y", split=high, verbose=False).parts["val"].rows) == 9
+
+    with pytest.raises(BadValueError, match=r"validation is an index of labels.*frame\.index\.get_indexer\(labels\)"):
+        TabularDataModule(shuffled, "y", split=IndexSplit(cast("Any", labels)), verbose=False)
+    with pytest.raises(BadValueError, match=r"the mask for test has other labels.*mask\.to_numpy\(\)"):
+        TabularDataModule(shuffled, "y", split=IndexSplit([0], cast("Any", frame["x"] > 10)), verbose=False)
 
 
 def test_rows_and_frames_that_do_not_fit_are_refused() -> None:

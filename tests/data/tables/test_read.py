@@ -320,6 +320,15 @@ def test_another_kind_of_source_is_refused(source: Any) -> None:
         read_frame(source)
 
 
+PEOPLE = pd.DataFrame({"job": ["cook", "nurse"], "age": [1, 2]})
+
+
+@pytest.mark.parametrize("source", [PEOPLE.iloc[0], PEOPLE["age"]], ids=["row", "column"])
+def test_a_row_or_a_column_of_a_frame_is_to_be_a_frame(source: pd.Series) -> None:
+    with pytest.raises(BadTypeError, match=r"must be a table, got a Series.*frame\.iloc\[\[0\]\]"):
+        read_frame(source)
+
+
 def test_columns_of_different_lengths_are_refused() -> None:
     with pytest.raises(BadValueError, match="do not make a table: All arrays must be of the same length"):
         read_frame({"a": [1], "b": [1, 2]})
@@ -333,6 +342,17 @@ def test_duplicate_columns_are_named() -> None:
 def test_column_names_that_are_no_text_are_refused() -> None:
     with pytest.raises(BadTypeError, match=r"column names must be text, got 0 \(int\)\. Rename them"):
         read_frame(pd.DataFrame([[1]]))
+
+
+def test_column_names_of_several_levels_are_to_be_joined() -> None:
+    frame = pd.DataFrame({"job": ["a", "b"], "pay": [1, 2]}).groupby("job").agg({"pay": ["mean", "max"]})
+
+    sentence = r'frame\.columns = \["_"\.join\(map\(str, name\)\) for name in frame\.columns\]'
+    with pytest.raises(BadTypeError, match=rf"must be text, got \('pay', 'mean'\) \(tuple\).*{sentence}"):
+        read_frame(frame)
+    frame.columns = pd.Index(["_".join(map(str, name)) for name in frame.columns])
+
+    assert read_frame(frame).columns.tolist() == ["pay_mean", "pay_max"]
 
 
 @pytest.mark.parametrize("source", [pd.DataFrame({"a": []}), {"a": []}])
