@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import inspect
 import os
-import pickle
-import traceback
 import warnings
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from types import FrameType
 from typing import Any, Self
 
@@ -22,11 +19,12 @@ from typing_extensions import override
 from tabvision import __version__
 from tabvision import lightning as pl
 from tabvision.batch import Batch
-from tabvision.errors import BadValueError, UnknownNameError, speaking
+from tabvision.errors import BadValueError, speaking
 from tabvision.lightning import MixedPrecision, warn_of_both
 from tabvision.metrics import RunningMean
 from tabvision.modules.network import CHECKPOINT_FORMAT, CHECKPOINT_KEY, OWN, SchemaNetwork
 from tabvision.modules.optimizers import Decay, OptimizerFactory, make_optimizer, param_groups
+from tabvision.modules.saved_settings import check_loading_settings, is_damage, settings_not_taken, without_advice
 from tabvision.nets.layer_groups import check_groups, to_group
 from tabvision.nets.layers import broadcast_tensors, fact_device, restore_pretrained_norms
 from tabvision.nets.weights import check_undamaged
@@ -84,7 +82,7 @@ class SupervisedModule(pl.LightningModule, SchemaNetwork):
         warn_of_both(type(self).__name__)
         own: dict[str, Any] = {"lr": lr, "weight_decay": weight_decay, "decay": decay, "momentum": momentum}
         self._set_up(schema, optimizer=optimizer, **own)
-        with _without_advice():
+        with without_advice():
             super().save_hyperparameters(ignore=["schema", "optimizer", "saved"])
         # LightningCLI saves what the class accepts, and a subclass may accept fewer settings
         own |= {"decay_norms": decay_norms, **self.hparams, **(saved or {})}
@@ -120,7 +118,7 @@ class SupervisedModule(pl.LightningModule, SchemaNetwork):
         ours = (kind for kind in type(self).__mro__ if kind.__module__.startswith("tabvision."))
         needed = {"schema", "optimizer"}.union(*(inspect.signature(kind).parameters for kind in ours))
         before = {name: value for name, value in self.hparams.items() if name not in names - needed}
-        with _without_advice():
+        with without_advice():
             super().save_hyperparameters(
                 *args, ignore=ignore, frame=frame or (current and current.f_back), logger=logger
             )
@@ -288,13 +286,13 @@ class SupervisedModule(pl.LightningModule, SchemaNetwork):
             settings.setdefault("weights_only", True)
         with speaking(cls.__name__), own_task(task):
             if getattr(cls, "__final__", False):
-                _check_settings(cls, settings)
+                check_loading_settings(cls, settings)
                 settings["_instantiator"] = None  # `fit --config` saves one that rejects final classes
             check_undamaged(args[0] if args else settings.get("checkpoint_path"))
             try:
                 module = super().load_from_checkpoint(*args, **settings)
             except Exception as error:
-                if _tells_of_the_file(error, plain=settings.get("weights_only") is True):
+                if is_damage(error, plain=settings.get("weights_only") is True):
                     problem = "the file is damaged, holds more than plain data, or is no checkpoint of a Trainer"
                     raise BadValueError(problem, "Copy it again, or pass another one") from error
                 if not isinstance(error, RuntimeError) or "loading state_dict" not in str(error):
@@ -342,7 +340,7 @@ class SupervisedModule(pl.LightningModule, SchemaNetwork):
         facts = {"format": CHECKPOINT_FORMAT, "version": __version__, "module": type(self).__name__}
         datamodule = getattr(self._trainer, "datamodule", None)
         checkpoint[CHECKPOINT_KEY] = {**facts, **getattr(datamodule, "checkpoint_facts", dict)()}
-        for name in _not_taken(type(self), checkpoint.get("hyper_parameters", ())):
+        for name in settings_not_taken(type(self), checkpoint.get("hyper_parameters", ())):
             del checkpoint["hyper_parameters"][name]
 
     def resume_state(self) -> dict[str, Any]:
@@ -439,42 +437,3 @@ class SupervisedModule(pl.LightningModule, SchemaNetwork):
         if not self.trainer.barebones:  # a barebones Trainer warns on every call of log
             settings: dict[str, Any] = {"on_epoch": True, "on_step": False, "sync_dist": True, "batch_size": 1}
             self.log_dict(values, prog_bar=True, add_dataloader_idx=False, **settings)
-
-
-@contextmanager
-def _without_advice() -> Iterator[None]:
-    """Suppress Lightning's advice to ignore settings that are networks, since we save only their names."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Attribute .* is an instance of `nn.Module`")
-        yield
-
-
-def _not_taken(kind: type, settings: Iterable[str]) -> set[str]:
-    """Return the settings that **kwargs of a class would hand on to a base class which does not take them."""
-    left = {name for name in settings if not name.startswith("_")}  # others are Lightning's
-    hands_on = False
-    for base in (base for base in kind.__mro__ if "__init__" in vars(base)):
-        parameters = inspect.signature(base.__init__).parameters.values()  # type: ignore[misc]  # of each class its own
-        left.difference_update(each.name for each in parameters)
-        if not any(each.kind is each.VAR_KEYWORD for each in parameters):
-            break
-        hands_on = True
-    return left if hands_on else set()
-
-
-def _tells_of_the_file(error: Exception, *, plain: bool) -> bool:
-    """Return whether an error means that a file is not a checkpoint; reading plain data, torch may raise any class for it."""
-    if isinstance(error, EOFError | KeyError | pickle.UnpicklingError) or "PytorchStreamReader" in str(error):
-        return True
-    frames = traceback.walk_tb(error.__traceback__)
-    is_read = any(frame.f_code.co_filename == torch.serialization.__file__ for frame, _ in frames)
-    return plain and is_read and not isinstance(error, OSError | MemoryError)
-
-
-def _check_settings(kind: type[SupervisedModule], settings: Mapping[str, object]) -> None:
-    """Raise for a setting that neither the module nor Lightning's loading accepts; Lightning would silently drop it."""
-    names = inspect.signature(kind).parameters
-    of_lightning = inspect.signature(pl.LightningModule.load_from_checkpoint).parameters
-    for name in settings:
-        if name not in {*names, *of_lightning}:
-            raise UnknownNameError(f"setting of {kind.__name__}", name, sorted(names))
