@@ -32,7 +32,7 @@ class FusedModule(FusedNetwork, SupervisedModule):
         members: Number of members of the `PackedNet`; None for 8 below 20,000 rows, else 4.
         member_widths: Width of each hidden layer of a member; None for (64, 48) below 20,000 rows, else (96, 64).
         own_inputs: Whether each member has embeddings and encodings of its own; None for yes below 20,000 rows, else no.
-        bin_parts: Equal parts of each bin of a number for a finer encoding, 1 for bins alone; None for one part per 1,536
+        bin_parts: Equal parts of each bin of a number for a finer encoding, 1 for bins alone; None for one part per 768
             training rows, at most 8.
         unknown_share: Fraction of categories hidden in training to learn missing and unseen ones, in [0, 1). Unless it is 0,
             one percent of the values in columns with missing numbers is hidden as well.

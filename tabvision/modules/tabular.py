@@ -23,7 +23,7 @@ class TabularModule(TabularNetwork, SupervisedModule):
         members: Number of members, only for "packed".
         member_widths: Width of each hidden layer of a member, only for "packed".
         own_inputs: Whether each member has embeddings and encodings of its own, and the linear layer; only for "packed".
-        bin_parts: Equal parts of each bin of a number for a finer encoding, 1 for bins alone; None for one part per 1,536
+        bin_parts: Equal parts of each bin of a number for a finer encoding, 1 for bins alone; None for one part per 768
             training rows, at most 8. Only for "packed".
         widths: Width of each hidden layer; empty for a linear model. This and the next seven are only for "mlp".
         embedding_widths: Embedding width of some columns by name; the rest get `min(600, round(1.6 * n**0.56))`.

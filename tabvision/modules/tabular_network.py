@@ -31,7 +31,7 @@ NetFactory = Callable[[Schema], nn.Module]
 NumbersFactory = Callable[[tuple[Continuous, ...]], nn.Module]
 
 _LR = {"packed": 1.5e-2, "mlp": 3e-2, OWN: 1e-3}
-_ROWS_PER_PART, _MOST_PARTS = 1_536, 8  # for parts of bins: with 48 bins, 32 rows per part
+_ROWS_PER_PART, _MOST_PARTS = 768, 8  # for parts of bins: with 48 bins, 16 rows per part
 # fractions of the values of a column that training hides
 _HIDDEN_MISSING = 0.01  # if it had missing ones; 0.003 and 0.03 are worse
 _HIDDEN_NOMINAL = 0.1  # the least for the values of a nominal number, since new rows often bring new ones

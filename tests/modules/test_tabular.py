@@ -178,7 +178,7 @@ def test_settings_of_two_networks_are_refused(settings: dict[str, Any], words: s
         TabularModule(tabular_data("binary").schema, **settings)
 
 
-@pytest.mark.parametrize(("rows", "parts"), [(0, 1), (3_071, 1), (3_072, 2), (1_000_000, 8)])
+@pytest.mark.parametrize(("rows", "parts"), [(0, 1), (1_535, 1), (1_536, 2), (1_000_000, 8)])
 def test_more_rows_tell_finer_parts_of_the_bins_apart(rows: int, parts: int) -> None:
     schema = tabular_data("regression").schema
     schema = dataclasses.replace(schema, target=dataclasses.replace(schema.target, num_rows=rows))
