@@ -52,7 +52,7 @@ def test_a_file_gives_the_batches_of_its_frame(name: str, write: Any, tmp_path: 
 def test_integers_with_a_gap_are_what_they_are_without_in_every_format(
     name: str, num_classes: int, task: str, tmp_path: Path
 ) -> None:
-    rows = np.arange(120)
+    rows = np.arange(180)
     full = {"few": rows % 7, "many": rows * 3 % 50, "id": 900719925474099300 + rows % 60, "y": rows % num_classes}
     arrow = pa.table({column: [None, *values[1:-1].tolist(), None] for column, values in full.items()})
     write: dict[str, Callable[[Path], Any]] = {  # as other programs do, without pandas' own notes on its types

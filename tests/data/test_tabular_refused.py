@@ -111,7 +111,7 @@ def test_a_weight_that_is_no_weight_is_refused_and_its_row_named(weight: float) 
     frame = table(weight=1.0)
     frame.loc[7, "weight"] = weight
 
-    with pytest.raises(BadValueError, match="but 1 row has none, first row 7"):
+    with pytest.raises(BadValueError, match=f"got {weight} in row 7"):
         quiet(frame, weight="weight")
 
 
