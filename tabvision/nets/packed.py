@@ -323,8 +323,15 @@ class PackedLinear(nn.Module):
 def _with_later_parts(net: nn.Module, state: dict[str, Any], prefix: str, *_: object) -> None:
     """Fill in the direct layer and the parts of bins that an older checkpoint lacks, with zeros, which change no answer."""
     if any(name.startswith(f"{prefix}head.") for name in state):
+        numbers = f"{prefix}embeddings.numbers"
+        if f"{numbers}.fine" in state:  # for a few days before 0.2.0: the rise in each part of a bin
+            rises = 0.3 * state.pop(f"{numbers}.fine").unflatten(1, (state[f"{numbers}.table"].shape[1], -1))
+            whole, parts = rises.sum(2, keepdim=True), rises.shape[2]
+            line = whole * (torch.arange(1, parts + 1) / parts).view(1, 1, -1, 1)
+            state[f"{numbers}.table"] = state[f"{numbers}.table"] + whole.squeeze(2)
+            state[f"{numbers}.knots"] = (rises.cumsum(2) - line)[:, :, :-1] / KNOT_SCALE
         for name, value in net.state_dict(prefix=prefix).items():
-            if name.startswith(f"{prefix}direct.") or name == f"{prefix}embeddings.numbers.knots":
+            if name.startswith(f"{prefix}direct.") or name == f"{numbers}.knots":
                 state.setdefault(name, torch.zeros_like(value))
 
 

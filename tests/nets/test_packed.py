@@ -157,6 +157,22 @@ def test_parts_of_bins_change_no_answer_of_a_checkpoint_from_before_there_were_a
     assert torch.equal(net(*inputs), plain(*inputs))
 
 
+def test_a_checkpoint_with_the_rise_in_each_part_of_a_bin_answers_as_before() -> None:
+    torch.manual_seed(0)
+    bins, values = [(-1.0, 0.0, 2.0)], torch.linspace(-1.5, 2.5, 41).unsqueeze(1)
+    net = PackedNet([], bins, 2, bin_parts=4).eval()
+    encoder, state, rises = net.embeddings.numbers, net.state_dict(), torch.randn(1, 8, 8)
+    del state["embeddings.numbers.knots"]
+
+    net.load_state_dict(state | {"embeddings.numbers.fine": rises})
+
+    held = squash(values.clamp(-1, 2)).unsqueeze(2)
+    fractions = torch.addcmul(encoder.shift, held, encoder.scale).clamp(0, 1)
+    passed = (4 * fractions.unsqueeze(3) - torch.arange(4)).clamp(0, 1).flatten(2)
+    expected = encoder.bias + encoder.weight * held + 0.3 * torch.einsum("bnp,npw->bnw", passed, rises)
+    torch.testing.assert_close(encoder(values), expected, atol=1e-5, rtol=1e-5)
+
+
 @pytest.mark.parametrize("value", [-1e30, 12.0, 1e6, 1e30])
 def test_a_number_beyond_all_training_rows_is_answered_as_the_farthest_of_them(value: float) -> None:
     net = made().eval()
