@@ -25,8 +25,8 @@ _MIN_GAIN, _MIN_Z = 0.05, 3.0  # the least fraction of the squared error to expl
 _PRIOR = 2.0  # pseudo-rows with an effect of 0 added to each value
 _MAX_CLASSES = 10  # only a target's most frequent classes are used
 _NOTE = (
-    "whole numbers that name something, since single values tell of the target: used as a number and as a category. "
-    "To use it as a number alone, name it in continuous= (--continuous)."
+    "integers that name something, since single values help predict the target: used as both a number and a category. "
+    "To use it only as a number, name it in continuous= (--continuous)."
 )
 
 

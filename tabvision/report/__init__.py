@@ -1,4 +1,4 @@
-"""One page about a trained model: what it answers, how well, from what, and where it is wrong; and one about several runs."""
+"""One page about a trained model (what it predicts, how well, from what, where it is wrong), and one about several runs."""
 
 from tabvision.report.comparison import compare_runs, write_comparison
 from tabvision.report.summary import summarize

@@ -26,9 +26,9 @@ _NOT_FOR_PAGES = r"<\?xml.*?\?>|<!DOCTYPE.*?>|<!--.*?-->|<metadata>.*?</metadata
 def write_report(
     path: str | Path, results: Results, *, overwrite: bool = False, **details: Unpack[ReportDetails]
 ) -> Path:
-    """Write one HTML file about a model: what it answers, how well, from what, and where it is wrong.
+    """Write one HTML file about a model: what it predicts, how well, from what, and where it is wrong.
 
-    The file holds a few rows of the data, those with the greatest loss.
+    The file holds a few rows of the data, those with the highest loss.
 
     Args:
         path: A path that ends in .html.

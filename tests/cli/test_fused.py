@@ -85,7 +85,7 @@ def test_photos_alone_are_learned_from_if_asked_or_if_there_is_nothing_else(caps
 
     for name in ("rows", "photos", "constant"):
         assert isinstance(Predictor(f"runs/{name}/best.ckpt", device="cpu").module, VisionModule)
-    assert "no column can be used" in capsys.readouterr().out
+    assert "No column besides file can be used" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -59,7 +59,7 @@ def test_a_replayed_run_is_what_its_recipe_and_data_give(capsys: pytest.CaptureF
     assert main(["verify", str(RUN), "--share", "1", "--safe"]) == 0
 
     out = capsys.readouterr().out
-    assert "Compared to the bit." in out
+    assert "Compared bit for bit." in out
     assert "3 of 3 stretches were replayed, and none differs." in out
 
 
