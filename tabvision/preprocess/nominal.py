@@ -59,7 +59,7 @@ def with_nominal(
         >>> skill, noise = np.random.default_rng(0).normal(size=(2, 400))
         >>> frame = pd.DataFrame({"subject": subject, "age": subject % 7 + 20 + noise})
         >>> kinds = with_nominal(Kinds(continuous=("subject", "age")), frame, skill[subject] + 0.5 * noise)
-        'subject': whole numbers that name something, since single values tell of the target: used as a number and as a ...
+        'subject': integers that name something, since single values help predict the target: used as both a number and a ...
         >>> kinds.nominal
         ('subject',)
     """

@@ -168,7 +168,7 @@ def test_a_photo_that_cannot_be_read_keeps_its_row(capsys: pytest.CaptureFixture
 
     # of which none could be read is not called answered
     assert main(["predict", "runs/photos/best.ckpt", "broken.jpg", "--out", "none.csv"]) == 1
-    assert capsys.readouterr().out.startswith("0 photos answered: none.csv\n1 photo could not be read")
+    assert capsys.readouterr().out.startswith("0 photos predicted: none.csv\n1 photo could not be read")
 
     assert main(["predict", "runs/photos/best.ckpt", "photos/cat/*.jpg", "--out", "cats.csv"]) == 0
     assert pd.read_csv("cats.csv")["image"].str.startswith("photos/cat/cat_").all()

@@ -254,7 +254,7 @@ def test_missing_values_in_a_table_and_rows_that_are_known_are_nothing_to_tell(
 
     assert main(["predict", str(trained("binary")[0]), str(tmp_path / "rows.csv"), "--out", f"{tmp_path}/out.csv"]) == 0
 
-    assert capsys.readouterr().out.splitlines()[-1] == f"40 rows answered: {tmp_path}/out.csv"
+    assert capsys.readouterr().out.splitlines()[-1] == f"40 rows predicted: {tmp_path}/out.csv"
 
 
 # Words for missing values: a row reads as the same row of a file.
