@@ -115,15 +115,15 @@ def model_card(
     predicts = (
         f"It predicts {target} ({schema.task.name}{classes}{', …' if len(schema.classes) > 20 else ''}) from {source}."
     )
-    rows = [f"{count(schema.target.num_rows, 'row')} of training and validation"] if schema.target.num_rows else []
+    rows = [count(schema.target.num_rows, "training and validation row")] if schema.target.num_rows else []
     data = ", ".join([*([_code(facts["data"])] if facts.get("data") else []), *rows]) or "Not recorded"
     repeat = ["`recipe.yaml` is the recipe that reproduces the run on the same data."] if has_recipe else []
     parts = [
         _header(schema, facts, repo, license),
         f"# {repo}",
-        f"A {_plain(facts.get('network', 'network'))} of {_LINK} {__version__}. {predicts}",
+        f"A {_plain(facts.get('network', 'network'))}, trained with {_LINK} {__version__}. {predicts}",
         "## Data",
-        f"{data}. The columns that it reads:",
+        f"{data}. The columns it reads:",
         _table(
             ("column", "read as", "training rows"), [(_code(name), *_reading(schema, name)) for name in schema.inputs]
         ),
@@ -132,7 +132,7 @@ def model_card(
         *repeat,
         "## Limits",
         _LIMITS.format(unlike=_UNLIKE_IMAGES if schema.is_of_images else _UNLIKE_ROWS),
-        "## How to ask it",
+        "## How to use it",
         (_HOW_IMAGES if schema.is_of_images else _HOW_ROWS).format(repo=repo),
     ]
     return "\n\n".join(parts) + "\n"
@@ -144,7 +144,7 @@ _LIMITS = """- The metrics were measured on rows like the training rows, and say
 
 _UNLIKE_ROWS = """Predictions for unseen categories, and for numbers or dates outside the training range, are not reliable;
   `tabvision predict --strict` rejects such rows."""
-_UNLIKE_IMAGES = "It also predicts for images unlike the training images, without saying so."
+_UNLIKE_IMAGES = "It also predicts for images unlike the training images, without a warning."
 
 _HOW_ROWS = """```bash
 pip install tabvision
@@ -222,7 +222,7 @@ def _metrics_table(metrics: Mapping[str, Any]) -> str:
         for title, found in metrics.items()
         for name, value in found.items()
     ]
-    return _table(("rows", "metric", "model", "naive answer"), rows)
+    return _table(("rows", "metric", "model", "naive prediction"), rows)
 
 
 def _table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:

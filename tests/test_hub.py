@@ -96,7 +96,7 @@ def test_the_hub_reads_the_head_of_the_card(run: Path) -> None:
         "## Metrics",
         "| validation | accuracy | 0.9 | 0.5 |",
         "## Limits",
-        "## How to ask it",
+        "## How to use it",
     ):
         assert text in card.text
 
@@ -112,7 +112,7 @@ def test_a_card_names_columns_and_ranges_but_no_categories_and_no_markup_of_thei
 
     assert "| <code>age</code> | number | 20 to 64.5 |" in card
     assert "| <code>a&#124;b&#92;n# c</code> | category | 2 values |" in card
-    assert "70 rows of training and validation" in card
+    assert "70 training and validation rows" in card
     assert "Ann" not in card
     assert "<b>" not in card
 
@@ -143,7 +143,7 @@ def test_commands_take_the_address(run: Path, tmp_path: Path, capsys: pytest.Cap
 
     printed = capsys.readouterr().out
     assert served.equals(Predictor(run / "best.ckpt", device="cpu").predict(raw()))
-    assert "Ask it anywhere: tabvision predict hf://user/model new_rows.csv" in printed
+    assert "Use it anywhere: tabvision predict hf://user/model new_rows.csv" in printed
     assert "accuracy" in printed
     assert (tmp_path / "answers.csv").exists()
 

@@ -205,9 +205,9 @@ class AverageAndStop(Owner):
             if leaps:
                 before, after = self.scores[leaps[0] - 1 : leaps[0] + 1]
                 logger.warning(
-                    f"{type(self).__name__}: the loss of held-out rows leapt from {before:.4g} to {after:.4g} in epoch "
-                    f"{leaps[0] + 1}, so single answers may be far off. Look for outliers in the target and in the rows with "
-                    f'the largest errors; for numbers compare the error="mse", "huber" and, if they are skewed, "tweedie".'
+                    f"{type(self).__name__}: the loss on held-out rows jumped from {before:.4g} to {after:.4g} in epoch "
+                    f"{leaps[0] + 1}, so some predictions may be far off. Look for outliers in the target and in the rows "
+                    f'with the largest errors; for numbers compare error="mse", "huber" and, if they are skewed, "tweedie".'
                 )
         elif self.patience is not None:
             logger.warning(
@@ -282,9 +282,7 @@ class AverageAndStop(Owner):
         if share < 1:
             (loss,) = _held_out_losses(trainer, module, data.fold_loader())
             self.best_score = float(loss)
-            logger.info(
-                f"{type(self).__name__}: a linear model has a share of {self.linear_share:.0%} in every answer."
-            )
+            logger.info(f"{type(self).__name__}: a linear model makes up {self.linear_share:.0%} of every prediction.")
 
     def _fit_temperature(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Divide the logits of classes by the temperature that is best on the held-out rows, in the network's last layer.

@@ -169,7 +169,7 @@ class FrozenFeatures(Callback):
             return None
         if not trainer.strategy.reduce_boolean_decision(not data.bad.reasons):
             _logger.info(
-                "FrozenFeatures: images that cannot be read are to be found in each fit, so no features are kept on disk."
+                "FrozenFeatures: each fit has to find unreadable images itself, so no features are kept on disk."
             )
         else:
             if trainer.is_global_zero:
@@ -229,7 +229,7 @@ class FrozenFeatures(Callback):
         needed = features[:1].numel() * features.itemsize * images / 1e9
         if needed > self.most_gb:
             problem = f"the features take {needed:.1f} GB, more than most_gb={self.most_gb:g}"
-            _logger.info(f"FrozenFeatures: {problem}, and are computed anew in each epoch, as without it.")
+            _logger.info(f"FrozenFeatures: {problem}, so they are recomputed in each epoch, as without it.")
         return needed > self.most_gb
 
     def _check(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
@@ -246,7 +246,9 @@ class FrozenFeatures(Callback):
             problem = f"{type(module).__name__} has no features(batch)"
             raise BadValueError(problem, 'Give it one, and a forward that takes batch["features"] where it is there')
         if names := _blending(trainer):
-            rest = "features of training images are computed anew in each frozen epoch, and those of validation images once"
+            rest = (
+                "features of training images are recomputed in each frozen epoch, and those of validation images once"
+            )
             _logger.info(f"FrozenFeatures: {' and '.join(names)} blends images, so {rest}.")
 
 

@@ -161,7 +161,7 @@ class Schedule(Owner, ABC):
         ]
         speaker, fraction = type(self).__name__, factors[0] / max(factors)
         logger.warning(
-            f"{speaker}: the fit ended after {step:,} of {total:,} steps, its rate at {fraction:.0%} of the peak."
+            f"{speaker}: the fit ended after {step:,} of {total:,} steps, with the rate at {fraction:.0%} of the peak."
         )
 
     @override

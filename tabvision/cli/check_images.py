@@ -54,7 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
         print(shown(f"{place}{file}: {reason}"))
     if len(bad) > _SHOWN:
         print(f"… and {count(len(bad) - _SHOWN, 'more cell' if arguments.image else 'more file')}")
-    print(f"{count(len(files), 'image')} decoded, {len(unreadable):,} of them cannot be read.")
+    print(f"{count(len(files), 'image')} checked, {len(unreadable):,} of them cannot be read.")
     for note in notes:
         print(note)
     if arguments.out:

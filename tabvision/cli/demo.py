@@ -18,8 +18,8 @@ _SHOWN = 8  # items in a list
 QUESTIONS = {
     "tabular": "will a flight be late?",
     "vision": "which digit was written?",
-    "fused": "what does an order come to, whose quantity is handwritten?",
-    "collab": "which films will somebody like?",
+    "fused": "what is the total of an order whose quantity is handwritten?",
+    "collab": "which films will a user like?",
 }
 
 
@@ -69,8 +69,8 @@ def _show_films(folder: Path) -> None:
 
     module: Any = open_checkpoint(folder / "best.ckpt").module
     biases, name = item_bias(module), module.item.name
-    print(f"\nGood whatever your taste, by bias:\n{_bias_table(biases.head(_SHOWN))}")
-    print(f"\nAnd not:\n{_bias_table(biases.tail(_SHOWN).iloc[::-1])}\n")
+    print(f"\nLiked whatever one's taste, by bias:\n{_bias_table(biases.head(_SHOWN))}")
+    print(f"\nDisliked:\n{_bias_table(biases.tail(_SHOWN).iloc[::-1])}\n")
     try:
         from tabvision.plots import bias_bars, embedding_map
     except ModuleNotFoundError:
@@ -79,13 +79,13 @@ def _show_films(folder: Path) -> None:
         tastes = pca(item_factors(module).nlargest(_MAPPED, "num_pairs"))
         figures = {
             "factors.png": embedding_map(tastes, title=f"{name}s: tastes that the factors found"),
-            "biases.png": bias_bars(biases, 15, title=f"{name}s: good or bad whatever one's taste"),
+            "biases.png": bias_bars(biases, 15, title=f"{name}s: liked or disliked whatever one's taste"),
         }
         for file, figure in figures.items():
             with written_whole(folder / file) as partial:
                 figure.savefig(partial, dpi=120)
             print(folder / file)
-    print(f"What someone should see next: tabvision recommend {folder / 'best.ckpt'} --user 1 -k {_SHOWN}")
+    print(f"What user 1 should see next: tabvision recommend {folder / 'best.ckpt'} --user 1 -k {_SHOWN}")
 
 
 def _bias_table(frame: pd.DataFrame) -> str:

@@ -70,7 +70,7 @@ def recipe_file(folder: Path) -> Path:
 def chosen_by_validation(folder: Path) -> str:
     """Return the end of a sentence on a run's validation rows: what they were used to choose."""
     heads = ", and the best of network, linear probe and new head" if (folder / PROBE).exists() else ""
-    return f", by which the epoch was chosen as well{heads}"
+    return f", which also chose the epoch{heads}"
 
 
 def is_finished(folder: Path) -> bool:

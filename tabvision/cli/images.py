@@ -104,7 +104,7 @@ def _best_body(arguments: argparse.Namespace, data: ImageDataModule, settings: M
         if len(bodies) > 1:
             print(_ranking(bodies, found))
         name, value = next((name, value) for name, value in best.metrics.items() if name != "val/loss")
-        of = f" of {best.module.hparams['body']}, which is trained" if len(bodies) > 1 else ""
+        of = f" of {best.module.hparams['body']}, the one to train" if len(bodies) > 1 else ""
         beside = f"naive {data.baseline()[name]:.4g}; {best.seconds:.1f} s"
         print(f"a linear probe on frozen features{of}: {name.removeprefix('val/')} {value:.4g}, {beside}")
     return best
@@ -192,7 +192,7 @@ def fused_job(arguments: argparse.Namespace) -> Job:
     try:
         data = build(component("tabvision.data.FusedDataModule", **settings), **arguments.read)
     except NoFeatureError:
-        print(f"Besides {', '.join(arguments.image)} no column can be used: the network learns from images alone.")
+        print(f"No column besides {', '.join(arguments.image)} can be used: the network learns from images alone.")
         return image_job(arguments)
     num_rows = len(data.parts["train"].rows)
     if data.schema.target.of_small_table and data.may_fold and not is_fixed:

@@ -105,7 +105,7 @@ class _SchemaCLI(LightningCLI):
                 problem = "there is no best.ckpt beside the recipe, and the network of a recipe alone is untrained"
                 raise MissingFileError(_WHO, problem, "Pass --ckpt_path with the checkpoint to measure")
             settings["ckpt_path"] = str(found[-1])
-            print(f"{found[-1]} is measured")
+            print(f"Measuring {found[-1]}")
         path = str(settings.get("ckpt_path") or "")
         if path and not _CHECKPOINT_WORDS.fullmatch(path) and not Path(path).exists():
             raise MissingFileError(_WHO, f"no checkpoint at {path!r}", "Check --ckpt_path")

@@ -158,7 +158,7 @@ def add_intervals(results: Results, coverage: float, *checkpoints: Path) -> None
     for checkpoint in checkpoints:
         save_calibrated(checkpoint, Calibration(coverage=coverage, half_widths=widths), checkpoint)
     print(
-        f"Intervals that hold {coverage:.4g} of new rows: the prediction ± {', '.join(f'{each:.4g}' for each in widths)}"
+        f"Intervals that cover {coverage:.4g} of new rows: the prediction ± {', '.join(f'{each:.4g}' for each in widths)}"
     )
 
 
@@ -177,15 +177,17 @@ def write_run_report(
     """Write report.html; if that fails, only print why, since the run is complete without it."""
     best = folder / "best.ckpt"
     measured = folder / TRAINED if job.refit else best
-    which = "of training, each answered by those parts of the network that did not learn from it"
+    which = "of training, each predicted by the parts of the network that did not learn from it"
     chooses = any(each["class_path"].endswith(".FitTable") for each in job.recipe["trainer"]["callbacks"])
-    which += ", by which the epoch was chosen as well" if chooses else ""
+    which += ", which also chose the epoch" if chooses else ""
     if "val" in job.datamodule.parts:
         which = f"held out for validation ({_how_held_out(job)})"
         which += "" if job.monitor == "oof/loss" else chosen_by_validation(folder)
-        which += "; best.ckpt then learned from these rows, too" if learns_all else ""
+        which += "; best.ckpt then learned from these rows too" if learns_all else ""
     if linear_share:
-        which += f"; a linear model has a share of {linear_share:.0%} in every answer, but none in the losses by epoch"
+        which += (
+            f"; a linear model makes up {linear_share:.0%} of every prediction, but has no part in the losses by epoch"
+        )
     rows = f"{count(len(results), noun_of(results))} {which}"
     try:
         from tabvision.cli.report import report_on  # needs packages that may not be installed
@@ -218,7 +220,7 @@ def _how_held_out(job: Job) -> str:
     """Return how the validation rows of a run were chosen: by its recipe's split, or by the folders of its photos."""
     tables = getattr(job.datamodule, "tables", {})
     if "train" in tables and tables["train"].part is not None:
-        return "those of a folder of their own"
+        return "from a separate folder"
     return how_held_out(job.recipe["data"]["init_args"].get("split"))
 
 
@@ -263,23 +265,25 @@ def print_files(job: Job, folder: Path, *, learns_all: bool = False) -> None:
     network = f"the network with the lowest {title} loss" if title else "the network after the last epoch"
     if (folder / PROBE).exists():  # it may have been chosen by a metric other than the loss
         network = "the best of the network and two linear heads on the validation rows"
-        network += ", fitted to these, too" if learns_all else ""
+        network += ", then fitted on these too" if learns_all else ""
     network = f"the {job.num_folds} networks" if is_bag else network
     if job.refit:
-        network = "a network trained anew on training and validation rows, for as many epochs as were best"
-    resumes = "" if job.module else ", to train on from: `tabvision fit --config … --ckpt_path`"  # `fit` needs a recipe
+        network = "a network retrained on training and validation rows, for the best number of epochs"
+    resumes = (
+        "" if job.module else ", to continue training from: `tabvision fit --config … --ckpt_path`"
+    )  # `fit` needs a recipe
     left_out = [text for text, holds in {"the intervals": job.intervals, "the refit": job.refit}.items() if holds]
     without = f" without {' and '.join(left_out)}" if left_out else ""
     texts = {
         "best.ckpt": f"{network}; all that `tabvision predict` needs",
         "last.ckpt": f"the state after the last epoch{resumes}",
-        "probe.ckpt": "the linear probe, which answers as well",
+        "probe.ckpt": "the linear probe, which can predict too",
         "metrics.csv": "loss and metrics of each epoch",
         "tensorboard": f"the same for `tensorboard --logdir {folder}`",
         "mlflow.db": f"the same for `mlflow ui --backend-store-uri sqlite:///{folder / 'mlflow.db'}`",
-        "metrics.json": "the metrics above, for programs; `tabvision compare` reads it",
-        "predictions.csv": f"{some if is_sample else rows}: the target, and what the network predicts",
-        OUT_OF_FOLD: f"the same of {rows}",
+        "metrics.json": "the metrics above as JSON; `tabvision compare` reads it",
+        "predictions.csv": f"targets and predictions for {some if is_sample else rows}",
+        OUT_OF_FOLD: f"the same for {rows}",
         "report.html": "what the network learned, and where it is wrong: open it in a browser",
         "chain.jsonl": f"hashes of recipe, data and checkpoints; `tabvision verify {folder}` replays it",
         "recipe.yaml": f"this run; `tabvision fit --config` repeats it{without}",
@@ -289,9 +293,9 @@ def print_files(job: Job, folder: Path, *, learns_all: bool = False) -> None:
     for name, text in texts.items():
         print(f"{folder / name!s:<{width}}  {text}")
     if is_bag:
-        print(f"A recipe holds one fit, and this run was {job.num_folds}: the same command repeats it.")
+        print(f"A recipe holds one fit, and this run had {job.num_folds}; the same command repeats it.")
     if job.module is not None:
-        print("A recipe begins with a new network, and this run with a trained one: the same command repeats it.")
+        print("A recipe starts from a new network, and this run from a trained one; the same command repeats it.")
     if not title:
         measure = f"`tabvision evaluate {folder / 'best.ckpt'} FILE` measures the network on other rows"
-        print(f"There were no validation rows, so there are no predictions and no report of them; {measure}.")
+        print(f"There were no validation rows, so there are no predictions for them and no report; {measure}.")

@@ -43,7 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
     answers = _answers(arguments, predictor, inputs, kept)
     write_frame(answers, arguments.out, overwrite=arguments.overwrite)
     failed = int(answers["error"].notna().sum()) if "error" in answers else 0
-    print(f"{count(len(answers) - failed, 'row' if image is None else 'photo')} answered: {arguments.out}")
+    print(f"{count(len(answers) - failed, 'row' if image is None else 'photo')} predicted: {arguments.out}")
     for sentence in _notes(predictor, inputs, kept, _metrics_line(predictor, inputs, answers)):
         print(sentence)
     if failed:
@@ -114,7 +114,7 @@ def _answer_in_blocks(arguments: argparse.Namespace, predictor: Predictor, block
                 total.update({name: total.get(name, 0) + num for name, num in getattr(inputs, kind).items()})
             append(answers)
             num_rows += len(frame)
-    print(f"{count(num_rows, 'row')} answered block by block: {arguments.out}")
+    print(f"{count(num_rows, 'row')} predicted block by block: {arguments.out}")
     unseen, outside = ({name: range(num) for name, num in each.items()} for each in totals.values())
     whole: Any = {"unseen_rows": unseen, "outside_rows": outside}
     for sentence in _notes(predictor, Inputs(num_rows, **whole), pd.DataFrame(), []):
@@ -176,7 +176,7 @@ def _notes(predictor: Predictor, inputs: Inputs, kept: pd.DataFrame, measured: l
     rows, notes = count(inputs.num_rows, "row"), [*measured]
     if isinstance(predictor.net, CollabNetwork) and inputs.frame is not None:  # missing values are normal in a table
         missing = {name: int(inputs.frame[name].isna().sum()) for name in predictor.schema.inputs}
-        notes += [f"{num:,} of {rows} without a {name!r}, answered as unknown" for name, num in missing.items() if num]
+        notes += [f"{num:,} of {rows} without a {name!r}, predicted as unknown" for name, num in missing.items() if num]
     if inputs.frame is not None and not inputs.shown:
         used = {*predictor.schema.inputs, *kept, *(predictor.schema.target.columns if measured else ())}
         extra = [name for name in inputs.frame.columns if name not in used]
@@ -187,15 +187,15 @@ def _notes(predictor: Predictor, inputs: Inputs, kept: pd.DataFrame, measured: l
     forms = {number.source: number.text for number in schema.continuous if number.source not in nominal}
     tz_aware = {date.name: date.tz_aware for date in schema.dates}
     for name, num in inputs.unseen.items():
-        unknown = f"with a {name!r} that training lacks, answered as unknown"
+        unknown = f"with a {name!r} not seen in training, predicted as unknown"
         if name in forms:
-            unknown = f"whose {name!r} is no number{_such_as(forms[name])}, taken as missing"
+            unknown = f"whose {name!r} is not a number{_such_as(forms[name])}, read as missing"
         elif name in tz_aware:
             unknown = (
-                f"whose {name!r} has {'no' if tz_aware[name] else 'a'} time zone, unlike those of training, read in UTC"
+                f"whose {name!r} has {'no' if tz_aware[name] else 'a'} time zone, unlike the training rows, read in UTC"
             )
         notes.append(f"{num:,} of {rows} {unknown}")
-    far = "far beyond those of training, so that the answer is a guess"
+    far = "far outside the training range, so the prediction is a guess"
     return notes + [f"{num:,} of {rows} whose {name!r} is {far}" for name, num in inputs.outside.items()]
 
 

@@ -76,8 +76,8 @@ def refit(job: Job, folder: Path, fitted: pl.Trainer) -> Refit:
     num_epochs = average.best_epoch + 1 if average.best_epoch >= 0 else trainer_of["max_epochs"]
     found = Refit(len(data.parts["train"].rows), num_epochs)
     logger.info(
-        f"Training anew for {count(num_epochs, 'epoch')} on {count(found.num_rows, 'row')}, those of validation too, for "
-        "best.ckpt (--no-refit leaves it out); the metrics are of the network before."
+        f"Retraining for {count(num_epochs, 'epoch')} on {count(found.num_rows, 'row')}, validation rows included, for "
+        "best.ckpt (--no-refit skips this); the metrics are those of the network before."
     )
     callbacks = [
         component(each["class_path"], **{**each.get("init_args", {}), "patience": None})
@@ -122,7 +122,7 @@ def refit_head(job: Job, folder: Path, fitted: pl.Trainer) -> Refit:
     refitted(module.to(fitted.strategy.root_device), data).save(best, data)
     num_rows = sum(len(data.parts[part].rows) for part in _LEARNED)
     print(
-        f"Its head was then fitted to all {count(num_rows, 'image')}, those of validation too (--no-refit leaves it out); "
-        "the metrics are of the head before."
+        f"Its head was then refitted on all {count(num_rows, 'image')}, validation images included (--no-refit skips this); "
+        "the metrics are those of the head before."
     )
     return Refit(num_rows, num_epochs=0)

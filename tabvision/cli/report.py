@@ -68,7 +68,7 @@ def _pair_counts(predictor: Predictor, results: Results) -> list[pd.Series[int]]
     found = []
     for column, of_rows, of_pairs in zip(predictor.schema.categorical, codes.T, pairs.numpy(), strict=True):
         counts = np.bincount(of_pairs, minlength=int(of_rows.max()) + 1)[of_rows] - known
-        name = f"how many pairs of the checkpoint have {column.source}, the row's own aside"
+        name = f"how many other pairs of the checkpoint have the same {column.source}"
         found.append(pd.Series(counts, index=results.frame.index, name=name))
     return found
 
@@ -93,7 +93,7 @@ def report_on(
         most = min(_MAX_ROWS, max(_MIN_ROWS, _MOST_ANSWERS // (_REPEATS * len(schema.inputs))))
         ranked = importance(predictor, results.frame, repeats=_REPEATS, max_rows=most, fold=results.fold)
     bag = module.hparams.get("bag", 1)
-    several = f"{bag} networks that answer together, " if bag > 1 else ""
+    several = f"average of {bag} networks, " if bag > 1 else ""
     network = {
         "network": f"{several}{type(module).__name__}, {sum(it.numel() for it in module.parameters()):,} parameters",
         "versions": f"tabvision {__version__}, torch {torch.__version__}, Python {platform.python_version()}",

@@ -93,8 +93,8 @@ def warm_started(job: Job, checkpoint: str) -> Job:
         known, file = Predictor(checkpoint).module, Path(checkpoint)
         if file.name == "best.ckpt" and learned_from_validation(file.parent):
             logger.info(
-                f"{checkpoint} has learned from the validation rows of its run as well: if DATA holds them, the metrics "
-                "below are too good. Measure it on other rows, or go on with a run of --no-refit."
+                f"{checkpoint} also learned from the validation rows of its run: if DATA holds them, the metrics below "
+                "are too good. Measure it on other rows, or start from a run with --no-refit."
             )
         data, model = job.recipe["data"], job.recipe["model"]
         kind = model["class_path"].rpartition(".")[2]

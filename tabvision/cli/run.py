@@ -63,8 +63,8 @@ if TYPE_CHECKING:
 
 _WHO = "tabvision train"
 _LINEAR = {  # networks with a linear head, and the message if one is the best
-    PROBE: "The linear probe is better than the network after training, or about as good: best.ckpt holds it.",
-    REFIT: "The trained body answers better or about as well with a linear head, fitted anew: best.ckpt holds that.",
+    PROBE: "The linear probe is better than the trained network, or about as good: best.ckpt holds the probe.",
+    REFIT: "The trained body is better, or about as good, with a newly fitted linear head: best.ckpt holds that.",
 }
 
 

@@ -68,12 +68,12 @@ def _named_split(arguments: argparse.Namespace, test: float | None) -> dict[str,
 
 _WAYS = {  # the rows that each class of split holds out, in words; {} is its column
     "TimeSplit": "the latest by {}",
-    "GroupSplit": "drawn at random, each {} whole",
-    "ColumnSplit": "those that column {} names",
-    "SourceSplit": "those of a source of their own",
-    "LeaveLastOut": "the last of each user",
+    "GroupSplit": "drawn at random, each {} kept whole",
+    "ColumnSplit": "named by column {}",
+    "SourceSplit": "from a separate source",
+    "LeaveLastOut": "the last row of each user",
     "time": "the latest",
-    "last": "the last of each user",
+    "last": "the last row of each user",
 }
 
 
@@ -84,13 +84,13 @@ def how_held_out(split: object) -> str:
         >>> how_held_out({"class_path": "tabvision.data.TimeSplit", "init_args": {"column": "when"}})
         "the latest by 'when'"
         >>> how_held_out({"class_path": "tabvision.data.TimeSplit", "init_args": {"column": None}}), how_held_out(0.2)
-        ('the last of the table', 'drawn at random')
+        ('the last rows of the table', 'drawn at random')
     """
     name, column = str(split), None
     if isinstance(split, dict):
         name, column = split["class_path"].rpartition(".")[2], split["init_args"].get("column")
     if name == "TimeSplit" and column is None:
-        return "the last of the table"
+        return "the last rows of the table"
     return _WAYS.get(name, "drawn at random").format(repr(column))
 
 

@@ -39,7 +39,7 @@ def table_job(arguments: argparse.Namespace) -> Job:
     settings = {**source_settings(arguments, "table"), "split": split}
     if "prepared" not in settings and does_not_fit(arguments.data, _num_ranks(arguments)):
         settings["prepared"] = str(default_folder(arguments.data))  # so that the recipe names the folder
-        note = "The table would not fit in memory; it is prepared (--prepared FOLDER says where)."
+        note = "The table would not fit in memory, so it is prepared on disk (--prepared FOLDER says where)."
         logging.getLogger("tabvision").info(note)
     data = build(component("tabvision.data.TabularDataModule", **settings))
     num_rows = len(data.parts["train"].rows)
@@ -54,8 +54,8 @@ def table_job(arguments: argparse.Namespace) -> Job:
     if not has_rows and not is_fixed:
         epochs, is_fixed = max(2, epochs // 2), True
         logging.getLogger("tabvision").info(
-            f"There are no validation rows to say when the fit is over: it runs for {epochs} epochs, as most fits of so many "
-            f"rows take. --epochs says otherwise."
+            f"There are no validation rows to stop the fit by, so it runs for {epochs} epochs, as many as most fits of this "
+            "many rows take. --epochs sets another number."
         )
     if is_fixed:
         average = component("tabvision.callbacks.AverageAndStop", patience=None)
@@ -89,8 +89,8 @@ def _note_cost(num_rows: int, members: int, num_outputs: int) -> None:
     logits = num_rows * members * num_outputs
     if logits > _MANY_LOGITS:
         logging.getLogger("tabvision").info(
-            f"An epoch computes {logits / 1e9:,.0f} billion logits ({num_outputs:,} a row and member), which takes minutes "
-            "on a processor. Group the classes if coarser ones will do, or try it on some of the rows first."
+            f"An epoch computes {logits / 1e9:,.0f} billion logits ({num_outputs:,} per row and member), which takes minutes "
+            "on a CPU. Group the classes if coarser ones will do, or try it on some of the rows first."
         )
 
 

@@ -69,14 +69,14 @@ def run(arguments: argparse.Namespace) -> int:
         recipe = read_recipe(folder / "recipe.yaml")
         if arguments.safe:
             check_writes_here(recipe["trainer"], recipe["data"])
-    print(f"Every file is that of the chain, whose hash is {head}")
+    print(f"Every file matches the chain, whose hash is {head}")
     with quiet_lightning(), reworded_trainer_errors("recipe"):  # for the device that the recipe uses on this machine
         where = {"accelerator": recipe["trainer"].get("accelerator", "auto"), "devices": 1}
         trainer = pl.Trainer(**where, logger=False, enable_checkpointing=False, enable_model_summary=False)
     facts = facts_of(trainer.strategy.root_device)
     other = [name for name, value in facts.items() if trained_on.get(name) != value]
-    near = f"within {_TOLERANCE:g} of how far the weights moved, as it is another {', '.join(other)}"
-    print(f"Compared {near if other else 'to the bit'}.")
+    near = f"within {_TOLERANCE:g} of how far the weights moved, since these differ: {', '.join(other)}"
+    print(f"Compared {near if other else 'bit for bit'}.")
     drawn = draw(len(stretches), arguments.share, random.SystemRandom())
     forged = 0
     for number in drawn:
@@ -84,7 +84,7 @@ def run(arguments: argparse.Namespace) -> int:
         with speaking(_WHO):
             difference = _replay(recipe, stretch, exact=not other)
         forged += bool(difference)
-        print(f"steps {stretch.first:,} to {stretch.last:,}: {difference or 'as recipe and data give'}", flush=True)
+        print(f"steps {stretch.first:,} to {stretch.last:,}: {difference or 'as the recipe and data give'}", flush=True)
     print(_summary(len(stretches), len(drawn), forged))
     return int(forged > 0)
 
@@ -94,7 +94,7 @@ def _summary(num_stretches: int, num_drawn: int, num_found: int) -> str:
 
     Example:
         >>> _summary(20, 2, 0).partition(". ")[2].partition("; ")[0]
-        'Of so many a replay finds a forgery of 1 with probability 0.1, of 2 with 0.195, of 10 with 0.763'
+        'A replay of this many finds a forgery of 1 with probability 0.1, of 2 with 0.195, of 10 with 0.763'
     """
     found = f"{num_found} differ" if num_found > 1 else "1 differs" if num_found else "none differs"
     said = f"{num_drawn} of {num_stretches} stretches were replayed, and {found}."
@@ -103,7 +103,7 @@ def _summary(num_stretches: int, num_drawn: int, num_found: int) -> str:
     sizes = sorted({1, math.ceil(num_stretches / 10), math.ceil(num_stretches / 2)})
     chances = [f"of {size} with {chance_to_find(size, num_stretches, num_drawn):.3g}" for size in sizes]
     chances[0] = chances[0].replace("with", "with probability")
-    return f"{said} Of so many a replay finds a forgery {', '.join(chances)}; --share 1 finds any."
+    return f"{said} A replay of this many finds a forgery {', '.join(chances)}; --share 1 finds any."
 
 
 def _replay(recipe: Mapping[str, Any], stretch: Stretch, *, exact: bool) -> str:

@@ -272,7 +272,7 @@ class ImageReader:
         if not self._image.value_range and (deep := sum(map(_is_deep, sampled))):
             those = f"{deep:,} of the first {count(len(sampled), 'image')}"
             note = f"{those} have 16 bits a channel, and the training images had 8"
-            logging.getLogger("tabvision").info(f"{note}; values from 0 to 65,535 are taken as 0 to 255.")
+            logging.getLogger("tabvision").info(f"{note}; values from 0 to 65,535 are read as 0 to 255.")
         num_rows = len(sources) if num_rows is None else num_rows
         return Inputs(num_rows, images=ImageBatches(sources, self.schema, self.augment), **rest)
 

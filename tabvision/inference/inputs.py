@@ -147,7 +147,7 @@ def _note_on_shares(schema: Schema, columns: Columns) -> None:
         if len(values) > 1 and not has_sign and np.nanmax(np.abs(values), initial=0) <= 1 and np.nansum(np.abs(values)):
             logging.getLogger("tabvision").info(
                 f"{number.source!r} held percents such as 12% in training, and all its numbers lie between -1 and 1: 0.5 is "
-                "taken as 0.5 %. If they are shares, multiply them by 100."
+                "read as 0.5%. If they are fractions, multiply them by 100."
             )
 
 

@@ -1,4 +1,4 @@
-"""Compare the metrics of a model on labeled rows, with intervals, with those of a naive answer."""
+"""Compare the metrics of a model on labeled rows, with intervals, with those of a naive prediction."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _MIN_ROWS = 500
 
 @speaking("evaluate")
 def evaluate(results: Results, *, coverage: float = 0.95, repeats: int = 500, seed: int = 0) -> pd.DataFrame:
-    """Return the loss and the task's metrics of a model, with intervals, next to those of a naive answer.
+    """Return the loss and the task's metrics of a model, with intervals, next to those of a naive prediction.
 
     An interval says how far the metric may be off because it was measured on a sample of rows. It does not cover the variance
     between training runs, and it assumes independent rows like these. With few rows it is a little too narrow: with 200 rows
@@ -79,7 +79,7 @@ def evaluate(results: Results, *, coverage: float = 0.95, repeats: int = 500, se
     columns = {"metric": found.index, "model": found.to_numpy(), "low": low, "high": high}
     frame = pd.DataFrame({**columns, "naive": [naive.get(name, np.nan) for name in found.index]})
     frame = frame.sort_values("metric", ignore_index=True)
-    frame.attrs["note"] = f"{100 * coverage:g} % intervals, by {count(repeats, 'draw')} of rows (bootstrap)"
+    frame.attrs["note"] = f"{100 * coverage:g}% intervals, from {count(repeats, 'bootstrap resample')} of the rows"
     return frame
 
 

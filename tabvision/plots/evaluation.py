@@ -98,7 +98,7 @@ def importance(frame: pd.DataFrame, k: int = 20, *, title: str = "") -> Figure:
     label_ticks(axes, "y", top["column"], most=_MAX_NAME + 12)
     axes.set_ylim(len(top) - 0.4, -0.6)  # the first is on top
     axes.axvline(0, color=INK, linewidth=0.8)
-    axes.set(xlabel="how much worse the answers are\nwhen its values are shuffled", title=short(title, 60))
+    axes.set(xlabel="how much worse the predictions are\nwhen its values are shuffled", title=short(title, 60))
     return figure
 
 
@@ -146,7 +146,7 @@ def effects(frame: pd.DataFrame, *, title: str = "") -> Figure:
     if not is_ordered:
         label_ticks(axes, "x", categories, rotation=90 if len(categories) > 4 else 0)
     of = f" the {len(answers)} of {len(ranges)} answers that change most" if len(ranges) > len(answers) else ""
-    axes.set(xlabel=short(column, 60), ylabel="answer", title=short(title + of, 70))
+    axes.set(xlabel=short(column, 60), ylabel="prediction", title=short(title + of, 70))
     if len(answers) > 1:
         legend(axes, outside=True)
     return figure
@@ -167,15 +167,15 @@ def reliability(frame: pd.DataFrame, *, title: str = "") -> Figure:
     Example:
         >>> figure = reliability(pd.DataFrame({"confidence": [0.6, 0.9], "accuracy": [0.5, 0.9], "rows": [10, 90]}))
         >>> [axes.get_ylabel() for axes in figure.axes]
-        ['how often it is so', 'answers']
+        ['observed frequency', 'predictions']
     """
     check_frame(frame, ("confidence", "accuracy", "rows"), "Pass what interpret.reliability gave")
     figure, (top, bottom) = panels(4.2, 2, sharex=True, height_ratios=(4, 1))
     top.plot([0, 1], [0, 1], color=INK, linewidth=0.8, linestyle="--", label="calibrated")
     top.plot(frame["confidence"], frame["accuracy"], "o-", color=COLORS[0], label="model")
     bottom.bar(frame["confidence"], frame["rows"], width=0.03, color=COLORS[0])
-    top.set(ylabel="how often it is so", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), title=short(title, 60))
-    bottom.set(xlabel="probability", ylabel="answers")
+    top.set(ylabel="observed frequency", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), title=short(title, 60))
+    bottom.set(xlabel="probability", ylabel="predictions")
     legend(top)
     return figure
 
@@ -258,7 +258,7 @@ def threshold_curves(frame: pd.DataFrame, *, title: str = "") -> Figure:
 
 @speaking("slices")
 def slices(frame: pd.DataFrame, k: int = 20, *, title: str = "") -> Figure:
-    """Draw the error of each slice with its 95 % interval, and a line at the overall error.
+    """Draw the error of each slice with its 95% interval, and a line at the overall error.
 
     Args:
         frame: The result of `interpret.errors_by` or `interpret.worst_slices`.

@@ -38,14 +38,14 @@ _MAX_RANGE, _LONG = 1.1, 10**14  # a key's numbers span at most 1.1 times its ro
 
 # Notes on columns whose inferred kind may surprise; the names of the columns come before each.
 _IDENTIFIER_NOTE = (
-    "left out as an identifier, since {rows} rows are alike. To use it all the same, name it in categorical= or "
+    "left out as an identifier, since {rows} rows share a value. To use it anyway, name it in categorical= or "
     "continuous= (--categorical, --continuous)."
 )
 _DIGITS_NOTE = "numbers that read as {what}. To keep them numbers, name it in continuous= (--continuous)."
 _NAME_OF_TIME = re.compile(r"(?i:.*(time|date|stamp|epoch|unix|utc|created).*|(.*[_ .-])?(ts|at))|.*[a-z](At|Ts|TS)")
 _UNIX_SECONDS = tuple(datetime(year, 1, 1, tzinfo=UTC).timestamp() for year in (1980, 2100))  # the inferred range
 _ORDERS_NOTE = (
-    "text that reads as dates in the order {orders}, and not used as such. To use the dates, say which: "
+    "text that reads as dates in the order {orders}, so not used as dates. To use the dates, say which: "
     'day_first=True (--day-first), or dates=["NAME={first}"] (--dates NAME={first}).'
 )
 
@@ -296,7 +296,7 @@ def _infer_text(column: Text, *, day_first: bool) -> _Inferred:
     if inferred is None:
         inferred = _Inferred("categorical", note=note)
     elif AS_CATEGORIES in note:
-        inferred = replace(inferred, note=note.replace(AS_CATEGORIES, "left out, since hardly any rows are alike"))
+        inferred = replace(inferred, note=note.replace(AS_CATEGORIES, "left out, since hardly any rows share a value"))
     if not orders:
         return inferred
     return replace(inferred, note=_ORDERS_NOTE.format(orders=" or ".join(orders), first=orders[0]))

@@ -25,8 +25,8 @@ _MIN_GAIN, _MIN_Z = 0.05, 3.0  # the least fraction of the squared error to expl
 _PRIOR = 2.0  # pseudo-rows with an effect of 0 added to each value
 _MAX_CLASSES = 10  # only a target's most frequent classes are used
 _NOTE = (
-    "whole numbers that name something, since single values tell of the target: used as a number and as a category. "
-    "To use it as a number alone, name it in continuous= (--continuous)."
+    "integers that name something, since single values help predict the target: used as both a number and a category. "
+    "To use it only as a number, name it in continuous= (--continuous)."
 )
 
 
@@ -59,7 +59,7 @@ def with_nominal(
         >>> skill, noise = np.random.default_rng(0).normal(size=(2, 400))
         >>> frame = pd.DataFrame({"subject": subject, "age": subject % 7 + 20 + noise})
         >>> kinds = with_nominal(Kinds(continuous=("subject", "age")), frame, skill[subject] + 0.5 * noise)
-        'subject': whole numbers that name something, since single values tell of the target: used as a number and as a ...
+        'subject': integers that name something, since single values help predict the target: used as both a number and a ...
         >>> kinds.nominal
         ('subject',)
     """

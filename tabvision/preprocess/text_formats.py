@@ -65,10 +65,10 @@ _NUMBERS_NOTE = (
     f"text that reads as numbers, {AS_CATEGORIES}. To use the numbers, name it in continuous= (--continuous)."
 )
 _NUMBER_LIKE_NOTE = (
-    f"text that looks like numbers in another form than 1234.5, {AS_CATEGORIES}. To use the numbers, write them so."
+    f"text that looks like numbers, but not like 1234.5, {AS_CATEGORIES}. To use the numbers, write them in that form."
 )
 _DATE_LIKE_NOTE = (
-    f"text that looks like dates in another form than 2024-12-31, {AS_CATEGORIES}. To use the dates, write them so."
+    f"text that looks like dates, but not like 2024-12-31, {AS_CATEGORIES}. To use the dates, write them in that form."
 )
 _MOSTLY_NUMBERS_NOTE = (
     f"text that is mostly numbers, but not {{value!r}}, {AS_CATEGORIES}. To use the numbers, set the others to missing."

@@ -84,7 +84,7 @@ def _frame_of(runs: Sequence[Run], notes: Iterable[str]) -> pd.DataFrame:
         problem = (
             f"The runs were not measured on the same rows, since they differ in {listed([*dict.fromkeys(unlike)])}"
         )
-        remedy = "small differences say nothing. tabvision evaluate measures each on the same rows."
+        remedy = "small differences mean nothing. tabvision evaluate measures each on the same rows."
         frame.attrs["notes"].append(f"{problem}: {remedy}")
     return frame
 
@@ -118,7 +118,7 @@ def _summary(runs: Sequence[Run], frame: pd.DataFrame, title: str) -> dict[str, 
     num_runs = count(len(frame), "run")
     target = next((run.target for run in runs if run.target), ())
     sections = [
-        section_of("How well they answer", *frame.attrs["notes"], parts=[table]),
+        section_of("How accurate they are", *frame.attrs["notes"], parts=[table]),
         _history_section(runs),
         _settings_section(runs),
     ]
@@ -130,7 +130,7 @@ def _summary(runs: Sequence[Run], frame: pd.DataFrame, title: str) -> dict[str, 
 
 
 def _history_section(runs: Sequence[Run]) -> Section:
-    title, drawn, rows = "How they learned", list[pd.DataFrame](), list[dict[str, Any]]()
+    title, drawn, rows = "How training went", list[pd.DataFrame](), list[dict[str, Any]]()
     for run in runs:
         if run.history is None or "epoch" not in run.history:
             continue
@@ -168,4 +168,4 @@ def _settings_section(runs: Sequence[Run]) -> Section:
     frame = pd.DataFrame(
         {"setting": names, **{run.name: [run.settings.get(name, "") for name in names] for run in with_recipe}}
     )
-    return section_of(title, parts=[part_of("The settings that are not the same in all runs", frame)])
+    return section_of(title, parts=[part_of("The settings that differ between the runs", frame)])

@@ -26,16 +26,16 @@ def headline(results: Results, baseline: Mapping[str, float]) -> str:
         naive = float(1 - counts.max() / counts.sum())
         usual, frequency = str(target.classes[int(counts.argmax())]), of_100(float(counts.max() / counts.sum()))
         sentence = (
-            f"Names the right class of {target.columns[0]} in {right} of 100 {noun_of(results)}s; always answering {usual!r} "
-            f"is right in {frequency} of 100."
+            f"Predicts the right class of {target.columns[0]} for {right} of 100 {noun_of(results)}s; always predicting "
+            f"{usual!r} is right for {frequency} of 100."
         )
     else:
         right = of_100(float(np.mean(results.decoded == (results.target > 0.5))))
         frequencies = results.target.mean(axis=0)
         naive = float(np.minimum(frequencies, 1 - frequencies).mean())
         sentence = (
-            f"Gets {right} of 100 labels right; always giving the more frequent answer of each label gets {of_100(1 - naive)}"
-            " of 100 right."
+            f"Gets {right} of 100 labels right; always predicting the more frequent value of each label gets "
+            f"{of_100(1 - naive)} of 100 right."
         )
     is_no_better = float(np.nanmean(errors_of(results))) >= naive
     return f"{sentence} The model is no better than that." if is_no_better else sentence
@@ -54,11 +54,11 @@ def _answer_of_numbers(results: Results, baseline: Mapping[str, float]) -> tuple
     if len(names) > _MAX_NAMED:
         within, guess = rounded(float(np.nanmean(off))), rounded(naive_error)
         what = f"the {len(names) // 2} points" if unit else f"each of {len(names)} numbers"
-        sentence = f"Predicts {what} within {within}{unit} on average; a guess of the mean is off by {guess}{unit}."
-        return sentence, naive_error
+        sentence = f"Predicts {what} within {within}{unit} on average; "
+        return f"{sentence}a constant prediction of the mean is off by {guess}{unit}.", naive_error
     within = " and ".join(f"{name} within {rounded(value)}{unit}" for name, value in zip(names, off, strict=True))
     guess = " and ".join(f"{rounded(value)}{unit}" for value in naive)
-    return f"Predicts {within} on average; a guess of the mean is off by {guess}.", naive_error
+    return f"Predicts {within} on average; a constant prediction of the mean is off by {guess}.", naive_error
 
 
 def _mean(values: NDArray[np.float64]) -> NDArray[np.float64]:

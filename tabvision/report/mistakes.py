@@ -1,4 +1,4 @@
-"""The report's section on where the model is wrong: confusions, residuals, slices, largest losses, doubtful labels."""
+"""The report's section on where the model is wrong: confusions, residuals, slices, highest losses, doubtful labels."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tabvision.report.tables import Section, part_of, section_of
 
 _MAX_CLASSES = 200  # the most classes to draw a confusion matrix for
 _MAX_POINTS = 2_000  # rows in the scatter plot of predictions
-_MAX_INPUTS = 6  # input columns to show for the rows with the largest loss
+_MAX_INPUTS = 6  # input columns to show for the rows with the highest loss
 _MAX_PROBABILITIES = 4
 
 
@@ -38,17 +38,17 @@ def mistakes_section(
     if set(results.frame) - {*results.schema.target.columns, image and image.name}:
         found = worst_slices(results)
         if found.empty:
-            text = "No slice of a column, of at least 10 rows, is answered worse than the rest by more than chance explains."
+            text = "No slice of a column with at least 10 rows is predicted worse than the rest by more than chance explains."
             parts.append(part_of("", None, text=text))
         else:
-            text = "These slices are answered worse than the rest, by more than chance explains."
-            caption = "Slices whose error is above that of all rows, with 95 % intervals"
+            text = "These slices are predicted worse than the rest by more than chance explains."
+            caption = "Slices with an error above that of all rows, with 95% intervals"
             parts.append(part_of(caption, found, "slices", text=text))
     parts += [part_of(f"Errors by {values.name}", errors_by(results, values)) for values in slice_by]
     parts += photo_parts(results, model)
-    parts.append(part_of("The rows with the greatest loss", _few_columns(top_losses(results), results, importance)))
+    parts.append(part_of("The rows with the highest loss", _few_columns(top_losses(results), results, importance)))
     if results.is_one_class and len(doubtful := likely_mislabeled(results, 10)):
-        text = "Where the model is this sure of another class, the label may be wrong."
+        text = "If the model is this sure of another class, the label may be wrong."
         doubtful = doubtful.rename(columns={"label": "suggested label"})
         parts.append(part_of("Labels to check", _few_columns(doubtful, results, importance), text=text))
     return section_of("Where it is wrong", parts=parts)
@@ -56,14 +56,14 @@ def mistakes_section(
 
 def _confusions(results: Results) -> list[dict[str, Any]]:
     pairs = most_confused(results)
-    often = part_of("", None, text="No class is taken for another.")
+    often = part_of("", None, text="No class is confused with another.")
     if len(pairs):
         often = part_of("The classes that are confused most often", pairs)
     counts = confusion(results)
     if len(counts) > _MAX_CLASSES:
         return [often]
     counts.insert(0, "true", counts.index, allow_duplicates=True)
-    matrix = "Rows of each true class, by the class that was answered"
+    matrix = "Rows by true class and predicted class"
     return [part_of(matrix, counts if len(counts) <= 12 else None, "confusion_matrix", counts), often]
 
 
@@ -80,7 +80,7 @@ def _residuals(results: Results) -> list[dict[str, Any]]:
         }
     ).reset_index()
     some = found.groupby("name", sort=False).head(_MAX_POINTS) if len(results) > _MAX_POINTS else found
-    caption = "Predictions beside the truth, and how far they are off"
+    caption = "Predicted and true values, and the errors"
     return [part_of(caption, table, "residuals", some)]
 
 

@@ -37,7 +37,7 @@ def oddities(predictor: Predictor, results: Results, data: object, divided_by: s
     if predictor.schema.is_of_images:
         return {}
     inputs, num_rows = predictor.read(results.frame), count(len(results), "row")
-    unseen, far = "that training lacks", "far beyond those of training, whose answers are guesses"
+    unseen, far = "not seen in training", "far outside the training range, where predictions are guesses"
     notes = [
         f"Some of {num_rows} have a value {what}: {listed([f'{name!r} in {num:,}' for name, num in counts.items()])}."
         for all_counts, what in ((inputs.unseen, unseen), (inputs.outside, far))
@@ -55,12 +55,12 @@ def oddities(predictor: Predictor, results: Results, data: object, divided_by: s
         where = listed([str(row) for row in results.frame.index[found["row"]]])
         same = found["same_target"].sum()
         notes.append(
-            f"{len(found):,} of {num_rows} are among the training rows as well, in all columns that the model reads, {same:,}"
-            f" of them with the same target: rows {where}. The model may know them by heart."
+            f"{len(found):,} of {num_rows} are also training rows, identical in every column that the model reads, {same:,}"
+            f" of them with the same target: rows {where}. The model may have memorized them."
         )
     moved = drift(rows, results.frame, schema=data.schema)
     if divided_by in set(moved["column"]):
-        notes.append(f"The rows were divided by {divided_by!r}, whose values therefore differ.")
+        notes.append(f"The rows were split by {divided_by!r}, so its values differ.")
     return {"oddities": notes, "drift": moved[moved["column"] != divided_by]}
 
 
@@ -74,15 +74,15 @@ def _oddities_of_photos(predictor: Predictor, data: ImageDataModule) -> dict[str
     unlike = found[(found["similarity"] >= _SAME) & (found["same_label"] == False)]  # noqa: E712 - None where it is unknown
     parts = zip(found["first_part"], found["second_part"], strict=True)
     found = found[[set(pair) == {"train", "val"} for pair in parts]]
-    compared = f"{len(by_part['train']):,} photos of training and {len(by_part['val']):,} of validation"
-    notes = [f"No photo of validation is a copy of one of training ({compared} were compared)."]
+    compared = f"{len(by_part['train']):,} training photos and {len(by_part['val']):,} validation photos"
+    notes = [f"No validation photo is a copy of a training photo ({compared} were compared)."]
     if len(found):
         pairs = f"{count(len(found), 'pair')} of a training and a validation photo {'is' if len(found) == 1 else 'are'}"
-        problem = f"{pairs} almost the same ({compared})"
-        notes = [f"{problem}: {_listed(found)}. The model may know them by heart, unless all photos are much alike."]
+        problem = f"{pairs} nearly identical ({compared})"
+        notes = [f"{problem}: {_listed(found)}. The model may have memorized them, unless all photos look alike."]
     if len(unlike):
-        problem = f"{count(len(unlike), 'pair')} of photos that are the same, with different labels"
-        notes.append(f"{problem}: {_listed(unlike)}. One label of each is wrong, unless both are right.")
+        problem = f"{count(len(unlike), 'pair')} of identical photos with different labels"
+        notes.append(f"{problem}: {_listed(unlike)}. One label of each pair is wrong, unless both apply.")
     return details | {"oddities": notes}
 
 

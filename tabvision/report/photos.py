@@ -1,4 +1,4 @@
-"""The images with the largest loss, embedded in the page as thumbnails."""
+"""The images with the highest loss, embedded in the page as thumbnails."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ _MAX_PHOTOS = 24
 _SIDE = 160  # the longest that the shorter side may be, in pixels
 _MOST = 70  # characters per line
 _LOOKED = (
-    "Beside each image stands where the network looked: from red to yellow what spoke most for its answer. "
-    "It is coarse, and does not say whether the answer is right."
+    "Next to each image is a map of where the network looked: red to yellow marks what contributed most to its prediction. "
+    "The map is coarse, and does not say whether the prediction is right."
 )
 _NOT_LOOKED = (
-    "Where the network looked is not shown, since it has no spatial map or gradient, or answers several numbers."
+    "Where the network looked is not shown, since it has no spatial map or no gradient, or predicts several numbers."
 )
 
 
 def photo_parts(results: Results, model: Model | None) -> list[dict[str, Any]]:
-    """Return a part of the page with the images of the largest loss; an empty list if the results have no images."""
+    """Return a part of the page with the images of the highest loss; an empty list if the results have no images."""
     if results.schema.image is not None and not results.schema.is_of_images:
         return _photos_of_rows(results)
     if results.images is None:
@@ -43,13 +43,13 @@ def photo_parts(results: Results, model: Model | None) -> list[dict[str, Any]]:
         photos, text = photos_of(results, rows, model), "" if model is None else _LOOKED
     except (BadValueError, RuntimeError):  # torch raises this for a network without gradients
         photos, text = photos_of(results, rows), _NOT_LOOKED
-    caption = f"The {count(len(photos), 'image')} with the greatest loss"
+    caption = f"The {count(len(photos), 'image')} with the highest loss"
     shown = [_shown(photo, f"image {row}") for photo, row in zip(photos, rows.tolist(), strict=True)]
     return [{**part_of(caption, None, text=text), "photos": shown}]
 
 
 def _photos_of_rows(results: Results) -> list[dict[str, Any]]:
-    """Return a part of the page with the images in the rows of the largest loss, each below its column's name."""
+    """Return a part of the page with the images in the rows of the highest loss, each below its column's name."""
     image = results.schema.image
     assert image is not None
     columns = list(image.columns)
@@ -67,7 +67,7 @@ def _photos_of_rows(results: Results) -> list[dict[str, Any]]:
         _shown(replace(photo, name=f"{name} of row {label}"), "")
         for photo, name, label in zip(photos, names, labels, strict=True)
     ]
-    caption = f"The images of the {count(len(worst), 'row')} with the greatest loss"
+    caption = f"The images of the {count(len(worst), 'row')} with the highest loss"
     return [{**part_of(caption, None, text=""), "photos": shown}]
 
 

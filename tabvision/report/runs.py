@@ -77,7 +77,7 @@ def _read(folder: Path, name: str) -> Run:
         _NoRunError: The folder holds no run, or one without metrics.
     """
     if not folder.is_dir():
-        raise _NoRunError("is no folder")
+        raise _NoRunError("is not a folder")
     final, history = folder / "metrics.json", folder / "metrics.csv"
     if not final.exists() and not history.exists():
         if (folder / "best.ckpt").exists():

@@ -29,15 +29,15 @@ _LEAST = 0.01  # hide columns below this fraction of the top importance
 _SURE_ENOUGH = 0.05  # the largest calibration error that still counts as calibrated
 
 
-_MEANINGS = {  # of metrics, for readers who see them for the first time
-    "accuracy": "the fraction of right answers",
-    "f1": "the harmonic mean of precision (how many that it names are right) and recall (how many it finds)",
-    "auroc": "how often it gives a row that is a yes a higher probability than one that is a no",
-    "mae": "how far the answers are off on average",
-    "rmse": "the root of the mean squared error, in which large errors count more",
-    "r2": "the fraction of the target's variance that the answers explain",
-    "distance": "how far the points are off on average",
-    "loss": "what training lowers",
+_MEANINGS = {  # of metrics, for a reader who is new to them
+    "accuracy": "the fraction of correct predictions",
+    "f1": "the harmonic mean of precision (how many of its positives are right) and recall (how many positives it finds)",
+    "auroc": "how often a positive row gets a higher probability than a negative one",
+    "mae": "how far the predictions are off on average",
+    "rmse": "the square root of the mean squared error, which weights large errors more",
+    "r2": "the fraction of the target's variance that the predictions explain",
+    "distance": "how far the predicted points are off on average",
+    "loss": "what training minimizes",
 }
 
 
@@ -58,7 +58,7 @@ class ReportDetails(TypedDict, total=False):
         slice_by: Named series with one value per row, in the order of the results; the page shows the errors by each,
             besides the slices by column.
         facts: Other facts by name, such as the network, the versions and the time.
-        model: The model, to show where it looked in the images with the largest loss.
+        model: The model, to show where it looked in the images with the highest loss.
     """
 
     title: str
@@ -110,7 +110,7 @@ def summarize(results: Results, **details: Unpack[ReportDetails]) -> dict[str, A
     ]
     return {
         "title": details.get("title")
-        or f"A model of {listed([cut(name, _MAX_NAME) for name in results.schema.target.columns])}",
+        or f"A model that predicts {listed([cut(name, _MAX_NAME) for name in results.schema.target.columns])}",
         "answer": shown(headline(results, details.get("baseline", {}))),
         "sections": [section for section in sections if section["texts"] or section["parts"]],
     }
@@ -120,7 +120,7 @@ def _metrics_section(
     results: Results, metrics: Mapping[str, float], baseline: Mapping[str, float], measured_on: str
 ) -> Section:
     rows = measured_on or f"{count(len(results), noun_of(results))} that the model did not learn from"
-    text = f"Measured on {rows}. A naive answer is the same for every row: the mean, or the frequencies of the classes."
+    text = f"Measured on {rows}. A naive prediction is the same for every row: the mean, or the frequencies of the classes."
     if results.schema.task.moves_with_image:  # a fit measures in network coordinates; readers want pixels
         in_pixels = evaluate(results, repeats=_RESAMPLES).set_index("metric")
         metrics, baseline = in_pixels["model"].to_dict(), in_pixels["naive"].to_dict()
@@ -139,13 +139,13 @@ def _metrics_section(
         }
     )
     how = (
-        f"± is half of the 95 % interval of the model's metric over {_RESAMPLES} resamples of these rows (bootstrap): "
-        "what other such rows would change, not what another training run would."
+        f"± is half the width of the metric's 95% interval over {_RESAMPLES} bootstrap resamples of these rows: "
+        "how much it would change on other rows like these, not after another training run."
     )
-    part = part_of("Metrics of the model and of a naive answer", table, text=how if is_known else "")
+    part = part_of("Metrics of the model and of a naive prediction", table, text=how if is_known else "")
     meanings = "; ".join(f"{name}: {_MEANINGS[name]}" for name in shown if name in _MEANINGS)
     texts = (text, f"{meanings}.") if meanings else (text,)
-    return section_of("How well it answers", *texts, parts=[part] if names else [])
+    return section_of("How accurate it is", *texts, parts=[part] if names else [])
 
 
 def _importance_section(importance: pd.DataFrame | None) -> Section:
@@ -153,9 +153,9 @@ def _importance_section(importance: pd.DataFrame | None) -> Section:
     if importance is None or importance.empty:
         return section_of(title)
     text = (
-        "The longer the bar, the worse the answers become when the values of that column are shuffled among the rows. "
-        "It says what the model uses, not what causes the target; columns that tell the same share their importance. "
-        "A column below a hundredth of the first is not shown."
+        "The longer the bar, the worse the predictions become when that column's values are shuffled among the rows. "
+        "It shows what the model uses, not what causes the target; columns that carry the same information share their "
+        "importance. Columns below a hundredth of the first are not shown."
     )
     most = int((importance["importance"] >= _LEAST * importance["importance"].max()).sum())
     top = importance.head(min(20, max(1, most)))
@@ -167,47 +167,51 @@ def _calibration_section(results: Results) -> Section:
     calibration = results.calibration
     if not results.schema.task.is_classes:
         if not calibration.half_widths:
-            return section_of("Whether its intervals hold")
+            return section_of("How reliable its intervals are")
         distance = np.abs(results.decoded - results.target)
         known = np.isfinite(distance)
         held = float((distance <= np.array(calibration.half_widths))[known].mean())
         wanted = of_100(calibration.coverage or 0)
-        text = f"Its intervals were made to hold {wanted} of 100 true numbers, and hold {of_100(held)}."
-        return section_of("Whether its intervals hold", text)
+        text = f"Its intervals were built to cover {wanted} of 100 true values, and cover {of_100(held)}."
+        return section_of("How reliable its intervals are", text)
     found = reliability(results)
     error = float(found.attrs["expected_calibration_error"])
-    is_sure, is_wrong = "Its probabilities can be taken at their word.", "tabvision calibrate brings the two together."
+    is_sure, is_wrong = (
+        "Its probabilities can be taken at face value.",
+        "tabvision calibrate brings the two closer together.",
+    )
     text = (
-        f"On average, how sure the model says it is and how often it is right differ by {rounded(100 * error)} of 100. "
+        f"On average, the model's confidence and how often it is right differ by {rounded(100 * error)} percentage points. "
         f"{is_sure if error <= _SURE_ENOUGH else is_wrong}"
     )
-    shown = found.set_axis(["probability", "how often it is so", "answers"], axis=1)
-    parts = [part_of("How often an answer of each probability is right", shown, "reliability", found)]
+    shown = found.set_axis(["probability", "observed frequency", "predictions"], axis=1)
+    parts = [part_of("How often a prediction with each probability is right", shown, "reliability", found)]
     if not results.is_one_class or len(results.schema.target.classes) == 2:
         curves = threshold_curves(results)
         best = curves.loc[curves.groupby("label", sort=False)["f1"].idxmax()].head(_MAX_LABELS)
         drawn = curves[curves["label"].isin(list(curves["label"].unique())[:6])]
-        caption = "Precision and recall over the threshold; the threshold with the best F1 of each label"
+        caption = "Precision and recall by threshold; the threshold with the best F1 for each label"
         parts.append(part_of(caption, best, "threshold_curves", drawn))
-    return section_of("Whether its probabilities hold", text, parts=parts)
+    return section_of("How reliable its probabilities are", text, parts=parts)
 
 
 def _data_section(results: Results, oddities: Sequence[str], drift: pd.DataFrame | None) -> Section:
-    title, rows = "What is odd in the data", f"these {noun_of(results)}s and those of training"
+    title, rows = "What is odd in the data", f"these {noun_of(results)}s and the training {noun_of(results)}s"
     if drift is None or drift.empty:
         return section_of(title, *oddities)
     found = drift[drift["drifted"]].drop(columns="drifted").head(_MAX_DRIFTED)
     if found.empty:
         return section_of(title, *oddities, f"No column differs between {rows} by more than chance explains.")
     text = (
-        "At a distance of 0 the values are distributed alike, at 1 they have nothing in common. Beside it: the increase of "
-        "missing values, the fraction of rows with a category that training lacks, and of those beyond its range."
+        "At a distance of 0 the values have the same distribution, at 1 nothing in common. The other columns are the "
+        "increase in missing values, the fraction of rows with a category not seen in training, and the fraction of rows "
+        "outside the training range."
     )
     return section_of(title, *oddities, parts=[part_of(f"Columns that differ between {rows}", found, text=text)])
 
 
 def _history_section(history: pd.DataFrame | None) -> Section:
-    title = "How it learned"
+    title = "How training went"
     if history is None or "epoch" not in history or history["epoch"].isna().all():
         return section_of(title)
     frame = history.sort_values("step", kind="stable") if "step" in history else history
@@ -223,9 +227,7 @@ def _history_section(history: pd.DataFrame | None) -> Section:
     texts = list[str]()
     if held_out is not None:
         best = int(epochs.loc[epochs[held_out].idxmin(), "epoch"]) + 1
-        texts.append(
-            f"The loss on rows that the network did not learn from was lowest in epoch {best} of {len(epochs)}."
-        )
+        texts.append(f"The loss on held-out rows was lowest in epoch {best} of {len(epochs)}.")
     table = epochs[names].iloc[rows].assign(epoch=lambda frame: frame["epoch"].astype(int) + 1)  # as the command counts
     return section_of(title, *texts, parts=[part_of(caption, table, "history", thin)])
 
@@ -235,25 +237,26 @@ def _usage_section(results: Results, checkpoint: str, repeat: str) -> Section:
     inputs = listed([repr(name) for name in schema.inputs])
     new = "photos/" if schema.is_of_images else "new.csv"
     commands: tuple[str, ...] = (f"tabvision predict {path} {new} --out predictions.csv", f"tabvision serve {path}")
-    text = f"It answers rows with {inputs}; the first command answers a file, the second opens a page and answers over HTTP"
-    text += ", the third trains it anew, where its data lie as they did." if repeat else "."
+    text = f"It reads {inputs}. The first command predicts a file, the second serves a page and predicts over HTTP"
+    text += ", the third trains it again, if its data are where they were." if repeat else "."
     commands += (repeat,) if repeat else ()
     uses = pd.DataFrame(schema.column_uses(), columns=["column", "use", "facts"])
-    return section_of("How to ask it", text, commands=commands, parts=[part_of("What every column is", uses)])
+    return section_of("How to use it", text, commands=commands, parts=[part_of("How every column is used", uses)])
 
 
 def _limits_section(results: Results) -> Section:
     target, texts = results.schema.target, list[str]()
     if target.num_rows:
-        rows = count(target.num_rows, "row")
-        texts.append(f"It was made from {rows} of training and validation, and knows of nothing else.")
+        rows = count(target.num_rows, "training and validation row")
+        texts.append(f"It was made from {rows}, and knows nothing else.")
     if target.classes:
         noun = "classes" if results.is_one_class else "labels"
         named = listed(list(map(str, target.classes)))
-        texts.append(f"It only ever answers one of {len(target.classes)} {noun}: {named}.")
+        texts.append(f"It only predicts these {len(target.classes)} {noun}: {named}.")
     for name, low, high in zip(target.columns, target.low, target.high, strict=False):
-        texts.append(f"It has seen {name} from {rounded(low)} to {rounded(high)}; of what lies beyond it knows little.")
+        seen = f"{name} from {rounded(low)} to {rounded(high)}"
+        texts.append(f"It has seen {seen}; it knows little about values outside that range.")
     if results.schema.categorical:
-        texts.append("A category that was not among its training rows is unknown to it, and counts as such.")
-    texts.append("The errors above are those of rows like these. Where new rows differ, measure again.")
+        texts.append("A category that was not in its training rows is treated as unknown.")
+    texts.append("The errors above hold for rows like these. If new rows differ, measure again.")
     return section_of("What it does not know", *texts)

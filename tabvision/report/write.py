@@ -28,7 +28,7 @@ def write_report(
 ) -> Path:
     """Write one HTML file about a model: what it predicts, how well, from what, and where it is wrong.
 
-    The file contains a few rows of the data, those with the largest loss.
+    The file contains a few rows of the data, those with the highest loss.
 
     Args:
         path: A path that ends in .html.

@@ -123,7 +123,7 @@ def lr_find(
     found = {way: getattr(suggestions, way)(lrs, losses) for way in ("valley", "steep", "minimum", "slide")}
     found["lowest"] = suggestions.lowest(*suggestions.usable(sweep.lrs, sweep.raw_losses, sweep.num_steps))
     if found["lowest"] <= lrs[len(lrs) // 10]:
-        note = f"lr_find: the loss never fell below that of the first batches, so the rate {found['lowest']:.2e} says little"
+        note = f"lr_find: the loss never fell below that of the first batches, so the rate {found['lowest']:.2e} means little"
         logging.getLogger("tabvision").warning(f"{note}. Raise num_steps, and look at the losses of the sweep.")
     return LRFinding(tuple(sweep.lrs), tuple(sweep.losses), **found)
 

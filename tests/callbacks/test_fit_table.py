@@ -418,7 +418,7 @@ def test_of_several_validation_loaders_the_first_is_the_score() -> None:
 
 
 @pytest.mark.parametrize(
-    ("last", "sentence"), [(69.0, "the loss of held-out rows leapt from 0.14 to 69 in epoch 3"), (1.7, "")]
+    ("last", "sentence"), [(69.0, "the loss on held-out rows jumped from 0.14 to 69 in epoch 3"), (1.7, "")]
 )
 def test_a_score_that_leaps_is_a_warning(last: float, sentence: str, caplog: pytest.LogCaptureFixture) -> None:
     fit, module = FitTable(), TabularModule(made_data().schema)

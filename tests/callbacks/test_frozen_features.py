@@ -167,7 +167,7 @@ def test_too_large_features_are_told_and_computed_as_without(photos: Path, caplo
 
     assert not different(large.state_dict(), without.state_dict())
     (told,) = (record.message for record in caplog.records if "FrozenFeatures" in record.message)
-    assert "more than most_gb=1e-06, and are computed anew" in told
+    assert "more than most_gb=1e-06, so they are recomputed" in told
 
 
 def test_beside_mixup_only_validation_features_are_kept_and_the_fit_is_as_without(

@@ -107,7 +107,7 @@ def test_a_time_limit_ends_every_schedule(quick_trainer: MakeTrainer, caplog: py
         assert recorder.first("rates") == pytest.approx(
             [peak * cycle.factor for peak, cycle in zip(peaks, cycles, strict=True)]
         )
-    assert "its rate at" not in caplog.text
+    assert "with the rate at" not in caplog.text
 
 
 def test_a_loader_without_length_needs_max_steps(quick_trainer: MakeTrainer) -> None:
@@ -321,9 +321,9 @@ def test_a_fit_that_ends_inside_its_schedule_says_where_the_rate_stood(
             trainer.should_stop = trainer.global_step == 7
 
     schedules: list[tuple[Schedule, str]] = [
-        (OneCycle(), "OneCycle: the fit ended after 7 of 28 steps, its rate at 100% of the peak."),
-        (OneCycle(pct_start=0.5), "OneCycle: the fit ended after 7 of 28 steps, its rate at 52% of the peak."),
-        (FlatCosine(), "FlatCosine: the fit ended after 7 of 28 steps, its rate at 100% of the peak."),
+        (OneCycle(), "OneCycle: the fit ended after 7 of 28 steps, with the rate at 100% of the peak."),
+        (OneCycle(pct_start=0.5), "OneCycle: the fit ended after 7 of 28 steps, with the rate at 52% of the peak."),
+        (FlatCosine(), "FlatCosine: the fit ended after 7 of 28 steps, with the rate at 100% of the peak."),
     ]
     for schedule, sentence in schedules:
         quick_trainer(max_epochs=4, callbacks=[schedule, Stop()]).fit(Own(sgd), batches(7))

@@ -31,7 +31,7 @@ def test_damaged_images_are_printed_and_written(tmp_path: Path, capsys: pytest.C
     assert printed[0] == f"{root}/a/a_000.jpg: 0 bytes"
     assert printed[20:] == [
         "… and 2 more files",
-        "25 images decoded, 22 of them cannot be read.",
+        "25 images checked, 22 of them cannot be read.",
         f"Listed in {tmp_path}/bad.csv",
     ]
     assert len(pd.read_csv(tmp_path / "bad.csv")) == 22
@@ -87,7 +87,7 @@ def test_what_a_network_would_not_see_is_counted_by_kind(tmp_path: Path, capsys:
     run(str(tmp_path))
     told = capsys.readouterr().out
     assert "bands.tif: it has 8 channels of 8 bits, read only with channels=8 (--channels 8)" in told
-    assert "6 images decoded, 1 of them cannot be read." in told
+    assert "6 images checked, 1 of them cannot be read." in told
     for kind in ("have 16 bits a channel", "have floating-point values", "have another channel", "have 13 pages"):
         assert f"1 of 5 images {kind}" in told
 
@@ -114,7 +114,7 @@ def test_a_table_says_in_which_row_and_column_each_damaged_image_is(
         f"row 1, front: {root}/a/a_001.jpg: 0 bytes",
         f"row 3, front: {root}/a/a_001.jpg: 0 bytes",
         f"row 4, front: {root}/a/gone.jpg: no such file",
-        "6 images decoded, 2 of them cannot be read.",
+        "6 images checked, 2 of them cannot be read.",
     ]
     bad = pd.read_csv(tmp_path / "bad.csv")
     assert bad[["row", "column"]].to_numpy().tolist() == [[1, "front"], [3, "front"], [4, "front"]]

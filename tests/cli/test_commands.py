@@ -125,7 +125,7 @@ def test_validate_measures_a_recipe(capsys: pytest.CaptureFixture[str]) -> None:
         printed = capsys.readouterr().out
         (measured,) = re.findall(r"val/accuracy\W+([0-9.]+)", printed)
         assert float(measured) == pytest.approx(float(accuracy), abs=1e-4)
-        assert ("runs/people/best.ckpt is measured" in printed) is not bool(words)
+        assert ("Measuring runs/people/best.ckpt" in printed) is not bool(words)
 
 
 @pytest.mark.parametrize("command", ["validate", "test"])
@@ -367,4 +367,4 @@ def test_predict_says_which_values_are_unlike_those_of_training_and_strict_refus
     assert "unlike those of training: 'age' (1 row)" in capsys.readouterr().err
     assert not Path("answers.csv").exists()
     assert main(words) == 0
-    assert "1 of 5 rows whose 'age' is far beyond those of training" in capsys.readouterr().out
+    assert "1 of 5 rows whose 'age' is far outside the training range" in capsys.readouterr().out

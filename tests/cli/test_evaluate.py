@@ -28,7 +28,7 @@ def test_the_metrics_of_labeled_rows_are_printed_and_written(capsys: pytest.Capt
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split() == ["60", "rows", "of", "new.csv", "model", "low", "high", "naive"]
     assert [line.split()[0] for line in lines[1:5]] == ["accuracy", "auroc", "f1", "loss"]
-    assert lines[5] == "low, high: 95 % intervals, by 500 draws of rows (bootstrap)"
+    assert lines[5] == "low, high: 95% intervals, from 500 bootstrap resamples of the rows"
     written, table = json.loads(Path("found.json").read_text()), pd.read_csv("found.csv").set_index("metric")
     assert set(written["accuracy"]) == {"model", "low", "high", "naive"}
     assert written["loss"]["naive"] is None

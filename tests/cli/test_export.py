@@ -16,7 +16,7 @@ def test_a_file_is_written_and_answers(tmp_path: Path, capsys: pytest.CaptureFix
 
     assert len(OnnxPredictor(tmp_path / "model.onnx").predict(raw())) == 40
     out = capsys.readouterr().out
-    assert "bytes written, its answers differ from the checkpoint's by" in out
+    assert "bytes written, its predictions differ from the checkpoint's by" in out
     assert "OnnxPredictor(" in out
 
 

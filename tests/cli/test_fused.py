@@ -40,7 +40,7 @@ def test_train_learns_from_photos_and_columns_and_predict_answers_as_it_did(caps
     assert set(again["id"]) == {"007"}
     np.testing.assert_allclose(again["prediction"].iloc[during["row"]], during["prediction"], rtol=1e-4)
     out = capsys.readouterr().out
-    assert "60 rows answered" in out
+    assert "60 rows predicted" in out
     assert "12 of 60 rows without an image in 'back'" in out
 
 
@@ -85,7 +85,7 @@ def test_photos_alone_are_learned_from_if_asked_or_if_there_is_nothing_else(caps
 
     for name in ("rows", "photos", "constant"):
         assert isinstance(Predictor(f"runs/{name}/best.ckpt", device="cpu").module, VisionModule)
-    assert "no column can be used" in capsys.readouterr().out
+    assert "No column besides file can be used" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -168,7 +168,7 @@ def test_a_photo_that_cannot_be_read_keeps_its_row(capsys: pytest.CaptureFixture
 
     # of which none could be read is not called answered
     assert main(["predict", "runs/photos/best.ckpt", "broken.jpg", "--out", "none.csv"]) == 1
-    assert capsys.readouterr().out.startswith("0 photos answered: none.csv\n1 photo could not be read")
+    assert capsys.readouterr().out.startswith("0 photos predicted: none.csv\n1 photo could not be read")
 
     assert main(["predict", "runs/photos/best.ckpt", "photos/cat/*.jpg", "--out", "cats.csv"]) == 0
     assert pd.read_csv("cats.csv")["image"].str.startswith("photos/cat/cat_").all()
@@ -261,9 +261,7 @@ def test_a_fourth_band_of_16_bits_is_trained_on_by_command(capsys: pytest.Captur
     write_classes(
         Path("fields"), lambda code, _: tiff((draw.random((40, 40, 4)) * 3000 + 900 * code).astype(np.uint16)), ".tif"
     )
-    told = (
-        "have another channel, transparency or a band of its own, that is not read: channels=4 (--channels 4) reads it"
-    )
+    told = "have another channel (transparency or an extra band) that is not read: channels=4 (--channels 4) reads it"
 
     words = ["train", "fields", *SMALL, "--epochs", "1", "--out"]
     assert main([*words, "rgb"]) == 0
@@ -326,7 +324,7 @@ def test_a_run_that_ends_above_the_loss_of_its_probe_keeps_a_linear_head(capsys:
     assert "best.ckpt        the best of the network and two linear heads on the validation rows;" in out
     assert main(["predict", "probed/best.ckpt", "photos/cat", "--out", "out.csv"]) == 0
     assert chosen_by_validation(Path("probed")).endswith(", and the best of network, linear probe and new head")
-    assert chosen_by_validation(Path("plain")) == ", by which the epoch was chosen as well"
+    assert chosen_by_validation(Path("plain")) == ", which also chose the epoch"
     assert "refit" not in facts
 
 
@@ -346,10 +344,10 @@ def test_such_a_head_then_learns_from_the_validation_photos_too(capsys: pytest.C
 
     out = capsys.readouterr().out
     assert (
-        "fitted to all 30 images, those of validation too (--no-refit leaves it out); the metrics are of the head"
+        "refitted on all 30 images, validation images included (--no-refit skips this); the metrics are those of the head"
         in out
     )
-    assert "two linear heads on the validation rows, fitted to these, too;" in out
+    assert "two linear heads on the validation rows, then fitted on these too;" in out
     facts, before = (json.loads(Path(run, "metrics.json").read_text()) for run in ("probed", "part"))
     assert facts["refit"] == {"num_rows": 30, "num_epochs": 0}
     assert facts["metrics"] == before["metrics"]
@@ -432,6 +430,6 @@ def test_of_several_bodies_the_best_by_a_probe_is_trained(capsys: pytest.Capture
     lines = capsys.readouterr().out.splitlines()
     first = next(number for number, line in enumerate(lines) if line.split()[-2:] == ["seconds", "license"])
     best = lines[first + 1].split()[0]
-    assert any(f"a linear probe on frozen features of {best}, which is trained" in line for line in lines)
+    assert any(f"a linear probe on frozen features of {best}, the one to train" in line for line in lines)
     recipe = yaml.safe_load(Path("best/recipe.yaml").read_text(encoding="utf-8"))
     assert recipe["model"]["init_args"]["body"] == best

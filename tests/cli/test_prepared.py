@@ -37,7 +37,7 @@ def test_a_table_that_would_not_fit_is_prepared_trained_and_answered_by_the_same
     assert "would not fit in memory" in first
     assert "Preparing 'people.parquet'" in first
     assert len([*(tmp_path / "cache" / "tabvision").glob("prepared-*/prepared.json")]) == 1
-    assert "500 rows answered block by block" in said.out
+    assert "500 rows predicted block by block" in said.out
     assert "End --out in .parquet" in refused
     answers, whole = pd.read_parquet("blocks.parquet"), pd.read_parquet("whole.parquet")
     pd.testing.assert_frame_equal(answers, whole, rtol=1e-5)
@@ -81,5 +81,5 @@ def test_preset_best_trains_on_a_prepared_table_and_answers_every_row_out_of_fol
     pd.testing.assert_frame_equal(
         answers.set_index("row").loc[shown["row"]].reset_index(), shown, rtol=1e-4, check_dtype=False
     )
-    assert "out_of_fold.parquet  the same of every row, by members that did not learn from it" in said
+    assert "out_of_fold.parquet  the same for every row, by members that did not learn from it" in said
     assert "predictions.csv      a sample of the rows, by members" in said

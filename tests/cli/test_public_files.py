@@ -79,7 +79,7 @@ def test_days_that_may_be_months_are_named_and_an_option_decides(capsys: pytest.
 
     assert not train(frame, "y", "--epochs", "1").dates
     assert (
-        "'when': text that reads as dates in the order d/m/Y or m/d/Y, and not used as such." in capsys.readouterr().out
+        "'when': text that reads as dates in the order d/m/Y or m/d/Y, so not used as dates." in capsys.readouterr().out
     )
     schema = train(frame, "y", "--epochs", "1", "--dates", "when=d/m/Y", "--overwrite")
 
@@ -200,7 +200,7 @@ def test_a_row_is_answered_as_it_stands_in_a_file(capsys: pytest.CaptureFixture[
     by_row, by_onnx = (
         [each.predict(row)["prediction"][0] for row in rows.to_dict("records")] for each in (predictor, exported)
     )
-    assert "2 of 8 rows whose 'income' is no number such as $1,234.5, taken as missing" in capsys.readouterr().out
+    assert "2 of 8 rows whose 'income' is not a number such as $1,234.5, read as missing" in capsys.readouterr().out
     assert predictor.predict(rows.loc[3].to_dict()).attrs["unseen"] == {"income": 1}
     np.testing.assert_allclose([by_row, by_onnx, by_http], [answers] * 3, rtol=1e-4)
     assert len(set(answers[3:6])) == 1

@@ -26,12 +26,12 @@ def test_a_run_ends_with_a_report_unless_told_not_to(capsys: pytest.CaptureFixtu
     assert main(REPORTED) == 0
     assert "runs/people/report.html" in capsys.readouterr().out
     said = text_of("runs/people/report.html")
-    assert "Names the right class of paid in" in said
+    assert "Predicts the right class of paid for" in said
     for heading in (
-        "How well it answers",
+        "How accurate it is",
         "What it relies on",
         "Where it is wrong",
-        "How it learned",
+        "How training went",
         "How it was made",
     ):
         assert heading in said
@@ -49,10 +49,10 @@ def test_the_report_of_a_run_split_by_time_says_how_it_was_measured_and_made() -
     assert main([*REPORTED, "--split", "time:hired", "--no-refit"]) == 0
 
     said = html.unescape(text_of("runs/people/report.html"))
-    assert "rows held out for validation (the latest by 'hired'), by which the epoch was chosen as well." in said
-    assert "The rows were divided by 'hired', whose values therefore differ." in said
+    assert "rows held out for validation (the latest by 'hired'), which also chose the epoch." in said
+    assert "The rows were split by 'hired', so its values differ." in said
     assert "'hired' in" not in said  # is not called odd
-    assert "It was made from 200 rows of training and validation" in said
+    assert "It was made from 200 training and validation rows" in said
     assert "tabvision fit --config recipe.yaml" in said
     (known,) = re.findall("# rows: (.{16})", Path("runs/people/recipe.yaml").read_text(encoding="utf-8"))
     assert f"hash of the rows {known}" in said
@@ -67,11 +67,11 @@ def test_a_report_says_what_share_a_linear_model_has(capsys: pytest.CaptureFixtu
 
     assert main(["train", "sums.csv", "--target", "y", "--accelerator", "cpu"]) == 0
 
-    share = re.search(r"a linear model has a share of (\d+%)", capsys.readouterr().out)
+    share = re.search(r"a linear model makes up (\d+%)", capsys.readouterr().out)
     assert share is not None
     said = text_of("runs/sums/report.html")
-    assert f"a linear model has a share of {share[1]} in every answer, but none" in said
-    assert "did not learn from it, by which the epoch was chosen as well" in said
+    assert f"a linear model makes up {share[1]} of every prediction, but has no part" in said
+    assert "did not learn from it, which also chose the epoch" in said
     assert "It has seen y from" in said
 
 
@@ -142,7 +142,7 @@ def test_every_kind_of_run_has_its_report(tmp_path: Path) -> None:
         assert main([*words, "--accelerator", "cpu"]) == 0
 
     photos_said = text_of("runs/photos/report.html")
-    assert re.search(r"Names the right class of \w+ in \d+ of 100 images", photos_said)
+    assert re.search(r"Predicts the right class of \w+ for \d+ of 100 images", photos_said)
     assert "a_0" in photos_said
     assert "photos/a" not in photos_said  # no path of a file, only its name
     stars_said = text_of("runs/stars/report.html")
@@ -151,8 +151,7 @@ def test_every_kind_of_run_has_its_report(tmp_path: Path) -> None:
     assert main(["report", "runs/stars/best.ckpt", "stars.csv", "--device", "cpu", "--out", "stars.html"]) == 0
     said = html.unescape(text_of("stars.html"))
     assert all(
-        f"Errors by how many pairs of the checkpoint have {name}, the row's own aside" in said
-        for name in ("user", "item")
+        f"Errors by how many other pairs of the checkpoint have the same {name}" in said for name in ("user", "item")
     )
     num_pictures = Path("runs/photos/report.html").read_text(encoding="utf-8").count("<img")
     assert num_pictures == 2 * len(
@@ -173,8 +172,8 @@ def test_the_report_of_a_run_says_what_is_odd_in_its_data_and_no_name_of_it_is_m
 
     said = html.unescape(text_of("runs/people/report.html"))
     assert "What is odd in the data 'pension' determines the target in every training row." in said
-    assert re.search(r"\d+ of 300 rows are among the training rows as well, in all columns that the model reads", said)
-    assert "No column differs between these rows and those of training by more than chance explains." in said
+    assert re.search(r"\d+ of 300 rows are also training rows, identical in every column that the model reads", said)
+    assert "No column differs between these rows and the training rows by more than chance explains." in said
     page = Path("runs/people/report.html").read_text(encoding="utf-8")
     assert "<b>" not in page
     assert "<script" not in page
@@ -193,10 +192,10 @@ def test_the_report_of_a_run_on_photos_says_which_are_in_both_parts_and_how_thei
     assert main([*photos, "--accelerator", "cpu"]) == 0
 
     said = html.unescape(text_of("runs/photos/report.html"))
-    assert "pairs of a training and a validation photo are almost the same (61 photos of training and" in said
+    assert "pairs of a training and a validation photo are nearly identical (61 training photos and" in said
     assert "a/a_copy.jpg" in said
-    assert "1 pair of photos that are the same, with different labels: a/a_001.jpg and b/wrong.jpg." in said
-    assert "Columns that differ between these images and those of training" in said
+    assert "1 pair of identical photos with different labels: a/a_001.jpg and b/wrong.jpg." in said
+    assert "Columns that differ between these images and the training images" in said
     assert "brightness" in said
 
 
@@ -209,5 +208,8 @@ def test_a_report_says_how_many_rows_are_unlike_those_of_training() -> None:
     assert main(["report", "runs/people/best.ckpt", "new.csv", "--device", "cpu", "--out", "page.html"]) == 0
 
     said = html.unescape(text_of("page.html"))
-    assert "Some of 60 rows have a value that training lacks: 'job' in 3." in said
-    assert "Some of 60 rows have a value far beyond those of training, whose answers are guesses: 'age' in 5." in said
+    assert "Some of 60 rows have a value not seen in training: 'job' in 3." in said
+    assert (
+        "Some of 60 rows have a value far outside the training range, where predictions are guesses: 'age' in 5."
+        in said
+    )

@@ -142,7 +142,7 @@ def test_the_best_preset_writes_a_bag_and_an_answer_to_every_row(capsys: pytest.
     told = capsys.readouterr().out
     assert "Network 5 of 5: 80 training rows." in told
     assert ["out-of-fold", "model", "naive"] in [line.split() for line in told.splitlines()]
-    assert told.splitlines()[-1] == "A recipe holds one fit, and this run was 5: the same command repeats it."
+    assert told.splitlines()[-1] == "A recipe holds one fit, and this run had 5; the same command repeats it."
     written = {path.name for path in Path("runs/people").iterdir()}
     assert written == {"best.ckpt", "metrics.json", "predictions.csv", "report.html"}  # no recipe of the older run
     assert sorted(pd.read_csv("runs/people/predictions.csv")["row"]) == [*range(80)]
@@ -211,7 +211,7 @@ def test_intervals_of_the_fit_itself_hold_their_share_of_new_rows(
         == 0
     )
 
-    assert "Intervals that hold 0.8 of new rows: the prediction ± " in capsys.readouterr().out
+    assert "Intervals that cover 0.8 of new rows: the prediction ± " in capsys.readouterr().out
     new = curved(2_000, 1)
     answers = Predictor("runs/pay/best.ckpt").predict(new)
     inside = new["pay"].between(answers["interval_low"], answers["interval_high"]).mean()

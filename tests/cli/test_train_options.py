@@ -107,7 +107,7 @@ def test_that_an_epoch_takes_minutes_is_said_before_it_where_classes_are_very_ma
     monkeypatch.setattr("tabvision.cli.tables._MANY_LOGITS", 100)
     assert main([*TRAIN, "--overwrite"]) == 0
     told = capsys.readouterr().out
-    assert "An epoch computes 0 billion logits (1 a row and member)" in told
+    assert "An epoch computes 0 billion logits (1 per row and member)" in told
     assert told.index("billion logits") < told.index("epoch   1")
 
 
@@ -364,7 +364,7 @@ def test_the_found_rate_is_said_and_written_and_every_column_shown(capsys: pytes
     assert re.search(r"and \d+ more columns", told)
     assert re.search(r"^x49 +continuous +mean", told, re.MULTILINE)
     page = (RUN / "report.html").read_text(encoding="utf-8")
-    assert all(text in page for text in ("What every column is", "x49"))
+    assert all(text in page for text in ("How every column is used", "x49"))
     assert "!!python" not in (RUN / "hparams.yaml").read_text()
 
 

@@ -59,7 +59,7 @@ def test_a_replayed_run_is_what_its_recipe_and_data_give(capsys: pytest.CaptureF
     assert main(["verify", str(RUN), "--share", "1", "--safe"]) == 0
 
     out = capsys.readouterr().out
-    assert "Compared to the bit." in out
+    assert "Compared bit for bit." in out
     assert "3 of 3 stretches were replayed, and none differs." in out
 
 
@@ -124,7 +124,7 @@ def test_elsewhere_weights_may_differ_by_a_fraction_of_how_far_they_moved(
         chained_again(run)
 
     assert main(["verify", str(run), "--share", "1"]) == 0
-    assert "Compared within 0.05 of how far the weights moved, as it is another" in capsys.readouterr().out
+    assert "Compared within 0.05 of how far the weights moved, since these differ: " in capsys.readouterr().out
 
     weights = {"w": torch.tensor([0.0, 1.0])}
     for end, is_near in ((1.04, True), (1.06, False), (float("nan"), False)):

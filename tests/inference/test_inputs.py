@@ -152,7 +152,7 @@ def test_command_and_server_name_dates_whose_zone_is_unlike_those_of_training(
     with running(Predictor(checkpoint)) as client:
         answer = client.post("/predict", json=row).json()
 
-    said = f"1 of 1 row whose 'when' has {has} time zone, unlike those of training, read in UTC"
+    said = f"1 of 1 row whose 'when' has {has} time zone, unlike the training rows, read in UTC"
     assert said in capsys.readouterr().out
     assert answer["unseen"] == ["when"]
 
@@ -242,9 +242,9 @@ def test_the_command_says_it(checkpoint: Path, tmp_path: Path, capsys: pytest.Ca
     assert main(["predict", str(checkpoint), str(tmp_path / "pairs.csv"), "--out", str(tmp_path / "out.csv")]) == 0
 
     out = capsys.readouterr().out
-    assert "2 of 4 rows with a 'who' that training lacks, answered as unknown" in out
-    assert "1 of 4 rows with a 'film' that training lacks, answered as unknown" in out
-    assert "1 of 4 rows without a 'who', answered as unknown" in out
+    assert "2 of 4 rows with a 'who' not seen in training, predicted as unknown" in out
+    assert "1 of 4 rows with a 'film' not seen in training, predicted as unknown" in out
+    assert "1 of 4 rows without a 'who', predicted as unknown" in out
 
 
 def test_missing_values_in_a_table_and_rows_that_are_known_are_nothing_to_tell(
@@ -254,7 +254,7 @@ def test_missing_values_in_a_table_and_rows_that_are_known_are_nothing_to_tell(
 
     assert main(["predict", str(trained("binary")[0]), str(tmp_path / "rows.csv"), "--out", f"{tmp_path}/out.csv"]) == 0
 
-    assert capsys.readouterr().out.splitlines()[-1] == f"40 rows answered: {tmp_path}/out.csv"
+    assert capsys.readouterr().out.splitlines()[-1] == f"40 rows predicted: {tmp_path}/out.csv"
 
 
 # Words for missing values: a row reads as the same row of a file.

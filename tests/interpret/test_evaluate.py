@@ -50,7 +50,7 @@ def test_the_interval_of_a_fraction_is_as_wide_as_its_formula_says(rows: int) ->
     expected = 2 * 1.96 * np.sqrt(found["model"] * (1 - found["model"]) / rows)
     assert found["high"] - found["low"] == pytest.approx(expected, rel=0.15)
     assert found["low"] < found["model"] < found["high"]
-    assert frame.attrs["note"] == "95 % intervals, by 500 draws of rows (bootstrap)"
+    assert frame.attrs["note"] == "95% intervals, from 500 bootstrap resamples of the rows"
 
 
 def coverage_of(kind: str, metric: str, tries: int) -> float:

@@ -46,7 +46,7 @@ def test_a_name_is_learned_answered_exported_and_grown(tmp_path: Path, capsys: p
         main(["predict", *(str(tmp_path / name) for name in ("net.ckpt", "new.csv")), "--out", f"{tmp_path}/a.csv"])
         == 0
     )
-    assert "1 of 3 rows with a 'subject' that training lacks, answered as unknown" in capsys.readouterr().out
+    assert "1 of 3 rows with a 'subject' not seen in training, predicted as unknown" in capsys.readouterr().out
     alone = predictor.predict([{"subject": 3, "size": 0.5}])["prediction"].iloc[0]
     assert alone == pytest.approx(answers["prediction"].iloc[0], abs=1e-6)
     export(module, tmp_path / "y.onnx")

@@ -103,7 +103,7 @@ def test_a_fit_of_a_table_ends_with_it_and_measures_what_it_keeps(caplog: pytest
     with caplog.at_level("INFO", logger="tabvision"):
         quiet_trainer(max_epochs=4, callbacks=[fit]).fit(module, data)
 
-    (said,) = (each for each in caplog.messages if "linear model has a share of" in each)
+    (said,) = (each for each in caplog.messages if "linear model makes up" in each)
     data.use_folds(module.fold_members)
     (loss,) = (each["val/loss"] for each in quiet_trainer().validate(module, data.fold_loader(), verbose=False))
     assert loss < 0.5 * min(fit.scores)

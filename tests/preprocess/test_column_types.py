@@ -181,11 +181,11 @@ def test_text_that_reads_as_numbers_or_dates_and_zones_get_a_note(caplog: pytest
 @pytest.mark.parametrize(
     ("values", "note"),
     [
-        (["1,5", "20,25"], "looks like numbers in another form than 1234.5"),
+        (["1,5", "20,25"], "looks like numbers, but not like 1234.5"),
         (["€1.234", "€20.000"], "looks like numbers"),
         (["1,234", "1234"], "looks like numbers"),
         (["1.2.3", "1.2.4"], ""),
-        (["01.12.2024", "1.1.2025"], "reads as dates in the order d/m/Y or m/d/Y, and not used as such"),
+        (["01.12.2024", "1.1.2025"], "reads as dates in the order d/m/Y or m/d/Y, so not used as dates"),
         (["12/31/2024 10:00", "1/1/25"], "looks like dates"),
         (["31 Dec 2024", "01 Jän 2025"], ""),
         (["105 kg", "7.5 lb"], "looks like numbers"),
@@ -316,7 +316,7 @@ def test_dates_that_are_left_out_are_said_in_any_form(caplog: pytest.LogCaptureF
     texts = [day.strftime(["%d/%m/%Y", "%Y-%m-%d", "%b %d, %Y"][number % 3]) for number, day in enumerate(days)]
     with caplog.at_level("INFO", "tabvision"):
         infer_kinds(pd.DataFrame({"when": texts, "x": range(60), "y": range(60)}), target=["y"], continuous=["x"])
-    assert "'when': text that looks like dates in another form than 2024-12-31, left out" in caplog.text
+    assert "'when': text that looks like dates, but not like 2024-12-31, left out" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,7 @@ def test_a_number_whose_single_values_tell_is_a_name(target: Any, caplog: pytest
     with caplog.at_level(logging.INFO, logger="tabvision"):
         assert names(FRAME, target) == ("subject",)
 
-    assert "'subject': whole numbers that name something" in caplog.text
+    assert "'subject': integers that name something" in caplog.text
 
 
 def test_a_number_that_tells_by_its_size_is_none() -> None:

@@ -74,7 +74,7 @@ def test_what_holds_no_run_is_left_out_in_a_sentence(tmp_path: Path) -> None:
         "broken holds files that no run wrote (AttributeError).",
         "large holds a recipe.yaml of more than 1,048,576 bytes, which no run wrote.",
         "empty holds no run: neither metrics.json nor metrics.csv.",
-        "none is no folder.",
+        "none is not a folder.",
     ]
     with pytest.raises(BadValueError, match="there is no run to compare: empty holds no run"):
         compare_runs([tmp_path / "empty"])

@@ -1,4 +1,4 @@
-"""The page shows the images with the greatest loss, each with a text in its place, and none of a file's path but its name."""
+"""The page shows the images with the highest loss, each with a text in its place, and none of a file's path but its name."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_the_photos_of_the_worst_rows_stand_on_the_page_of_rows_with_photos(tmp_
     images = [attributes for tag, attributes in Elements(text).found if tag == "img"]
     worst = results.frame.index[worst_rows(results, 12)]
     assert [str(image["alt"]).partition(";")[0] for image in images] == [f"file of row {row}" for row in worst]
-    assert "The images of the 12 rows with the greatest loss" in text
+    assert "The images of the 12 rows with the highest loss" in text
 
 
 def test_the_worst_images_stand_on_the_page_with_where_the_network_looked(tmp_path: Path) -> None:

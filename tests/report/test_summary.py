@@ -28,10 +28,15 @@ def test_numbers_are_answered_within_their_mean_error() -> None:
 
     better = dataclasses.replace(results, predictions=results.target + 13.72)
 
-    assert summarize(better)["answer"] == "Predicts SalePrice within 13.7 on average; a guess of the mean is off by 50."
+    assert (
+        summarize(better)["answer"]
+        == "Predicts SalePrice within 13.7 on average; a constant prediction of the mean is off by 50."
+    )
     assert summarize(wrong)["answer"].endswith("The model is no better than that.")
     of_training_mean = summarize(better, baseline={"val/mae": 13.5})["answer"]
-    assert of_training_mean.endswith("a guess of the mean is off by 13.5. The model is no better than that.")
+    assert of_training_mean.endswith(
+        "a constant prediction of the mean is off by 13.5. The model is no better than that."
+    )
 
 
 def test_classes_are_named_right_in_so_many_of_100_rows() -> None:
@@ -40,7 +45,7 @@ def test_classes_are_named_right_in_so_many_of_100_rows() -> None:
     answers = np.where(np.arange(100) < 97, target, 0)
     results = dataclasses.replace(made, target=target, predictions=np.eye(3)[answers])
 
-    expected = "Names the right class of kind in 97 of 100 rows; always answering 'setosa' is right in 50 of 100."
+    expected = "Predicts the right class of kind for 97 of 100 rows; always predicting 'setosa' is right for 50 of 100."
     assert summarize(results)["answer"] == expected
 
 
@@ -91,7 +96,7 @@ def test_columns_of_the_users_that_are_named_as_an_answer_hide_none(kind: str, e
     made = results_of(kind)
     frame = made.frame.assign(**dict.fromkeys(("prediction", "row", "label", "predicted"), -1.0))
 
-    worst = table_in(summarize(dataclasses.replace(made, frame=frame)), "The rows with the greatest loss")
+    worst = table_in(summarize(dataclasses.replace(made, frame=frame)), "The rows with the highest loss")
 
     assert worst["columns"][: len(expected)] == expected
     if kind == "regression":
@@ -104,22 +109,22 @@ def test_epochs_count_from_1_and_the_best_of_them_is_named() -> None:
 
     summary = summarize(results_of("binary"), history=history)
 
-    (section,) = [each for each in summary["sections"] if each["title"] == "How it learned"]
-    assert section["texts"] == ["The loss on rows that the network did not learn from was lowest in epoch 2 of 3."]
+    (section,) = [each for each in summary["sections"] if each["title"] == "How training went"]
+    assert section["texts"] == ["The loss on held-out rows was lowest in epoch 2 of 3."]
     assert [row[0] for row in table_in(summary, "Loss and metrics")["rows"]] == [1, 2, 3]
 
 
 def test_probabilities_of_labels_are_counted_as_such() -> None:
-    table = table_in(summarize(results_of("multilabel")), "How often an answer of each probability is right")
+    table = table_in(summarize(results_of("multilabel")), "How often a prediction with each probability is right")
 
-    assert table["columns"] == ["probability", "how often it is so", "answers"]
+    assert table["columns"] == ["probability", "observed frequency", "predictions"]
     assert sum(row[2] for row in table["rows"]) == 3 * 400
 
 
 def test_metrics_are_told_in_words() -> None:
     told = summarize(results_of("regression"), metrics={"val/mae": 1.0, "val/own": 2.0})["sections"][0]["texts"]
 
-    assert told[1] == "mae: how far the answers are off on average."
+    assert told[1] == "mae: how far the predictions are off on average."
 
 
 def test_only_columns_that_drifted_are_listed() -> None:
@@ -128,7 +133,7 @@ def test_only_columns_that_drifted_are_listed() -> None:
     summaries = [summarize(results_of("binary"), drift=frame, oddities=["Ducks."]) for frame in frames]
     odd = [next(it for it in each["sections"] if "odd" in it["title"]) for each in summaries]
 
-    alike = "No column differs between these rows and those of training by more than chance explains."
+    alike = "No column differs between these rows and the training rows by more than chance explains."
     assert odd[0]["texts"] == ["Ducks.", alike]
     (part,) = odd[1]["parts"]
     assert [row[:3] for row in part["table"]["rows"]] == [["age", "Kolmogorov-Smirnov", pytest.approx(0.225)]]
@@ -137,7 +142,7 @@ def test_only_columns_that_drifted_are_listed() -> None:
 def test_what_is_not_known_has_no_section() -> None:
     titles = [section["title"] for section in summarize(results_of("regression"))["sections"]]
 
-    assert not {"What it relies on", "How it learned", "How it was made"} & set(titles)
+    assert not {"What it relies on", "How training went", "How it was made"} & set(titles)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -39,7 +39,7 @@ def test_the_page_asks_and_shows_the_answer(tmp_path: Path) -> None:
 
     expected = model().predict(row).iloc[0]
     assert f"<td>{expected['label']}</td>" in text
-    assert f"{100 * expected['probability_yes']:.1f} %" in text
+    assert f"{100 * expected['probability_yes']:.1f}%" in text
 
 
 @needs_chromium
@@ -87,7 +87,7 @@ def test_photos_are_uploaded_and_shown_with_their_answers(tmp_path: Path) -> Non
         assert found.pop("label") == expected.pop("label")
         wanted = {name.replace("probability_", "probability of "): value for name, value in expected.items()}
         assert [*found] == sorted(wanted, key=lambda name: -wanted[name])
-        assert found == {name: f"{100 * value:.1f} %" for name, value in wanted.items()}
+        assert found == {name: f"{100 * value:.1f}%" for name, value in wanted.items()}
 
 
 @pytest.mark.slow

@@ -181,7 +181,7 @@ def test_the_script_sends_the_fields_as_a_row_and_shows_the_answer(tmp_path: Pat
     }
     (table,) = found["shown"]["children"]
     cells = [[cell["textContent"] for cell in row["children"]] for row in table["children"]]
-    assert cells == [["label", "<b>yes</b>"], ["probability of yes", "12.3 %"]]
+    assert cells == [["label", "<b>yes</b>"], ["probability of yes", "12.3%"]]
 
 
 def test_the_script_shows_all_digits_of_integers(tmp_path: Path) -> None:
@@ -196,7 +196,7 @@ def test_the_script_shows_all_digits_of_integers(tmp_path: Path) -> None:
 
     (table,) = found["shown"]["children"]
     cells = [row["children"][1]["textContent"] for row in table["children"]]
-    assert cells == ["900719925474099301", "1234567", record["text"], "100.0 %", "0.0 %"]
+    assert cells == ["900719925474099301", "1234567", record["text"], "100.0%", "0.0%"]
 
 
 def test_an_integer_that_a_script_would_round_is_offered_as_text() -> None:

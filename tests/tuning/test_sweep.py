@@ -253,7 +253,7 @@ def test_a_sweep_in_which_the_loss_never_falls_is_said_to_say_little(
             return super().training_step(batch, batch_idx) * 0 + 1
 
     lr_find(quick_trainer(), make_module(), make_loader())
-    assert not caplog.messages or "says little" not in caplog.text
+    assert not caplog.messages or "means little" not in caplog.text
 
     lr_find(quick_trainer(), Flat(), make_loader())
     assert "lr_find: the loss never fell below that of the first batches, so the rate" in caplog.text

@@ -179,8 +179,8 @@ def ignored_content(source: ImageSource, image: Image) -> Iterator[str]:
         last = stored_values(source, layout, num)[..., -1]
         way = f": channels={num} (--channels {num}) reads it" if num == 4 else ""
         if last.max() > last.min():
-            yield f"have another channel, transparency or a band of its own, that is not read{way}"
+            yield f"have another channel (transparency or an extra band) that is not read{way}"
     if layout.bits != 8:
         kind = f"{layout.bits} bits a channel" if layout.bits else "floating-point values"
-        way = "" if image.value_range else "; value_range= (--value-range) states between which values"
+        way = "" if image.value_range else "; value_range= (--value-range) sets the range"
         yield f"have {kind}, of which 256 levels are kept{way}"

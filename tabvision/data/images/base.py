@@ -230,12 +230,10 @@ class BaseImageDataModule(PartsDataModule[ImageLoader]):
         if self._run_folder is None:
             where = ". `bad_files` of the datamodule lists them."
         elif file.exists() and file != self._listed_in:
-            where = f"; {str(file)!r} was there before and is kept. `bad_files` of the datamodule lists them."
+            where = f"; {str(file)!r} already existed and is kept. `bad_files` of the datamodule lists them."
         else:
             folder.mkdir(parents=True, exist_ok=True)
             write_frame(self.bad_files, file, overwrite=True)
             self._listed_in = file
         with notes_at(self.verbose):
-            logging.getLogger("tabvision").info(
-                f"{count(self._num_written, 'file')} that cannot be read left out{where}"
-            )
+            logging.getLogger("tabvision").info(f"{count(self._num_written, 'file')} left out as unreadable{where}")

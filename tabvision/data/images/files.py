@@ -280,7 +280,7 @@ def check_missing(
             is_address = "://" in missing[0]
             raise MissingFileError(problem, (not is_address and remedy) or _remedy_for(missing[0], named))
         if optional:
-            logging.getLogger("tabvision").info(f"{problem}; their rows go on without them.")
+            logging.getLogger("tabvision").info(f"{problem}; their rows are used without them.")
     return missing
 
 

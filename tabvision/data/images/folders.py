@@ -283,12 +283,12 @@ def _check_classes(root: str, classes: Sequence[_ClassFolder], least: int) -> No
 def _log_folders(classes: Sequence[_ClassFolder], unused: Sequence[str]) -> None:
     """Log which folders are left out, and which class folders of one part share a name across groups."""
     if unused:
-        logger.info(f"Folders beside the parts, left out: {listed([repr(path) for path in unused])}.")
+        logger.info(f"Folders next to the parts, left out: {listed([repr(path) for path in unused])}.")
     if empty := [repr(each.path) for each in classes if not each.num_images]:
         logger.info(f"Folders without an image, left out: {listed(empty)}.")
     times = Counter((each.label, each.part) for each in classes if each.num_images)
     if merged := sorted({repr(label) for (label, _), number in times.items() if number > 1}):
-        logger.info(f"Class folders of one name in several groups are one class: {listed(merged)}.")
+        logger.info(f"Class folders with the same name in several groups are one class: {listed(merged)}.")
 
 
 def _by_suffix(others: Counter[str]) -> str:
@@ -309,4 +309,4 @@ def _log_other_files(folders: Sequence[_Folder], classes: Sequence[_ClassFolder]
         convert = " Convert photos to JPEG or PNG to use them." if others.keys() & _UNREAD_SUFFIXES else ""
         logger.info(f"{count(others.total(), 'file')} of other kinds left out{_by_suffix(others)}.{convert}")
     if loose := sum(len(folder.images) for folder in folders if classes):
-        logger.info(f"{count(loose, 'image')} beside the class folders left out.")
+        logger.info(f"{count(loose, 'image')} outside the class folders left out.")

@@ -172,7 +172,7 @@ def _found_range(image: Image, files: Sequence[str]) -> tuple[tuple[float, float
     low, high = np.where(low < high, [low, high], [whole[0], np.maximum(whole[1], whole[0] + 1)])
     each = [f"{a:,.6g} to {b:,.6g} of {c:,.6g} to {d:,.6g}" for a, b, c, d in zip(low, high, *whole, strict=True)]
     note = f"Values from {listed(each)} in {count(len(found), 'training image')} become black to white"
-    logging.getLogger("tabvision").info(f"{note}; value_range= (--value-range) states another range.")
+    logging.getLogger("tabvision").info(f"{note}; value_range= (--value-range) sets another range.")
     return tuple(zip(low.tolist(), high.tolist(), strict=True))
 
 

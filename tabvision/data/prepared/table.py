@@ -128,12 +128,12 @@ def prepare(folder: Path, settings: TableSettings) -> PreparedTable:
             try:
                 found = _opened(folder, manifest)
             except (OSError, EOFError, ValueError, LookupError) as error:
-                logger.info(f"{str(folder)!r} is damaged ({first_line(error)}), so it is prepared anew.")
+                logger.info(f"{str(folder)!r} is damaged ({first_line(error)}), so it is prepared again.")
             else:
                 logger.info(f"{count(manifest['num_rows'], 'row')} prepared before, in {str(folder)!r}.")
                 return found
         elif manifest is not None:
-            logger.info(f"{_change(manifest['key'], key)} since {str(folder)!r} was prepared, so it is prepared anew.")
+            logger.info(f"{_change(manifest['key'], key)} since {str(folder)!r} was prepared, so it is prepared again.")
         elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             remedy = "Pass an empty or a new folder (prepared=, --prepared)"
             raise BadValueError(f"{str(folder)!r} holds something else than a prepared table", remedy)

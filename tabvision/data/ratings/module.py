@@ -314,9 +314,7 @@ class CollabDataModule(TensorDataModule):
         first, *others = codes.values()
         sampler = self._sampler((torch.cat([first, *others]) if others else first).T)
         if full := sampler.num_full():
-            logger.info(
-                f"Note: {count(full, 'user')} took every item, so that their negatives are items taken as well."
-            )
+            logger.info(f"Note: {count(full, 'user')} took every item, so their negatives are items that they took.")
         return sampler
 
     def _log_unknown(self) -> None:
@@ -325,7 +323,7 @@ class CollabDataModule(TensorDataModule):
             unknown = (tensors["categorical"][rows] == 0).sum(dim=0).tolist() if name != "train" else []
             for number, role in zip(unknown, ("a user", "an item"), strict=False):
                 if number:
-                    rest = f"with {role} unknown to training, predicted as for an average one."
+                    rest = f"with {role} not seen in training, predicted as an average one."
                     logger.info(f"{name}: {number:,} of {count(len(rows), 'row')} {rest}")
 
 

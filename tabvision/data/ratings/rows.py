@@ -42,7 +42,7 @@ def with_whole_ids(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
 
     Example:
         >>> with_whole_ids(pd.DataFrame({"user": [1.0, 2.0]}), ["user"])["user"].tolist()
-        Column 'user' holds floats that are all whole: taken as whole numbers.
+        Column 'user' holds floats that are all whole: read as integers.
         [1, 2]
     """
     new = {}
@@ -65,7 +65,7 @@ def with_whole_ids(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
         check_digits(floats, name)  # a decimal has all of its own
         if len(present):
             new[name] = _as_integers(values)
-            logger.info(f"Column {name!r} holds floats that are all whole: taken as whole numbers.")
+            logger.info(f"Column {name!r} holds floats that are all whole: read as integers.")
     return with_columns(frame, new) if new else frame
 
 
@@ -184,7 +184,7 @@ def without_duplicates(
     Example:
         >>> frame = pd.DataFrame({"user": [1, 1, 1], "item": [7, 8, 7]})
         >>> without_duplicates(frame, np.arange(3), ["user", "item"], "last").tolist()
-        1 row left out for a later one of the same user and item.
+        1 row left out in favor of a later one with the same user and item.
         [1, 2]
     """
     check_choice("way with duplicates", duplicates, get_args(Duplicates))
@@ -200,7 +200,7 @@ def without_duplicates(
         problem = problem.replace("1 row repeat", "1 row repeats")
         remedy = 'Keep the last of each, duplicates="last", or all, "keep" (--duplicates), or average them: '
         raise BadValueError(problem, remedy + f"frame.groupby({list(pair)!r}, as_index=False).mean()")
-    logger.info(f"{count(int(again.sum()), 'row')} left out for a later one of the same user and item.")
+    logger.info(f"{count(int(again.sum()), 'row')} left out in favor of a later one with the same user and item.")
     left: NDArray[np.int64] = rows[~again]
     return left
 

@@ -137,7 +137,7 @@ def with_padded_numbers(
             padded[name] = texts
     if not padded:
         return frame
-    logger.info(f"Whole numbers with zeros in front stay text: {listed([*map(repr, padded)])}.")
+    logger.info(f"Integers with leading zeros stay text: {listed([*map(repr, padded)])}.")
     return with_columns(frame, padded)
 
 

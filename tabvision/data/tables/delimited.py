@@ -86,11 +86,11 @@ def _log_layout(file: TextFile, layout: Layout, names: Sequence[str] | None) -> 
     with file.open_text() as text:
         head = re.sub(r'"[^"]*"', "", "".join(itertools.islice(text, _HEAD_ROWS)))
     if file.skips_spaces and f"{layout.delimiter} " in head:
-        logger.info(f"Spaces after {layout.sep!r} in {path.name} are left out, except within quotes.")
+        logger.info(f"Spaces after {layout.sep!r} in {path.name} are ignored, except within quotes.")
     if layout.sep != file.usual_delimiter and len(layout.header) > 1:
         logger.info(f"{path.name} is read with {layout.sep!r} between fields.")
     if padded := [name for name in layout.header if name != name.strip()]:
-        logger.info(f"Spaces left out around {count(len(padded), 'column name')}: {listed([*map(repr, padded)])}.")
+        logger.info(f"Spaces removed around {count(len(padded), 'column name')}: {listed([*map(repr, padded)])}.")
     if not layout.has_header and not names:
         called = f"its columns are called {listed([*map(repr, layout.names)])}"
         logger.info(f"{path.name} has no header: {called}; name them with names= (--names).")
@@ -228,7 +228,7 @@ def _drop_repeated_headers(file: TextFile, layout: Layout, frame: pd.DataFrame) 
     writer.writerows([header, *(record for line, record in records if line not in lines)])
     file.replace(text.getvalue())
     where = f"line {listed([*lines.values()])}"
-    logger.info(f"The header of {file.path.name} comes again, as in files that were joined; left out: {where}.")
+    logger.info(f"The header of {file.path.name} is repeated, as in files that were joined; left out: {where}.")
     return True
 
 

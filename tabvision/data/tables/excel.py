@@ -86,7 +86,7 @@ def _note_on_cells(path: Path, book: pd.ExcelFile) -> None:
         content = archive.read(sheet)
     if merged := sum(top != bottom for top, bottom in _MERGED.findall(content)):
         logger.info(
-            f"{count(merged, 'merged cell')} of {path.name} over several rows: only the first row of each has its value, "
+            f"{count(merged, 'merged cell')} of {path.name} spanning several rows: only the first row of each has its value; "
             "the others are missing. To use it in all of them, unmerge the cells and fill them in."
         )
     if errors := content.count(b' t="e"'):

@@ -160,7 +160,7 @@ def test_what_is_lost_is_named(subtests: pytest.Subtests) -> None:
     rgba = DRAW.integers(0, 256, (6, 9, 4), dtype=np.uint8)
     opaque = np.dstack([rgba[..., :3], np.full((6, 9), 255, np.uint8)])
     stack = tiff(*[np.zeros((4, 5), np.uint8)] * 13)
-    another = "have another channel, transparency or a band of its own, that is not read"
+    another = "have another channel (transparency or an extra band) that is not read"
     pages = "have 13 pages, of which only the first is read: channels=13 (--channels 13) reads them all"
     color = "have color, which becomes gray: channels=3 keeps it"
     cases: list[tuple[Any, dict[str, Any], list[str]]] = [

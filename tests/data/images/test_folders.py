@@ -30,7 +30,7 @@ def test_a_folder_is_a_class_at_any_depth(tmp_path: Path, caplog: pytest.LogCapt
     assert caplog.messages == [
         f"{found}. If the inner ones are, {remedy} (--label-depth 2).",
         "1 file of other kinds left out: 1 .txt.",
-        "1 image beside the class folders left out.",
+        "1 image outside the class folders left out.",
     ]
 
 
@@ -48,7 +48,7 @@ def test_class_folders_may_be_deeper(groups: Path, caplog: pytest.LogCaptureFixt
     table = class_folders(groups, depth=2)
 
     assert table.frame["label"].tolist() == ["cow", "cat", "dog"]
-    assert caplog.messages == ["1 image beside the class folders left out."]
+    assert caplog.messages == ["1 image outside the class folders left out."]
 
 
 def test_class_folders_are_found_where_known_classes_are(groups: Path) -> None:
@@ -62,7 +62,7 @@ def test_folders_of_one_name_in_several_groups_are_one_class_and_said(
     touch(groups, "farm/cat/4.jpg")
 
     assert class_folders(groups, depth=2).frame["label"].tolist() == ["cat", "cow", "cat", "dog"]
-    assert caplog.messages[0] == "Class folders of one name in several groups are one class: 'cat'."
+    assert caplog.messages[0] == "Class folders with the same name in several groups are one class: 'cat'."
 
 
 def test_a_depth_within_parts_counts_from_them(tmp_path: Path) -> None:
@@ -111,7 +111,7 @@ def test_folders_named_for_parts_divide_the_images(tmp_path: Path, name: str, ca
 
     found = dict(zip(table.frame["image"].str[-5].tolist(), table.part.tolist(), strict=True))  # type: ignore[union-attr]
     assert found == {"1": TRAIN, "2": TRAIN, "3": VALIDATION, "4": TEST}
-    assert f"Folders beside the parts, left out: '{root}/labels'." in caplog.messages
+    assert f"Folders next to the parts, left out: '{root}/labels'." in caplog.messages
 
 
 def test_a_class_may_be_called_train(tmp_path: Path) -> None:

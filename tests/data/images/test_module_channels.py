@@ -193,7 +193,7 @@ def test_lighting_changes_gray_and_rgb_alone(tmp_path: Path) -> None:
         (
             "near infrared",
             None,
-            "10 of 10 images have another channel, transparency or a band of its own, that is not read",
+            "10 of 10 images have another channel (transparency or an extra band) that is not read",
         ),
         ("pages", None, "10 of 10 images have 13 pages, of which only the first is read: channels=13"),
         ("gray of 12 bits", None, "10 of 10 images have 16 bits a channel, of which 256 levels are kept"),

@@ -158,7 +158,7 @@ def test_damaged_files_are_listed_in_the_run_s_folder_and_over_no_file_of_the_us
 
     assert own.read_text() == "mine"
     assert len(pd.read_csv(tmp_path / "runs/lightning_logs/version_0/bad_files.csv")) == len(data.bad_files) == 1
-    sentence = f"1 file that cannot be read left out; {str(own)!r} was there before and is kept."
+    sentence = f"1 file left out as unreadable; {str(own)!r} already existed and is kept."
     assert sum(sentence in record.message for record in caplog.records) == 1
 
 

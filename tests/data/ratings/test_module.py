@@ -61,7 +61,9 @@ def test_held_out_rows_of_unknown_items_are_counted(capsys: pytest.CaptureFixtur
 
     ratings_data(frame, split=IndexSplit([*unseen, 0]), verbose=True)
 
-    told = f"val: {len(unseen)} of {len(unseen) + 1} rows with an item unknown to training, predicted as for an average one."
+    told = (
+        f"val: {len(unseen)} of {len(unseen) + 1} rows with an item not seen in training, predicted as an average one."
+    )
     assert told in capsys.readouterr().out
 
 
@@ -223,7 +225,7 @@ def test_repeated_pairs_are_refused_or_decided_upon(capsys: pytest.CaptureFixtur
 
     assert len(last.parts["train"].rows) == len(frame)
     assert not set(rows_of(last)) & {0, 1, 2}
-    assert "3 rows left out for a later one of the same user and item." in capsys.readouterr().out
+    assert "3 rows left out in favor of a later one with the same user and item." in capsys.readouterr().out
     assert len(ratings_data(twice, duplicates="keep", split=None).parts["train"].rows) == len(twice)
 
 

@@ -25,7 +25,7 @@ def test_whole_floats_with_gaps_become_whole_numbers_with_gaps(caplog: pytest.Lo
     frame = with_whole_ids(pd.DataFrame({"who": [1.0, np.nan]}), ["who"])
 
     assert frame["who"].tolist() == [1, pd.NA]
-    assert caplog.messages == ["Column 'who' holds floats that are all whole: taken as whole numbers."]
+    assert caplog.messages == ["Column 'who' holds floats that are all whole: read as integers."]
 
 
 def test_texts_and_whole_numbers_stay_as_they_are(caplog: pytest.LogCaptureFixture) -> None:

@@ -112,7 +112,7 @@ def test_zero_padded_whole_numbers_stay_text_and_are_said(tmp_path: Path, caplog
     assert frame["zip"].tolist() == ["02139", "10001", "99999"]
     assert frame["size"].tolist() == [0.5, 1.5, 7.5]
     np.testing.assert_array_equal(frame["late"], [7, np.nan, np.nan])
-    assert "Whole numbers with zeros in front stay text: 'id', 'zip'." in caplog.text
+    assert "Integers with leading zeros stay text: 'id', 'zip'." in caplog.text
 
 
 def test_one_zero_far_into_the_file_is_enough(tmp_path: Path) -> None:

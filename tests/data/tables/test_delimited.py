@@ -211,7 +211,7 @@ def test_spaces_around_names_are_left_out_and_said(tmp_path: Path, caplog: pytes
     frame = read(tmp_path, "job,age ,\ncook,41,1\n")
 
     assert list(frame) == ["job", "age", "Unnamed: 2"]
-    assert caplog.messages == ["Spaces left out around 1 column name: 'age '."]
+    assert caplog.messages == ["Spaces removed around 1 column name: 'age '."]
 
 
 def test_spaces_after_a_delimiter_belong_to_it(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -224,7 +224,7 @@ def test_spaces_after_a_delimiter_belong_to_it(tmp_path: Path, caplog: pytest.Lo
         ["nurse", None, None],
         ["pilot", 7, " kept"],
     ]
-    assert caplog.messages[0] == "Spaces after ',' in a.csv are left out, except within quotes."
+    assert caplog.messages[0] == "Spaces after ',' in a.csv are ignored, except within quotes."
 
 
 def test_spaces_that_a_trained_column_may_hold_are_kept(tmp_path: Path) -> None:

@@ -165,4 +165,4 @@ def test_merged_cells_whose_rows_lack_the_value_are_said(tmp_path: Path, caplog:
     with caplog.at_level("INFO", "tabvision"):
         assert read_frame(tmp_path / "a.xlsx")["region"].isna().tolist() == [False, True, False]
 
-    assert "1 merged cell of a.xlsx over several rows: only the first row of each has its value" in caplog.text
+    assert "1 merged cell of a.xlsx spanning several rows: only the first row of each has its value" in caplog.text

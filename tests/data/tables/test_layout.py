@@ -106,7 +106,7 @@ def test_the_header_of_joined_files_is_left_out_and_said(tmp_path: Path, caplog:
 
     assert frame["age"].tolist() == [1, 2, 3]
     assert frame["job"].tolist() == ["x\ny", "y", "job"]
-    assert "The header of a.csv comes again, as in files that were joined; left out: line 4, 6." in caplog.text
+    assert "The header of a.csv is repeated, as in files that were joined; left out: line 4, 6." in caplog.text
 
 
 @pytest.mark.parametrize(
