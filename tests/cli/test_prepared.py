@@ -82,4 +82,4 @@ def test_preset_best_trains_on_a_prepared_table_and_answers_every_row_out_of_fol
         answers.set_index("row").loc[shown["row"]].reset_index(), shown, rtol=1e-4, check_dtype=False
     )
     assert "out_of_fold.parquet  the same for every row, by members that did not learn from it" in said
-    assert "predictions.csv      a sample of the rows, by members" in said
+    assert "predictions.csv      targets and predictions for a sample of the rows, by members" in said

@@ -116,7 +116,7 @@ def test_a_network_that_learned_from_its_validation_rows_says_so_where_it_goes_o
 
         assert main([*words, "--from", f"{run}/best.ckpt", "--out", f"on{refit}"]) == 0
 
-        said = "has learned from the validation rows of its run" in capsys.readouterr().out
+        said = "also learned from the validation rows of its run" in capsys.readouterr().out
         assert said is (refit == "--refit")
 
 
