@@ -82,9 +82,8 @@ class _Printer(logging.Handler):
         )
         if not is_shown:
             encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
-            lines = "\n".join(
-                map(shown, self.format(record).split("\n"))
-            )  # a name in a table may be thousands of letters
+            # a name in a table may be thousands of letters
+            lines = "\n".join(map(shown, self.format(record).split("\n")))
             print(lines.encode(encoding, "backslashreplace").decode(encoding), flush=True)
 
 

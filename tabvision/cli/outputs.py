@@ -207,9 +207,8 @@ def write_run_report(
             said = ", ".join(f"{name[4:]} {format_number(value)}" for name, value in sorted(tested.items()))  # val/…
             facts["on test rows"] = f"{said} ({count(len(job.datamodule.parts['test'].rows), 'row')})"
         # a bag, and a run that started from a trained network, cannot be repeated from a recipe
-        repeat = (
-            "tabvision fit --config recipe.yaml" if (folder / "recipe.yaml").exists() and job.num_folds == 1 else ""
-        )
+        has_recipe = (folder / "recipe.yaml").exists() and job.num_folds == 1
+        repeat = "tabvision fit --config recipe.yaml" if has_recipe else ""
         details |= {"repeat": repeat, "divided_by": _time_column(job)}
         report_on(predictor, results, page, checkpoint=best, facts=facts, data=job.datamodule.sampled(), **details)
     except Exception as error:
@@ -269,9 +268,8 @@ def print_files(job: Job, folder: Path, *, learns_all: bool = False) -> None:
     network = f"the {job.num_folds} networks" if is_bag else network
     if job.refit:
         network = "a network retrained on training and validation rows, for the best number of epochs"
-    resumes = (
-        "" if job.module else ", to continue training from: `tabvision fit --config … --ckpt_path`"
-    )  # `fit` needs a recipe
+    # `fit` needs a recipe
+    resumes = "" if job.module else ", to continue training from: `tabvision fit --config … --ckpt_path`"
     left_out = [text for text, holds in {"the intervals": job.intervals, "the refit": job.refit}.items() if holds]
     without = f" without {' and '.join(left_out)}" if left_out else ""
     texts = {
