@@ -179,7 +179,7 @@ def write_run_report(
     measured = folder / TRAINED if job.refit else best
     which = "of training, each predicted by the parts of the network that did not learn from it"
     chooses = any(each["class_path"].endswith(".FitTable") for each in job.recipe["trainer"]["callbacks"])
-    which += ", which also chose the epoch" if chooses else ""
+    which += "; these predictions also chose the epoch" if chooses else ""
     if "val" in job.datamodule.parts:
         which = f"held out for validation ({_how_held_out(job)})"
         which += "" if job.monitor == "oof/loss" else chosen_by_validation(folder)

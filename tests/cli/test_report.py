@@ -71,7 +71,7 @@ def test_a_report_says_what_share_a_linear_model_has(capsys: pytest.CaptureFixtu
     assert share is not None
     said = text_of("runs/sums/report.html")
     assert f"a linear model makes up {share[1]} of every prediction, but has no part" in said
-    assert "did not learn from it, which also chose the epoch" in said
+    assert "did not learn from it; these predictions also chose the epoch" in said
     assert "It has seen y from" in said
 
 
