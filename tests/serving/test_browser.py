@@ -143,7 +143,9 @@ def test_a_large_photo_that_is_dropped_is_sent_small_and_answered_as_the_file(tm
     assert found["label"] == expected["label"]
     for name, value in found.items():
         if name.startswith("probability of "):
-            assert abs(float(value.rstrip("%")) / 100 - expected[name.replace("probability of ", "probability_")]) < 0.02
+            assert (
+                abs(float(value.rstrip("%")) / 100 - expected[name.replace("probability of ", "probability_")]) < 0.02
+            )
 
 
 @pytest.mark.slow
