@@ -95,8 +95,8 @@ class Categorical:
             nominal number, or None for a raw category.
         text: How text is matched with the vocabulary: exactly.
         width: Embedding width, recorded when a network has grown; None for the network's own rule.
-        unseen: The expected fraction of new rows whose value training lacks, as the Good-Turing estimate has it: the fraction
-            of training rows whose value no other row has. 0 if the values are few.
+        unseen: The expected fraction of new rows with a value not seen in training, by the Good-Turing estimate: the fraction
+            of training rows whose value occurs only once. 0 if it is small.
     """
 
     name: str

@@ -59,7 +59,7 @@ def build_parser() -> argparse.ArgumentParser:
     train.add_argument("--resume", metavar="DIR", help=resume)
     add_options(train)
     train.set_defaults(refuse=train.error)
-    _add_answering(commands)
+    _add_inference_net(commands)
     _add_measuring(commands)
     _add_deploying(commands)
     _add_others(commands)
@@ -69,7 +69,7 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_answering(commands: _Commands) -> None:
+def _add_inference_net(commands: _Commands) -> None:
     predict = commands.add_parser(
         "predict", help="predict for the rows of a file, or for photos, with just a checkpoint"
     )

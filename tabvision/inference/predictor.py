@@ -82,7 +82,7 @@ class Predictor:
             problem = f"there is no device {device!r} here ({str(error).splitlines()[0].rstrip('.')})"
             raise BadValueError(problem, 'Pass "auto" for the best available, or "cpu"') from error
         self._opened, self.net = opened, opened.net.to(self.device)
-        self._answering = self.net.for_answers()
+        self._inference_net = self.net.for_inference()
         self.schema = self.net.schema
         self.calibration = opened.calibration
         self._origin = None if isinstance(path, SchemaNetwork) else path
@@ -93,7 +93,7 @@ class Predictor:
     @property
     def module(self) -> SupervisedModule:
         """The LightningModule, which shares the weights; Lightning is imported on first access."""
-        self._answering = self.net  # its weights may change from now on
+        self._inference_net = self.net  # its weights may change from now on
         return self._opened.module
 
     @speaking()
@@ -282,7 +282,7 @@ class Predictor:
     @torch.inference_mode()
     def logits(self, arrays: Arrays) -> Tensor:
         """Return the calibrated logits of one of `read(...).batches()`, (B, num_outputs), on the device."""
-        logits: Tensor = self.calibration.scale(self._answering.answer_logits(self.batch(arrays)).float())
+        logits: Tensor = self.calibration.scale(self._inference_net.answer_logits(self.batch(arrays)).float())
         return logits
 
     def encoded_target(self, target: NDArray[Any], arrays: Arrays) -> Tensor:
@@ -308,7 +308,7 @@ class Predictor:
     @torch.inference_mode()
     def _deviations(self, arrays: Arrays) -> NDArray[np.floating]:
         """Return the standard deviation, over the network's members, of each prediction for a batch, (B, C)."""
-        logits = self._answering.member_logits(self.batch(arrays)).float()
+        logits = self._inference_net.member_logits(self.batch(arrays)).float()
         if logits.shape[1] == 1:
             problem = "an uncertainty is how far the members of a network differ, and this one has a single member"
             raise BadValueError(problem, "Train a TabularModule with its default network, or a bag: --preset best")

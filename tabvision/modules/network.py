@@ -105,7 +105,7 @@ class SchemaNetwork(nn.Module, ABC):
             return logits[torch.arange(len(logits), device=logits.device), fold]
         return logits.squeeze(1) if logits.shape[1] == 1 else self.task.combine(logits)
 
-    def for_answers(self) -> SchemaNetwork:
+    def for_inference(self) -> SchemaNetwork:
         """Return the network itself, or a faster one whose answers are the same up to rounding."""
         return self
 

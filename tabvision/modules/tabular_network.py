@@ -32,9 +32,9 @@ NumbersFactory = Callable[[tuple[Continuous, ...]], nn.Module]
 
 _LR = {"packed": 1.5e-2, "mlp": 3e-2, OWN: 1e-3}
 _ROWS_PER_PART, _MOST_PARTS = 768, 8  # for parts of bins: with 48 bins, 16 rows per part
-# fractions of the values of a column that training hides
-_HIDDEN_MISSING = 0.01  # if it had missing ones; 0.003 and 0.03 are worse
-_HIDDEN_NOMINAL = 0.1  # the least for the values of a nominal number, since new rows often bring new ones
+# fractions of a column's values that are hidden in training
+_HIDDEN_MISSING = 0.01  # of a column with missing values; 0.003 and 0.03 are worse
+_HIDDEN_NOMINAL = 0.1  # at least, for a nominal number: new rows often bring new values
 _MOST_HIDDEN = 0.5
 _LR_RELATIVE = 1.5e-3  # for a packed network on a large table with relative errors: ten times this makes the loss jump
 _MLP_DEFAULTS: dict[str, Any] = {
@@ -200,7 +200,7 @@ class TabularNetwork(SchemaNetwork):
         return self.task.combine(nets[rows[:, None], torch.arange(nets.shape[1], device=nets.device), fold])
 
     @override
-    def for_answers(self) -> SchemaNetwork:
+    def for_inference(self) -> SchemaNetwork:
         kind, of_table = type(self), TabularNetwork
         if kind.forward is not of_table.forward or kind.member_logits is not of_table.member_logits:
             return self  # a subclass may use parts of the network that the folded one lacks
@@ -269,7 +269,7 @@ def packed_net(schema: Schema, settings: Mapping[str, Any], joined: int = 0) -> 
         [column.edges for column in schema.continuous],
         schema.target.first_outputs,
         widths=settings["member_widths"],
-        hidden=_hidden_columns(schema),
+        hide=_columns_to_hide(schema),
         embedding_widths=_nominal_widths(schema) | grown_widths(schema),
         joined=joined,
         direct=settings["own_inputs"] and not joined,
@@ -289,11 +289,11 @@ def _nominal_widths(schema: Schema) -> dict[int, int]:
     return {at: min(NUMBER_WIDTH, embedding_width(column.cardinality)) for at, column in nominal}
 
 
-def _hidden_columns(schema: Schema) -> list[Hidden]:
-    """Return the columns of which training hides some values: those that had missing values, and those of ever new values.
+def _columns_to_hide(schema: Schema) -> list[Hidden]:
+    """Return the columns whose values training hides in part: those with missing values, and categories with rare values.
 
-    Of a category as many are hidden as new rows will have values that training lacks, so that the network learns to answer
-    these and relies less on values that few rows taught.
+    A category is hidden as often as new rows are expected to bring an unseen value. The network then learns to predict such
+    rows, and relies less on values that it saw in few rows.
     """
     found = []
     for source in [it.source for it in schema.categorical if it.part == "missing"]:

@@ -49,8 +49,8 @@ class PackedNet(nn.Module):
         own_inputs: Whether each member has embeddings and encodings of its own, for small tables. Embeddings are then no
             wider than the encoding of a number, since wide ones overfit values that occur in few rows.
         unknown_share: Fraction of codes that become 0 (missing or unseen) in training, in [0, 1).
-        hidden: Columns of which some values are hidden in training, such as those that had missing values; see `HideValues`.
-            Without an effect if `unknown_share` is 0.
+        hide: Columns whose values are partly hidden in training, such as those with missing values; see `HideValues`.
+            Nothing is hidden if `unknown_share` is 0.
         embedding_widths: Embedding width of some categories by position; the rest get `embedding_width`, within limits.
         joined: Number of further inputs of the last hidden layer, such as features of a row's images; 0 for none.
         direct: Whether the encoded inputs also reach the outputs through a linear layer (a skip connection), which starts at
@@ -90,7 +90,7 @@ class PackedNet(nn.Module):
         dropout: float = 0.0,
         own_inputs: bool = False,
         unknown_share: float = 0.003,
-        hidden: Sequence[Hidden] = (),
+        hide: Sequence[Hidden] = (),
         embedding_widths: Mapping[int, int] | None = None,
         joined: int = 0,
         direct: bool = False,
@@ -109,7 +109,7 @@ class PackedNet(nn.Module):
             bins,
             members if own_inputs else 1,
             unknown_share,
-            hidden if unknown_share else (),
+            hide if unknown_share else (),
             embedding_widths or {},
             bin_parts=bin_parts,
         )
@@ -220,7 +220,7 @@ class _PackedNumbers(nn.Module):
         part = passed.long().clamp(0, self.parts - 1)
         above = passed - part
         bins = torch.arange(num, device=knots.device) * most + current.squeeze(2)
-        end = bins * (self.parts - 1) + part  # the knot where the part ends; that where it starts is the one before
+        end = bins * (self.parts - 1) + part  # index of the knot where the part ends; it starts at the knot before
         values = knots.flatten(0, 2)
         around = torch.stack([end - 1, end]).clamp(0, len(values) - 1)
         shares = torch.stack([(1 - above) * (part > 0), above * (part < self.parts - 1)])  # 0 at the edges of the bin
@@ -238,7 +238,7 @@ class _Inputs(nn.Module):
         bins: Sequence[Sequence[float]],
         members: int,
         unknown_share: float,
-        hidden: Sequence[Hidden],
+        hide: Sequence[Hidden],
         chosen: Mapping[int, int],
         *,
         bin_parts: int,
@@ -252,7 +252,7 @@ class _Inputs(nn.Module):
             for column, number in enumerate(cardinalities)
         ]
         self.members = members
-        self.hide = HideValues(hidden)
+        self.hide = HideValues(hide)
         self.categories = Embeddings(cardinalities, widths, members=members, unknown_share=unknown_share)
         self.numbers = _PackedNumbers(bins, members, bin_parts)
         self.width = sum(widths) + NUMBER_WIDTH * len(bins)

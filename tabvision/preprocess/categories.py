@@ -55,11 +55,11 @@ def vocabulary_of(column: Column, name: str) -> tuple[tuple[Label, ...], bool]:
     return tuple(Numbers(distinct, column.kind).to_list()), False
 
 
-def values_of_one_row(column: Column) -> set[Label]:
-    """Return the values that exactly one row has.
+def values_seen_once(column: Column) -> set[Label]:
+    """Return the values that occur in exactly one row.
 
     Example:
-        >>> values_of_one_row(Text(pa.array(["b", "a", None, "b", " "])))
+        >>> values_seen_once(Text(pa.array(["b", "a", None, "b", " "])))
         {'a'}
     """
     column = column.to_labels()

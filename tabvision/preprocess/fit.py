@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tabvision.errors import accepting_who, speaking
-from tabvision.preprocess.categories import distinct_numbers, values_of_one_row, vocabulary_of
+from tabvision.preprocess.categories import distinct_numbers, values_seen_once, vocabulary_of
 from tabvision.preprocess.column_types import Kinds
 from tabvision.preprocess.columns import Column, Levels, Numbers, Timestamps
 from tabvision.preprocess.datetimes import CONTINUOUS_PARTS, DateParts
@@ -20,7 +20,7 @@ from tabvision.preprocess.running import RowSample, RunningDate, RunningNumber
 from tabvision.preprocess.statistics import Statistics
 from tabvision.schema import Categorical, Continuous, Date, DatePart, Label, LeftOut
 
-_FEW_VALUES = 0.01  # per row: with fewer, at most so many new rows have a value that training lacks
+_FEW_VALUES = 0.01  # distinct values per row; with fewer, at most this fraction of new rows has an unseen value
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class RunningFeatures:
         self._numbers = {name: RunningNumber(merges=merges) for name in kinds.continuous}
         self._dates = {name: RunningDate(merges=merges) for name in kinds.dates}
         self._vocabularies: dict[str, tuple[tuple[Label, ...], bool]] = {}
-        self._of_one_row: dict[str, set[Label]] = {}  # the values that a single row has, of categories with many values
+        self._seen_once: dict[str, set[Label]] = {}  # values seen in exactly one row, for categories with many values
         self._values: dict[str, NDArray[Any]] = {}  # the values of nominal numbers
 
     def add(
@@ -131,12 +131,12 @@ class RunningFeatures:
         return kept
 
     def _add_labels(self, column: Column, name: str, num_rows: int) -> None:
-        """Add the values of a category's rows to its vocabulary, and note which of them one row alone has so far."""
+        """Add the values of a block of rows to a category's vocabulary, and track which values were seen exactly once."""
         vocabulary, ordered = vocabulary_of(column, name)
         known: tuple[Label, ...] = self._vocabularies[name][0] if name in self._vocabularies else ()
         if len(vocabulary) > _FEW_VALUES * num_rows:
-            kept = self._of_one_row.get(name, set()).difference(vocabulary)
-            self._of_one_row[name] = kept | values_of_one_row(column).difference(known)
+            kept = self._seen_once.get(name, set()).difference(vocabulary)
+            self._seen_once[name] = kept | values_seen_once(column).difference(known)
         if known and known != vocabulary:
             labels: list[Any] = list(dict.fromkeys([*known, *vocabulary]))
             if ordered and isinstance(column, Levels):
@@ -186,11 +186,11 @@ class RunningFeatures:
         )
 
     def _unseen(self, name: str) -> float:
-        """Return the expected fraction of new rows with a value that these rows lack, 0 if it is small.
+        """Return the expected fraction of new rows with a value that is not in these rows, or 0 if it is small.
 
         Source: Good 1953, "The Population Frequencies of Species and the Estimation of Population Parameters".
         """
-        fraction = len(self._of_one_row.get(name, ())) / max(1, self.num_rows)
+        fraction = len(self._seen_once.get(name, ())) / max(1, self.num_rows)
         return round(fraction, 4) if fraction > _FEW_VALUES else 0.0
 
     def _parts_of_date(self, name: str, taken: set[str]) -> list[Continuous | Categorical]:

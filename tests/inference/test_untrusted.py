@@ -234,7 +234,7 @@ def test_a_schema_that_no_training_gives_is_refused(change: Callable[[Any], obje
         open_checkpoint(with_schema(change))
 
 
-def test_a_diverged_network_says_so_instead_of_answering() -> None:
+def test_a_diverged_network_says_so_instead_of_inference_net() -> None:
     weights = torch.load(trained("binary")[0], weights_only=True)["state_dict"]
     diverged = saved(state_dict={name: tensor * float("nan") for name, tensor in weights.items()})
 

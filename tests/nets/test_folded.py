@@ -83,7 +83,7 @@ def test_a_predictor_answers_with_it_until_the_module_may_change(bag: int) -> No
         trained_like(net)
     predictor = Predictor(module, device="cpu")
     rows = pd.DataFrame({"age": [31.0, 40.0, None], "job": ["cook", "pilot", None]})
-    assert sum(isinstance(part, FoldedNet) for part in predictor._answering.modules()) == bag
+    assert sum(isinstance(part, FoldedNet) for part in predictor._inference_net.modules()) == bag
     own = predictor.predict(rows, uncertainty=True)
 
     learned = predictor.module  # from now on its weights count
@@ -103,5 +103,5 @@ def test_a_network_that_reads_its_parts_otherwise_is_not_folded() -> None:
 
     network = Inner(schema())
 
-    assert network.for_answers() is network
-    assert TabularNetwork(schema()).for_answers() is not network
+    assert network.for_inference() is network
+    assert TabularNetwork(schema()).for_inference() is not network
