@@ -475,7 +475,7 @@ def test_the_order_of_dates_is_said_after_the_name() -> None:
 def test_a_named_number_may_have_a_sign_and_its_text_is_otherwise_strict() -> None:
     assert infer(["$5", "$7"] * 30, continuous=["x"]).formats == {"x": "$"}
     assert infer(["5", "7"] * 30, continuous=["x"]).formats == {}
-    with pytest.raises(BadValueError, match=r"must hold numbers, got text that does not read so: 1 value, first '\?'"):
+    with pytest.raises(BadValueError, match=r"must hold numbers, got other text: 1 value, first '\?'"):
         infer(made_prices(row7="?"), continuous=["x"])
 
 
