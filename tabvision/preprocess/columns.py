@@ -291,7 +291,7 @@ class Levels(Column):
         numbers = np.array(parsed, dtype=np.float64)  # None becomes NaN
         if form == "strict" and (found := self._found_texts(texts, np.isnan(numbers))):
             remedy = "Correct them, or set them to missing"
-            problem = f"column {name!r} must hold {wanted or 'numbers'}, got other text: {found}"
+            problem = f"column {name!r} must hold {wanted or 'numbers'}, got text that cannot be read as such: {found}"
             if wanted is not None:
                 raise BadTypeError(problem, remedy)
             raise BadValueError(problem, f"{remedy}; or when fitting take it for text: {asking('categorical', name)}")

@@ -325,7 +325,7 @@ def test_dates_that_are_left_out_are_said_in_any_form(caplog: pytest.LogCaptureF
         (
             ["1", "n/a", "-", "n/a", "2", "?"] * 10,
             "continuous",
-            r"not read so: 40 values, first 'n/a' \(row 1\), '-' \(row 2\), 'n/a' \(row 3\). Correct",
+            r"be read as such: 40 values, first 'n/a' \(row 1\), '-' \(row 2\), 'n/a' \(row 3\). Correct",
         ),
         (["inf", "1"] * 30, "continuous", r"30 values, first 'inf' \(row 0\)"),
         (
@@ -475,7 +475,9 @@ def test_the_order_of_dates_is_said_after_the_name() -> None:
 def test_a_named_number_may_have_a_sign_and_its_text_is_otherwise_strict() -> None:
     assert infer(["$5", "$7"] * 30, continuous=["x"]).formats == {"x": "$"}
     assert infer(["5", "7"] * 30, continuous=["x"]).formats == {}
-    with pytest.raises(BadValueError, match=r"must hold numbers, got other text: 1 value, first '\?'"):
+    with pytest.raises(
+        BadValueError, match=r"must hold numbers, got text that cannot be read as such: 1 value, first '\?'"
+    ):
         infer(made_prices(row7="?"), continuous=["x"])
 
 

@@ -166,7 +166,7 @@ def test_durations_are_seconds() -> None:
         ({"size": pd.Timestamp("2020")}, BadTypeError, "'size' must hold numbers, got dates"),
         ({"color": 3}, BadTypeError, "'color' must hold text, as in the training rows, got numbers such as 3"),
         ({"color": pd.Categorical([3] * 200)}, BadTypeError, "'color' must hold text, as in the training rows"),
-        ({"rooms": "many"}, BadTypeError, "'rooms' must hold numbers, got other text"),
+        ({"rooms": "many"}, BadTypeError, "'rooms' must hold numbers, got text that cannot be read as such"),
         ({"sold": 5}, BadTypeError, "'sold' must hold dates, got numbers such as 5"),
         ({"sold": "5.1.2020"}, BadValueError, "'sold' must hold ISO dates"),
         (

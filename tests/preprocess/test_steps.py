@@ -200,7 +200,9 @@ def test_numbers_against_a_text_vocabulary_are_refused_and_never_unseen() -> Non
 
 def test_text_and_dates_against_a_vocabulary_of_numbers_are_refused() -> None:
     step = Categorify(["x"]).fit(pd.DataFrame({"x": [1, 2]}))
-    with pytest.raises(BadTypeError, match=r"must hold numbers, got other text: 1 value, first 'b'"):
+    with pytest.raises(
+        BadTypeError, match=r"must hold numbers, got text that cannot be read as such: 1 value, first 'b'"
+    ):
         step.transform(pd.DataFrame({"x": ["1", "b"]}))
 
     with pytest.raises(BadTypeError, match="'x' must hold numbers, got dates"):
