@@ -202,7 +202,7 @@ class BaseImageDataModule(PartsDataModule[ImageLoader]):
         return BatchReader(store, view, num_workers=workers, pin=on_gpu, is_cached=is_cached)
 
     def _store(self, part: PartName) -> FileStore:
-        presize = Presize.of(self.size, self.image.resize, self.augment if part == "train" else None, self.image)
+        presize = Presize.of(self.image, self.size, self.augment if part == "train" else None)
         key = (part, presize.key)
         if key not in self._stores:
             num_slots = len(self.tables[part].frame)
