@@ -476,7 +476,7 @@ def test_what_cannot_be_prepared_is_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "damaged.parquet").write_text("PAR1")
     with pytest.raises(BadValueError, match=r"damaged.parquet: it cannot be read as .parquet"):
         quiet(tmp_path / "damaged.parquet", prepared="auto")
-    with pytest.raises(BadValueError, match="both in validation and in test: 2"):
+    with pytest.raises(BadValueError, match="validation and test share 1 row: 2"):
         quiet(source, split=IndexSplit([1, 2], [2]), prepared=tmp_path / "prepared")
     with pytest.raises(BadTypeError, match="a prepared table is read from files, got DataFrame"):
         quiet(plain_table(), prepared=tmp_path / "prepared")
