@@ -196,7 +196,7 @@ def test_addresses_are_not_opened(folder: Path) -> None:
     frame = pd.read_csv(folder / "houses.csv")
     frame["front"] = [f"https://example.com/{row}.png" for row in range(len(frame))]
 
-    with pytest.raises(MissingFileError, match="Addresses are not opened: download the photos"):
+    with pytest.raises(MissingFileError, match="URLs are not opened: download the photos"):
         FusedDataModule(frame, "price", image="front", verbose=False)
 
 
