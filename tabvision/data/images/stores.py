@@ -190,24 +190,24 @@ class BadFiles:
     Args:
         max_fraction: The largest fraction of files in [0, 1] that may be unreadable; unless it is 0, a few are always
             allowed: one in ten, at most 3.
+        speaker: The datamodule that speaks in errors.
 
     Raises:
         BadTypeError: The fraction is not a number.
         BadValueError: The fraction is out of range.
     """
 
-    @speaking("ImageDataModule")
-    def __init__(self, max_fraction: float) -> None:
-        remedy = "Pass the fraction of files that may be unreadable, such as 0.01"
-        check_fraction("bad_share", max_fraction, "[]", remedy=remedy)
-        self.num_files, self.max_fraction = 0, max_fraction
+    def __init__(self, max_fraction: float, speaker: str = "ImageDataModule") -> None:
+        self.num_files, self.max_fraction, self.speaker = 0, max_fraction, speaker
         self.reasons: dict[str, str] = {}
+        remedy = "Pass the fraction of files that may be unreadable, such as 0.01"
+        with speaking(speaker):
+            check_fraction("bad_share", max_fraction, "[]", remedy=remedy)
 
     def add(self, file: str, reason: str) -> None:
         """Add a file; safe to call from several threads."""
         self.reasons[file] = reason
 
-    @speaking("ImageDataModule")
     def check(self) -> None:
         """Raise if too many files are unreadable: more than a few, and a larger fraction than `max_fraction`."""
         few = min(_FEW, self.num_files // 10) if self.max_fraction else 0  # one bad file in 40 is already more than 1 %

@@ -35,7 +35,7 @@ def test_paths_that_do_not_exist_are_counted_and_the_first_named(tmp_path: Path)
 
     with pytest.raises(MissingFileError, match=f"2 of 3 paths in 'image' do not exist, first '{tmp_path}/x.jpg'"):
         check_files(image_table(frame, root=tmp_path))
-    with pytest.raises(MissingFileError, match=r"1 of 2 paths in 'image' does not exist: .*pass root="):
+    with pytest.raises(MissingFileError, match=r"1 of 2 paths in 'image' does not exist: .*as root="):
         check_files(image_table(frame[:2], root=tmp_path))
 
 
