@@ -15,7 +15,7 @@ from typing_extensions import override
 from tabvision import lightning as pl
 from tabvision.batch import Batch
 from tabvision.checks import check_whole
-from tabvision.data.loaders import Order, TensorLoader, check_batch_size
+from tabvision.data.loaders import BATCH_SIZE, Order, TensorLoader
 from tabvision.data.rows import row_weights
 from tabvision.data.splits.base import PartName
 from tabvision.errors import BadValueError, count, speaking
@@ -64,7 +64,7 @@ class PartsDataModule(pl.LightningDataModule, ABC, Generic[AnyLoader]):
     def __init__(self, *, batch_size: int, seed: int, verbose: bool = True) -> None:
         super().__init__()
         warn_of_both(type(self).__name__)
-        self.batch_size = check_batch_size(batch_size)
+        self.batch_size = check_whole("batch_size", batch_size, remedy=BATCH_SIZE)
         self.seed = check_whole("seed", seed, 0, remedy="Pass a whole number such as 0")
         self.verbose = verbose
         self.parts: dict[PartName, DataPart] = {}
@@ -202,6 +202,12 @@ class PartsDataModule(pl.LightningDataModule, ABC, Generic[AnyLoader]):
             problem = f"sampler='balanced' needs one class per row, and the target is {self.schema.task.name}"
             raise BadValueError(problem, "Name a column that says how often a row is drawn, or leave sampler out")
         return 1 / target.bincount()[target]
+
+    def _check_free(self, name: PartName) -> None:
+        """Raise if the split already holds out a part that is also given by a source of its own."""
+        if name in self.parts:
+            problem = f"the split already holds out {name} rows, and {name}= names others"
+            raise BadValueError(problem, f"Leave {name}= (--{name}) out, or split without {name} rows")
 
     def _check_weights(self) -> None:
         """Raise if the weights of a split are all 0."""

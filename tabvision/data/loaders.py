@@ -20,6 +20,7 @@ from tabvision.checks import check_whole
 from tabvision.data.row_order import BlockOrder, EpochOrder, RowOrder
 from tabvision.errors import BadValueError, count, speaking
 
+BATCH_SIZE = "Pass a whole number such as 64"  # what to do about a wrong batch size
 _MOST_COMPARED = 1 << 20  # row numbers to compare at a time
 
 
@@ -185,7 +186,7 @@ class BatchLoader:
     ) -> None:
         ranks, shuffle = settings.get("world_size", 1), settings.get("shuffle", False)
         micro_batches = settings.get("micro_batches") or ranks
-        batch_size = check_batch_size(batch_size)
+        batch_size = check_whole("batch_size", batch_size, remedy=BATCH_SIZE)
         if shuffle and len(rows) < micro_batches:
             problem = f"{micro_batches} ranks cannot share {count(len(rows), f'training {noun}')}"
             raise BadValueError(problem, "Use fewer devices")
@@ -315,13 +316,3 @@ class TensorLoader(BatchLoader):
         if self.is_whole and len(rows):
             return tensor[int(rows[0]) : int(rows[-1]) + 1]  # contiguous rows: a view, not a copy
         return tensor.index_select(0, rows)
-
-
-def check_batch_size(batch_size: object) -> int:
-    """Return `batch_size`; raise unless it is a positive whole number.
-
-    Example:
-        >>> check_batch_size(64)
-        64
-    """
-    return check_whole("batch_size", batch_size, remedy="Pass a whole number such as 64")

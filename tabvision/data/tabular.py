@@ -393,11 +393,6 @@ class TabularDataModule(FoldedRows, TensorDataModule):
         self._check_weights()
         self._chances()  # raise if rows cannot be drawn
 
-    def _check_free(self, name: PartName) -> None:
-        if name in self.parts:
-            problem = f"the split already holds out {name} rows, and {name}= names others"
-            raise BadValueError(problem, f"Leave {name}= (--{name}) out, or split without {name} rows")
-
     def _given(self, name: PartName, frame: pd.DataFrame) -> DataPart:
         """Return the split of a separate source, without a target for rows to predict."""
         numbers: Rows = np.arange(len(frame), dtype=np.int64)

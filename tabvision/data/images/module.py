@@ -276,6 +276,8 @@ class ImageDataModule(BaseImageDataModule):
     def _fill_others(self, source: Images, test: Images | None, predict: Images | None, reader: SourceReader) -> None:
         """Prepare the test part, and the part to predict, by default the unlabeled test images of a folder."""
         if test is not None:
+            if self._table.part is None:  # a test folder in the source gives way to others
+                self._check_free("test")
             with speaking(f"{type(self).__name__}, test", keep=True):
                 self._add("test", reader.labeled(test, self.schema.target.columns, self.schema, least=1))
         with speaking(f"{type(self).__name__}, predict", keep=True):

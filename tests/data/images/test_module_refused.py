@@ -115,3 +115,8 @@ def test_weights_that_cannot_be_are_a_sentence(photos: Path, column: list[Any]) 
         match=r"the weights of all 16 train rows are 0|must hold numbers of at least 0, got -1.0 in row 0 and 19 others",
     ):
         make(frame_of(photos).assign(weight=column), "kind", path="file", root=photos, weight="weight")
+
+
+def test_test_images_of_the_split_and_of_a_source_are_refused_together(photos: Path) -> None:
+    with pytest.raises(BadValueError, match="the split already holds out test rows, and test= names others"):
+        make(photos, split=(0.2, 0.2), test=photos)

@@ -112,3 +112,8 @@ def test_ratings_that_are_all_alike_and_pairs_of_no_part_are_refused() -> None:
         ratings_data(split=None).held_out_pairs()
     with pytest.raises(BadValueError, match=r"there is no test split, only train, val\. Pass a table or file as test="):
         ratings_data().held_out_pairs("test")
+
+
+def test_test_rows_of_the_split_and_of_a_source_are_refused_together() -> None:
+    with pytest.raises(BadValueError, match="the split already holds out test rows, and test= names others"):
+        ratings_data(split=(0.2, 0.2), test=made_ratings().head(9))
