@@ -15,7 +15,7 @@ from typing_extensions import override
 from tabvision import lightning as pl
 from tabvision.batch import Batch
 from tabvision.checks import check_whole
-from tabvision.data.loaders import Order, TensorLoader, check_batch_size
+from tabvision.data.loaders import BATCH_SIZE, Order, TensorLoader
 from tabvision.data.rows import row_weights
 from tabvision.data.splits.base import PartName
 from tabvision.errors import BadValueError, count, speaking
@@ -64,7 +64,7 @@ class PartsDataModule(pl.LightningDataModule, ABC, Generic[AnyLoader]):
     def __init__(self, *, batch_size: int, seed: int, verbose: bool = True) -> None:
         super().__init__()
         warn_of_both(type(self).__name__)
-        self.batch_size = check_batch_size(batch_size)
+        self.batch_size = check_whole("batch_size", batch_size, remedy=BATCH_SIZE)
         self.seed = check_whole("seed", seed, 0, remedy="Pass a whole number such as 0")
         self.verbose = verbose
         self.parts: dict[PartName, DataPart] = {}
@@ -131,7 +131,7 @@ class PartsDataModule(pl.LightningDataModule, ABC, Generic[AnyLoader]):
             BadValueError: The split does not exist.
         """
         if name not in self.parts:
-            remedy = f"Pass {name}= {self.sources}" if name != "val" else "Pass split= a fraction such as 0.2"
+            remedy = f"Pass {self.sources} as {name}=" if name != "val" else "Pass a fraction such as split=0.2"
             raise BadValueError(f"there is no {name} split, only {', '.join(self.parts)}", remedy)
         return self.parts[name]
 
@@ -163,17 +163,22 @@ class PartsDataModule(pl.LightningDataModule, ABC, Generic[AnyLoader]):
             BadValueError: The split does not exist.
         """
         self.part(part)
-        trainer = self.trainer
+        trainer, (rank, world_size) = self.trainer, self._ranks
         shuffle = part == "train" and not (trainer is not None and trainer.overfit_batches > 0)  # type: ignore[attr-defined]  # set by Lightning's connector
         order = Order(
             shuffle=shuffle,
             micro_batches=self.micro_batches if part == "train" else None,
             chances=self._chances() if shuffle else None,
             seed=self.seed,
-            rank=0 if trainer is None else trainer.global_rank,
-            world_size=1 if trainer is None else trainer.world_size,
+            rank=rank,
+            world_size=world_size,
         )
         return self.make_loader(part, order)
+
+    @property
+    def _ranks(self) -> tuple[int, int]:
+        """This rank, from 0, and the number of ranks."""
+        return (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
 
     def _chances(self) -> Tensor | None:
         """Return the relative frequency at which to draw each training row; None for each once.
@@ -189,14 +194,20 @@ class PartsDataModule(pl.LightningDataModule, ABC, Generic[AnyLoader]):
             numbers = tensors["index"][rows] if "index" in tensors else rows
             chances = torch.from_numpy(row_weights(self.frame.iloc[numbers.numpy()], self.sampler))
             if not chances.any():
-                problem = f"sampler={self.sampler!r} draws none of the {count(len(rows), 'training row')}: all are 0"
+                problem = f"sampler={self.sampler!r} is 0 in each of the {count(len(rows), 'training row')}"
                 raise BadValueError(problem, "Give some rows a number above 0, or leave sampler out")
             return chances
         target = tensors["target"][rows]
         if not self.schema.task.is_classes or target.ndim > 1:
-            problem = f"sampler='balanced' needs one class a row, and the target is {self.schema.task.name}"
+            problem = f"sampler='balanced' needs one class per row, and the target is {self.schema.task.name}"
             raise BadValueError(problem, "Name a column that says how often a row is drawn, or leave sampler out")
         return 1 / target.bincount()[target]
+
+    def _check_free(self, name: PartName) -> None:
+        """Raise if the split already holds out a part that is also given by a source of its own."""
+        if name in self.parts:
+            problem = f"the split already holds out {name} rows, and {name}= names others"
+            raise BadValueError(problem, f"Leave {name}= (--{name}) out, or split without {name} rows")
 
     def _check_weights(self) -> None:
         """Raise if the weights of a split are all 0."""
@@ -234,7 +245,7 @@ class TensorDataModule(PartsDataModule[TensorLoader]):
 
     @override
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
-        if device.type == "cpu":  # it is there already, and checking each tensor costs more than copying a small batch
+        if device.type == "cpu":  # the batch is there already, and checking each tensor costs more than a small copy
             return batch
         moved: Batch = super().transfer_batch_to_device(batch, device, dataloader_idx)
         return moved

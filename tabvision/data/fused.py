@@ -171,14 +171,14 @@ class FusedDataModule(FoldedRows, BaseImageDataModule):
     def fold_loader(self) -> ImageLoader:
         """Return a loader of this rank's training rows with their folds from `use_folds`, in order and not augmented."""
         if self._fold_loader is None:
-            trainer, (tensors, rows) = self.trainer, self.parts["train"]
-            ranks = {} if trainer is None else {"rank": trainer.global_rank, "world_size": trainer.world_size}
+            (tensors, rows), (rank, world_size) = self.parts["train"], self._ranks
             self._fold_loader = self._loader(
                 functools.partial(self._reader, "train", plain=True),
                 self.with_folds(tensors),
                 rows,
                 batch_size=self.batch_size,
-                **ranks,
+                rank=rank,
+                world_size=world_size,
             )
         return cast("ImageLoader", self._fold_loader)
 
@@ -259,7 +259,7 @@ class _Columns(TabularDataModule):
     def _fit(self, training: Columns, target: Target, reserved: Mapping[str, str]) -> Schema:
         columns = self._image.columns
         if target.task.moves_with_image:
-            problem = f"a target of {target.task.name} is for one image, and these rows have columns as well"
+            problem = f"a target of {target.task.name} lies in one image, and these rows have columns as well"
             raise BadValueError(problem, "Use ImageDataModule")
         schema = super()._fit(training, target, {**reserved, **dict.fromkeys(columns, "names the images")})
         with notes_at(False):  # missing files in all rows were already logged

@@ -20,6 +20,7 @@ from tabvision.checks import check_whole
 from tabvision.data.row_order import BlockOrder, EpochOrder, RowOrder
 from tabvision.errors import BadValueError, count, speaking
 
+BATCH_SIZE = "Pass a whole number such as 64"  # what to do about a wrong batch size
 _MOST_COMPARED = 1 << 20  # row numbers to compare at a time
 
 
@@ -120,7 +121,7 @@ class BatchPlan:
         ranks = distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
         if ranks > 1 == self._world_size:
             problem = f"each of {ranks} ranks would train on all rows, since the loader was made before the Trainer ran"
-            raise BadValueError(problem, "Pass the datamodule in its place: trainer.fit(model, datamodule=data)")
+            raise BadValueError(problem, "Pass the datamodule instead: trainer.fit(model, datamodule=data)")
 
     def _steps_to_skip(self) -> int:
         state, self._resume = self._resume, None  # resume only once: the iteration after that is complete
@@ -132,8 +133,8 @@ class BatchPlan:
         if steps >= state["steps"]:
             return 0
         if any(state[name] != size for name, size in self._size.items()):
-            was, now = (f"{each['step_rows']:,} rows in {each['steps']:,} steps" for each in (state, self._size))
-            problem = f"the epoch was left after step {steps:,} with {was} (batch size times ranks), now {now}"
+            was, now = (f"{each['steps']:,} steps of {each['step_rows']:,} rows" for each in (state, self._size))
+            problem = f"the fit stopped after step {steps:,} of an epoch with {was} (batch size times ranks), now {now}"
             remedy = "Resume with the same batch size and ranks, or from a checkpoint saved at the end of an epoch"
             raise BadValueError(problem, remedy)
         return state["done"] * ranks * self._micro_batches // (micro_batches * self._world_size)
@@ -185,7 +186,7 @@ class BatchLoader:
     ) -> None:
         ranks, shuffle = settings.get("world_size", 1), settings.get("shuffle", False)
         micro_batches = settings.get("micro_batches") or ranks
-        batch_size = check_batch_size(batch_size)
+        batch_size = check_whole("batch_size", batch_size, remedy=BATCH_SIZE)
         if shuffle and len(rows) < micro_batches:
             problem = f"{micro_batches} ranks cannot share {count(len(rows), f'training {noun}')}"
             raise BadValueError(problem, "Use fewer devices")
@@ -232,7 +233,7 @@ class MappedTensors(dict[str, Tensor]):
         for name, file in self._files.items():
             if (size := file.size()) < len(file):
                 problem = f"{name!r} was cut short to {size:,} of {count(len(file), 'byte')} while it was read"
-                raise BadValueError(problem, "Look for what writes into that folder, remove the file, and start again")
+                raise BadValueError(problem, "Find out what writes to that folder, remove the file, and start again")
 
     def like(self, tensors: Mapping[str, Tensor]) -> MappedTensors:
         """Return other tensors, some of which are mapped from the same files."""
@@ -253,7 +254,8 @@ def check_mapped(tensors: Mapping[str, Tensor]) -> None:
 def with_tensor(tensors: Mapping[str, Tensor], name: str, tensor: Tensor | None) -> dict[str, Tensor]:
     """Return the tensors with one added, or removed if None; mapped tensors stay checked."""
     found = {each: value for each, value in tensors.items() if each != name}
-    found |= {} if tensor is None else {name: tensor}
+    if tensor is not None:
+        found[name] = tensor
     return tensors.like(found) if isinstance(tensors, MappedTensors) else found
 
 
@@ -314,13 +316,3 @@ class TensorLoader(BatchLoader):
         if self.is_whole and len(rows):
             return tensor[int(rows[0]) : int(rows[-1]) + 1]  # contiguous rows: a view, not a copy
         return tensor.index_select(0, rows)
-
-
-def check_batch_size(batch_size: object) -> int:
-    """Return `batch_size`; raise unless it is a positive whole number.
-
-    Example:
-        >>> check_batch_size(64)
-        64
-    """
-    return check_whole("batch_size", batch_size, remedy="Pass a whole number such as 64")

@@ -11,14 +11,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from tabvision.checks import check_choice, check_present, without_array
-from tabvision.data.splits.base import FractionSplit, Rows, Split, SplitRows, check_fractions
+from tabvision.checks import check_choice, check_fraction, check_present, without_array
+from tabvision.data.splits.base import FRACTION, FractionSplit, Rows, Split, SplitRows
 from tabvision.data.splits.given import PART_COLUMN
 from tabvision.data.splits.random import as_split
 from tabvision.data.tables.read import words_of
 from tabvision.data.tables.text_file import TextFormat
 from tabvision.data.targets import check_missing, infer_task, missing_target
-from tabvision.errors import BadTypeError, BadValueError, count, listed, speaking
+from tabvision.errors import BadTypeError, BadValueError, count, listed
 from tabvision.preprocess import Columns, Features
 from tabvision.schema import LeftOut, Schema, Target
 from tabvision.tasks import Task, task_named
@@ -76,7 +76,7 @@ def check_reserved(
         for others, noun in ((target, "the target"), (features, "a feature")):
             if name in others:
                 problem = f"column {name!r} {purpose}, and cannot be {noun} as well"
-                raise BadValueError(problem, "Name another column, or leave it out of one of them")
+                raise BadValueError(problem, "Name another column, or use it for only one of the two")
 
 
 def schema_of_features(features: Features, target: Target, reserved: Mapping[str, str], form: TextFormat) -> Schema:
@@ -150,22 +150,19 @@ def kept_apart(
     """
     if share is None:
         return parts
-    with speaking("calibration"):
-        check_fractions(share, 0.0)
-        if not 0 < round(share * len(parts.train)) < len(parts.train):
-            problem = (
-                f"{share:g} of {count(len(parts.train), 'training row')} leaves none to keep apart, or none to train on"
-            )
-            raise BadValueError(problem, "Pass more rows, or another fraction (calibration=, --calibration)")
-        way = as_split(share, stratify=target_codes is not None)
-        if isinstance(divide, FractionSplit):
-            way = replace(cast("Any", divide), share=share, test_share=0.0)
-        codes = None if target_codes is None else target_codes[parts.train]
-        found = way(frame.iloc[parts.train], codes, seed=seed)
+    check_fraction("calibration", share, "()", remedy=FRACTION)
+    if not 0 < round(share * len(parts.train)) < len(parts.train):
+        rows = count(len(parts.train), "training row")
+        problem = f"calibration={share:g} of {rows} leaves none to calibrate on, or none to train on"
+        raise BadValueError(problem, "Pass more rows, or another fraction (calibration=, --calibration)")
+    way = as_split(share, stratify=target_codes is not None)
+    if isinstance(divide, FractionSplit):
+        way = replace(cast("Any", divide), share=share, test_share=0.0)
+    codes = None if target_codes is None else target_codes[parts.train]
+    found = way(frame.iloc[parts.train], codes, seed=seed)
     return replace(parts, train=parts.train[found.train], calibration=parts.train[found.validation])
 
 
-@speaking("split")
 def with_every_label(parts: SplitRows, frame: pd.DataFrame, target: str, separator: str) -> SplitRows:
     """Move held-out rows to training until training rows have every label.
 

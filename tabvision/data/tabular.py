@@ -52,7 +52,6 @@ from tabvision.tasks import Task
 
 logger = logging.getLogger("tabvision")
 
-_SHOWN_ROWS = 8
 _ROWS_AT_ONCE = 1 << 20  # per step through a prepared table
 
 
@@ -212,7 +211,7 @@ class TabularDataModule(FoldedRows, TensorDataModule):
     ) -> None:
         """Set the schema and parts from a prepared table on disk, preparing it first if needed."""
         if corrections is not None:
-            raise BadValueError("a prepared table takes no corrections", "Correct the files, or leave prepared out")
+            raise BadValueError("a prepared table cannot be corrected", "Correct the files, or leave prepared out")
         settings = replace(self._settings, split=settled_split(self._settings.split, sys.maxsize))
         self._table = table = prepare(folder, settings)
         self.schema, self._divide = table.schema, as_split(settings.split, stratify=False)
@@ -309,11 +308,10 @@ class TabularDataModule(FoldedRows, TensorDataModule):
 
     def fold_loader(self) -> TensorLoader:
         """Return a loader of this rank's part of the training rows, in order, with the folds of `use_folds`."""
-        trainer, (tensors, rows) = self.trainer, self.parts["train"]
-        rank, size = (0, 1) if trainer is None else (trainer.global_rank, trainer.world_size)
-        return TensorLoader(self.with_folds(tensors), rows[rank::size], batch_size=CPU_EVAL_BATCH_SIZE)
+        (tensors, rows), (rank, world_size) = self.parts["train"], self._ranks
+        return TensorLoader(self.with_folds(tensors), rows[rank::world_size], batch_size=CPU_EVAL_BATCH_SIZE)
 
-    def show_batch(self, num_rows: int = _SHOWN_ROWS) -> pd.DataFrame:
+    def show_batch(self, num_rows: int = 8) -> pd.DataFrame:
         """Return the raw values of the first training rows: the target, then the network's input columns."""
         if self._table is not None:
             return self._sampled.show_batch(num_rows)
@@ -364,9 +362,9 @@ class TabularDataModule(FoldedRows, TensorDataModule):
         """
         if self._table is not None or self._settings.schema is not None:
             problem = (
-                "the schema is learned anew from a table in memory, and this one is prepared or its schema was given"
+                "a new schema is fitted only to a table in memory, but the table is prepared or its schema was given"
             )
-            raise BadValueError(problem, "Leave prepared= and schema= out, or train on the training rows alone")
+            raise BadValueError(problem, "Leave prepared= and schema= out, or train on the training rows only")
         rows = torch.cat([self.parts[name].rows for name in ("train", "val") if name in self.parts])
         numbers = self.parts["train"].tensors["index"][rows].sort().values.numpy()
         found, every, none = copy.copy(self), np.arange(len(numbers)), np.empty(0, dtype=np.int64)
@@ -394,11 +392,6 @@ class TabularDataModule(FoldedRows, TensorDataModule):
                     self.parts[name] = self._given(name, self._read(source, self.schema))
         self._check_weights()
         self._chances()  # raise if rows cannot be drawn
-
-    def _check_free(self, name: PartName) -> None:
-        if name in self.parts:
-            problem = f"the split holds out {name} rows already, and {name}= names others"
-            raise BadValueError(problem, f"Leave {name}= (--{name}) out, or split without {name} rows")
 
     def _given(self, name: PartName, frame: pd.DataFrame) -> DataPart:
         """Return the split of a separate source, without a target for rows to predict."""

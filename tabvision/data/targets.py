@@ -236,7 +236,7 @@ def check_columns(frame: pd.DataFrame, columns: Sequence[str]) -> None:
     remedy = f"The target is one of the columns {listed([*frame.columns])}"
     missing = [name for name in columns if name not in frame.columns]
     if missing and frame.head(_LINES_ABOVE).astype("str").isin(missing).to_numpy().any():
-        remedy = "It is in a row below: remove the rows above that one, so that the names of the columns come first"
+        remedy = "It is in a later row: remove the rows above that one, so that the names of the columns come first"
     check_present(columns, frame.columns, remedy)
     if len(set(columns)) < len(columns):
         raise BadValueError(f"a target column is named twice in {list(columns)}", "Name each once")
@@ -297,4 +297,4 @@ def _text_hint(values: pd.Series) -> str:
         return ""
     separator, number = found
     named = f"separator={separator!r} (--separator {shlex.quote(separator)})"
-    return f" Its values are combinations of {number} words; if a row may have several labels, say what joins them: {named}."
+    return f" Its values are combinations of {number} words; if a row may have several labels, pass what joins them: {named}."

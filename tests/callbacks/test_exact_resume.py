@@ -242,7 +242,7 @@ def test_a_checkpoint_of_a_fit_without_the_callback_resumes_as_it_would(
 
 def test_another_batch_size_is_refused_inside_an_epoch(whole: tuple[Run, Path]) -> None:
     sentence = (
-        r"the epoch was left after step 1 with 12 rows in 4 steps .*, now 16 rows in 3 steps. Resume with the same"
+        r"the fit stopped after step 1 of an epoch with 4 steps of 12 rows .*, now 3 steps of 16 rows. Resume with"
     )
 
     with pytest.raises(BadValueError, match=sentence):

@@ -86,14 +86,14 @@ def test_what_a_network_would_not_see_is_counted_by_kind(tmp_path: Path, capsys:
 
     run(str(tmp_path))
     told = capsys.readouterr().out
-    assert "bands.tif: it has 8 channels of 8 bits, read only with channels=8 (--channels 8)" in told
+    assert "bands.tif: it has 8 channels of 8 bits, which need channels=8 (--channels 8)" in told
     assert "6 images checked, 1 of them cannot be read." in told
-    for kind in ("have 16 bits a channel", "have floating-point values", "have another channel", "have 13 pages"):
+    for kind in ("have 16 bits per channel", "have floating-point values", "have another channel", "have 13 pages"):
         assert f"1 of 5 images {kind}" in told
 
     run(str(tmp_path), "--channels", "13")
     told = capsys.readouterr().out
-    assert "photo.jpg: it has 3 channels, and 13 are read (channels=13)" in told
+    assert "photo.jpg: it has 3 channels, not 13 (channels=13)" in told
     assert "pages.tif" not in told
 
 

@@ -174,7 +174,7 @@ def test_without_ratings_the_metrics_are_of_pairs_and_negatives_as_during_the_fi
         (["--validation", "other.csv", "--split", "random"], "--validation other.csv says which rows are held out"),
         (["--validation", "people.csv"], "--validation people.csv is part of DATA"),
         (["--test", "./people.csv"], "--test ./people.csv is part of DATA"),
-        (["--calibration", "0.001"], "leaves none to keep apart"),
+        (["--calibration", "0.001"], "leaves none to calibrate on"),
         (["--validation", "none", "--split", "time:day"], "so --split time:day has nothing to do"),
         (["--task", "binary,odd=1"], "no setting of --task binary named 'odd'"),
         (["--task", "binary,threshold=2"], "threshold"),

@@ -207,7 +207,9 @@ def test_a_pass_goes_on_where_another_was_left_with_the_same_batches_alone(make:
     next(iter(left))
     other = make(batch_size=4).train_dataloader()
     other.load_state_dict(left.state_dict())
-    with pytest.raises(BadValueError, match=r"the epoch was left after step 1 with .* Resume with the same batch size"):
+    with pytest.raises(
+        BadValueError, match=r"the fit stopped after step 1 of an epoch with .* Resume with the same batch size"
+    ):
         next(iter(other))
 
 
@@ -258,9 +260,9 @@ def test_prediction_takes_the_best_part_there_is(make: Make) -> None:
 @pytest.mark.parametrize(
     ("part", "remedy"),
     [
-        ("val", "Pass split= a fraction such as 0.2"),
-        ("test", "Pass test= a (table or file|folder or table)"),
-        ("predict", "Pass predict= a (table or file|folder or table)"),
+        ("val", "Pass a fraction such as split=0.2"),
+        ("test", "Pass a (table or file|folder or table) as test="),
+        ("predict", "Pass a (table or file|folder or table) as predict="),
     ],
 )
 def test_a_part_that_is_not_there_is_refused(make: Make, part: Any, remedy: str) -> None:

@@ -98,9 +98,18 @@ def test_an_index_of_the_users_own_names_the_rows() -> None:
 @pytest.mark.parametrize(
     ("corrections", "error", "said"),
     [
-        (listing(r120="well"), BadValueError, "each row of the corrections must be of the source's 120 rows, got 120"),
+        (
+            listing(r120="well"),
+            BadValueError,
+            "each row of the corrections must be one of the source's 120 rows, got 120",
+        ),
         (pd.DataFrame({"row": [1.5], "label": ["well"]}), BadValueError, "got 1.5"),
-        (pd.DataFrame({"row": [4, 4], "label": ["well", ""]}), BadValueError, "that of one row, once, got 4"),
+        (pd.DataFrame({"row": ["x", "y"], "label": "well"}), BadValueError, "of the source's 120 rows, got 'x', 'y'"),
+        (
+            pd.DataFrame({"row": [4, 4], "label": ["well", ""]}),
+            BadValueError,
+            "must name one row, and be listed once, got 4",
+        ),
         (listing(r1="wel"), UnknownNameError, "no label of 'paid' named 'wel'. Choices: well, badly."),
         (pd.DataFrame({"row": [1]}), MissingColumnsError, "'label'"),
         (pd.DataFrame({"line": [1], "label": ["well"]}), MissingColumnsError, "'row'"),
@@ -128,7 +137,7 @@ def test_images_are_named_by_their_path_or_row(tmp_path: Path) -> None:
         tensors, rows = each.parts["train"]
         assert tensors["index"][rows].tolist() == [0, 1, 2, 3, 4, 5, 6, 7, 9, 10, 11]
         assert tensors["target"][rows].tolist() == [0, 0, 1, 0, 0, 0, 1, 1, 1, 1, 1]
-    with pytest.raises(BadValueError, match="each image of the corrections must be of the source's 12 rows"):
+    with pytest.raises(BadValueError, match="each image of the corrections must be one of the source's 12 rows"):
         make(photos, corrections=table[:1].assign(image="other.jpg"))
 
 

@@ -185,10 +185,15 @@ def test_too_many_broken_images_end_the_pass(folder: Path) -> None:
         list(make(folder, bad_share=0.0).train_dataloader())
 
 
+def test_a_wrong_cache_is_refused_in_the_name_of_the_datamodule(folder: Path) -> None:
+    with pytest.raises(BadTypeError, match="FusedDataModule: cache must be"):
+        list(make(folder, cache=3).train_dataloader())
+
+
 def test_a_broken_image_in_every_row_ends_the_pass(folder: Path) -> None:
     frame = pd.read_csv(folder / "houses.csv").assign(front=str(folder / "photos"))  # a folder, say
 
-    with pytest.raises(BadValueError, match="1 of 1 image cannot be read"):
+    with pytest.raises(BadValueError, match="FusedDataModule: 1 of 1 image cannot be read"):
         list(FusedDataModule(frame, "price", image="front", size=8, split=None, verbose=False).train_dataloader())
 
 
@@ -196,7 +201,7 @@ def test_addresses_are_not_opened(folder: Path) -> None:
     frame = pd.read_csv(folder / "houses.csv")
     frame["front"] = [f"https://example.com/{row}.png" for row in range(len(frame))]
 
-    with pytest.raises(MissingFileError, match="Addresses are not opened: download the photos"):
+    with pytest.raises(MissingFileError, match="URLs are not opened: download the photos"):
         FusedDataModule(frame, "price", image="front", verbose=False)
 
 

@@ -449,8 +449,8 @@ def test_a_column_says_how_often_a_row_is_drawn_and_is_no_feature() -> None:
 @pytest.mark.parametrize(
     ("sampler", "target", "said"),
     [
-        ("balanced", "x", "sampler='balanced' needs one class a row, and the target is regression"),
-        ("none", "paid", "sampler='none' draws none of the 40 training rows: all are 0"),
+        ("balanced", "x", "sampler='balanced' needs one class per row, and the target is regression"),
+        ("none", "paid", "sampler='none' is 0 in each of the 40 training rows"),
         ("below", "paid", "column 'below' must hold numbers of at least 0"),
         ("absent", "paid", "the frame lacks 1 column: 'absent'"),
         ("paid", "paid", "column 'paid' says how often a row is drawn, and cannot be the target as well"),
@@ -462,7 +462,7 @@ def test_a_sampler_that_cannot_draw_is_refused(sampler: str, target: str, said: 
 
 
 def test_test_rows_of_a_split_and_of_a_file_contradict_each_other() -> None:
-    with pytest.raises(BadValueError, match=r"the split holds out test rows already, and test= names others"):
+    with pytest.raises(BadValueError, match=r"the split already holds out test rows, and test= names others"):
         quiet(table(40), split=(0.2, 0.1), test=table(12))
 
 

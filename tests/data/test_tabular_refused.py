@@ -28,7 +28,7 @@ def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
         ("rows.csv", b"", "is empty"),
         ("rows.csv", b"x,paid\n", "but no rows"),
         ("rows.parquet", b"no parquet", "cannot be read as .parquet"),
-        ("rows.txt.exe", b"x", "no suffix that names a table format"),
+        ("rows.txt.exe", b"x", "does not have the suffix of a table format"),
         ("rows.csv", f"x,paid\n1,{CAFE}\n2,b\n".encode("latin-1"), "UTF-8"),
     ],
 )

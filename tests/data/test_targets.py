@@ -176,7 +176,7 @@ def test_labels_that_are_joined_get_a_hint_at_the_separator(subtests: pytest.Sub
     for separator, texts in joined.items():
         with subtests.test(separator=separator):
             frame = pd.DataFrame({"y": texts * 3})
-            hint = infer_task(frame, ["y"])[1].rpartition("may have several labels, say what joins them: ")[2]
+            hint = infer_task(frame, ["y"])[1].rpartition("may have several labels, pass what joins them: ")[2]
             given = hint.partition("'")[2].partition("'")[0]
             assert given == separator
             assert isinstance(infer_task(frame, ["y"], given)[0], Multilabel)

@@ -297,7 +297,7 @@ def test_bands_are_measured_as_the_model_reads_them() -> None:
     check_images([bands], Limits(max_pixels=1200), image)
     with pytest.raises(RequestError, match="40 x 30 pixels, more than the limit of 1,199"):
         check_images([bands], Limits(max_pixels=1199), image)
-    with pytest.raises(RequestError, match="it has 6 channels of floats, read only with channels=6"):
+    with pytest.raises(RequestError, match="it has 6 channels of floats, which need channels=6"):
         check_images([bands], Limits())
 
 

@@ -24,6 +24,7 @@ from tabvision.data.images.decode import (
     check_pixels,
     open_image,
     read_file,
+    to_8_bits,
 )
 from tabvision.data.images.jpeg import upright_to_stored
 from tabvision.data.images.layout import layout_of, other_channels, stored_values
@@ -65,7 +66,7 @@ def _explained(source: ImageSource, error: UnreadableImageError) -> UnreadableIm
         return error
     way = "value_range (--value-range)" if num in (1, 3) else f"channels={num} (--channels {num})"
     kind = f"{bits} bits" if bits else "floats"
-    return UnreadableImageError.because(f"it has {count(num, 'channel')} of {kind}, read only with {way}")
+    return UnreadableImageError.because(f"it has {count(num, 'channel')} of {kind}, which need {way}")
 
 
 @final
@@ -131,16 +132,16 @@ def _as_bytes(values: NDArray[Any], ranges: NDArray[np.float64]) -> Pixels:
     """
     if not ranges.size:
         if values.dtype == np.uint16:
-            return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
+            return to_8_bits(values)
         if values.dtype != np.uint8:
             raise UnreadableImageError.because(f"its {values.dtype} {NO_RANGE}, or pass value_range (--value-range)")
         return values
     low, high = ranges.T
-    described = f"the range is {low.min():,.6g} to {high.max():,.6g}"
+    described = f"{low.min():,.6g} to {high.max():,.6g}"
     if values.dtype == np.uint8 and high.max() > 255:
-        raise UnreadableImageError.because(f"it has 8 bits a channel, and {described}")
+        raise UnreadableImageError.because(f"it has 8 bits per channel, but the range of values is {described}")
     if (np.median(values[::4, ::4], axis=(0, 1)) > low + _FAR * (high - low)).any():
-        raise UnreadableImageError.because(f"most of its values are far above, as {described}")
+        raise UnreadableImageError.because(f"most of its values are far above the range of {described}")
     if values.dtype.itemsize > 2 or values.dtype.kind == "f":
         return _scaled(values, low, high)
     kind = np.uint8 if values.dtype.itemsize == 1 else np.uint16  # looking values up in a table is faster
@@ -181,6 +182,6 @@ def ignored_content(source: ImageSource, image: Image) -> Iterator[str]:
         if last.max() > last.min():
             yield f"have another channel (transparency or an extra band) that is not read{way}"
     if layout.bits != 8:
-        kind = f"{layout.bits} bits a channel" if layout.bits else "floating-point values"
+        kind = f"{layout.bits} bits per channel" if layout.bits else "floating-point values"
         way = "" if image.value_range else "; value_range= (--value-range) sets the range"
         yield f"have {kind}, of which 256 levels are kept{way}"

@@ -81,7 +81,7 @@ class BaseImageDataModule(PartsDataModule[ImageLoader]):
         if image.channels not in (1, 3):  # lighting changes are defined only for gray and RGB
             self.augment = replace(augment, lighting_share=0)
         self.num_workers, self.cache, self.device_augment = num_workers, cache, device_augment
-        self.bad = BadFiles(bad_share)
+        self.bad = BadFiles(bad_share, type(self).__name__)
         self.tables: dict[PartName, ImageTable] = {}
         self._stores: dict[tuple[str, str], FileStore] = {}
         self._num_written = 0
@@ -201,8 +201,9 @@ class BaseImageDataModule(PartsDataModule[ImageLoader]):
             workers = min(workers, CACHED_WORKERS)
         return BatchReader(store, view, num_workers=workers, pin=on_gpu, is_cached=is_cached)
 
+    @speaking()
     def _store(self, part: PartName) -> FileStore:
-        presize = Presize.of(self.size, self.image.resize, self.augment if part == "train" else None, self.image)
+        presize = Presize.of(self.image, self.size, self.augment if part == "train" else None)
         key = (part, presize.key)
         if key not in self._stores:
             num_slots = len(self.tables[part].frame)

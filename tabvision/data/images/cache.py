@@ -21,7 +21,7 @@ from tabvision import __version__
 from tabvision.data.images.decode import Pixels
 from tabvision.data.images.views import Presize
 from tabvision.data.memory import memory_limit
-from tabvision.errors import BadTypeError, BadValueError, speaking
+from tabvision.errors import BadTypeError, BadValueError
 
 _AUTO_BYTES = 2 * 2**30  # limit of "auto", or a quarter of the machine's memory if that is less
 _PAGE = 4096
@@ -100,7 +100,6 @@ class _FolderCache(ImageCache):
         BadValueError: The folder cannot be written.
     """
 
-    @speaking("ImageDataModule")
     def __init__(self, folder: str | Path, key: str, num_rows: int, slot_bytes: int, channels: int = 3) -> None:
         self.channels = channels
         self.slot_bytes = -(-slot_bytes // _PAGE) * _PAGE
@@ -168,7 +167,6 @@ class _FolderCache(ImageCache):
         return 0 if self._is_cut() else int(np.count_nonzero(self._read_entries["stamp"]))
 
 
-@speaking("ImageDataModule")
 def make_cache(
     setting: str | Path | None, presize: Presize, num_rows: int, *, num_slots: int, part: str, num_processes: int = 1
 ) -> ImageCache | None:

@@ -137,7 +137,7 @@ class StoredPil(StoredImage):
             raise
         except UnidentifiedImageError:
             cut = data.startswith(_MAGIC)
-            reason = "damaged: it is cut within its header" if cut else "not an image in a known format"
+            reason = "damaged: cut short within its header" if cut else "not an image in a known format"
             raise UnreadableImageError.because(reason) from None
         except Exception as error:  # PIL's parsers may raise anything
             raise UnreadableImageError.because(f"damaged: {first_line(error)}") from error
@@ -217,7 +217,7 @@ def open_image(source: ImageSource) -> StoredImage:
         raise UnreadableImageError.because("0 bytes")
     header = jpeg_header(data)
     if header is not None and data.endswith(_ZEROS) and not is_whole(data):  # PIL would decode the zeros as gray pixels
-        raise UnreadableImageError.because("damaged: it ends in zeros, as a file does that was not written to its end")
+        raise UnreadableImageError.because("damaged: it ends in zeros, like a file that was not fully written")
     if header is None or header.num_channels not in (1, 3) or not is_whole(data):
         return StoredPil.of(data)
     check_pixels(header.height, header.width)
@@ -270,11 +270,16 @@ def _array_as_rgb(pixels: NDArray[Any]) -> Pixels:
         reason = f"an array must be (h, w), (h, w, 1), (h, w, 3) or (h, w, 4), not {pixels.shape}"
         raise UnreadableImageError.because(reason)
     if pixels.dtype == np.uint16:
-        pixels = ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
+        pixels = to_8_bits(pixels)
     elif pixels.dtype == np.bool_:
         pixels = pixels.astype(np.uint8) * np.uint8(255)
     gray = pixels.ndim == 2 or pixels.shape[2] == 1
     return np.ascontiguousarray(np.repeat(pixels.reshape(*pixels.shape[:2], 1), 3, 2) if gray else pixels[..., :3])
+
+
+def to_8_bits(values: NDArray[np.uint16]) -> Pixels:
+    """Return 16-bit values scaled to 8 bits and rounded."""
+    return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
 
 
 def check_pixels(height: int, width: int, num_bytes: int = 3) -> None:

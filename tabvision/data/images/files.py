@@ -143,8 +143,9 @@ def labels_from_names(table: ImageTable, pattern: str, *, label: str = LABEL_COL
     names = [path.rpartition("/")[2] for path in table.frame[table.path].str.replace("\\", "/").tolist()]
     matches = [matcher.search(name) for name in names]
     if missed := [name for name, match in zip(names, matches, strict=True) if match is None or match[1] is None]:
-        problem = f"label_pattern {pattern!r} matches {count(len(names) - len(missed), 'file name')} of {len(names):,}"
-        raise BadValueError(f"{problem}; not {listed([repr(name) for name in missed])}", "Correct the pattern")
+        matched = f"{len(names) - len(missed):,} of {count(len(names), 'file name')}"
+        problem = f"label_pattern {pattern!r} matches {matched}, but not {listed([*map(repr, missed)])}"
+        raise BadValueError(problem, "Correct the pattern")
     labels = [match[1] for match in matches if match is not None]
     return replace(table, frame=with_columns(table.frame, {label: pd.array(labels, dtype="str")}))
 
@@ -192,8 +193,10 @@ def _string_array(paths: Sequence[str]) -> Any:  # noqa: ANN401 - pandas has no 
         return pd.array(paths, dtype="str")
     except UnicodeEncodeError as error:
         wrong = [path for path in paths if not is_utf8(path)]
-        problem = f"the list holds {count(len(wrong), 'path')} that cannot be written as UTF-8"
-        raise BadValueError(f"{problem}: {listed([repr(path) for path in wrong])}", "Rename the files") from error
+        problem = (
+            f"the list holds {count(len(wrong), 'path')} that cannot be written as UTF-8: {listed([*map(repr, wrong)])}"
+        )
+        raise BadValueError(problem, "Rename the files") from error
 
 
 def is_utf8(text: str) -> bool:
@@ -287,11 +290,11 @@ def check_missing(
 def _remedy_for(file: str, table: ImageTable) -> str:
     """Return the remedy for a missing file: the suffix under which it exists, or the advice to correct the folder."""
     if "://" in file:
-        return "Addresses are not opened: download the photos, and name their files"
+        return "URLs are not opened: download the photos, and pass the paths of their files"
     for suffix in (f".{each}" for name in sorted(SUFFIXES) for each in (name, name.upper())):
         if os.path.isfile(f"{file}{suffix}"):  # noqa: PTH113 - pathlib raises if a path is too long
             return f'There is one with suffix {suffix!r}: pass suffix="{suffix}" (--suffix {suffix})'
-    return f"Correct them, or pass root= the folder that they are relative to (it is {table.root or '.'!r})"
+    return f"Correct them, or pass the folder that they are relative to as root= (now {table.root or '.'!r})"
 
 
 def _path_column(frame: pd.DataFrame, path: str | None) -> str:
@@ -302,15 +305,14 @@ def _path_column(frame: pd.DataFrame, path: str | None) -> str:
         path = next((name for name, found in are_images.items() if found and all(found)), None)
         if path is None:
             problem = f"no column holds names of image files; columns are {listed([*frame.columns])}"
-            raise BadValueError(problem, "Name it: path= (and suffix='.jpg' if the names lack it)")
+            raise BadValueError(problem, "Name it as path= (with suffix='.jpg' if the names lack a suffix)")
     check_present([path], frame.columns, "Name the column of paths")
     if missing := int(frame[path].isna().sum()):
         problem = f"the path is missing in {count(missing, 'row')} of column {path!r}"
-        others = "or learn from other columns too (FusedDataModule, no --image-only)"
-        remedy = f"Leave them out, frame.dropna(subset=[{path!r}]), {others}"
-        raise BadValueError(problem, remedy)
+        others = "or learn from the other columns too (FusedDataModule, no --image-only)"
+        raise BadValueError(problem, f"Leave them out, frame.dropna(subset=[{path!r}]), {others}")
     kinds = {type(value) for value in frame[path].head(20)}
     if not all(issubclass(kind, str | os.PathLike | int | np.integer) for kind in kinds):
         found = ", ".join(sorted(kind.__name__ for kind in kinds))
-        raise BadTypeError(f"column {path!r} must hold paths, it holds {found}", "Name the column of paths")
+        raise BadTypeError(f"column {path!r} must hold paths, got {found}", "Name the column of paths")
     return path

@@ -114,24 +114,14 @@ def class_folders(
     root = checked_folder(folder)
     parts = part_folders(root)
     tops = [(root, TRAIN)] if parts is None else [(path, part) for path, part in parts if _subfolders(path)]
-    above = frozenset(map(_device_and_inode, {root, *(top for top, _ in tops)}))  # skip links back to these
     if depth is not None:
         check_whole("label_depth", depth, remedy="Pass 2 for class folders within groups")
-    levels = range(1, _MAX_DEPTH + 1) if known and depth is None else ()  # to search for known classes
-    named = (it for it in levels if any(Path(path).name in known for top, _ in tops for path in _subfolders(top, it)))
-    level = depth or next(named, 1)
+    level = depth or _depth_of(known, [top for top, _ in tops])
+    above = frozenset(map(_device_and_inode, {root, *(top for top, _ in tops)}))  # skip links back to these
     classes = [
         _ClassFolder(path, part, list(_walk(path, above))) for top, part in tops for path in _subfolders(top, level)
     ]
     _check_classes(root, classes, least)
-    filled = [each for each in classes if each.num_images]
-    sizes = [each.num_images for each in filled]
-    images = pa.concat_arrays([folder.images for each in filled for folder in each.folders])
-    distinct = sorted({each.label for each in filled})
-    codes = np.repeat(np.array([distinct.index(each.label) for each in filled], dtype=np.int32), sizes)
-    labels = pd.Categorical.from_codes(codes, categories=pd.Index(distinct, dtype="str"))  # one or two bytes per row
-    frame = pd.DataFrame({PATH_COLUMN: pd.array(images, dtype="str"), label: labels})
-    part = np.repeat(np.array([each.part for each in filled], dtype=np.int8), sizes)
     _log_folders(classes, [] if parts is None else sorted(set(_subfolders(root)) - {path for path, _ in parts}))
     num_inner = sum(len(folder.images) > 0 for each in classes for folder in each.folders[1:])
     if num_inner and depth is None and not known:
@@ -141,9 +131,31 @@ def class_folders(
         )
     outer = [path for top, _ in tops for above_it in range(level) for path in _subfolders(top, above_it)]
     _log_other_files([next(_walk(path)) for path in outer], classes)
-    del classes, filled, images
-    pa.default_memory_pool().release_unused()  # frees the paths by folder, which the frame has copied
-    return ImageTable(frame, is_listed=True, part=None if parts is None else part)
+    table = _labeled(classes, label, has_parts=parts is not None)
+    del classes
+    pa.default_memory_pool().release_unused()  # frees the paths by folder, which the table has copied
+    return table
+
+
+def _depth_of(known: Collection[Label], tops: Sequence[str]) -> int:
+    """Return how many folders deep the known classes are, or 1 if none are known or found."""
+    for depth in range(1, _MAX_DEPTH + 1) if known else ():
+        if any(Path(path).name in known for top in tops for path in _subfolders(top, depth)):
+            return depth
+    return 1
+
+
+def _labeled(classes: Sequence[_ClassFolder], label: str, *, has_parts: bool) -> ImageTable:
+    """Return the images of class folders with their labels, and with their parts if folders determine these."""
+    filled = [each for each in classes if each.num_images]
+    sizes = [each.num_images for each in filled]
+    images = pa.concat_arrays([folder.images for each in filled for folder in each.folders])
+    distinct = sorted({each.label for each in filled})
+    codes = np.repeat(np.array([distinct.index(each.label) for each in filled], dtype=np.int32), sizes)
+    labels = pd.Categorical.from_codes(codes, categories=pd.Index(distinct, dtype="str"))  # one or two bytes per row
+    frame = pd.DataFrame({PATH_COLUMN: pd.array(images, dtype="str"), label: labels})
+    part = np.repeat(np.array([each.part for each in filled], dtype=np.int8), sizes)
+    return ImageTable(frame, is_listed=True, part=part if has_parts else None)
 
 
 def all_images(folder: str | Path) -> ImageTable:

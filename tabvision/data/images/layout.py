@@ -176,7 +176,7 @@ def _page_values(page: Any, layout: BandLayout, num_bytes: int) -> NDArray[Any]:
     if shape != layout[:3] or len(ends) != math.prod(page.chunked) or int(ends.max()) > num_bytes:
         raise UnreadableImageError.because("damaged, or its pages differ in size")
     if page.compression.name not in _LOSSLESS:
-        reason = f"its compression ({page.compression.name}) is not read; save it uncompressed"
+        reason = f"its compression ({page.compression.name}) is not supported; save it uncompressed"
         raise UnreadableImageError.because(reason)
     if page.compression.name in _UNPREDICTED:
         page.predictor = 1
@@ -195,16 +195,13 @@ def _check_bytes(layout: BandLayout, num_bytes: int, channels: int) -> None:
     each = (channels if is_stack else layout.channels) * (layout.bits or _FLOAT_BITS) // 8
     check_pixels(layout.height, layout.width, num_bytes=each)
     if layout.height * layout.width * each > _MOST_COMPRESSED * num_bytes:
-        raise UnreadableImageError.because(
-            f"damaged: {num_bytes:,} bytes hold no {layout.width:,} x {layout.height:,} pixels"
-        )
+        reason = f"damaged: {num_bytes:,} bytes cannot hold {layout.width:,} x {layout.height:,} pixels"
+        raise UnreadableImageError.because(reason)
 
 
 def other_channels(num: int, channels: int) -> UnreadableImageError:
     """Return the error for an image of that many channels."""
-    return UnreadableImageError.because(
-        f"it has {count(num, 'channel')}, and {channels} are read (channels={channels})"
-    )
+    return UnreadableImageError.because(f"it has {count(num, 'channel')}, not {channels} (channels={channels})")
 
 
 def array_of(source: NDArray[Any] | PilImage.Image) -> NDArray[Any]:

@@ -97,8 +97,9 @@ class ImageLoader(BatchLoader):
         self._reader = reader
         try:
             for read in reader.read_all(self._planned(reader), epoch):
-                self._record_errors(reader, read)
-                batch = self._finished(reader, read, epoch)
+                with speaking(self.bad.speaker):
+                    self._record_errors(reader, read)
+                    batch = self._finished(reader, read, epoch)
                 if len(batch["index"]):
                     yield batch
         finally:

@@ -159,7 +159,7 @@ class ImageDataModule(BaseImageDataModule):
         if stated is not None and stated.moves_with_image and schema is None:
             resize = resize or "squish"  # the whole target stays in view
         if schema is not None and schema.image is not None and not schema.is_of_images:
-            raise BadValueError("the schema is of rows with columns and images", "Use FusedDataModule")
+            raise BadValueError("the schema is for rows with columns and images", "Use FusedDataModule")
         known = image_facts(
             schema, path or PATH_COLUMN, size, resize, normalize, channels=channels, value_range=value_range
         )
@@ -182,7 +182,7 @@ class ImageDataModule(BaseImageDataModule):
         labels: dict[str, Any] = {"label_pattern": label_pattern, "label_depth": label_depth}
         reader = SourceReader(path=path, root=root, suffix=suffix, form=self._form, known=texts, **labels)
         if label_depth is not None and (label_pattern is not None or not is_folder(source)):
-            problem = f"label_depth={label_depth!r} is for a folder of class folders"
+            problem = f"label_depth={label_depth!r} applies only to a folder of class folders"
             raise BadValueError(problem, "Leave label_depth out")
         with notes_at(verbose):
             table = reader.labeled(source, target, schema)
@@ -276,6 +276,8 @@ class ImageDataModule(BaseImageDataModule):
     def _fill_others(self, source: Images, test: Images | None, predict: Images | None, reader: SourceReader) -> None:
         """Prepare the test part, and the part to predict, by default the unlabeled test images of a folder."""
         if test is not None:
+            if self._table.part is None:  # a test folder in the source gives way to others
+                self._check_free("test")
             with speaking(f"{type(self).__name__}, test", keep=True):
                 self._add("test", reader.labeled(test, self.schema.target.columns, self.schema, least=1))
         with speaking(f"{type(self).__name__}, predict", keep=True):

@@ -38,7 +38,7 @@ def image_columns(image: object, schema: Schema | None) -> tuple[str, ...]:
     given = () if image is None else (image,) if isinstance(image, str) else without_array(image)
     if not isinstance(given, list | tuple) or not all(isinstance(name, str) for name in given):
         problem = f"image must be a column or a list of columns, got {image!r}"
-        raise BadTypeError(problem, 'Pass such as ["front", "back"]')
+        raise BadTypeError(problem, 'Pass a list such as ["front", "back"]')
     if len(set(given)) < len(given):
         raise BadValueError(f"image names a column twice, got {image!r}", "Name each once")
     if schema is None:
@@ -47,10 +47,10 @@ def image_columns(image: object, schema: Schema | None) -> tuple[str, ...]:
         return tuple(given)
     facts = schema.image
     if facts is None or not facts.optional:
-        raise BadValueError("the schema is not of rows with images", "Pass the schema of a FusedModule, or none")
+        raise BadValueError("the schema is not for rows with images", "Pass the schema of a FusedModule, or none")
     if given and tuple(given) != facts.columns:
         problem = f"image must be the schema's {list(facts.columns)}, got {image!r}"
-        raise BadValueError(problem, "Leave image out, or do not pass schema")
+        raise BadValueError(problem, "Leave image or schema out")
     return facts.columns
 
 
@@ -61,8 +61,8 @@ def image_facts(
     resize: str | None,
     normalize: Normalize,
     *,
-    channels: int | None = None,
-    value_range: ValueRange = None,
+    channels: int | None,
+    value_range: ValueRange,
 ) -> Image:
     """Return the facts about the image for the schema, from the given settings or else from a reused schema.
 
@@ -72,7 +72,7 @@ def image_facts(
         UnknownNameError: There is no `resize` of that name.
     """
     if schema is not None and schema.image is None:
-        raise BadValueError("the schema holds no image", "Pass the schema of a module that was trained on images")
+        raise BadValueError("the schema has no image", "Pass the schema of a module that was trained on images")
     known = Image(name=name, size=(_DEFAULT_SIZE, _DEFAULT_SIZE)) if schema is None else cast("Image", schema.image)
     known = _with_values(known, channels, value_range, is_reused=schema is not None)
     mean, std = (known.mean, known.std) if normalize is None else _statistics(normalize, known.channels)
@@ -101,8 +101,8 @@ def _with_values(image: Image, channels: int | None, value_range: ValueRange, *,
             raise BadValueError(f"value_range must be a lower and a higher number, got {value_range!r}", remedy)
         ranges = tuple((low, high) for low, high in ends.tolist())
     if is_reused and (num, ranges) != (image.channels, image.value_range):
-        problem = f"channels and value_range are those of the schema, {image.channels} and {image.value_range}"
-        raise BadValueError(f"{problem}, got {num} and {ranges}", "Leave them out, or do not pass schema")
+        problem = f"channels and value_range must be the schema's, {image.channels} and {image.value_range}"
+        raise BadValueError(f"{problem}, got {num} and {ranges}", "Leave them or schema out")
     return replace(image, channels=num, value_range=ranges)
 
 
@@ -194,11 +194,11 @@ def _none_readable(image: Image, files: Sequence[str]) -> BadValueError:
     """Return the error for a sample in which no image has the channels to read."""
     try:
         open_as(files[0], image).decode()
-        reason = "their headers say so"
+        reason = "other channels"
     except UnreadableImageError as error:
         reason = error.reason
     problem = f"no training image can be read with channels={image.channels}: {files[0]!r} ({reason})"
-    return BadValueError(problem, "Pass channels= (--channels), the number that they have")
+    return BadValueError(problem, "Pass the number of channels that they have (channels=, --channels)")
 
 
 def checked_size(size: object) -> tuple[int, int]:
@@ -223,7 +223,7 @@ def checked_size(size: object) -> tuple[int, int]:
 
 
 def _statistics(
-    normalize: str | tuple[Sequence[float], Sequence[float]], channels: int = 3
+    normalize: str | tuple[Sequence[float], Sequence[float]], channels: int
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Return the mean and std of each channel.
 
@@ -233,22 +233,22 @@ def _statistics(
         UnknownNameError: There is no such name.
 
     Example:
-        >>> _statistics("imagenet")[0]
+        >>> _statistics("imagenet", 3)[0]
         (0.485, 0.456, 0.406)
     """
     if isinstance(normalize, str):
         check_choice("normalize", normalize, ["imagenet"])
         if channels != 3:
-            problem = f"normalize={normalize!r} is for 3 channels, and there are {channels}"
-            raise BadValueError(problem, "Leave it out for the statistics of the training images")
+            problem = f"normalize={normalize!r} is for 3 channels, got {channels}"
+            raise BadValueError(problem, "Leave normalize out for the statistics of the training images")
         return IMAGENET_MEAN, IMAGENET_STD
-    remedy = 'Pass "imagenet", (mean, std) with one number a channel, or None for those of the weights'
+    remedy = 'Pass "imagenet", (mean, std) with one number per channel, or None for those of the weights'
     try:
         mean, std = (tuple(float(value) for value in values) for values in normalize)
     except (TypeError, ValueError):
         raise BadTypeError(f"normalize must be means and stds, got {normalize!r}", remedy) from None
     if len(mean) != channels or len(std) != channels:
-        raise BadTypeError(f"normalize needs {channels} numbers each, got {normalize!r}", remedy)
+        raise BadTypeError(f"normalize needs {channels} means and {channels} stds, got {normalize!r}", remedy)
     if min(std) <= 0:
         raise BadValueError(f"stds must be positive, got {std}", remedy)
     return mean, std

@@ -119,7 +119,7 @@ def target_columns(target: str | Sequence[str] | None, schema: Schema | None, de
     if target is not None:
         return list(named_target(target, schema))
     if schema is None and default is None:
-        raise BadValueError("a table needs the name of its target", "Pass target= a column, or several")
+        raise BadValueError("a table needs the name of its target", "Name the column or columns to predict as target=")
     return [str(default)] if schema is None else list(schema.target.columns)
 
 
@@ -140,7 +140,7 @@ def divide(
     if part is None:
         return chosen.among(numbers, num_rows)(table.frame, codes, seed=seed)
     if isinstance(split, Split):
-        problem = f"the folders say which images train and validate, and so does split={split}"
+        problem = f"the folders already divide the images, and so does split={split}"
         raise BadValueError(problem, "Leave split out, or pass a folder of class folders")
     if (part == VALIDATION).any():
         return parts_from(part, remedy="Put images into each of these folders")

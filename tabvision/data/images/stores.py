@@ -23,9 +23,6 @@ from tabvision.schema import Image
 
 _FEW = 3  # unreadable files that are always allowed, if there are enough files
 
-Opened = StoredImage | UnreadableImageError
-"""An image, or the error that says why it cannot be opened."""
-
 
 class ImageStore(ABC):
     """Images by row number.
@@ -38,23 +35,13 @@ class ImageStore(ABC):
         self.image = image
         self.channels = 3 if image is None else image.channels
 
-    def open_all(self, rows: NDArray[np.int64]) -> list[Opened]:
-        """Return the image or the error of each row; several threads may call this at once."""
-        found: list[Opened] = []
-        for row, source in zip(rows.tolist(), self.sources_of(rows), strict=True):
-            try:
-                found.append(self.open(row, source))
-            except UnreadableImageError as error:
-                found.append(error)
-        return found
-
     @abstractmethod
     def sources_of(self, rows: NDArray[np.int64]) -> Sequence[ImageSource | None]:
         """Return the source to open each row's image from."""
 
     @abstractmethod
     def open(self, row: int, source: Any) -> StoredImage:  # noqa: ANN401 - from `sources_of`
-        """Return the image of a row.
+        """Return the image of a row; several threads may call this at once.
 
         Raises:
             UnreadableImageError: It cannot be opened.
@@ -62,7 +49,7 @@ class ImageStore(ABC):
 
     @abstractmethod
     def to_source(self, rows: NDArray[np.int64]) -> list[tuple[Size, NDArray[np.float64]]]:
-        """Return each image's (height, width) as `open_all` gives it, and the (3, 3) matrix to pixels of its source.
+        """Return each image's (height, width) as `open` gives it, and the (3, 3) matrix to pixels of its source.
 
         Raises:
             UnreadableImageError: An image cannot be opened.
@@ -179,9 +166,12 @@ def draw_rows(store: ImageStore, view: View, rows: NDArray[np.int64], out: Pixel
         out: (B, H, W, C) uint8, to be filled with the images.
         epoch: Epoch, from 0.
     """
-    opened = dict(enumerate(store.open_all(rows)))
-    reasons = {position: each.reason for position, each in opened.items() if isinstance(each, UnreadableImageError)}
-    images = {position: each for position, each in opened.items() if isinstance(each, StoredImage)}
+    images, reasons = dict[int, StoredImage](), dict[int, str]()
+    for position, (row, source) in enumerate(zip(rows.tolist(), store.sources_of(rows), strict=True)):
+        try:
+            images[position] = store.open(row, source)
+        except UnreadableImageError as error:
+            reasons[position] = error.reason
     if not images:
         return Drawn(reasons, [], {})
     matrices, tables, extras = view.prepare([image.size for image in images.values()], rows[[*images]], epoch)
@@ -200,24 +190,24 @@ class BadFiles:
     Args:
         max_fraction: The largest fraction of files in [0, 1] that may be unreadable; unless it is 0, a few are always
             allowed: one in ten, at most 3.
+        speaker: The datamodule that speaks in errors.
 
     Raises:
         BadTypeError: The fraction is not a number.
         BadValueError: The fraction is out of range.
     """
 
-    @speaking("ImageDataModule")
-    def __init__(self, max_fraction: float) -> None:
-        remedy = "Pass the fraction of files that may be unreadable, such as 0.01"
-        check_fraction("bad_share", max_fraction, "[]", remedy=remedy)
-        self.num_files, self.max_fraction = 0, max_fraction
+    def __init__(self, max_fraction: float, speaker: str = "ImageDataModule") -> None:
+        self.num_files, self.max_fraction, self.speaker = 0, max_fraction, speaker
         self.reasons: dict[str, str] = {}
+        remedy = "Pass the fraction of files that may be unreadable, such as 0.01"
+        with speaking(speaker):
+            check_fraction("bad_share", max_fraction, "[]", remedy=remedy)
 
     def add(self, file: str, reason: str) -> None:
         """Add a file; safe to call from several threads."""
         self.reasons[file] = reason
 
-    @speaking("ImageDataModule")
     def check(self) -> None:
         """Raise if too many files are unreadable: more than a few, and a larger fraction than `max_fraction`."""
         few = min(_FEW, self.num_files // 10) if self.max_fraction else 0  # one bad file in 40 is already more than 1 %

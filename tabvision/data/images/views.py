@@ -73,15 +73,15 @@ class Presize:
     value_range: tuple[tuple[float, float], ...] = ()
 
     @classmethod
-    def of(cls, size: Size, resize: str, augment: Augmentation | None, image: Image | None = None) -> Presize:
+    def of(cls, image: Image, size: Size, augment: Augmentation | None) -> Presize:
         """Return the size at which the augmentation's smallest crop needs no enlarging, up to `_MOST_PRESIZE`.
 
         Example:
-            >>> round(Presize.of((224, 224), "crop", Augmentation(min_scale=0.75)).reach, 3)
+            >>> round(Presize.of(Image(size=(96, 96)), (224, 224), Augmentation(min_scale=0.75)).reach, 3)
             1.155
         """
         reach = 0 if augment is None else min(1 / math.sqrt(augment.min_scale), _MOST_PRESIZE)
-        return cls(size, resize, reach, *(() if image is None else (image.channels, image.value_range)))
+        return cls(size, image.resize, reach, image.channels, image.value_range)
 
     @property
     def key(self) -> str:

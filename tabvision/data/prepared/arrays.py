@@ -73,7 +73,7 @@ def smallest(num_codes: int) -> np.dtype[Any]:
 
 @contextlib.contextmanager
 def one_at_a_time(folder: Path) -> Iterator[None]:
-    """Let one process on this machine into the block at a time; a process that dies makes way for the next."""
+    """Run the block in one process of this machine at a time; if a process dies, the next one goes on."""
     with writing(folder):
         file = folder.with_name(f".{folder.name}.lock").open("wb")
     with file:

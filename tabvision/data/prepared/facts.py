@@ -112,21 +112,31 @@ class KindsCheck:
         self, settings: TableSettings, kinds: Kinds, task: Task, head: pd.DataFrame, digits: Collection[str]
     ) -> None:
         named = {name.rpartition("=")[0] or name for names in settings.named.values() for name in names or ()}
-        of_kind: dict[str, Any] = {name: kinds.formats.get(name, "iso") for name in kinds.dates if name not in named}
-        self._dates = {name: it for name, it in of_kind.items() if is_string_dtype(head[name])}
-        self._date_numbers = {name: it for name, it in of_kind.items() if is_numeric_dtype(head[name])}
+        formats: dict[str, Any] = {name: kinds.formats.get(name, "iso") for name in kinds.dates if name not in named}
+        self._dates = {name: form for name, form in formats.items() if is_string_dtype(head[name])}
+        self._date_numbers = {name: form for name, form in formats.items() if is_numeric_dtype(head[name])}
         self._digits = [name for name in digits if name not in named]
-        numbers = {name for name in (*kinds.categorical, *settings.target) if is_numeric_dtype(head[name])}
-        most = {name: MAX_INTEGER_CATEGORIES for name in kinds.categorical if name in numbers and name not in named}
+        most = {  # the most distinct values that a column may have
+            name: MAX_INTEGER_CATEGORIES
+            for name in kinds.categorical
+            if is_numeric_dtype(head[name]) and name not in named
+        }
         if settings.task is None and task.is_classes and len(settings.target) == 1 and settings.separator is None:
             (name,) = settings.target  # two classes may turn into several, and many whole numbers into a regression
-            most |= {name: 2} if head[name].nunique() <= 2 else {name: MAX_INTEGER_CLASSES} if name in numbers else {}
-        constants = [it.name for it in kinds.left_out if it.reason in MAY_VARY and it.name not in named]
-        seen = {name: {*_values(head[name])} for name in (*most, *constants)}
-        few = {name: (seen[name] | {None}, number + 1) for name, number in most.items()}
-        self._few = {name: it for name, it in few.items() if len(it[0]) <= it[1]}
-        self._few |= {name: (seen[name], len(seen[name])) for name in constants}
-        self._new: list[tuple[pd.DataFrame, bool]] = []
+            if head[name].nunique() <= 2:
+                most[name] = 2
+            elif is_numeric_dtype(head[name]):
+                most[name] = MAX_INTEGER_CLASSES
+        self._few: dict[str, tuple[set[Any], int]] = {}  # the values seen so far, and the most that there may be
+        for name, number in most.items():
+            seen = {*_values(head[name]), None}  # one more than the values, since any row may lack one
+            if len(seen) <= number + 1:
+                self._few[name] = seen, number + 1
+        for column in kinds.left_out:
+            if column.reason in MAY_VARY and column.name not in named:
+                seen = {*_values(head[column.name])}
+                self._few[column.name] = seen, len(seen)
+        self._new: list[tuple[pd.DataFrame, bool]] = []  # rows with new values, which are training rows
 
     def look_at(self, columns: Columns, training: Rows) -> None:
         """Raise `ReadAgain` if training rows have too many values or fractions, or rows are not dates or numbers."""

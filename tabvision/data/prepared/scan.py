@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from tabvision.checks import check_fraction
 from tabvision.counter_random import uniforms
 from tabvision.data.prepared.facts import MAY_VARY, KindsCheck, RunningTarget, joined, text_of_numbers
 from tabvision.data.rows import (
@@ -20,7 +21,7 @@ from tabvision.data.rows import (
     schema_of_features,
     taken,
 )
-from tabvision.data.splits.base import PartOf, Rows, Split, check_fractions, first_of_each
+from tabvision.data.splits.base import FRACTION, PartOf, Rows, Split, first_of_each
 from tabvision.data.splits.given import PART_COLUMN, SourceSplit
 from tabvision.data.splits.ordered import TimeSplit
 from tabvision.data.splits.random import GroupSplit, StratifiedSplit, as_split
@@ -77,8 +78,8 @@ class Scan:
                 texts = dict.fromkeys(self.categories, "str")
                 rows = [(frame.astype(texts), is_training) for frame, is_training in again.evidence]
                 self._evidence = [*self._evidence, *rows] if rows else []  # no rows: a column is now known to be text
-        problem = f"the kinds of its columns change again and again, lastly in row {self._evidence[-1][0].index[0]}"
-        raise BadValueError(problem, "Name columns in categorical=, continuous=, dates= or ignore=")
+        problem = f"the kinds of its columns keep changing, most recently in row {self._evidence[-1][0].index[0]}"
+        raise BadValueError(problem, "State them with categorical=, continuous=, dates= or ignore=")
 
     def column(self, name: str) -> Iterator[pd.Series]:
         """Yield the values of a column, for a split."""
@@ -249,12 +250,11 @@ class Scan:
         part_of = divide.by_block(self, self.settings.target, seed=seed)
         if share is None:
             return part_of
-        check_fractions(share, 0.0)
+        check_fraction("calibration", share, "()", remedy=FRACTION)
         if isinstance(divide, TimeSplit | GroupSplit):
-            problem = (
-                f"calibration rows of a prepared table are drawn at random, and it is split by {type(divide).__name__}"
-            )
-            raise BadValueError(problem, "Calibrate with the validation rows, or with a table of their own")
+            kind = type(divide).__name__
+            problem = f"calibration rows of a prepared table are drawn at random, which a {kind} does not allow"
+            raise BadValueError(problem, "Calibrate on the validation rows, or on a separate table")
 
         target, is_first = self.settings.target[0], first_of_each()
 

@@ -136,7 +136,7 @@ def prepare(folder: Path, settings: TableSettings) -> PreparedTable:
             logger.info(f"{_change(manifest['key'], key)} since {str(folder)!r} was prepared, so it is prepared again.")
         elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             remedy = "Pass an empty or a new folder (prepared=, --prepared)"
-            raise BadValueError(f"{str(folder)!r} holds something else than a prepared table", remedy)
+            raise BadValueError(f"{str(folder)!r} holds something other than a prepared table", remedy)
         _prepare(folder, settings, key)
         manifest = _manifest(folder)
         assert manifest is not None, "it was just written"

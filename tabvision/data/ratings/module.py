@@ -265,6 +265,7 @@ class CollabDataModule(TensorDataModule):
                 log_out_of_range(rows.iloc[some], self.schema.target, name)
         for name, source in sources.items():
             if source is not None:
+                self._check_free(name)
                 with speaking(f"{type(self).__name__}, {name}", keep=True):
                     self.parts[name] = self._given(name, self._read(source, self.schema))
         self._eval_sampler = self._sampler_of_all() if self.rating is None else None

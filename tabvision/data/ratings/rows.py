@@ -61,7 +61,7 @@ def with_whole_ids(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
         numbers = present.to_numpy(np.float64)
         if len(fractions := numbers[~np.isfinite(numbers) | (numbers != np.floor(numbers))]):
             problem = f"column {name!r} must hold ids, got the number {fractions[0]:g}"
-            raise BadTypeError(problem, "Name the column with the ids; numbers with a fraction are not ids")
+            raise BadTypeError(problem, "Name the column of ids; numbers with a fraction are not ids")
         check_digits(floats, name)  # a decimal has all of its own
         if len(present):
             new[name] = _as_integers(values)
@@ -93,7 +93,7 @@ def _check_one_kind(ids: pd.Series, name: str) -> None:
     if None in families:
         kind, value = next((kind, value) for kind, value in examples.items() if family_of(kind) is None)
         problem = f"column {name!r} must hold ids, got {kind.__name__} such as {value!r}"
-        remedy = f"Name the column with the ids, one per row, or make them text: frame[{name!r}].astype(str)"
+        remedy = f"Name the column of ids, one per row, or make them text: frame[{name!r}].astype(str)"
         raise BadTypeError(problem, remedy)
     if len(families) > 1:
         shown = " and ".join(f"{kind.__name__} ({value!r})" for kind, value in examples.items())
@@ -113,19 +113,19 @@ def complete_rows(frame: pd.DataFrame, columns: Sequence[str], missing: Missing)
         1 row without 'user' left out.
         array([0])
     """
-    check_choice("way with missing values", missing, ("error", "drop"))
+    check_choice("setting for missing values", missing, get_args(Missing))
     is_missing = {name: missing_cells(frame[name]) for name in columns}
     rows = np.asarray(np.logical_or.reduce([*is_missing.values()]), dtype=bool)
     if not rows.any():
         return np.arange(len(frame), dtype=np.int64)
     names = " or ".join(repr(name) for name in columns if is_missing[name].any())
     if missing == "error":
-        problem = f"{count(int(rows.sum()), 'row')} of {len(frame):,} without {names}"
-        problem += f", first row {row_name(frame, rows)}"
+        where = f"{int(rows.sum()):,} of {count(len(frame), 'row')}, first row {row_name(frame, rows)}"
+        problem = f"{names} is missing in {where}"
         remedy = f'Leave them out: frame.dropna(subset={list(columns)!r}), or missing="drop" (--drop-missing-target)'
         raise BadValueError(problem, remedy)
     if rows.all():
-        raise BadValueError(f"every row is without {names}", "Name other columns")
+        raise BadValueError(f"{names} is missing in every row", "Name other columns")
     logger.info(f"{count(int(rows.sum()), 'row')} without {names} left out.")
     return np.flatnonzero(~rows).astype(np.int64)
 
@@ -187,7 +187,7 @@ def without_duplicates(
         1 row left out in favor of a later one with the same user and item.
         [1, 2]
     """
-    check_choice("way with duplicates", duplicates, get_args(Duplicates))
+    check_choice("setting for duplicates", duplicates, get_args(Duplicates))
     if duplicates == "keep":
         return rows
     pairs = frame[list(pair)]
@@ -227,8 +227,8 @@ def titles_of(items: Categorical, table: pd.DataFrame, title: str) -> tuple[str,
     name = items.source
     columns = listed([repr(column) for column in table.columns])
     remedies = {
-        name: f"The table of titles needs the column of ids by that name, and has {columns}",
-        title: f"Name the column of titles with title: the table has {columns}",
+        name: f"The table of titles needs the column of ids under that name, and has {columns}",
+        title: f"Name the column of titles as title=: the table has {columns}",
     }
     for column, remedy in remedies.items():
         check_present([column], table.columns, remedy)
@@ -244,7 +244,7 @@ def titles_of(items: Categorical, table: pd.DataFrame, title: str) -> tuple[str,
     if not found:
         ids = listed([repr(label) for label in items.vocabulary[:3]])
         theirs = listed([repr(label) for label in pairs[name].head(3)]) or "none"
-        problem = f"the titles match no item of the ratings: ids there are such as {ids}, beside titles {theirs}"
+        problem = f"the titles match no item of the ratings: the ratings have ids such as {ids}, the titles {theirs}"
         raise BadValueError(problem, f"Pass a table whose column {name!r} holds the same ids")
     if num_untitled := len(items.vocabulary) - len(found):
         logger.info(f"{count(num_untitled, 'item')} without a title, named by id.")

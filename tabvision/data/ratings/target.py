@@ -108,14 +108,14 @@ def check_several(frame: pd.DataFrame, user: str, item: str) -> None:
     """Raise if all rows have the same user or the same item."""
     for role, name in (("user", user), ("item", item)):
         if len(distinct := factorized(frame, name)[1]) < 2:
-            problem = f"there must be at least two {role}s, got one, {distinct[0]!r}, in column {name!r}"
+            problem = f"there must be at least two {role}s, got only {distinct[0]!r} in column {name!r}"
             raise BadValueError(problem, "Preferences are learned by comparison; pass more data or name another column")
 
 
 def check_settings(rating: str | None, task: object, y_range: object) -> None:
     """Raise if an argument has no effect without a rating."""
     if rating is None and (task is not None or y_range is not None):
-        problem = "without a rating each row means yes, so there is neither a task nor a y_range"
+        problem = "without a rating each row means yes, so task and y_range do not apply"
         raise BadValueError(problem, "Name the column of ratings, or leave both out")
 
 
@@ -125,4 +125,4 @@ def check_schema(schema: Schema, user: str, item: str, rating: str | None) -> No
     fitted = (*(column.source for column in schema.categorical), *schema.target.columns)
     if named != fitted:
         problem = f"the schema was fitted to {list(fitted)}, not to {list(named)}"
-        raise BadValueError(problem, "Name the columns it was fitted to, or leave schema out to fit a new one")
+        raise BadValueError(problem, "Name the columns that it was fitted to, or leave schema out to fit a new one")

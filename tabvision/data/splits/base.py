@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from tabvision.checks import check_present, is_number
+from tabvision.checks import check_fraction, check_present
 from tabvision.data.tables.cells import Known
 from tabvision.data.tables.text_file import TextFormat
 from tabvision.errors import BadTypeError, BadValueError, count, listed, speaking
@@ -23,6 +23,7 @@ from tabvision.plain import check_digits
 Rows = NDArray[np.int64]
 PartName = Literal["train", "val", "test", "calibration", "predict"]
 TRAIN, VALIDATION, TEST = 0, 1, 2
+FRACTION = "Pass a fraction of the rows such as 0.2"  # what to do about a wrong fraction
 
 
 PartOf: TypeAlias = Callable[[pd.DataFrame, Rows], NDArray[np.int8]]
@@ -155,8 +156,12 @@ class FractionSplit(Split):
 
     @speaking()
     def __post_init__(self) -> None:
-        """Check the fractions."""
-        check_fractions(self.share, self.test_share, test_alone=True)
+        """Raise if a fraction is out of range, or if none remains for training; `share` may be 0 with a test part."""
+        check_fraction("test_share", self.test_share, remedy=FRACTION)
+        check_fraction("share", self.share, "[)" if self.test_share else "()", remedy=FRACTION)
+        if self.share + self.test_share >= 1:
+            problem = f"share {self.share:g} and test_share {self.test_share:g} leave no rows for training"
+            raise BadValueError(problem, "Let them add up to less than 1")
 
 
 def parts_from(
@@ -180,28 +185,13 @@ def parts_from(
     return parts
 
 
-def check_fractions(share: object, test_share: object, *, test_alone: bool = False) -> None:
-    """Raise if a fraction is not a number or out of range, or if none remains for training; `share` may be 0 with a test."""
-    for name, value in (("share", share), ("test_share", test_share)):
-        if not is_number(value):
-            raise BadTypeError(f"{name} must be a number, got {value!r}", "Pass a fraction of the rows such as 0.2")
-        if not (0 < value < 1 or (value == 0 and (name == "test_share" or (test_alone and test_share)))):
-            bounds = "(0, 1)" if name == "share" else "[0, 1)"
-            problem = f"{name} must lie in {bounds}, got {value!r}"
-            raise BadValueError(problem, "Pass a fraction of the rows such as 0.2")
-    if share + test_share >= 1:  # type: ignore[operator]  # both numbers, checked above
-        problem = f"share {share:g} and test_share {test_share:g} leave no rows for training"
-        raise BadValueError(problem, "Let them add up to less than 1")
-
-
 def split_column(frame: pd.DataFrame, column: str) -> pd.Series:
     """Return the column that a split uses; raise if the frame lacks it or it has missing values."""
     check_present([column], frame.columns, f"The split needs it; columns are {listed(frame.columns)}")
     values = frame[column]
     if missing := int(values.isna().sum()):
-        number = f"{count(missing, 'value')} of it {'is' if missing == 1 else 'are'} missing"
-        problem = f"column {column!r} decides the split, but {number}"
-        raise BadValueError(problem, f"Fill them, or leave the rows out: frame.dropna(subset=[{column!r}])")
+        problem = f"column {column!r} decides the split, but has {count(missing, 'missing value')}"
+        raise BadValueError(problem, f"Fill them in, or leave the rows out: frame.dropna(subset=[{column!r}])")
     return values
 
 

@@ -76,9 +76,7 @@ class ColumnSplit(Split):
     @override
     @speaking()
     def __call__(self, frame: pd.DataFrame, target_codes: NDArray[Any] | None, *, seed: int) -> SplitRows:
-        return parts_from(
-            self._parts(frame), remedy=f"It says so for no row of column {self.column!r}; check its values"
-        )
+        return parts_from(self._parts(frame), remedy=f"Check the values of column {self.column!r}")
 
     def _parts(self, frame: pd.DataFrame) -> NDArray[np.int8]:
         codes, values = factorized(frame, self.column)
@@ -87,7 +85,7 @@ class ColumnSplit(Split):
         if unknown := [repr(value) for value in values if _as_word(value) not in words]:
             problem = f"column {self.column!r} holds values that name no part: {listed(unknown)}"
             known = f"train={list(self.train)}, validation={list(self.validation)}, test={list(self.test)}"
-            raise BadValueError(problem, f"Say what they mean; now {known}")
+            raise BadValueError(problem, f"Correct them, or pass the values of each part; now {known}")
         return np.array([words[_as_word(value)] for value in values], dtype=np.int8)[codes]
 
 
@@ -116,10 +114,9 @@ class IndexSplit(Split):
             given: Any = getattr(self, name)
             is_mask = isinstance(given, pd.Series) and pd.api.types.is_bool_dtype(given)
             if is_mask and not given.index.equals(frame.index):
-                problem = f"the mask for {name} has other labels than the frame, or in another order"
-                raise BadValueError(
-                    problem, "Take it from the frame, or pass its values in the frame's order: mask.to_numpy()"
-                )
+                problem = f"the index of the mask for {name} differs from the frame's"
+                remedy = "Take the mask from the frame, or pass its values in the order of the frame: mask.to_numpy()"
+                raise BadValueError(problem, remedy)
             if isinstance(given, pd.Index) and not np.array_equal(frame.index, np.arange(len(frame))):
                 problem = f"{name} is an index of labels, and the frame's labels are not its row numbers"
                 raise BadValueError(problem, "Pass row numbers: frame.index.get_indexer(labels)")
@@ -156,7 +153,7 @@ class IndexSplit(Split):
     def _numbers(self, num_rows: int) -> tuple[Rows, Rows]:
         validation, test = (self._numbers_of(name, num_rows) for name in ("validation", "test"))
         if len(both := np.intersect1d(validation, test)):
-            problem = f"{count(len(both), 'row')} are both in validation and in test: {listed(both.tolist())}"
+            problem = f"validation and test share {count(len(both), 'row')}: {listed(both.tolist())}"
             raise BadValueError(problem, "Name each row once")
         return validation, test
 
@@ -234,7 +231,7 @@ class SourceSplit(Split):
     @override
     def by_block(self, blocks: Blocks, target: Sequence[str], *, seed: int) -> PartOf:
         if isinstance(self.test, Split):
-            problem = f"test of a SourceSplit must be a fraction or a source for a prepared table, got {self.test!r}"
+            problem = f"for a prepared table, test of a SourceSplit must be a fraction or a source, got {self.test!r}"
             raise BadValueError(problem, "Pass one of these")
         test = self.test if isinstance(self.test, float) else 0.0
 
@@ -248,8 +245,8 @@ class SourceSplit(Split):
     @speaking()
     def __call__(self, frame: pd.DataFrame, target_codes: NDArray[Any] | None, *, seed: int) -> SplitRows:
         if PART_COLUMN not in frame.columns:
-            remedy = "Pass it what SourceSplit.gather(frame) returns"
-            raise BadValueError("the frame does not hold the rows of the other sources", remedy)
+            remedy = "Pass what SourceSplit.gather(frame) returns"
+            raise BadValueError("the frame lacks the rows of the other sources", remedy)
         part = frame[PART_COLUMN].to_numpy()
         if isinstance(self.test, float | Split):
             rows = np.flatnonzero(part == TRAIN)
@@ -258,7 +255,7 @@ class SourceSplit(Split):
             found = as_split(way, stratify=codes is not None)(frame.iloc[rows], codes, seed=seed)
             if len(found.validation):
                 problem = f"test must draw no validation rows, got {self.test!r}"
-                raise BadValueError(problem, "Pass a fraction, or such as TimeSplit('date', 0, 0.1)")
+                raise BadValueError(problem, "Pass a fraction, or a split such as TimeSplit('date', 0, 0.1)")
             part = part.copy()
             part[rows[found.test]] = TEST
         return parts_from(part, remedy="Pass sources with rows")

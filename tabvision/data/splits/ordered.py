@@ -83,15 +83,13 @@ class TimeSplit(FractionSplit):
         is_text = isinstance(values.dtype, pd.StringDtype) and parse_number(str(values.iloc[0])) is None
         if is_text and dates_in(Text(pa.array(values, pa.large_string()))) != ("iso",):
             problem = f"column {values.name!r} of a prepared table must hold dates, numbers or ISO dates as text"
-            raise BadValueError(problem, "Write it so, or use TimeSplit(None) if the rows are in order of time")
+            raise BadValueError(problem, "Convert it, or use TimeSplit(None) if the rows are in order of time")
         return times_as_numbers(values, day_first=self.day_first)
 
     @override
     @speaking()
     def __call__(self, frame: pd.DataFrame, target_codes: NDArray[Any] | None, *, seed: int) -> SplitRows:
-        times: NDArray[Any] = np.arange(len(frame))
-        if self.column is not None:
-            times = times_as_numbers(split_column(frame, self.column), day_first=self.day_first)
+        times = _times_of(frame, self.column, day_first=self.day_first)
         part = _parts_by_time(times, *self._bounds(*np.unique(times, return_counts=True)))
         return parts_from(part, self.share, self.test_share)
 
@@ -136,6 +134,13 @@ def _distinct_times(blocks: Iterable[NDArray[Any]]) -> tuple[NDArray[Any], NDArr
     return distinct, counts
 
 
+def _times_of(frame: pd.DataFrame, column: str | None, *, day_first: bool) -> NDArray[Any]:
+    """Return the time of each row as a number: that of a column, or without one the row's position."""
+    if column is None:
+        return np.arange(len(frame))
+    return times_as_numbers(split_column(frame, column), day_first=day_first)
+
+
 def times_as_numbers(values: pd.Series, *, day_first: bool = False) -> NDArray[Any]:
     """Convert times to numbers that sort in the same order.
 
@@ -172,7 +177,7 @@ def _as_dates(values: pd.Series, *, day_first: bool) -> pd.Series:
             orders = tuple(sorted(orders, key=lambda order: order.startswith("m"), reverse=True))
             _logger.info(
                 f"Dates of {values.name!r} such as {values.iloc[0]!r} are read in the order {orders[0]}. "
-                "If the day is first, say so: day_first=True (--day-first)."
+                "If the day comes first, pass day_first=True (--day-first)."
             )
         if orders:
             return pd.Series(parse_dates(texts, orders[0]).view("datetime64[us]"))
@@ -186,9 +191,8 @@ def _as_dates(values: pd.Series, *, day_first: bool) -> pd.Series:
         return dates.dt.tz_localize(None)
     column = values.name
     problem = f"column {column!r} must hold dates, times or numbers, got values such as {values.iloc[0]!r}"
-    raise BadTypeError(
-        problem, f"Read it with pd.to_datetime(frame[{column!r}], format=...) first, or name another column"
-    )
+    remedy = f"Convert it first, pd.to_datetime(frame[{column!r}], format=...), or name another column"
+    raise BadTypeError(problem, remedy)
 
 
 @final
@@ -219,9 +223,7 @@ class LeaveLastOut(Split):
     @speaking()
     def __call__(self, frame: pd.DataFrame, target_codes: NDArray[Any] | None, *, seed: int) -> SplitRows:
         users, _ = factorized(frame, self.user)
-        times: NDArray[Any] = np.arange(len(frame))
-        if self.timestamp is not None:
-            times = times_as_numbers(split_column(frame, self.timestamp), day_first=self.day_first)
+        times = _times_of(frame, self.timestamp, day_first=self.day_first)
         order = np.lexsort((np.arange(len(frame)), times, users))
         sizes = np.bincount(users)
         ends = np.repeat(np.cumsum(sizes), sizes)
@@ -249,7 +251,7 @@ def ratings_split(split: str, user: str, timestamp: str | None, *, day_first: bo
         return LeaveLastOut(user, timestamp, day_first=day_first)
     if split != "time":
         remedy = 'Pass a fraction such as 0.2, a split object, "time", "last" or None'
-        raise BadValueError(f"split {split!r} is not known", remedy)
+        raise BadValueError(f"no split named {split!r}", remedy)
     if timestamp is None:
-        raise BadValueError('split="time" needs the timestamp column', "Name it: timestamp=...")
+        raise BadValueError('split="time" needs the column of timestamps', "Name it as timestamp=")
     return TimeSplit(timestamp, day_first=day_first)

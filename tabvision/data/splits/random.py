@@ -118,9 +118,9 @@ class StratifiedSplit(FractionSplit):
     def __call__(self, frame: pd.DataFrame, target_codes: NDArray[Any] | None, *, seed: int) -> SplitRows:
         remedy = "Use RandomSplit"
         if target_codes is None or target_codes.ndim != 1 or not np.issubdtype(target_codes.dtype, np.integer):
-            raise BadTypeError("needs a target of classes, one per row", remedy)
+            raise BadTypeError("a stratified split needs one class per row", remedy)
         if len(target_codes) != len(frame) or (len(frame) and target_codes.min() < 0):
-            raise BadValueError("needs a class for every row", remedy)
+            raise BadValueError("a stratified split needs a class for every row", remedy)
         # numpy sorts 16-bit integers by radix, ten times as fast on millions of rows
         codes = target_codes.astype(np.int16) if len(frame) and target_codes.max() < 2**15 else target_codes
         generator = np.random.default_rng(seed)
@@ -166,10 +166,9 @@ class GroupSplit(FractionSplit):
 
     @override
     def by_block(self, blocks: Blocks, target: Sequence[str], *, seed: int) -> PartOf:
-        def part_of(frame: pd.DataFrame, rows: Rows) -> NDArray[np.int8]:  # noqa: ARG001
-            return drawn_parts(uniforms(seed, 0, self.hashes(frame), 1)[:, 0], self.share, self.test_share)
-
-        return part_of
+        return lambda frame, _rows: drawn_parts(
+            uniforms(seed, 0, self.hashes(frame), 1)[:, 0], self.share, self.test_share
+        )
 
     def hashes(self, frame: pd.DataFrame) -> NDArray[np.int64]:
         """Return a hash of each row's group, the same in every block and process."""
@@ -197,7 +196,6 @@ class GroupSplit(FractionSplit):
         return parts_from(part[codes], self.share, self.test_share)
 
 
-@speaking("split")
 def as_split(value: ShortSplit, *, stratify: bool) -> Split:
     """Return the split that a short form stands for.
 

@@ -183,15 +183,16 @@ class TableBlocks:
         self.names = self.names or list(frame)
         wanted = [name for name in self.names if columns is None or name in columns]
         if others := sorted(set(wanted) ^ set(frame) if columns is None else set(wanted) - set(frame)):
-            problem = f"it has other columns than {self.files[0].name!r}: {listed([*map(repr, others)])} in one of them"
-            raise BadValueError(problem, "Pass the files of one table, or of its folder leave the others out")
+            names = listed([*map(repr, others)])
+            problem = f"it has other columns than {self.files[0].name!r}: {names} in only one of them"
+            raise BadValueError(problem, "Pass only the files of one table")
         frame = frame[wanted]
         unsure = [name for name, dtype in frame.dtypes.items() if self._kinds.get(name) != is_text_type(dtype)]
         kinds = {name: kind for name in unsure if (kind := is_text(frame[name])) is not None}
         mixed = [name for name, kind in kinds.items() if self._kinds.setdefault(name, kind) != kind]
         if mixed and all(name in self.known for name in mixed):
             problem = f"columns are text in some files and numbers in others: {listed([*map(repr, mixed)])}"
-            raise BadValueError(problem, "Write the files anew, with one type for each column")
+            raise BadValueError(problem, "Rewrite the files with one type per column")
         texts = dict.fromkeys(mixed, ()) | columns_with_names(frame, file, self.form, self.known)
         if texts:
             self.known.update(texts)

@@ -57,7 +57,7 @@ def checked_words(na_values: Sequence[str] | None) -> tuple[str, ...]:
         return MISSING_WORDS
     if isinstance(na_values, str) or not all(isinstance(word, str) for word in na_values):
         problem = f"na_values must be a list of words, got {na_values!r}"
-        raise BadTypeError(problem, 'Pass such as ["NA", "?"], or [] if only empty cells are missing')
+        raise BadTypeError(problem, 'Pass a list such as ["NA", "?"], or [] if only empty cells are missing')
     return tuple(word for word in na_values if word)
 
 
@@ -90,7 +90,8 @@ def without_words(
         is_text = name not in again or isinstance(again[name].dtype, pd.StringDtype)
         values = set(known.get(name) or (_names(texts[name], words) if is_default and is_text else ()))
         stays = {word: counts.pop(word) for word in values & set(counts)}
-        kept |= {} if name in known else {name: stays}
+        if name not in known:
+            kept[name] = stays
         columns[name] = frame[name].mask(frame[name].isin(list(counts))) if is_text or stays else again[name]
     _log_words("missing", found, is_default=is_default)
     _log_words("a value, not as missing", kept, is_default=is_default)

@@ -96,7 +96,7 @@ def _log_layout(file: TextFile, layout: Layout, names: Sequence[str] | None) -> 
         logger.info(f"{path.name} has no header: {called}; name them with names= (--names).")
 
 
-def _with_decimal_commas(frame: pd.DataFrame, known: Known | None = None) -> pd.DataFrame:
+def _with_decimal_commas(frame: pd.DataFrame, known: Known) -> pd.DataFrame:
     """Convert text such as "1,5" to numbers, except in the columns known to be text.
 
     A comma before three digits may separate thousands, so it counts as a decimal comma only if another value of the frame
@@ -105,13 +105,13 @@ def _with_decimal_commas(frame: pd.DataFrame, known: Known | None = None) -> pd.
     Example:
         >>> from tabvision.logs import notes_at
         >>> with notes_at(False):
-        ...     _with_decimal_commas(pd.DataFrame({"size": ["1,5", "2"], "name": ["a", "1,5"]}))["size"].tolist()
+        ...     _with_decimal_commas(pd.DataFrame({"size": ["1,5", "2"], "name": ["a", "1,5"]}), {})["size"].tolist()
         [1.5, 2.0]
     """
     texts = {
         name: pa.array(frame[name], pa.large_string())
         for name in frame
-        if isinstance(frame[name].dtype, pd.StringDtype) and (known or {}).get(name) is None
+        if isinstance(frame[name].dtype, pd.StringDtype) and known.get(name) is None
     }
     number = r"^\s*[+-]?[0-9]+(,[0-9]+)?\s*$"
     found = {  # the first rows settle most columns without looking at the rest

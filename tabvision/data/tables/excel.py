@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import zipfile
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -100,19 +101,19 @@ def _with_percents(frame: pd.DataFrame, book: pd.ExcelFile, known: Known) -> pd.
         BadValueError: Such a column shows only some of its numbers as percents.
     """
     columns = {at: name for at, name in enumerate(frame) if isinstance(known.get(str(name)), Percents)}
-    cells = {at: [0, 0] for at in columns}  # counts of numbers shown as percents, and of others
+    numbers, percents = Counter[int](), Counter[int]()  # by column
     for row in book.book.worksheets[0].iter_rows() if columns else ():
-        for cell, counts in ((row[at], counts) for at, counts in cells.items() if at < len(row)):
-            if type(cell.value) in (int, float):
-                counts["%" not in re.sub(_LITERAL, "", cell.number_format or "")] += 1
+        for at in columns:
+            if at < len(row) and type(row[at].value) in (int, float):
+                numbers[at] += 1
+                percents[at] += "%" in re.sub(_LITERAL, "", row[at].number_format or "")
     shown = {}
     for at, name in columns.items():
-        percents, others = cells[at]
-        if percents and others:
-            numbers = f"{percents:,} of {count(percents + others, 'number')}"
-            problem = f"column {name!r} holds percents, and shows {numbers} so"
+        if 0 < percents[at] < numbers[at]:
+            some = f"{percents[at]:,} of {count(numbers[at], 'number')}"
+            problem = f"column {name!r} must hold percents, but only {some} are formatted as such"
             raise BadValueError(problem, "Give all its cells one format, or save the table as .csv")
-        if percents:
+        if percents[at]:
             values = [float(f"{100 * it:.15g}") if type(it) in (int, float) else it for it in frame[name]]
             shown[name] = pd.Series(values, frame.index, object)
     return with_columns(frame, shown)

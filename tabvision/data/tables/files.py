@@ -21,7 +21,7 @@ PARQUET_SUFFIXES, FEATHER_SUFFIXES = (".parquet", ".pq"), (".feather", ".arrow")
 BINARY_SUFFIXES = (*PARQUET_SUFFIXES, *FEATHER_SUFFIXES, ".xlsx")
 _SHARD_SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", *BINARY_SUFFIXES)
 _PARTITION = re.compile(r"([^=]+)=(.*)")
-_ADDRESS = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+://")
+_URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+://")
 
 
 def is_paths(source: object) -> TypeGuard[list[str | Path]]:
@@ -49,8 +49,8 @@ def files_of(source: str | Path | Sequence[str | Path]) -> list[Path]:
     """
     if not isinstance(source, str | Path):
         return [file for each in source for file in files_of(each)]
-    if _ADDRESS.match(str(source)):
-        raise BadValueError(f"{str(source)!r} is an address, not a file", "Download it first, then pass its path")
+    if _URL.match(str(source)):
+        raise BadValueError(f"{str(source)!r} is a URL, not a file", "Download it first, then pass its path")
     path = Path(source).expanduser()
     if path.is_dir():
         if not (found := table_files(path) or _partitioned_files(path)):
@@ -59,7 +59,7 @@ def files_of(source: str | Path | Sequence[str | Path]) -> list[Path]:
     if is_glob(path):
         fitting = sorted(map(Path, glob.glob(str(path), recursive=True)))  # noqa: PTH207 - may be absolute
         if not (found := [file for file in fitting if not file.is_dir()]):
-            raise MissingFileError(f"no file fits {str(path)!r}", "Check the folder and the pattern")
+            raise MissingFileError(f"no file matches {str(path)!r}", "Check the folder and the pattern")
         return found
     check_file(path)
     return [path]
@@ -110,7 +110,7 @@ def check_file(path: Path) -> None:
         raise MissingFileError(f"no file {str(path)!r}: there is no folder {str(path.parent)!r}", "Check the path")
     if path.is_symlink():
         raise MissingFileError(
-            f"{str(path)!r} is a link to {str(path.readlink())!r}, which leads to no file", "Mend it"
+            f"{str(path)!r} is a link to {str(path.readlink())!r}, which does not exist", "Repair it"
         )
     raise MissingFileError(f"no file {str(path)!r}", similar_path(path))
 
@@ -163,10 +163,9 @@ def table_files(folder: Path) -> list[Path]:
     found: list[Path] = []
     with os.scandir(folder) as entries:  # stop at the first image, since there may be a million
         for entry in entries:
-            suffix = without_compression(Path(entry.name)).suffix.lower()
-            if not entry.is_file() or suffix not in _SHARD_SUFFIXES:
-                if entry.name.startswith((".", "_")):
-                    continue
+            if entry.name.startswith((".", "_")):
+                continue
+            if not entry.is_file() or without_compression(Path(entry.name)).suffix.lower() not in _SHARD_SUFFIXES:
                 return []
             found.append(Path(entry.path))
     return sorted(found)

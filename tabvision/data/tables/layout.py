@@ -58,7 +58,7 @@ def find_layout(file: TextFile, sep: str | None, names: Sequence[str] | None) ->
         lines = list(itertools.islice((line.strip("\r\n") for line in text if line.strip()), _HEAD_LINES))
     _check_first_lines(file.path, lines)
     if sep is not None and (not isinstance(sep, str) or not sep or set(sep) & set('"\r\n\0')):
-        raise BadValueError(f"sep must be the text between fields, got {sep!r}", 'Pass such as ";", "::" or " "')
+        raise BadValueError(f"sep must be the text between fields, got {sep!r}", 'Pass text such as ";", "::" or " "')
     if sep is None:
         sep = _find_separator(lines, file.usual_delimiter)
     sep = {r"\t": "\t", "tab": "\t", r"\s+": _SPACE}.get(sep, sep)  # as typed in a shell
@@ -169,7 +169,7 @@ def given_names(path: Path, number: int, names: Sequence[str] | None) -> list[st
 def _check_first_lines(path: Path, lines: Sequence[str]) -> None:
     """Raise if there is a comment, or a line such as `sep=;` for spreadsheets, above the header."""
     if re.fullmatch(r'"?sep=.?"?', lines[0], re.IGNORECASE):
-        problem = f"line 1 of {str(path)!r} is {lines[0]!r}, a note to a spreadsheet, where the header belongs"
+        problem = f"line 1 of {str(path)!r} must be the header, got {lines[0]!r}, a hint for spreadsheets"
         raise BadValueError(problem, "Remove that line")
     if not lines[0].startswith("#"):
         return
@@ -180,7 +180,7 @@ def _check_first_lines(path: Path, lines: Sequence[str]) -> None:
         number = lines.index(below[0])
         where, them = ("line 1", "that line") if number == 1 else (f"lines 1 to {number}", "those lines")
         problem = f"{where} of {str(path)!r} {'is a comment' if number == 1 else 'are comments'}, such as {lines[0]!r}"
-        raise BadValueError(problem, f"Remove {them}, or the '#' where the names of the columns follow it")
+        raise BadValueError(problem, f"Remove {them}, or only the '#' if the names of the columns follow it")
 
 
 def _check_head(path: Path, found: Sequence[tuple[int, list[str]]], layout: Layout) -> None:
@@ -203,14 +203,13 @@ def _check_head(path: Path, found: Sequence[tuple[int, list[str]]], layout: Layo
         raise ragged(path, line, len(layout.header), len(row), layout.sep)
     times = Counter(layout.names)
     if twice := sorted(name for name, number in times.items() if number > 1):
-        problem = f"the header of {str(path)!r} names more than one column {listed([repr(name) for name in twice])}"
+        problem = f"the header of {str(path)!r} has more than one column {listed([*map(repr, twice)])}"
         raise BadValueError(problem, "Rename or remove one of each")
 
 
 def ragged(path: Path, line: int, expected: int, seen: int, sep: str) -> BadValueError:
     """Return the error for a row with too many or too few fields."""
     problem = f"line {line:,} of {str(path)!r} has {count(seen, 'field')}, the header has {expected}"
-    other = "" if sep == "," else f" (fields are parted by {sep!r}; sep= or --sep says otherwise)"
-    return BadValueError(
-        problem + other, "Repair that line; a field that holds the delimiter must stand in double quotes"
-    )
+    separator = "" if sep == "," else f" (fields are separated by {sep!r}; sep= or --sep sets another separator)"
+    remedy = "Repair that line; a field that contains the separator must be in double quotes"
+    return BadValueError(problem + separator, remedy)

@@ -125,7 +125,7 @@ def _frame_of(source: Any) -> pd.DataFrame:  # noqa: ANN401 - a dict of columns 
         return with_exact_integers(frame, lambda names: pd.DataFrame({name: pd.array(values(name)) for name in names}))
     except ValueError as error:
         remedy = 'Give every column a list of the same length, such as {"age": [31]}'
-        raise BadValueError(f"the columns do not make a table: {first_line(error)}", remedy) from error
+        raise BadValueError(f"the columns do not form a table: {first_line(error)}", remedy) from error
 
 
 def check_names(frame: pd.DataFrame) -> None:
@@ -143,7 +143,7 @@ def frame_of_arrow(source: Any) -> pd.DataFrame:  # noqa: ANN401 - anything with
     try:
         table = pa.table(source)
     except (pa.ArrowException, TypeError, ValueError) as error:
-        problem = f"the source, a {type(source).__name__}, does not make a table: {first_line(error)}"
+        problem = f"the source, a {type(source).__name__}, does not form a table: {first_line(error)}"
         raise BadTypeError(problem, "Pass a frame") from error
     texts = [it.with_type(it.type.storage_type) if isinstance(it.type, pa.JsonType) else it for it in table.schema]
     metadata = table.schema.metadata
@@ -169,10 +169,9 @@ def _read_files(files: Sequence[Path], form: TextFormat, known: Known) -> pd.Dat
         return first
     for file, frame in zip(files, frames, strict=True):
         if others := sorted(set(first) ^ set(frame)):
-            problem = (
-                f"{str(file)!r} has other columns than {files[0].name!r}: {listed([*map(repr, others)])} in one of them"
-            )
-            raise BadValueError(problem, "Pass the files of one table, or of its folder leave the others out")
+            names = listed([*map(repr, others)])
+            problem = f"{str(file)!r} has other columns than {files[0].name!r}: {names} in only one of them"
+            raise BadValueError(problem, "Pass only the files of one table")
     mixed = [name for name in first if len({is_text(frame[name]) for frame in frames} - {None}) > 1]
     texts: dict[str, tuple[str, ...]] = dict.fromkeys(mixed, ())
     for file, frame in zip(files, frames, strict=True):
@@ -181,7 +180,7 @@ def _read_files(files: Sequence[Path], form: TextFormat, known: Known) -> pd.Dat
         frames = [read_file(file, form, {**known, **texts}) for file in files]
     if mixed := [name for name in mixed if not all(is_text(frame[name]) in (True, None) for frame in frames)]:
         problem = f"columns are text in some files and numbers in others: {listed([*map(repr, mixed)])}"
-        raise BadValueError(problem, "Write the files anew, with one type for each column")
+        raise BadValueError(problem, "Rewrite the files with one type per column")
     logger.info(f"{count(len(files), 'file')} read as one table: {files[0].name!r} to {files[-1].name!r}.")
     return pd.concat([frame[list(first)] for frame in frames], ignore_index=True)
 
@@ -237,14 +236,13 @@ def with_no_labels(frame: pd.DataFrame, known: Known) -> pd.DataFrame:
 
 def _unknown_format(path: Path) -> BadValueError:
     """Return the error for a file with an unknown suffix, which suggests the right one."""
-    problem = f"{path.name!r} has no suffix that names a table format"
+    problem = f"{path.name!r} does not have the suffix of a table format"
     if (inner := without_compression(path)) != path and not inner.suffix:
-        remedy = f"Name it after what is in it, such as {f'{inner.name}.csv{path.suffix}'!r}"
-        return BadValueError(problem, remedy)
+        return BadValueError(problem, f"Name it after what it contains, such as {f'{inner.name}.csv{path.suffix}'!r}")
     if path.suffix.lower() in (".xls", ".xlsm", ".ods"):
-        return BadValueError(problem.replace("no suffix that names", "not the suffix of"), "Save it as .xlsx or .csv")
+        return BadValueError(problem, "Save it as .xlsx or .csv")
     known = ", ".join([*CSV_SUFFIXES, *JSON_SUFFIXES, *BINARY_SUFFIXES])
-    return BadValueError(problem, f"Known are {known}, and text also as .gz, .bz2, .xz, .zip; save it as one of them")
+    return BadValueError(problem, f"Save it as {known}; text may be compressed as .gz, .bz2, .xz or .zip")
 
 
 def _read_json(file: TextFile, suffix: str) -> pd.DataFrame:

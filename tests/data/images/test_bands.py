@@ -118,17 +118,21 @@ def test_gray_is_the_luminance_whatever_the_depth() -> None:
 @pytest.mark.parametrize(
     ("source", "facts", "message"),
     [
-        (pixels(), {"channels": 4}, "it has 3 channels, and 4 are read"),
+        (pixels(), {"channels": 4}, "it has 3 channels, not 4"),
         (
             tiff(np.zeros((4, 5, 6), np.uint8)),
             {},
-            r"it has 6 channels of 8 bits, read only with channels=6 \(--channels 6\)",
+            r"it has 6 channels of 8 bits, which need channels=6 \(--channels 6\)",
         ),
-        (tiff(np.zeros((4, 5, 3), np.float32)), {}, "it has 3 channels of floats, read only with value_range"),
-        (tiff(np.zeros((4, 5, 6), np.uint8)), {"channels": 5}, "it has 6 channels, and 5 are read"),
+        (tiff(np.zeros((4, 5, 3), np.float32)), {}, "it has 3 channels of floats, which need value_range"),
+        (tiff(np.zeros((4, 5, 6), np.uint8)), {"channels": 5}, "it has 6 channels, not 5"),
         (tiff(np.zeros((4, 5, 5), np.float32)), {"channels": 5}, "its float32 pixels have no fixed range"),
-        (pixels(), {"value_range": ((0.0, 4000.0),)}, "it has 8 bits a channel, and the range is 0 to 4,000"),
-        (pixels(), {"value_range": ((0.0, 1.0),)}, "most of its values are far above, as the range is 0 to 1"),
+        (
+            pixels(),
+            {"value_range": ((0.0, 4000.0),)},
+            "it has 8 bits per channel, but the range of values is 0 to 4,000",
+        ),
+        (pixels(), {"value_range": ((0.0, 1.0),)}, "most of its values are far above the range of 0 to 1"),
         (np.zeros((4, 5, 2, 2), np.uint8), {"channels": 4}, "an array must be"),
         (np.array([["a"]]), {"channels": 4}, "an array must be"),
         (tiff(np.zeros((4, 5, 5), np.complex64)), {"channels": 5}, "its values are complex numbers"),
@@ -152,7 +156,7 @@ def test_a_header_of_more_pixels_than_its_bytes_hold_is_refused_before_memory_is
     data[29:33] = zlib.crc32(data[12:29]).to_bytes(4, "big")
 
     assert drawn(encoded(np.zeros((1000, 1000), np.uint16), "PNG", compress_level=9), value_range=((0, 9),)).max() == 0
-    with pytest.raises(UnreadableImageError, match="bytes hold no 6,000 x 6,000 pixels"):
+    with pytest.raises(UnreadableImageError, match="bytes cannot hold 6,000 x 6,000 pixels"):
         drawn(bytes(data), value_range=((0, 9),))
 
 
@@ -173,7 +177,7 @@ def test_what_is_lost_is_named(subtests: pytest.Subtests) -> None:
         (stack, {}, [pages]),
         (stack, {"channels": 13}, []),
         (encoded(pixels()), {"channels": 1}, [color]),
-        (encoded(DEEP, "PNG"), {"value_range": ((0, 9),)}, ["have 16 bits a channel, of which 256 levels are kept"]),
+        (encoded(DEEP, "PNG"), {"value_range": ((0, 9),)}, ["have 16 bits per channel, of which 256 levels are kept"]),
         (
             tiff(np.zeros((4, 5), np.float32)),
             {"value_range": ((0, 9),)},

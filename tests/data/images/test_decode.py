@@ -135,7 +135,7 @@ broken = {
     "not an image in a known format": b"<html>not found</html>" * 20,
     "damaged: image file is truncated": whole[: -len(whole) // 4],
     "damaged: it ends in zeros": whole[: len(whole) // 2] + bytes(500),
-    "damaged: it is cut within its header": encoded(pixels(), "PNG")[:10],
+    "damaged: cut short within its header": encoded(pixels(), "PNG")[:10],
     "damaged: ": encoded(pixels(), "PNG")[:-60],
 }
 

@@ -35,7 +35,7 @@ def test_paths_that_do_not_exist_are_counted_and_the_first_named(tmp_path: Path)
 
     with pytest.raises(MissingFileError, match=f"2 of 3 paths in 'image' do not exist, first '{tmp_path}/x.jpg'"):
         check_files(image_table(frame, root=tmp_path))
-    with pytest.raises(MissingFileError, match=r"1 of 2 paths in 'image' does not exist: .*pass root="):
+    with pytest.raises(MissingFileError, match=r"1 of 2 paths in 'image' does not exist: .*as root="):
         check_files(image_table(frame[:2], root=tmp_path))
 
 
@@ -58,10 +58,15 @@ def test_a_missing_suffix_is_proposed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("frame", "path", "error", "sentence"),
     [
-        ({"x": ["a", "b"]}, None, BadValueError, "no column holds names of image files; columns are x. Name it: path="),
+        (
+            {"x": ["a", "b"]},
+            None,
+            BadValueError,
+            "no column holds names of image files; columns are x. Name it as path=",
+        ),
         ({"x": ["a.jpg"]}, "y", MissingColumnsError, "lacks 1 column: 'y'"),
         ({"x": ["a.jpg", None]}, "x", BadValueError, "the path is missing in 1 row of column 'x'"),
-        ({"x": [0.5]}, "x", BadTypeError, "column 'x' must hold paths, it holds float"),
+        ({"x": [0.5]}, "x", BadTypeError, "column 'x' must hold paths, got float"),
     ],
 )
 def test_a_table_without_paths_is_a_sentence(frame: Any, path: Any, error: Any, sentence: str) -> None:
@@ -80,7 +85,7 @@ def test_labels_come_from_the_name_without_its_folder() -> None:
     [
         ("(", "is not a regular expression"),
         ("abc", "has no group"),
-        (r"^(cat)_", "matches 1 file name of 2; not 'dog_1.jpg'. Correct the pattern"),
+        (r"^(cat)_", "matches 1 of 2 file names, but not 'dog_1.jpg'. Correct the pattern"),
     ],
 )
 def test_a_pattern_that_does_not_serve_is_a_sentence(pattern: str, sentence: str) -> None:

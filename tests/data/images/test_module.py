@@ -47,7 +47,7 @@ def test_folders_say_which_images_validate_and_which_are_to_predict(tmp_path: Pa
 
     assert {name: len(part.rows) for name, part in data.parts.items()} == {"train": 7, "val": 3, "predict": 5}
     assert "target" not in next(iter(data.predict_dataloader()))
-    with pytest.raises(BadValueError, match="the folders say which images train and validate, and so does split="):
+    with pytest.raises(BadValueError, match="the folders already divide the images, and so does split="):
         make(root, split=RandomSplit(0.2))
 
 
@@ -212,7 +212,7 @@ def test_classes_may_be_two_folders_deep(tmp_path: Path) -> None:
     labeled = InputReader(data.schema)(str(more), labeled=True)
     assert labeled.frame is not None
     assert labeled.frame["label"].tolist() == ["cat", "cat", "cow"]
-    with pytest.raises(BadValueError, match="label_depth=2 is for a folder of class folders"):
+    with pytest.raises(BadValueError, match="label_depth=2 applies only to a folder of class folders"):
         make(frame_of(root), "kind", path="file", root=root, label_depth=2)
 
 

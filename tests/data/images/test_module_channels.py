@@ -196,7 +196,7 @@ def test_lighting_changes_gray_and_rgb_alone(tmp_path: Path) -> None:
             "10 of 10 images have another channel (transparency or an extra band) that is not read",
         ),
         ("pages", None, "10 of 10 images have 13 pages, of which only the first is read: channels=13"),
-        ("gray of 12 bits", None, "10 of 10 images have 16 bits a channel, of which 256 levels are kept"),
+        ("gray of 12 bits", None, "10 of 10 images have 16 bits per channel, of which 256 levels are kept"),
         ("near infrared", 1, "10 of 10 images have color, which becomes gray: channels=3 keeps it"),
         ("floats", 1, "Values from "),
     ],
@@ -244,9 +244,9 @@ def test_files_of_both_depths_keep_the_whole_range_of_each(tmp_path: Path) -> No
         (
             {"channels": 4, "normalize": "imagenet"},
             BadValueError,
-            "normalize='imagenet' is for 3 channels, and there are 4",
+            "normalize='imagenet' is for 3 channels, got 4",
         ),
-        ({"channels": 4, "normalize": ([0.5] * 3, [0.5] * 3)}, BadTypeError, "normalize needs 4 numbers each"),
+        ({"channels": 4, "normalize": ([0.5] * 3, [0.5] * 3)}, BadTypeError, "normalize needs 4 means and 4 stds"),
     ],
 )
 def test_a_wrong_setting_is_a_sentence(
@@ -262,7 +262,7 @@ def test_another_number_of_channels_than_the_schema_s_is_a_sentence(tmp_path: Pa
     source = write_classes(tmp_path / "images", near_infrared, num=3)
     schema = make(source, channels=4).schema
 
-    with pytest.raises(BadValueError, match=r"channels and value_range are those of the schema, 4 and \(\), got 1 and"):
+    with pytest.raises(BadValueError, match=r"channels and value_range must be the schema's, 4 and \(\), got 1 and"):
         make(source, channels=1, schema=schema)
 
 
@@ -271,7 +271,7 @@ def test_an_image_of_other_channels_is_a_row_with_its_reason(tmp_path: Path) -> 
     predictor = Predictor(VisionModule(data.schema, body="test_resnet", weights=None, head="linear"), device="cpu")
 
     answers = predictor.predict([pixels(), np.zeros((9, 9, 4), np.uint8)])
-    assert answers["error"].tolist()[0] == "it has 3 channels, and 4 are read (channels=4)"
+    assert answers["error"].tolist()[0] == "it has 3 channels, not 4 (channels=4)"
     assert answers["label"].notna().tolist() == [False, True]
 
 

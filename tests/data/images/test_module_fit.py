@@ -139,7 +139,9 @@ def test_damaged_files_are_listed_in_the_trainer_s_folder(
     listed = pd.read_csv(tmp_path / "bad_files.csv")
     assert listed.to_dict("records") == [{"image": str(photos / "ants" / "ants_000.jpg"), "reason": "0 bytes"}]
     assert sum(len(batch["index"]) for batch in net.seen) == 2 * 19
-    with pytest.raises(BadValueError, match=r"1 of 20 images cannot be read so far, more than bad_share=0 allows"):
+    with pytest.raises(
+        BadValueError, match=r"ImageDataModule: 1 of 20 images cannot be read so far, more than bad_share=0"
+    ):
         quick_trainer().fit(Net(), make(photos, split=None, bad_share=0))
 
 

@@ -42,7 +42,7 @@ def test_rows_without_a_target_are_refused_or_left_out(photos: Path) -> None:
         ({"resize": "crpo"}, UnknownNameError, "no resize named 'crpo'. Choices: crop"),
         ({"augment": "defualt"}, UnknownNameError, "no preset named 'defualt'. Choices: default"),
         ({"normalize": "imagnet"}, UnknownNameError, "no normalize named 'imagnet'. Choices: imagenet"),
-        ({"normalize": ([0.5], [0.5])}, BadTypeError, "normalize needs 3 numbers each"),
+        ({"normalize": ([0.5], [0.5])}, BadTypeError, "normalize needs 3 means and 3 stds"),
         ({"normalize": 3}, BadTypeError, "normalize must be means and stds, got 3"),
         ({"normalize": ([0.5] * 3, [0.0] * 3)}, BadValueError, "stds must be positive"),
         ({"num_workers": -1}, BadValueError, "num_workers must be at least 0, got -1"),
@@ -93,7 +93,9 @@ def test_a_class_without_a_photo_that_can_be_read_is_a_sentence(photos: Path) ->
 def test_a_table_needs_a_target_and_a_part_must_be_there(photos: Path) -> None:
     with pytest.raises(BadValueError, match="a table needs the name of its target"):
         make(frame_of(photos), path="file", root=photos)
-    with pytest.raises(BadValueError, match=r"there is no test split, only train, val. Pass test= a folder or table"):
+    with pytest.raises(
+        BadValueError, match=r"there is no test split, only train, val. Pass a folder or table as test="
+    ):
         make(photos).loader("test")
 
 
@@ -102,7 +104,7 @@ def test_a_schema_of_another_target_or_without_a_image_is_a_sentence(photos: Pat
 
     with pytest.raises(BadValueError, match="the schema predicts 'label', not 'kind'"):
         make(frame_of(photos), "kind", path="file", root=photos, schema=data.schema)
-    with pytest.raises(BadValueError, match="the schema holds no image"):
+    with pytest.raises(BadValueError, match="the schema has no image"):
         make(photos, schema=Schema(target=data.schema.target))
 
 
@@ -113,3 +115,8 @@ def test_weights_that_cannot_be_are_a_sentence(photos: Path, column: list[Any]) 
         match=r"the weights of all 16 train rows are 0|must hold numbers of at least 0, got -1.0 in row 0 and 19 others",
     ):
         make(frame_of(photos).assign(weight=column), "kind", path="file", root=photos, weight="weight")
+
+
+def test_test_images_of_the_split_and_of_a_source_are_refused_together(photos: Path) -> None:
+    with pytest.raises(BadValueError, match="the split already holds out test rows, and test= names others"):
+        make(photos, split=(0.2, 0.2), test=photos)

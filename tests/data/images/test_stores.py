@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from tabvision.data.images.cache import ImageCache, _FolderCache, _MemoryCache
-from tabvision.data.images.decode import StoredImage, UnreadableImageError
+from tabvision.data.images.decode import UnreadableImageError
 from tabvision.data.images.files import ImageTable
 from tabvision.data.images.stores import BadFiles, FileStore
 from tabvision.data.images.views import Presize
@@ -23,10 +23,8 @@ def test_the_second_look_comes_from_the_cache_and_is_the_same(tmp_path: Path, ki
     (tmp_path / "a.png").write_bytes(encoded(pixels(40, 50), "PNG"))
     store = FileStore(ImageTable(pd.DataFrame({"image": [str(tmp_path / "a.png")]})), BadFiles(0), PRESIZE, cache)
 
-    first, again = (store.open_all(np.array([0]))[0] for _ in range(2))
+    first, again = (store.open(0, str(tmp_path / "a.png")) for _ in range(2))
 
-    assert isinstance(first, StoredImage)
-    assert isinstance(again, StoredImage)
     assert first.size == (11, 14)
     assert np.array_equal(first.decode().pixels, again.decode().pixels)
     assert cache.get(0, cache.stamp(0, str(tmp_path / "a.png"))) is not None
@@ -36,8 +34,8 @@ def test_a_file_that_has_gone_is_an_error_and_no_stop(tmp_path: Path) -> None:
     table = ImageTable(pd.DataFrame({"image": [str(tmp_path / "a.png")]}))
 
     for cache in (None, _FolderCache(tmp_path / "cache", "k", 2, 9999)):
-        (found,) = FileStore(table, BadFiles(0), PRESIZE, cache).open_all(np.array([0]))
-        assert isinstance(found, UnreadableImageError)
+        with pytest.raises(UnreadableImageError):
+            FileStore(table, BadFiles(0), PRESIZE, cache).open(0, str(tmp_path / "a.png"))
 
 
 @pytest.mark.parametrize(

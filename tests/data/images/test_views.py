@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
+from tabvision import schema
 from tabvision.augment import geometry
 from tabvision.augment.settings import Augmentation, augmentation_named
 from tabvision.augment.warp import warp_batch
@@ -150,7 +151,7 @@ def test_presizing_shows_the_whole_upright_image(subtests: pytest.Subtests) -> N
 
 
 def test_presizing_for_evaluation_gives_the_very_input() -> None:
-    presize, view = Presize.of((32, 32), "crop", None), View((32, 32), "crop")
+    presize, view = Presize.of(schema.Image(size=(32, 32)), (32, 32), None), View((32, 32), "crop")
     source = pixels(77, 91)
 
     small = presize(StoredArray(source))
@@ -159,6 +160,8 @@ def test_presizing_for_evaluation_gives_the_very_input() -> None:
 
 
 def test_smaller_crops_need_more_pixels_within_bounds() -> None:
-    reaches = [Presize.of((224, 224), "crop", Augmentation(min_scale=scale)).reach for scale in (1, 0.75, 0.08)]
+    size = (224, 224)
+    facts = schema.Image(size=size)
+    reaches = [Presize.of(facts, size, Augmentation(min_scale=scale)).reach for scale in (1, 0.75, 0.08)]
 
     assert reaches == pytest.approx([1, 1.1547, 1.5], abs=1e-4)

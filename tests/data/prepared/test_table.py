@@ -471,16 +471,16 @@ def test_what_cannot_be_prepared_is_a_sentence(tmp_path: Path) -> None:
     wrong.loc[901, "price"] = "not 1.5"
     wrong.to_parquet(tmp_path / "wrong.parquet")
 
-    with pytest.raises(BadValueError, match=r"'.*mine' holds something else than a prepared table"):
+    with pytest.raises(BadValueError, match=r"'.*mine' holds something other than a prepared table"):
         quiet(source, prepared=tmp_path / "mine")
     (tmp_path / "damaged.parquet").write_text("PAR1")
     with pytest.raises(BadValueError, match=r"damaged.parquet: it cannot be read as .parquet"):
         quiet(tmp_path / "damaged.parquet", prepared="auto")
-    with pytest.raises(BadValueError, match="both in validation and in test: 2"):
+    with pytest.raises(BadValueError, match="validation and test share 1 row: 2"):
         quiet(source, split=IndexSplit([1, 2], [2]), prepared=tmp_path / "prepared")
     with pytest.raises(BadTypeError, match="a prepared table is read from files, got DataFrame"):
         quiet(plain_table(), prepared=tmp_path / "prepared")
-    with pytest.raises(BadValueError, match="takes no corrections"):
+    with pytest.raises(BadValueError, match="cannot be corrected"):
         quiet(source, prepared=tmp_path / "prepared", corrections=source)
     with pytest.raises(BadValueError, match=r"wrong.parquet: .*'not 1.5' \(row 901\)"):
         quiet(tmp_path / "wrong.parquet", prepared=tmp_path / "prepared", continuous=["price"])

@@ -57,7 +57,7 @@ def test_a_missing_time_that_decides_is_refused_or_left_out(capsys: pytest.Captu
     frame.loc[4, "when"] = np.nan
     settings: dict[str, Any] = {"split": "last", "timestamp": "when"}
 
-    with pytest.raises(BadValueError, match="1 row of 345 without 'when', first row 4"):
+    with pytest.raises(BadValueError, match="'when' is missing in 1 of 345 rows, first row 4"):
         ratings_data(frame, **settings)
     data = ratings_data(frame, **settings, missing="drop", verbose=True)
 
@@ -86,7 +86,7 @@ def test_test_rows_outside_the_range_are_told(capsys: pytest.CaptureFixture[str]
 @pytest.mark.parametrize(
     ("ids", "message"),
     [
-        ([[1], [2]], r"column 'who' must hold ids, got list such as \[1\]. Name the column with the ids"),
+        ([[1], [2]], r"column 'who' must hold ids, got list such as \[1\]. Name the column of ids"),
         (["1", 1, 2], r"ids of one kind, got .*Make them text: frame\['who'\] = frame\['who'\].astype\(str\)"),
         ([1234567890123456789.0, 3.0], r"lost their last digits, such as 1.23457e\+18. Read them as text"),
     ],
@@ -110,5 +110,10 @@ def test_ratings_that_are_all_alike_and_pairs_of_no_part_are_refused() -> None:
 
     with pytest.raises(BadValueError, match="there is no val split, only train"):
         ratings_data(split=None).held_out_pairs()
-    with pytest.raises(BadValueError, match=r"there is no test split, only train, val\. Pass test= a table or file"):
+    with pytest.raises(BadValueError, match=r"there is no test split, only train, val\. Pass a table or file as test="):
         ratings_data().held_out_pairs("test")
+
+
+def test_test_rows_of_the_split_and_of_a_source_are_refused_together() -> None:
+    with pytest.raises(BadValueError, match="the split already holds out test rows, and test= names others"):
+        ratings_data(split=(0.2, 0.2), test=made_ratings().head(9))

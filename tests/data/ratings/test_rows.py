@@ -81,7 +81,7 @@ def test_ids_of_32_bit_floats_and_columns_of_gaps_are_refused() -> None:
     with pytest.raises(BadTypeError, match=r"lost their last digits, such as 1\.67772e\+07"):
         with_whole_ids(pd.DataFrame({"who": np.array([2**24, 1], np.float32)}), ["who"])
 
-    with pytest.raises(BadValueError, match="every row is without 'who'"):
+    with pytest.raises(BadValueError, match="'who' is missing in every row"):
         complete_rows(pd.DataFrame({"who": [None, None]}), ["who"], "drop")
 
 
@@ -162,5 +162,7 @@ def test_two_titles_of_one_item_are_refused() -> None:
 
 @pytest.mark.parametrize("table", [{"film": [1, 2], "title": ["a", "b"]}, {"film": [7.0], "title": [None]}])
 def test_titles_of_other_items_are_refused(table: dict[str, list[object]]) -> None:
-    with pytest.raises(BadValueError, match=r"the titles match no item of the ratings: ids there are such as 7, 8, 9"):
+    with pytest.raises(
+        BadValueError, match=r"the titles match no item of the ratings: the ratings have ids such as 7, 8, 9"
+    ):
         titles_of(ITEMS, pd.DataFrame(table), "title")

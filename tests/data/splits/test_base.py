@@ -126,13 +126,13 @@ def test_many_classes_of_two_rows_still_give_the_share() -> None:
 
 @pytest.mark.parametrize("codes", [None, np.zeros((57, 2)), np.zeros(57)])
 def test_stratifying_needs_classes(codes: Any) -> None:
-    with pytest.raises(BadTypeError, match="StratifiedSplit: needs a target of classes, one per row"):
+    with pytest.raises(BadTypeError, match="StratifiedSplit: a stratified split needs one class per row"):
         StratifiedSplit()(FRAME, codes, seed=0)
 
 
 @pytest.mark.parametrize("codes", [np.full(57, -1), np.zeros(3, dtype=int)])
 def test_stratifying_needs_a_class_for_every_row(codes: Any) -> None:
-    with pytest.raises(BadValueError, match="StratifiedSplit: needs a class for every row"):
+    with pytest.raises(BadValueError, match="StratifiedSplit: a stratified split needs a class for every row"):
         StratifiedSplit()(FRAME, codes, seed=0)
 
 
@@ -194,7 +194,7 @@ def test_shares_out_of_range_are_refused(kind: Any) -> None:
         kind(0.2, 1)
     with pytest.raises(BadValueError, match=r"share 0\.6 and test_share 0\.4 leave no rows for training"):
         kind(0.6, 0.4)
-    with pytest.raises(BadTypeError, match=r"share must be a number, got '0\.2'"):
+    with pytest.raises(BadTypeError, match=r"share must be a number in \(0, 1\), got '0\.2'"):
         kind("0.2")
 
 
@@ -225,5 +225,5 @@ def test_rows_kept_apart_are_in_no_other_part_and_are_drawn_as_validation_rows_a
 
 @pytest.mark.parametrize("share", [0, 1.0, "half"])
 def test_a_share_to_keep_apart_is_a_fraction(share: Any) -> None:
-    with pytest.raises((BadValueError, BadTypeError), match="share must"):
+    with pytest.raises((BadValueError, BadTypeError), match="TabularDataModule: calibration must"):
         TabularDataModule(pd.DataFrame({"x": range(40), "y": ["a", "b"] * 20}), "y", calibration=share, verbose=False)

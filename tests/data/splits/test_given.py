@@ -45,11 +45,11 @@ def test_a_column_of_other_words_gaps_or_no_validation_row_is_refused() -> None:
         ColumnSplit("part")(pd.DataFrame({"part": ["train", "holdout", "x", "val"]}), None, seed=0)
 
     with pytest.raises(
-        BadValueError, match=r"the validation part of 2 rows would be empty\. It says so for no row of column"
+        BadValueError, match=r"the validation part of 2 rows would be empty\. Check the values of column"
     ):
         ColumnSplit("part")(pd.DataFrame({"part": ["train", "test"]}), None, seed=0)
 
-    with pytest.raises(BadValueError, match="1 value of it is missing"):
+    with pytest.raises(BadValueError, match="has 1 missing value"):
         ColumnSplit("part")(pd.DataFrame({"part": ["train", None]}), None, seed=0)
 
 
@@ -95,12 +95,14 @@ def test_labels_are_row_numbers_only_where_they_are_the_same() -> None:
 
     with pytest.raises(BadValueError, match=r"validation is an index of labels.*frame\.index\.get_indexer\(labels\)"):
         TabularDataModule(shuffled, "y", split=IndexSplit(cast("Any", labels)), verbose=False)
-    with pytest.raises(BadValueError, match=r"the mask for test has other labels.*mask\.to_numpy\(\)"):
+    with pytest.raises(
+        BadValueError, match=r"the index of the mask for test differs from the frame's.*mask\.to_numpy\(\)"
+    ):
         TabularDataModule(shuffled, "y", split=IndexSplit([0], cast("Any", frame["x"] > 10)), verbose=False)
 
 
 def test_rows_and_frames_that_do_not_fit_are_refused() -> None:
-    with pytest.raises(BadValueError, match="1 row are both in validation and in test: 2"):
+    with pytest.raises(BadValueError, match="validation and test share 1 row: 2"):
         IndexSplit([1, 2], [2])(FOUR, None, seed=0)
 
     with pytest.raises(
@@ -108,7 +110,7 @@ def test_rows_and_frames_that_do_not_fit_are_refused() -> None:
     ):
         SourceSplit(pd.DataFrame({"X": [1]})).gather(FOUR)
 
-    with pytest.raises(BadValueError, match="SourceSplit: the frame does not hold the rows of the other sources"):
+    with pytest.raises(BadValueError, match="SourceSplit: the frame lacks the rows of the other sources"):
         SourceSplit(FOUR)(FOUR, None, seed=0)
 
 

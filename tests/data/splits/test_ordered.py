@@ -16,9 +16,9 @@ from tests.made.ratings import made_ratings
 
 @pytest.mark.parametrize("split", [GroupSplit("g"), TimeSplit("g")])
 def test_missing_values_in_the_column_are_counted(split: Any) -> None:
-    with pytest.raises(BadValueError, match="'g' decides the split, but 2 values of it are missing"):
+    with pytest.raises(BadValueError, match="'g' decides the split, but has 2 missing values"):
         split(pd.DataFrame({"g": [1, None, None, 2]}), None, seed=0)
-    with pytest.raises(BadValueError, match="but 1 value of it is missing"):
+    with pytest.raises(BadValueError, match="but has 1 missing value"):
         split(pd.DataFrame({"g": [1, None, 2, 2]}), None, seed=0)
 
 
@@ -100,7 +100,10 @@ def test_dates_in_text_are_read_in_the_order_that_a_day_above_twelve_proves(capl
     assert times_as_numbers(pd.Series(["3/2/2016", "13/1/2016", "1/3/2016"])).argsort().tolist() == [1, 0, 2]
     assert not caplog.messages
     assert times_as_numbers(pd.Series(["3/2/2016", "12/1/2016", "1/3/2016"])).argsort().tolist() == [2, 0, 1]
-    assert "Dates of None such as '3/2/2016' are read in the order m/d/Y. If the day is first, say so" in caplog.text
+    assert (
+        "Dates of None such as '3/2/2016' are read in the order m/d/Y. If the day comes first, pass day_first=True"
+        in caplog.text
+    )
     caplog.clear()
     days = pd.Series(["3/2/2016", "12/1/2016", "1/3/2016"])
     assert times_as_numbers(days, day_first=True).argsort().tolist() == [1, 0, 2]

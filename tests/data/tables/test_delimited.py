@@ -131,7 +131,7 @@ def test_columns_without_a_name_are_called_as_pandas_does(tmp_path: Path) -> Non
         (b"a,b\n1,2\n3,4,5\n", r"line 3 of '.*' has 3 fields, the header has 2"),
         (b"a,b\n1,2,3\n", r"line 2 of '.*' has 3 fields, the header has 2"),
         (b'a,b\n1,2\n1,"2\n', r"EOF inside string.*quote that is opened and never closed"),
-        (b"a,b,a\n1,2,3\n", r"the header of '.*' names more than one column 'a'\. Rename"),
+        (b"a,b,a\n1,2,3\n", r"the header of '.*' has more than one column 'a'\. Rename"),
         (b"a,b\n1,2\n\xe9,3\n", r"is not UTF-8: byte 0xe9 at position 8 \(line 3\)\. Pass encoding=\"latin-1\""),
         (b"a,\xe9\n1,2\n", r"is not UTF-8: byte 0xe9 at position 2 \(line 1\)"),
         (b"PAR1\x00\x00", r"is not text: byte 4 is zero\. Give the file the suffix of its real format"),
@@ -194,13 +194,13 @@ def test_decimal_commas_are_read_where_semicolons_part_fields_and_said(
 def test_a_comma_that_may_mean_something_else_stays_text(values: list[str]) -> None:
     frame = pd.DataFrame({"x": pd.Series(values, dtype="str")})
 
-    assert _with_decimal_commas(frame) is frame
+    assert _with_decimal_commas(frame, {}) is frame
 
 
 def test_one_column_settles_what_a_comma_before_three_digits_means() -> None:
     frame = pd.DataFrame({"x": ["1,234"], "y": ["0,5"]}, dtype="str")
 
-    assert _with_decimal_commas(frame).to_numpy().tolist() == [[1.234, 0.5]]
+    assert _with_decimal_commas(frame, {}).to_numpy().tolist() == [[1.234, 0.5]]
 
 
 def test_a_comma_within_quotes_of_a_comma_separated_file_stays_text(tmp_path: Path) -> None:
@@ -234,7 +234,7 @@ def test_spaces_that_a_trained_column_may_hold_are_kept(tmp_path: Path) -> None:
 
 
 def test_names_that_spaces_alone_tell_apart_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(BadValueError, match="names more than one column 'a'"):
+    with pytest.raises(BadValueError, match="has more than one column 'a'"):
         read(tmp_path, "a, a\n1,2\n")
 
 

@@ -150,7 +150,9 @@ def test_a_column_that_was_text_with_percent_signs_reads_what_a_sheet_shows(tmp_
     plain = _sheet(tmp_path / "b.xlsx", (7, "0"), (12.5, '0.0"%"'))
     assert read_frame(plain, known=known)["share"].tolist() == [7, 12.5]
     mixed = _sheet(tmp_path / "c.xlsx", (0.07, "0%"), (7, "0"), (8, "0"))
-    with pytest.raises(BadValueError, match=r"column 'share' holds percents, and shows 1 of 3 numbers so"):
+    with pytest.raises(
+        BadValueError, match=r"column 'share' must hold percents, but only 1 of 3 numbers are formatted as such"
+    ):
         read_frame(mixed, known=known)
 
 

@@ -39,7 +39,7 @@ def test_the_file_with_other_columns_is_named() -> None:
     table(5).rename(columns={"job": "work"}).to_csv("data/d.csv", index=False)
 
     with pytest.raises(
-        BadValueError, match=r"'data/d.csv' has other columns than 'a.csv': 'job', 'work' in one of them"
+        BadValueError, match=r"'data/d.csv' has other columns than 'a.csv': 'job', 'work' in only one of them"
     ):
         read_frame("data/*.csv")
 
@@ -54,7 +54,7 @@ def test_a_word_that_is_a_value_in_one_file_is_one_in_all(tmp_path: Path) -> Non
 
 
 def test_what_fits_no_file_is_refused_in_a_sentence() -> None:
-    with pytest.raises(MissingFileError, match="no file fits 'data/x"):
+    with pytest.raises(MissingFileError, match="no file matches 'data/x"):
         TabularDataModule("data/x*.csv", "paid")
     with pytest.raises(MissingFileError, match=r"no file 'data/d.csv'"):
         read_frame(["data/a.csv", "data/d.csv"])

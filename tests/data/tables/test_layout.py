@@ -114,17 +114,17 @@ def test_the_header_of_joined_files_is_left_out_and_said(tmp_path: Path, caplog:
     [
         (
             "sep=;\na;b\n1;2\n",
-            r"line 1 of '.*' is 'sep=;', a note to a spreadsheet, where .* belongs\. Remove that line",
+            r"line 1 of '.*' must be the header, got 'sep=;', a hint for spreadsheets\. Remove that line",
         ),
         ("# by me\na,b\n1,2\n", r"line 1 of '.*' is a comment, such as '# by me'\. Remove that line, or"),
         ("# by me\n# again\na,b\n1,2\n", r"lines 1 to 2 of '.*' are comments.*\. Remove those lines"),
-        ("# x y\n1.5 2\n3 4\n", r"line 1 of '.*' is a comment.* or the '#' where the names of the columns follow it"),
+        ("# x y\n1.5 2\n3 4\n", r"line 1 of '.*' is a comment.* or only the '#' if the names of the columns follow it"),
         (
             "by me\n\na,b\n1,2\n",
             r"line 1 of '.*' has 1 field, and from line 3 on all have 2\..*remove the lines above it",
         ),
         ("a,b\n1,2,3\n4,5,6\n", r"line 2 of '.*' has 3 fields, the header has 2"),
-        ("a;b\n1;2;3\n", r"line 2 of '.*' has 3 fields, the header has 2 \(fields are parted by ';'; sep= or --sep"),
+        ("a;b\n1;2;3\n", r"line 2 of '.*' has 3 fields, the header has 2 \(fields are separated by ';'; sep= or --sep"),
     ],
 )
 def test_the_line_to_repair_is_named(text: str, sentence: str, tmp_path: Path) -> None:
@@ -140,7 +140,7 @@ def test_a_header_that_begins_with_a_hash_is_a_header(tmp_path: Path) -> None:
     ("form", "sentence"),
     [
         ({"names": ["a"]}, "names gives 1 column, and '.*' has 2. Name each column once, in order"),
-        ({"names": ["a", "a"]}, "names more than one column 'a'"),
+        ({"names": ["a", "a"]}, "has more than one column 'a'"),
         ({"sep": ""}, "sep must be the text between fields, got ''"),
         ({"sep": '"'}, "sep must be the text between fields"),
     ],

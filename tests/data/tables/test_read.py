@@ -173,6 +173,8 @@ def test_a_folder_of_shards_is_one_table_in_order_of_their_names(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "_SUCCESS").touch()
+    for name in ("_metadata.parquet", "._part-0.snappy.parquet", ".part-2.parquet.partial.parquet"):
+        (tmp_path / name).write_bytes(b"\0")
     FRAME[["pay", "job", "age"]].to_parquet(tmp_path / "part-1.parquet")
     FRAME.to_parquet(tmp_path / "part-0.snappy.parquet")
 
@@ -196,7 +198,9 @@ def test_codes_that_look_like_numbers_in_some_shards_are_text_in_all(tmp_path: P
 def test_shards_that_differ_are_refused(tmp_path: Path) -> None:
     FRAME.to_parquet(tmp_path / "0.parquet")
     FRAME.drop(columns="pay").to_parquet(tmp_path / "1.parquet")
-    with pytest.raises(BadValueError, match=r"1\.parquet' has other columns than '0\.parquet': 'pay' in one of them"):
+    with pytest.raises(
+        BadValueError, match=r"1\.parquet' has other columns than '0\.parquet': 'pay' in only one of them"
+    ):
         read_frame(tmp_path)
 
     FRAME.astype({"age": "str"}).to_parquet(tmp_path / "1.parquet")
@@ -274,7 +278,7 @@ def test_a_missing_file_names_the_closest_one(tmp_path: Path) -> None:
     with pytest.raises(MissingFileError, match=r"no file '.*adlt\.csv'\. Did you mean '.*adult\.csv'\?$"):
         read_frame(tmp_path / "adlt.csv")
     (tmp_path / "latest.csv").symlink_to("gone.csv")
-    with pytest.raises(MissingFileError, match=r"latest\.csv' is a link to 'gone\.csv', which leads to no file"):
+    with pytest.raises(MissingFileError, match=r"latest\.csv' is a link to 'gone\.csv', which does not exist"):
         read_frame(tmp_path / "latest.csv")
 
 
@@ -292,9 +296,13 @@ def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     ("name", "content", "sentence"),
     [
         ("folder.csv", None, r"is a folder, not a table file\. Pass the path of a file in it"),
-        ("a.docx", b"PK", r"'a\.docx' has no suffix that names a table format\. Known are \.csv, \.tsv, .*\.parquet"),
-        ("a", b"x", r"'a' has no suffix"),
-        ("a.zip", b"PK", r"Name it after what is in it, such as 'a\.csv\.zip'\."),
+        (
+            "a.docx",
+            b"PK",
+            r"'a\.docx' does not have the suffix of a table format\. Save it as \.csv, \.tsv, .*\.parquet",
+        ),
+        ("a", b"x", r"'a' does not have the suffix"),
+        ("a.zip", b"PK", r"Name it after what it contains, such as 'a\.csv\.zip'\."),
         ("a.parquet", b"", r"is empty \(0 bytes\)"),
         ("a.parquet", b"PAR1 but not really PAR1", r"cannot be read as \.parquet: .*damaged or in another format"),
         ("a.feather", b"no feather at all", r"cannot be read as \.feather"),
@@ -310,7 +318,7 @@ def test_what_is_no_table_file_is_refused(name: str, content: bytes | None, sent
 
 
 def test_an_address_is_to_be_downloaded_first() -> None:
-    with pytest.raises(BadValueError, match=r"'https://a\.org/b\.csv' is an address.*Download it first"):
+    with pytest.raises(BadValueError, match=r"'https://a\.org/b\.csv' is a URL.*Download it first"):
         read_frame("https://a.org/b.csv")
 
 
@@ -330,7 +338,7 @@ def test_a_row_or_a_column_of_a_frame_is_to_be_a_frame(source: pd.Series) -> Non
 
 
 def test_columns_of_different_lengths_are_refused() -> None:
-    with pytest.raises(BadValueError, match="do not make a table: All arrays must be of the same length"):
+    with pytest.raises(BadValueError, match="do not form a table: All arrays must be of the same length"):
         read_frame({"a": [1], "b": [1, 2]})
 
 
