@@ -50,7 +50,6 @@ def fitted_count(number: int | None) -> int:
     return number
 
 
-
 def checked_weights(weights: object, num_classes: int | None) -> ClassWeights:
     """Return the weights as a tuple; raise unless they are one positive number per class, "balanced" or None."""
     given = without_array(weights)

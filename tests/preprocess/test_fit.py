@@ -221,3 +221,19 @@ def test_few_values_and_blank_ones_are_no_sign_of_unseen_ones() -> None:
     found = fit_features(frame, Kinds(categorical=("kind", "name"))).categorical
 
     assert [column.unseen for column in found] == [0.0, 0.0]
+
+
+def test_an_order_of_dates_that_the_user_gave_holds_over_several_blocks() -> None:
+    days = pd.to_datetime(["2024-03-01", "2024-01-01", "2024-02-01"])
+    frame = pd.DataFrame({"day": pd.Categorical(days, categories=days, ordered=True)})
+
+    blocks = RunningFeatures(Kinds(categorical=("day",)))
+    for rows in ([2, 1], [0]):
+        blocks.add(Columns(frame.iloc[rows].reset_index(drop=True)))
+    (found,) = blocks.features(Columns(frame)).categorical
+
+    assert found == fit_features(frame, Kinds(categorical=("day",))).categorical[0]
+    assert (found.ordered, [label[:7] for label in map(str, found.vocabulary)]) == (
+        True,
+        ["2024-03", "2024-01", "2024-02"],
+    )
