@@ -225,7 +225,7 @@ def number_writer(values: NDArray[Any], number: Continuous) -> Writer:
         if (far := ~(good | missing)).any():
             shown = f"column {name!r} holds {float(values[rows][far][0])!r}"
             raise BadValueError(
-                f"{shown}, too far from the training rows to compute with", "Correct it, or set it to missing"
+                f"{shown}, which is too far from the training values to standardize", "Correct it, or set it to missing"
             )
         out[missing] = (fill - mean) / std
 

@@ -158,7 +158,7 @@ def test_the_hundredth_growth_by_new_classes_is_the_last() -> None:
     known = quiet(rows(60, seed=1), "kind").schema
     grown = replace(known, target=replace(known.target, grown=(1,) * 100))
 
-    with pytest.raises(BadValueError, match=r"learned new classes 100 times, which is the most. Train a new one"):
+    with pytest.raises(BadValueError, match=r"learned new classes 100 times, which is the limit. Train a new one"):
         grown_schema(grown, quiet(rows(60, seed=1, labels="abc"), "kind").schema)
 
 

@@ -168,16 +168,16 @@ def test_each_derived_column_says_which_part_it_is() -> None:
 @pytest.mark.parametrize(
     ("continuous", "categorical", "message"),
     [
-        ({"source": "sold"}, {"source": "job"}, "'x' is made of the date 'sold', and cannot be its part None"),
-        ({"source": "age", "part": "year"}, {"source": "job"}, "the number 'age', and cannot be its part 'year'"),
-        ({"source": "age"}, {"source": "age"}, "'y' is made of the number 'age', and cannot be its part None"),
-        ({"source": "age"}, {"source": "age", "part": "year"}, "the number 'age', and cannot be its part 'year'"),
+        ({"source": "sold"}, {"source": "job"}, "'x' is computed from the date 'sold', so its part cannot be None"),
+        ({"source": "age", "part": "year"}, {"source": "job"}, "the number 'age', so its part cannot be 'year'"),
+        ({"source": "age"}, {"source": "age"}, "'y' is computed from the number 'age', so its part cannot be None"),
+        ({"source": "age"}, {"source": "age", "part": "year"}, "the number 'age', so its part cannot be 'year'"),
         (
             {"source": "age"},
             {"source": "job", "part": "missing"},
-            "the category 'job', and cannot be its part 'missing'",
+            "the category 'job', so its part cannot be 'missing'",
         ),
-        ({"source": "age"}, {"source": "sold", "part": "elapsed"}, "the date 'sold', and cannot be its part 'elapsed'"),
+        ({"source": "age"}, {"source": "sold", "part": "elapsed"}, "the date 'sold', so its part cannot be 'elapsed'"),
     ],
 )
 def test_a_column_that_is_no_part_of_its_source_is_refused(continuous: Any, categorical: Any, message: str) -> None:
