@@ -232,11 +232,12 @@ def one_value(value: object, num_rows: int, name: str) -> BadValueError:
 
 def _sorted(distinct: pd.Series, name: str) -> tuple[Label, ...]:
     check_kind(distinct, name)
-    is_category = isinstance(distinct.dtype, pd.CategoricalDtype)
-    categories = distinct.cat.remove_unused_categories().cat.categories if is_category else pd.Index([])
-    in_order = is_category and (distinct.cat.ordered or isinstance(categories.dtype, pd.IntervalDtype))
-    if in_order:
-        distinct = pd.Series(list(map(_as_label, categories)))
+    in_order = False
+    if isinstance(distinct.dtype, pd.CategoricalDtype):
+        categories = distinct.cat.remove_unused_categories().cat.categories
+        in_order = distinct.cat.ordered or isinstance(categories.dtype, pd.IntervalDtype)
+        if in_order:
+            distinct = pd.Series(list(map(_as_label, categories)))
     numbers = shortest_decimals(distinct.to_numpy()) if pd.api.types.is_float_dtype(distinct) else distinct
     found = [value.item() if isinstance(value, np.generic) else value for value in numbers.tolist()]
     if not all(isinstance(label, str | int | float) for label in found):
