@@ -253,7 +253,9 @@ def accepting_who(function: Function) -> Function:
     def called(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - those of the function
         if "who" not in kwargs:
             return function(*args, **kwargs)
-        message = f"{function.__name__}: `who` goes with 0.3. Wrap the call: with tabvision.errors.speaking(name):"
+        message = (
+            f"{function.__name__}: `who` will be removed in 0.3. Wrap the call: with tabvision.errors.speaking(name):"
+        )
         warnings.warn(message, DeprecationWarning, stacklevel=2)
         with speaking(kwargs.pop("who")):
             return function(*args, **kwargs)

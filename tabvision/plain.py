@@ -39,31 +39,33 @@ def from_plain(data: object, kind: type[Kind], decode: Callable[[type, object], 
     """
     known = {field.name for field in dataclasses.fields(kind)}  # type: ignore[arg-type]  # it is a dataclass
     if isinstance(data, Mapping) and (unknown := sorted(map(str, set(data) - known))):
-        raise BadValueError(f"{kind.__name__} has no facts {unknown}", f"Known are {sorted(known)}")
+        raise BadValueError(f"{kind.__name__} has no facts {unknown}", f"Known facts: {sorted(known)}")
     try:
         return msgspec.convert(data, kind, dec_hook=decode)
     except (msgspec.ValidationError, UnicodeEncodeError) as error:
         if isinstance(error.__cause__, TabvisionError):  # raised by the dataclass's own check, which is more specific
             raise error.__cause__ from None
-        raise BadValueError(f"the facts of a {kind.__name__} do not fit: {error}", "Pass what to_dict wrote") from error
+        raise BadValueError(
+            f"the facts of a {kind.__name__} are invalid: {error}", "Pass what to_dict wrote"
+        ) from error
 
 
 def object_of(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Return a JSON object, as a hook of `json.loads`; raise if a name stands twice, where Python keeps the last value.
+    """Return a JSON object, as a hook of `json.loads`; raise if a name occurs twice, where Python keeps the last value.
 
     Raises:
-        ValueError: A name stands twice.
+        ValueError: A name occurs twice.
 
     Example:
         >>> import json
         >>> json.loads('{"age": 41, "age": 14}', object_pairs_hook=object_of)
         Traceback (most recent call last):
-        ValueError: the name 'age' stands twice in an object
+        ValueError: the name 'age' occurs twice in an object
     """
     found = dict(pairs)
     if len(found) < len(pairs):
         ((name, _),) = Counter(name for name, _ in pairs).most_common(1)
-        raise ValueError(f"the name {name!r} stands twice in an object")
+        raise ValueError(f"the name {name!r} occurs twice in an object")
     return found
 
 

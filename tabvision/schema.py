@@ -326,7 +326,8 @@ class Schema:
         """
         known = {name: [field.name for field in dataclasses.fields(kind)] for name, kind in _LISTS.items()}
         known["target"] = [field.name for field in dataclasses.fields(Target)]
-        return from_plain(read_facts(data, cls.FORMAT, known), cls, _decode_task)
+        facts = read_facts(data, cls.FORMAT, known)
+        return from_plain(facts, cls, lambda _, task: Task.from_dict(cast("Mapping[str, Any]", task)))
 
     def __str__(self) -> str:
         """Return a short table with a line for each raw column, showing only some of each kind if there are many."""
@@ -395,9 +396,3 @@ def _shallow(facts: Any) -> dict[str, Any]:  # noqa: ANN401 - any of the datacla
     """Return a dataclass as a dict, without facts at their defaults; not recursive, since a task converts itself."""
     values = {field.name: (getattr(facts, field.name), field.default) for field in dataclasses.fields(facts)}
     return {name: list(it) if isinstance(it, tuple) else it for name, (it, default) in values.items() if it != default}
-
-
-def _decode_task(kind: type, data: object) -> object:
-    if kind is Task:
-        return Task.from_dict(cast("Mapping[str, Any]", data))
-    raise NotImplementedError(kind)

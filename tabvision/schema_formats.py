@@ -94,7 +94,7 @@ def _upgraded(data: Mapping[str, Any]) -> dict[str, Any]:
 def _part_of(name: str, source: str) -> str:
     match = _DERIVED.fullmatch(name.removeprefix(source))
     if match is None:
-        problem = f"{name!r} is made of the date {source!r}, but names none of its parts"
+        problem = f"{name!r} is computed from the date {source!r}, but names no part of it"
         raise BadValueError(problem, f"Name it {source}_month, for instance")
     return match[1]
 
@@ -103,7 +103,7 @@ def accepting_spread(kind: type[_Kind]) -> type[_Kind]:
     """Accept `spread`, the name of `std` before 0.2, as an argument and an attribute, with a DeprecationWarning."""
 
     def warn() -> None:
-        message = f"{kind.__name__}: `spread` goes with 0.3. Say std instead."
+        message = f"{kind.__name__}: `spread` will be removed in 0.3. Use std instead."
         warnings.warn(message, DeprecationWarning, stacklevel=3)
 
     original = kind.__init__

@@ -132,7 +132,10 @@ def test_an_error_that_is_given_its_speaker_first_keeps_it(error: TabvisionError
 
 
 def test_functions_that_took_who_take_it_for_one_more_version() -> None:
-    with pytest.warns(DeprecationWarning, match="`who` goes with 0.3"), pytest.raises(BadValueError, match=r"^here: "):
+    with (
+        pytest.warns(DeprecationWarning, match="`who` will be removed in 0.3"),
+        pytest.raises(BadValueError, match=r"^here: "),
+    ):
         accepting_who(speaking("refuse")(refuse))(who="here")  # type: ignore[call-arg]
 
 

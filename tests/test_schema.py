@@ -166,9 +166,9 @@ def test_facts_that_this_version_does_not_follow_are_refused(where: Any, fact: d
 
 
 def test_spread_goes_on_working_with_a_warning() -> None:
-    with pytest.warns(DeprecationWarning, match="Image: `spread` goes with 0.3. Say std instead"):
+    with pytest.warns(DeprecationWarning, match="Image: `spread` will be removed in 0.3. Use std instead"):
         image = Image(size=(8, 8), mean=HALF, spread=HALF)  # type: ignore[call-arg]  # what the test is about
-    with pytest.warns(DeprecationWarning, match="Continuous: `spread` goes with 0.3"):
+    with pytest.warns(DeprecationWarning, match="Continuous: `spread` will be removed in 0.3"):
         spread = SCHEMA.continuous[0].spread  # type: ignore[attr-defined]  # likewise
 
     assert (image.std, spread) == (HALF, 10.0)

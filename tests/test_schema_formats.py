@@ -55,6 +55,6 @@ def test_a_column_of_format_1_that_names_no_part_of_its_date_is_refused() -> Non
     century = {**FORMAT_1["continuous"][1], "name": "sold_century"}
 
     with pytest.raises(
-        BadValueError, match="Schema: 'sold_century' is made of the date 'sold', but names none of its parts"
+        BadValueError, match="Schema: 'sold_century' is computed from the date 'sold', but names no part of it"
     ):
         Schema.from_dict({**FORMAT_1, "continuous": [century]})

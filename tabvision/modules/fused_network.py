@@ -98,13 +98,15 @@ class FusedNetwork(ImageNetwork):
         )
         image = image_of(self.schema)
         if not image.optional or not (self.schema.continuous or self.schema.categorical):
-            problem = "the schema is of images alone"
+            problem = "the schema describes images alone"
             raise BadValueError(problem, "Build it from a FusedDataModule's schema, or use VisionModule")
         check_fraction("image_dropout", image_dropout)
         check_fraction("part_dropout", part_dropout)
         if part_dropout >= 0.5:
             problem = f"part_dropout must be below 0.5, got {part_dropout!r}"
-            raise BadValueError(problem, "Pass such as 0.2: as many rows train without images as without columns")
+            raise BadValueError(
+                problem, "Pass a fraction such as 0.2: as many rows train without columns as without images"
+            )
         remedy = "Pass 5 for the body's two halves, the images, the table and the head"
         check_whole("num_groups", num_groups, 1 + _NEW_GROUPS, remedy=remedy)
         self._set_body(given_body, given_weights)

@@ -31,7 +31,7 @@ def grown_module(module: Module, schema: Schema) -> Module:
     """Return a module for a network's schema merged with that of new rows, starting from the network's weights."""
     parts = [name for name in module.own_settings if module.hparams.get(name) == OWN and name != "optimizer"]
     if parts:
-        problem = f"the network has {module.own_settings[parts[0]]} of your own, which it cannot extend"
+        problem = f"the network has {module.own_settings[parts[0]]} of your own, which cannot be extended"
         raise BadValueError(problem, "Build a new module, and copy the weights that it shares")
     known = _with_widths(module)
     merged = grown_schema(known, schema)
@@ -159,11 +159,11 @@ def _grown_target(known: Target, new: Target) -> Target:
         problem = (
             f"the network predicts {known.quoted} ({known.task.name}), and the new rows {new.quoted} ({new.task.name})"
         )
-        raise BadValueError(problem, "Name the target and the task as the network knows them")
+        raise BadValueError(problem, "Name the same target and task as in the first fit")
     classes = _joined_labels(known.classes, new.classes)
     num_new = len(classes) - len(known.classes)
     if num_new and len(known.grown) == MOST_GROWTHS:
-        problem = f"the network has learned new classes {MOST_GROWTHS} times, which is the most"
+        problem = f"the network has learned new classes {MOST_GROWTHS} times, which is the limit"
         raise BadValueError(problem, "Train a new one on all rows")
     return dataclasses.replace(
         known,

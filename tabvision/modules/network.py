@@ -109,11 +109,6 @@ class SchemaNetwork(nn.Module, ABC):
         """Return the network itself, or a faster one whose answers are the same up to rounding."""
         return self
 
-    @property
-    def _weights_dtype(self) -> torch.dtype:
-        """The dtype of the weights."""
-        return next(self.parameters()).dtype
-
     def needed(self, batch: Batch, key: str) -> Tensor:
         """Return a tensor of a batch, checking for it since a user's own loader may leave it out.
 
@@ -125,7 +120,7 @@ class SchemaNetwork(nn.Module, ABC):
             return found
         got = ", ".join(map(repr, batch)) if isinstance(batch, dict) else type(batch).__name__
         remedy = (
-            "Put it in, of a table without such columns with width 0; tabvision.batch.Batch lists the keys and shapes"
+            "Add it, with width 0 if the table has no such columns; tabvision.batch.Batch lists the keys and shapes"
         )
         raise BadValueError(type(self).__name__, f"a batch must be a dict with {key!r}, got {got}", remedy)
 
@@ -146,7 +141,7 @@ class SchemaNetwork(nn.Module, ABC):
     def not_held(cls, setting: str) -> BadValueError:
         """Return the error that asks for a user's own object, which a checkpoint cannot hold."""
         what = cls.own_settings.get(setting, f"{setting}=")
-        problem = f"it was trained with {what} of your own, which no checkpoint holds"
+        problem = f"the module was trained with {what} of your own, which no checkpoint holds"
         predictor = "" if setting == "optimizer" else f", Predictor(path, {setting}=...)"
         return BadValueError(problem, f"Pass it again: load_from_checkpoint(path, {setting}=...){predictor}")
 

@@ -135,13 +135,13 @@ def _decay_weights(optimizer: Optimizer) -> None:
 
 def _norms_and_biases(layer: LayerGroup) -> set[int]:
     """Return the ids of the parameters of norms, and of all biases."""
-    found: set[int] = set()
-    for module in layer.modules:
-        for part in module.modules():
-            for name, parameter in part.named_parameters(recurse=False):
-                if isinstance(part, _NORMS) or name == "bias":
-                    found.add(id(parameter))
-    return found
+    parts = [part for module in layer.modules for part in module.modules()]
+    return {
+        id(parameter)
+        for part in parts
+        for name, parameter in part.named_parameters(recurse=False)
+        if isinstance(part, _NORMS) or name == "bias"
+    }
 
 
 @final
@@ -190,12 +190,19 @@ class RowAdamW(Optimizer):
         for group in self.param_groups:
             for param in group["params"]:
                 if param.grad is not None:
-                    self._update(param, group)
+                    self._update(param, param.grad, group)
         return loss
 
-    def _update(self, param: Tensor, group: dict[str, Any]) -> None:
-        rows, gradient = self._rows_with_gradient(param)
-        state = self._state_of(param)
+    def _update(self, param: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
+        if gradient.is_sparse:
+            gradient = gradient.coalesce()
+            rows, gradient = gradient.indices()[0], gradient.values()
+        else:
+            rows = torch.arange(len(param), device=param.device)
+        state: dict[str, Tensor] = self.state[param]
+        if not state:
+            state["mean"], state["square"] = torch.zeros_like(param), torch.zeros_like(param)
+            state["steps"] = torch.zeros(len(param), device=param.device)
         lr, (beta1, beta2) = group["lr"], group["betas"]
         steps = state["steps"].index_select(0, rows).add_(1)
         mean = state["mean"].index_select(0, rows).lerp_(gradient, 1 - beta1)
@@ -206,18 +213,3 @@ class RowAdamW(Optimizer):
         root = (square / (1 - beta2**age)).sqrt_().add_(group["eps"])
         moved = param.index_select(0, rows).mul_(1 - lr * group["weight_decay"])
         param.index_copy_(0, rows, moved.sub_(lr * mean / (1 - beta1**age) / root))
-
-    def _state_of(self, param: Tensor) -> dict[str, Tensor]:
-        state: dict[str, Tensor] = self.state[param]
-        if not state:
-            state["mean"], state["square"] = torch.zeros_like(param), torch.zeros_like(param)
-            state["steps"] = torch.zeros(len(param), device=param.device)
-        return state
-
-    @staticmethod
-    def _rows_with_gradient(param: Tensor) -> tuple[Tensor, Tensor]:
-        assert param.grad is not None, "checked by the caller"
-        if not param.grad.is_sparse:
-            return torch.arange(len(param), device=param.device), param.grad
-        gradient = param.grad.coalesce()
-        return gradient.indices()[0], gradient.values()

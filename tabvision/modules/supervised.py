@@ -293,7 +293,7 @@ class SupervisedModule(pl.LightningModule, SchemaNetwork):
                 module = super().load_from_checkpoint(*args, **settings)
             except Exception as error:
                 if is_damage(error, plain=settings.get("weights_only") is True):
-                    problem = "the file is damaged, holds more than plain data, or is no checkpoint of a Trainer"
+                    problem = "the file is damaged, holds more than plain data, or is not a Trainer's checkpoint"
                     raise BadValueError(problem, "Copy it again, or pass another one") from error
                 if not isinstance(error, RuntimeError) or "loading state_dict" not in str(error):
                     raise

@@ -57,8 +57,12 @@ class ImageNetwork(SchemaNetwork):
         """Return images as the body expects them: uint8 images are normalized, float images already are."""
         if images.dtype == torch.uint8:
             images = normalize(images, self._image.mean, self._image.std)
-        # under Trainer(precision="bf16-true"), which leaves uint8 unchanged, the weights are not float32
         return images.to(self._weights_dtype).contiguous(memory_format=self._memory_format)
+
+    @property
+    def _weights_dtype(self) -> torch.dtype:
+        """The dtype of the weights; not float32 under `Trainer(precision="bf16-true")`, which leaves uint8 unchanged."""
+        return next(self.parameters()).dtype
 
 
 class VisionNetwork(ImageNetwork):
@@ -115,28 +119,30 @@ class VisionNetwork(ImageNetwork):
         )
         image_of(self.schema)  # raise early if there is none
         if not self.schema.is_of_images:
-            problem = "the schema is of rows with columns and images"
+            problem = "the schema describes rows with columns and images"
             raise BadValueError(problem, "Use FusedModule, or an ImageDataModule")
-        named = _named_head(head, settings)
-        if named is not None:
-            check_head(**named)
+        widths, scale, dropout = (settings[name] for name in ("head_widths", "head_scale", "dropout"))
+        arguments: dict[str, Any] = {"kind": head, "widths": widths, "scale": scale, "dropout": dropout}
+        arguments = {name: value for name, value in arguments.items() if value is not None}  # those with an effect
+        if head != OWN:
+            check_head(**arguments)
         check_whole("num_groups", num_groups, 2, remedy="Pass 3 for the body's two halves and the head")
         self._set_body(given_body, given_weights)
-        self.head = self._own_head(given_head) if named is None else self._make_head(named)
+        self.head = self._new_head(given_head, arguments)
         body_groups(self.body, num_groups - 1)  # raise early if there are too many
         self._memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.to(memory_format=self._memory_format)
 
-    def _make_head(self, settings: Mapping[str, Any]) -> nn.Module:
+    def _new_head(self, head: str | nn.Module | HeadFactory, arguments: Mapping[str, Any]) -> nn.Module:
+        """Return a new head for these arguments of `make_head`, or the user's own, checked."""
         shape, target = self.body.feature_shape(self._image.size), self.schema.target
-        head = make_head(shape[0], target.first_outputs, pooled=len(shape) == 1, **settings)
-        head[-1] = with_growth(head[-1], target.grown, self.task.join_new)
-        return head
-
-    def _own_head(self, head: str | nn.Module | HeadFactory) -> nn.Module:
-        if isinstance(head, str):
+        if not isinstance(head, str):
+            return own_head(head, shape, self.task.num_outputs)
+        if head == OWN:
             raise self.not_held("head")
-        return own_head(head, self.body.feature_shape(self._image.size), self.task.num_outputs)
+        made = make_head(shape[0], target.first_outputs, pooled=len(shape) == 1, **arguments)
+        made[-1] = with_growth(made[-1], target.grown, self.task.join_new)
+        return made
 
     @override
     def forward(self, batch: Batch) -> Tensor:
@@ -174,14 +180,6 @@ def _head_settings(
         **with_defaults(schema, own or linear, given, {"head_widths": (512,), "dropout": 0.5}),
         **with_defaults(schema, own, given, {"head_scale": 0.1}),
     }
-
-
-def _named_head(head: str, settings: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return the arguments of `make_head`, or None for a user's own head."""
-    if head == OWN:
-        return None
-    layers = {} if head == "linear" else {"widths": settings["head_widths"], "dropout": settings["dropout"]}
-    return {"kind": head, "scale": settings["head_scale"], **layers}
 
 
 def image_of(schema: Schema) -> Image:

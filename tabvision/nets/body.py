@@ -62,7 +62,7 @@ class Body(nn.Module):
         with use_running_statistics(self.net) if self.training and len(images) == 1 else contextlib.nullcontext():
             features = self.net(images)
         if not isinstance(features, Tensor):
-            problem = f"a body must give a tensor of features, got {type(features).__name__}"
+            problem = f"a body must return a tensor of features, got {type(features).__name__}"
             raise BadTypeError(problem, "Wrap it in a network that returns one tensor")
         if features.ndim == 3:
             return features.mean(dim=1)
@@ -83,7 +83,7 @@ class Body(nn.Module):
             raise self._wrong_size(size, error) from error
         if features.ndim not in (2, 4) or len(features) != 1:
             got = tuple(features.shape)
-            problem = f"a body must give features (B, C, H, W), (B, N, C) or (B, C), got {got} for one image"
+            problem = f"a body must return features (B, C, H, W), (B, N, C) or (B, C), got {got} for one image"
             raise BadValueError(problem, "Cut off what comes after the features")
         return tuple(features.shape[1:])
 
@@ -107,8 +107,10 @@ class Body(nn.Module):
 
     def _wrong_size(self, size: tuple[int, int], error: Exception) -> BadValueError:
         fitting = next((side for side in _SIZES if self._accepts(side)), None)
-        problem = f"the body takes no images of {size[0]} x {size[1]} pixels ({str(error).strip().rstrip('.'):.120})"
-        remedy = f"Pass size={fitting} or another that it takes" if fitting else "Pass another size or body"
+        problem = (
+            f"the body does not accept images of {size[0]} x {size[1]} pixels ({str(error).strip().rstrip('.'):.120})"
+        )
+        remedy = f"Pass size={fitting} or another that it accepts" if fitting else "Pass another size or body"
         return BadValueError(problem, remedy)
 
     def _accepts(self, side: int) -> bool:

@@ -142,10 +142,12 @@ class _TableInputs(nn.Module):
 
 
 def _one_per_layer(dropout: float | Sequence[float], num_layers: int) -> list[float]:
-    fractions = list(dropout) if isinstance(dropout, Sequence) and not isinstance(dropout, str) else None
-    if fractions is not None and len(fractions) != num_layers:
-        problem = f"dropout must be one number or {num_layers} (one for each hidden layer), got {len(fractions)}"
+    if isinstance(dropout, str) or not isinstance(dropout, Sequence):
+        check_fraction("dropout", dropout)
+        return [dropout] * num_layers
+    if len(dropout) != num_layers:
+        problem = f"dropout must be one number or {num_layers} (one for each hidden layer), got {len(dropout)}"
         raise BadValueError(problem, "Make it as long as widths")
-    for fraction in [dropout] if fractions is None else fractions:
+    for fraction in dropout:
         check_fraction("dropout", fraction)
-    return [dropout] * num_layers if fractions is None else fractions  # type: ignore[list-item]  # a number, checked above
+    return list(dropout)

@@ -92,13 +92,9 @@ class Embeddings(nn.Module):
         self._in_order = by_table == [*range(len(widths))]
         # each column's position in the concatenation of all tables' columns
         self._positions = sorted(range(len(widths)), key=by_table.__getitem__)
+        # the columns in output order: with several members, those of the same width are adjacent
+        self.order = by_table if members > 1 else [*range(len(widths))]
         self.register_load_state_dict_pre_hook(_join_old_tables)  # type: ignore[no-untyped-call]  # torch has no types here
-
-    @property
-    def order(self) -> list[int]:
-        """The columns in output order; with several members, columns of the same width are adjacent."""
-        by_width = [*itertools.chain(*self._columns)]
-        return by_width if self.members > 1 else sorted(by_width)
 
     def table(self, column: int) -> Tensor:
         """Return the embeddings of one column's codes, (cardinality, members * width)."""
@@ -109,12 +105,11 @@ class Embeddings(nn.Module):
 
     def spans(self, num_numbers: int, number_width: int) -> tuple[list[range], list[range]]:
         """Return the positions of the inputs from each number, after those of all categories, and from each category."""
-        order = self.order
-        widths = [self.table(column).shape[1] // self.members for column in order] + [number_width] * num_numbers
+        widths = [self.table(column).shape[1] // self.members for column in self.order] + [number_width] * num_numbers
         ends = itertools.accumulate(widths, initial=0)
         spans = list(itertools.starmap(range, itertools.pairwise(ends)))
-        by_column = dict(zip(order, spans, strict=False))
-        return spans[len(order) :], [by_column[column] for column in range(len(order))]
+        by_column = dict(zip(self.order, spans, strict=False))
+        return spans[len(self.order) :], [by_column[column] for column in range(len(self.order))]
 
     @override
     def forward(self, categorical: Tensor) -> Tensor:

@@ -42,7 +42,6 @@ class _FactorTable(nn.Embedding):
         True
     """
 
-    @speaking()
     def __init__(self, cardinality: int, factors: int, *, sparse: bool = False) -> None:
         super().__init__(cardinality, factors + 1, sparse=sparse)
 
@@ -84,7 +83,6 @@ class _Offset(nn.Module):
         - returns: (*) the same
     """
 
-    @speaking()
     def __init__(self) -> None:
         super().__init__()
         self.bias = nn.Parameter(torch.zeros(1))

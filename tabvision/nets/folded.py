@@ -63,10 +63,11 @@ class FoldedNet(nn.Module):
         (bias, weight), *later = folded_layers(net)
         self.members, self.width, self.num_later = len(weight), later[0][1].shape[1], len(later)
         self.numbers = _FoldedNumbers(net)
-        of_categories = [  # (k, cardinality, outputs) each
-            inputs.categories.table(column).view(-1, inputs.members, len(span)).transpose(0, 1) @ weight[:, list(span)]
-            for column, span in enumerate(inputs.spans()[1])
-        ]
+        of_categories = []  # (k, cardinality, outputs) each
+        for column, span in enumerate(inputs.spans()[1]):
+            embedded = inputs.categories.table(column).view(-1, inputs.members, len(span)).transpose(0, 1)
+            # in float64, since rounding in float32 may depend on the cardinality, and a grown network must answer the same
+            of_categories.append((embedded.double() @ weight[:, list(span)].double()).to(weight.dtype))
         if of_categories:  # every row has exactly one value of the first category, so the bias can be added to it
             of_categories[0] = of_categories[0] + bias
         first_rows = itertools.accumulate((table.shape[1] for table in of_categories), initial=0)

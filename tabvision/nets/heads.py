@@ -160,7 +160,7 @@ def own_head(head: nn.Module | HeadFactory, features: tuple[int, ...], num_outpu
         problem = f"head must be a name, a torch.nn.Module or a function that returns one, got {type(net).__name__}"
         raise BadTypeError(problem, "Return a module from features to logits")
     if (width := width_of(net, features, "head")) != num_outputs:
-        problem = f"the head must give {count(num_outputs, 'logit')} for an image, got {width}"
+        problem = f"the head must return {count(num_outputs, 'logit')} for an image, got {width}"
         raise BadValueError(problem, "Let a function build it: head=lambda num_features, num_outputs: ...")
     return net
 

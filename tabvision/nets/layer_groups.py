@@ -37,12 +37,7 @@ class LayerGroup:
 
     def parameters(self) -> Iterator[nn.Parameter]:
         """Return each parameter once, in the order of the modules."""
-        seen: set[int] = set()
-        for module in self.modules:
-            for parameter in module.parameters():
-                if id(parameter) not in seen:
-                    seen.add(id(parameter))
-                    yield parameter
+        return iter({id(it): it for module in self.modules for it in module.parameters()}.values())
 
     def __iter__(self) -> Iterator[nn.Parameter]:
         return self.parameters()

@@ -173,11 +173,11 @@ def width_of(net: nn.Module, shape: Sequence[int], what: str) -> int:
         with evaluating(net), torch.no_grad():
             given = net(rows)
     except Exception as error:
-        problem = f"the {what} takes no rows of shape {tuple(shape)} ({str(error).strip().rstrip('.'):.120})"
+        problem = f"the {what} does not accept rows of shape {tuple(shape)} ({str(error).strip().rstrip('.'):.120})"
         raise BadValueError(problem, remedy) from error
     if not isinstance(given, Tensor) or given.ndim != 2 or len(given) != len(rows):
         got = tuple(given.shape) if isinstance(given, Tensor) else type(given).__name__
-        raise BadValueError(f"the {what} must give (2, width) for 2 rows, got {got}", remedy)
+        raise BadValueError(f"the {what} must return (2, width) for 2 rows, got {got}", remedy)
     return given.shape[1]
 
 

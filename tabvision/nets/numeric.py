@@ -50,7 +50,6 @@ class PlainNumbers(nn.Module):
         [[-0.0999..., 0.0999..., 3.0]]
     """
 
-    @speaking()
     def __init__(self, num_columns: int, *, norm: bool = True, squash: bool = True) -> None:
         super().__init__()
         self.width = num_columns

@@ -103,7 +103,9 @@ class PackedNet(nn.Module):
         check_fraction("dropout", dropout)
         check_fraction("unknown_share", unknown_share)
         if not len(widths):
-            raise BadValueError("widths must name at least one layer, got none", 'Pass such as [96, 64], or net="mlp"')
+            raise BadValueError(
+                "widths must name at least one layer, got none", 'Pass a list such as [96, 64], or net="mlp"'
+            )
         self.embeddings = _Inputs(
             cardinalities,
             bins,
@@ -169,7 +171,6 @@ class _PackedNumbers(nn.Module):
     low: Tensor
     high: Tensor
 
-    @speaking()
     def __init__(self, bins: Sequence[Sequence[float]], members: int = 1, parts: int = 1) -> None:
         super().__init__()
         self.parts = parts

@@ -61,7 +61,7 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
     """
     file = Path(path).expanduser()
     if not file.is_file():
-        raise MissingFileError(f"no weights at {str(path)!r}", "Pass the path of a .pth, .pt or .safetensors file")
+        raise MissingFileError(f"no weights file at {str(path)!r}", "Pass the path of a .pth, .pt or .safetensors file")
     try:
         if file.suffix == ".safetensors":
             from safetensors.torch import load_file
@@ -126,8 +126,9 @@ def _check_stored(file: Path) -> None:
     if not zipfile.is_zipfile(file):
         return
     with zipfile.ZipFile(file) as archive:
-        if sum(entry.file_size for entry in archive.infolist()) > file.stat().st_size:
-            problem = f"{file} would expand to more than its {file.stat().st_size:,} bytes, as torch.save writes none"
+        size = file.stat().st_size
+        if sum(entry.file_size for entry in archive.infolist()) > size:
+            problem = f"{file} would expand to more than its {size:,} bytes, unlike what torch.save writes"
             raise BadValueError(problem, "Do not use it; ask for the original file")
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from tabvision.errors import BadTypeError
 from tabvision.plain import LARGEST_EXACT, check_digits, codes_by_label
-from tabvision.preprocess.columns import Column, Levels, Numbers, Text, Timestamps, dictionary_of
+from tabvision.preprocess.columns import Column, Levels, Numbers, Text
 from tabvision.preprocess.parse import Family, is_blank, parse_number
 from tabvision.schema import Label
 
@@ -36,11 +36,10 @@ def vocabulary_of(column: Column, name: str) -> tuple[tuple[Label, ...], bool]:
     """
     column = column.to_labels()
     if isinstance(column, Levels):
-        assert not isinstance(column.values, Timestamps), "to_labels leaves no timestamps"
-        used = np.unique(column.codes[column.codes >= 0])
+        codes, values = column.distinct()
+        used = np.unique(codes[codes >= 0])
         if isinstance(column.values, Numbers):
             check_digits(column.values.values[used], name)
-        values = column.values.to_list()
         seen: list[Any] = [it for it in map(values.__getitem__, used.tolist()) if it is not None and not is_blank(it)]
         return tuple(dict.fromkeys(seen if column.ordered else sorted(seen))), column.ordered
     if isinstance(column, Text):
@@ -62,22 +61,9 @@ def values_seen_once(column: Column) -> set[Label]:
         >>> values_seen_once(Text(pa.array(["b", "a", None, "b", " "])))
         {'a'}
     """
-    column = column.to_labels()
-    if isinstance(column, Text):
-        codes, texts = dictionary_of(column.values)
-        labels = texts.take(np.flatnonzero(_counts(codes, len(texts)) == 1)).to_pylist()
-    elif isinstance(column, Levels):
-        assert not isinstance(column.values, Timestamps), "to_labels leaves no timestamps"
-        values = column.values.to_list()
-        labels = [values[code] for code in np.flatnonzero(_counts(column.codes, len(values)) == 1)]
-    else:
-        codes, values = column.distinct()
-        labels = [values[code] for code in np.flatnonzero(_counts(codes, len(values)) == 1)]
-    return {label for label in labels if not is_blank(label)}
-
-
-def _counts(codes: NDArray[Any], number: int) -> NDArray[np.int64]:
-    return np.bincount(codes[codes >= 0], minlength=number)
+    codes, values = column.to_labels().distinct()
+    counts = np.bincount(codes[codes >= 0])
+    return {values[code] for code in np.flatnonzero(counts == 1) if not is_blank(values[code])}
 
 
 def distinct_numbers(values: NDArray[Any]) -> NDArray[Any]:

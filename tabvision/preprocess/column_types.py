@@ -174,7 +174,9 @@ def _check_readable(columns: Columns, names: Sequence[str]) -> None:
     if errors:
         first = next(iter(errors.values())).args[0]
         problem = f"{len(errors)} columns cannot be read, {listed([*map(repr, errors)])}: {first}"
-        raise BadTypeError(problem, f"Turn them into columns of those, or leave them out: {asking('ignore', *errors)}")
+        raise BadTypeError(
+            problem, f"Convert them to columns of such values, or leave them out: {asking('ignore', *errors)}"
+        )
 
 
 def _dates_and_orders(columns: Columns, dates: Sequence[str]) -> tuple[Sequence[str], dict[str, DateFormat]]:

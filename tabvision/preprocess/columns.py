@@ -188,8 +188,9 @@ class Numbers(Column):
         if (is_wrong := dates == NO_DATE).any():
             problem = f"column {name!r} must hold dates, got numbers such as {distinct[is_wrong.argmax()]!r}"
             unit = asking("dates", f"{name}=s")
-            remedy = f"Of Unix time say the unit when fitting, {unit}, or write dates as 20241231"
-            raise BadTypeError(problem, remedy)
+            raise BadTypeError(
+                problem, f"For Unix time, state the unit when fitting, {unit}, or write dates as 20241231"
+            )
         return Timestamps(_look_up(dates, codes, NO_DATE))
 
     @override
@@ -246,7 +247,7 @@ class Timestamps(Column):
     def to_numbers(self, name: str, form: NumberFormat = "strict", *, wanted: str | None = None) -> Numbers:
         if self.all_missing():
             return Numbers(np.full(len(self.values), np.nan), "float")
-        remedy = f"When fitting pass {asking('dates', name)}, or turn it into a number yourself"
+        remedy = f"Pass {asking('dates', name)} when fitting, or convert it to a number yourself"
         raise BadTypeError(f"column {name!r} must hold numbers, got dates", remedy)
 
     @override
@@ -294,7 +295,9 @@ class Levels(Column):
             problem = f"column {name!r} must hold {wanted or 'numbers'}, got text that cannot be read as such: {found}"
             if wanted is not None:
                 raise BadTypeError(problem, remedy)
-            raise BadValueError(problem, f"{remedy}; or when fitting take it for text: {asking('categorical', name)}")
+            raise BadValueError(
+                problem, f"{remedy}; or use it as text: pass {asking('categorical', name)} when fitting"
+            )
         exact = (self.codes, parsed) if lack_digits(numbers) else None
         return Numbers(_look_up(numbers, self.codes, np.nan), "float", exact)
 
@@ -304,18 +307,7 @@ class Levels(Column):
             return Timestamps(_look_up(self.values.to_timestamps(name, form).values, self.codes, NO_DATE))
         timestamps = parse_dates(self.values.values, form)
         if found := self._found_texts(self.values.to_list(), timestamps == NO_DATE):
-            wanted = f"Unix time in {form}" if form in UNIX_UNITS else f"dates in the order {form}"
-            remedy = "Write them so or as 2024-12-31"
-            order = next(
-                (it for it in get_args(DateOrder) if (parse_dates(self.values.values, it) != NO_DATE).all()), None
-            )
-            if form == "iso":
-                wanted = "ISO dates (2024-12-31 or 2024-12-31 23:59)"
-                remedy = f"Convert it first, such as pd.to_datetime(frame[{name!r}], dayfirst=True)"
-                order = order or "d/m/Y"
-            if order:
-                remedy += f", or when fitting say their order: {asking('dates', f'{name}={order}')}"
-            raise BadValueError(f"column {name!r} must hold {wanted}, got text that is none: {found}", remedy)
+            raise _unreadable_dates(self.values, name, form, found)
         return Timestamps(_look_up(timestamps, self.codes, NO_DATE))
 
     @override
@@ -323,6 +315,11 @@ class Levels(Column):
         if isinstance(self.values, Timestamps):
             return Levels(self.codes, self.values.to_text(), self.ordered)
         return self
+
+    def distinct(self) -> tuple[NDArray[Any], list[Any]]:
+        """Return each row's index among the category's values, -1 for missing, and all values, even those in no row."""
+        assert not isinstance(self.values, Timestamps), "called after `to_labels`, which leaves none"
+        return self.codes, self.values.to_list()
 
     def _found_texts(self, texts: Sequence[str | None], is_bad: NDArray[np.bool_]) -> str:
         """Return text on how many rows have a bad value that is not blank, with the first of them; "" if none has."""
@@ -388,3 +385,17 @@ def lack_digits(numbers: NDArray[np.float64]) -> bool:
 def _look_up(values: NDArray[Any], codes: NDArray[Any], filler: float) -> NDArray[Any]:
     """Return the value at each code, and `filler` for code -1, which would read the last entry."""
     return np.asarray(np.append(values, np.array([filler], dtype=values.dtype))[codes])
+
+
+def _unreadable_dates(text: Text, name: str, form: DateFormat, found: str) -> BadValueError:
+    """Return the error for text that is not dates in a format; it suggests an order in which all of it can be read."""
+    orders = (it for it in get_args(DateOrder) if (parse_dates(text.values, it) != NO_DATE).all())
+    order = next(orders, "d/m/Y" if form == "iso" else None)
+    wanted = f"Unix time in {form}" if form in UNIX_UNITS else f"dates in the order {form}"
+    remedy = "Write them in that form or as 2024-12-31"
+    if form == "iso":
+        wanted = "ISO dates (2024-12-31 or 2024-12-31 23:59)"
+        remedy = f"Convert it first, such as pd.to_datetime(frame[{name!r}], dayfirst=True)"
+    if order:
+        remedy += f", or state the order when fitting: {asking('dates', f'{name}={order}')}"
+    return BadValueError(f"column {name!r} must hold {wanted}, got text that cannot be read as such: {found}", remedy)

@@ -27,7 +27,7 @@ from tabvision.schema import Categorical, Continuous, Date, DatePart
 MIN_THREADED = 200_000  # with fewer rows, starting threads costs more than it saves
 MAX_THREADS = 8
 _NAME_A_PART = (
-    "Pass such as part='month' for a part of a date, part='missing' for the category that marks missing values, part='value' "
+    "Pass part='month' or another part for a date, part='missing' for the category that marks missing values, part='value' "
     "for the values of a number, and no part for a raw column"
 )
 
@@ -193,7 +193,7 @@ class Source:
             }
             if not fits[self.kind]:
                 source = f"the {self.kind} {self.name!r}"
-                problem = f"{column.name!r} is made of {source}, and cannot be its part {column.part!r}"
+                problem = f"{column.name!r} is computed from {source}, so its part cannot be {column.part!r}"
                 raise BadValueError(problem, _NAME_A_PART)
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from tabvision.errors import accepting_who, speaking
 from tabvision.preprocess.categories import distinct_numbers, values_seen_once, vocabulary_of
 from tabvision.preprocess.column_types import Kinds
-from tabvision.preprocess.columns import Column, Levels, Numbers, Timestamps
+from tabvision.preprocess.columns import Column, Numbers
 from tabvision.preprocess.datetimes import CONTINUOUS_PARTS, DateParts
 from tabvision.preprocess.encode import in_threads
 from tabvision.preprocess.frame import Columns, Frame
@@ -110,9 +110,9 @@ class RunningFeatures:
         kinds = self.kinds
 
         def add_date(name: str) -> None:
-            self._dates[name].add(DateParts(kinds.timestamps(columns, name)), name, *kept)
             dates = columns.raw([name])[name]
-            self._dates[name].add_tz_aware(is_tz_aware(dates) & dates.notna().to_numpy())
+            tz_aware = is_tz_aware(dates) & dates.notna().to_numpy()
+            self._dates[name].add(DateParts(kinds.timestamps(columns, name)), tz_aware, name, *kept)
 
         def add_number(name: str) -> None:
             self._numbers[name].add(kinds.numbers(columns, name), name, *kept)
@@ -139,9 +139,9 @@ class RunningFeatures:
             self._seen_once[name] = kept | values_seen_once(column).difference(known)
         if known and known != vocabulary:
             labels: list[Any] = list(dict.fromkeys([*known, *vocabulary]))
-            if ordered and isinstance(column, Levels):
-                assert not isinstance(column.values, Timestamps), "dates are levels without an order"
-                order = {value: position for position, value in enumerate(column.values.to_list())}
+            if ordered:
+                _, values = column.to_labels().distinct()
+                order = {value: position for position, value in enumerate(values)}
                 labels.sort(key=lambda label: order.get(label, len(order)))
             else:
                 labels.sort()
@@ -155,10 +155,7 @@ class RunningFeatures:
             columns: Any rows of the table, for the names of its columns.
         """
         numbers = in_threads(self._number, self.kinds.continuous, columns)
-        categories = [
-            Categorical(name=name, source=name, vocabulary=vocabulary, ordered=ordered, unseen=self._unseen(name))
-            for name, (vocabulary, ordered) in ((name, self._vocabularies[name]) for name in self.kinds.categorical)
-        ]
+        categories = list(map(self._category, self.kinds.categorical))
         taken = set(columns.frame.columns)
         dates, parts = list[Date](), list[Continuous | Categorical]()
         for name, running in self._dates.items():
@@ -185,14 +182,6 @@ class RunningFeatures:
             left_out=self.kinds.left_out,
         )
 
-    def _unseen(self, name: str) -> float:
-        """Return the expected fraction of new rows with a value that is not in these rows, or 0 if it is small.
-
-        Source: Good 1953, "The Population Frequencies of Species and the Estimation of Population Parameters".
-        """
-        fraction = len(self._seen_once.get(name, ())) / max(1, self.num_rows)
-        return round(fraction, 4) if fraction > _FEW_VALUES else 0.0
-
     def _parts_of_date(self, name: str, taken: set[str]) -> list[Continuous | Categorical]:
         running, parts = self._dates[name], list[Continuous | Categorical]()
         for part in running.varying():
@@ -204,6 +193,16 @@ class RunningFeatures:
             labels, _ = vocabulary_of(Numbers(values, "boolean" if values.dtype.kind == "b" else "integer"), name)
             parts.append(Categorical(name=free, source=name, vocabulary=labels, part=part))
         return [*parts, _indicator(name, taken)] if running.num_missing else parts
+
+    def _category(self, name: str) -> Categorical:
+        """Return a category, with the expected fraction of new rows whose value is not in these rows, if it is not small.
+
+        Source: Good 1953, "The Population Frequencies of Species and the Estimation of Population Parameters".
+        """
+        vocabulary, ordered = self._vocabularies[name]
+        fraction = len(self._seen_once.get(name, ())) / max(1, self.num_rows)
+        unseen = round(fraction, 4) if fraction > _FEW_VALUES else 0.0
+        return Categorical(name=name, source=name, vocabulary=vocabulary, ordered=ordered, unseen=unseen)
 
     def _number(self, name: str) -> Continuous:
         form: Any = self.kinds.formats.get(name, "strict")

@@ -42,9 +42,7 @@ Found = TypeVar("Found")
 
 PASS_TRAINING_COLUMNS = "Pass a frame with the training columns"
 _ROWWISE = (np.dtype, pd.StringDtype, pd.CategoricalDtype, pd.DatetimeTZDtype)
-_DAY = 86_400_000_000  # in microseconds
-_EARLIEST, _LATEST = -719_162, 2_932_896  # days from 1970 to year 1 and to the end of year 9999
-_PER_UNIT = {"D": _DAY, "s": 1_000_000, "ms": 1_000, "us": 1}
+_EARLIEST, _LATEST = np.datetime64("0001-01-01"), np.datetime64("9999-12-31")
 
 
 @final
@@ -223,7 +221,7 @@ def _read_numpy(values: NDArray[Any], name: str) -> Column:
     if kind in "biuf":
         return Numbers(values, "boolean" if kind == "b" else "float" if kind == "f" else "integer")
     if kind == "M":
-        return Timestamps(_to_microseconds(values.view(np.int64), np.datetime_data(values.dtype)[0], name))
+        return Timestamps(_to_microseconds(values, name))
     if kind == "m":
         ticks = values.astype("timedelta64[us]").view(np.int64)
         return Numbers(np.where(ticks == NO_DATE, np.nan, ticks / 1e6), "duration")
@@ -322,15 +320,12 @@ def _with_missing(present: NDArray[Any], missing: NDArray[np.bool_], filler: flo
     return full
 
 
-def _to_microseconds(ticks: NDArray[np.int64], unit: str, name: str) -> NDArray[np.int64]:
-    """Return ticks of a unit as microseconds; raise for dates outside the years 1 to 9999."""
-    missing = ticks == NO_DATE
-    known = ticks[~missing] if missing.any() else ticks
-    per_day = _DAY * 1_000 if unit == "ns" else _DAY // _PER_UNIT[unit]
-    if len(known) and not _EARLIEST <= int(known.min()) // per_day <= int(known.max()) // per_day <= _LATEST:
-        problem = f"column {name!r} holds dates outside the years 1 to 9999"
-        raise BadValueError(problem, f"Correct them, or leave the column out: {asking('ignore', name)}")
-    if unit == "us":
-        return ticks
-    micros = ticks // 1_000 if unit == "ns" else ticks * _PER_UNIT[unit]
-    return np.where(missing, NO_DATE, micros) if len(known) < len(ticks) else micros
+def _to_microseconds(dates: NDArray[np.datetime64], name: str) -> NDArray[np.int64]:
+    """Return dates as microseconds since 1970; raise for dates outside the years 1 to 9999."""
+    known = dates[~np.isnat(dates)]
+    if len(known):
+        first, last = (date.astype("datetime64[D]") for date in (known.min(), known.max()))
+        if first < _EARLIEST or last > _LATEST:
+            problem = f"column {name!r} holds dates outside the years 1 to 9999"
+            raise BadValueError(problem, f"Correct them, or leave the column out: {asking('ignore', name)}")
+    return dates.astype("datetime64[us]", copy=False).view(np.int64)

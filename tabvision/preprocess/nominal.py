@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from tabvision.errors import listed
 from tabvision.preprocess.column_types import Kinds
-from tabvision.preprocess.columns import Levels, Numbers, Text, lack_digits
+from tabvision.preprocess.columns import Column, Numbers, lack_digits
 from tabvision.preprocess.frame import Columns, Frame
 from tabvision.preprocess.parse import NO_DATE
 
@@ -66,7 +66,7 @@ def with_nominal(
     columns = Columns.of(frame)
     if len(columns) > _MAX_ROWS:
         columns, target = columns.take(np.arange(_MAX_ROWS)), target[:_MAX_ROWS]
-    groups = np.arange(len(columns)) if group is None else _codes_of_labels(columns.read(group).to_labels())
+    groups = np.arange(len(columns)) if group is None else _codes_of_labels(columns.read(group))
     candidates = {}
     for name in kinds.continuous:
         if name not in stated and (codes := _codes_of_values(kinds.numbers(columns, name))) is not None:
@@ -117,7 +117,7 @@ def _residuals(
     """Return the target's residuals after categories and a linear effect of numbers; only first rows if columns are many."""
     left = target - target.mean(axis=0)
     for name in kinds.categorical:
-        left -= _mean_of_others(_codes_of_labels(columns.read(name).to_labels()), left, groups)
+        left -= _mean_of_others(_codes_of_labels(columns.read(name)), left, groups)
     inputs = [kinds.numbers(columns, name).values for name in kinds.continuous]
     for name in kinds.dates:
         ticks = kinds.timestamps(columns, name).values
@@ -129,10 +129,9 @@ def _residuals(
     return np.asarray(left - matrix @ weights)
 
 
-def _codes_of_labels(column: Text | Numbers | Levels) -> NDArray[np.int64]:
+def _codes_of_labels(column: Column) -> NDArray[np.int64]:
     """Return the index of each row's label, counting missing as one more label."""
-    codes = column.codes if isinstance(column, Levels) else column.distinct()[0]
-    return codes.astype(np.int64) + 1
+    return column.to_labels().distinct()[0].astype(np.int64) + 1
 
 
 def _standardized(values: NDArray[Any]) -> NDArray[np.float64]:

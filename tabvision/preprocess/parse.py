@@ -122,7 +122,7 @@ def common_family(values: Iterable[object], name: str) -> Family | None:
 def unreadable_column(name: str, what: str) -> BadTypeError:
     """Return the error for a column that a network cannot read."""
     problem = f"column {name!r} must hold numbers, text, truth values or dates, got {what}"
-    return BadTypeError(problem, f"Turn it into columns of those, or leave it out: {asking('ignore', name)}")
+    return BadTypeError(problem, f"Convert it to columns of such values, or leave it out: {asking('ignore', name)}")
 
 
 def is_blank(value: object) -> bool:

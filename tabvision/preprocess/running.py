@@ -12,6 +12,7 @@ from tabvision.preprocess.categories import MAX_TABLE
 from tabvision.preprocess.columns import Numbers
 from tabvision.preprocess.datetimes import PARTS, DateParts, parts_of_distinct
 from tabvision.preprocess.statistics import (
+    Moments,
     Statistics,
     check_finite,
     statistics_of,
@@ -68,38 +69,6 @@ class RowSample:
 
     def _is_kept(self, bits: NDArray[np.uint64]) -> NDArray[np.bool_]:
         return bits >> np.uint64(64 - self._level) == 0 if self._level else np.ones(len(bits), dtype=bool)
-
-
-@final
-class Moments:
-    """The count, mean, sum of squares around the mean, minimum and maximum of numbers that come in blocks.
-
-    Source: Chan, Golub, LeVeque 1979, "Updating formulae and a pairwise algorithm for computing sample variances".
-
-    Example:
-        >>> moments = Moments()
-        >>> [moments.add(np.array(block)) for block in ([1.0, 2.0], [6.0])], float(moments.mean), float(moments.squares)
-        ([None, None], 3.0, 14.0)
-    """
-
-    def __init__(self) -> None:
-        self.number = 0
-        self.mean: Any = 0.0
-        self.squares: Any = 0.0
-        self.low: Any = np.inf
-        self.high: Any = -np.inf
-
-    def add(self, values: NDArray[np.float64]) -> None:
-        """Add a block of one column, (N,), or of several, (N, T)."""
-        if not len(values):
-            return
-        with np.errstate(over="ignore", invalid="ignore"):
-            total, mean = self.number + len(values), values.mean(axis=0)
-            between = (mean - self.mean) ** 2 * self.number * len(values) / total
-            self.squares = self.squares + np.square(values - mean).sum(axis=0) + between
-            self.mean = self.mean + (mean - self.mean) * len(values) / total
-        self.number = total
-        self.low, self.high = np.minimum(self.low, values.min(axis=0)), np.maximum(self.high, values.max(axis=0))
 
 
 @final
@@ -162,12 +131,10 @@ class RunningNumber:
         sample = np.concatenate(self._kept) if len(self._kept) > 1 else self._kept[0]
         if not self._merges or len(sample) == self._num_rows:
             return statistics_of(sample, name)
-        found = self._moments
-        num_missing = self._num_rows - found.number
+        num_missing = self._num_rows - self._moments.number
         if self._counts is not None:
             return statistics_of_counts(*self._counts, num_missing)
-        moments = found.number, float(found.mean), float(found.squares)
-        return statistics_of_sample(sample, name, moments, num_missing, (float(found.low), float(found.high)))
+        return statistics_of_sample(sample, name, self._moments, num_missing)
 
 
 def merge_counts(one: Counts, other: Counts, widest: int = MAX_TABLE) -> Counts | None:
@@ -204,19 +171,31 @@ class RunningDate:
         self._minutes: Counts = (nothing, nothing)
         self.num_missing = self._num_rows = self._num_tz_aware = 0
 
-    def add(self, parts: DateParts, name: str, stays: NDArray[np.bool_] | None, is_kept: NDArray[np.bool_]) -> None:
-        """Add a block of rows; `stays` and `is_kept` are those of `RunningNumber.add`."""
+    def add(
+        self,
+        parts: DateParts,
+        tz_aware: NDArray[np.bool_],
+        name: str,
+        stays: NDArray[np.bool_] | None,
+        is_kept: NDArray[np.bool_],
+    ) -> None:
+        """Add a block of rows.
+
+        Args:
+            parts: The dates.
+            tz_aware: Which of them have a time zone, False for missing ones.
+            name: As for `RunningNumber.add`.
+            stays: As for `RunningNumber.add`.
+            is_kept: As for `RunningNumber.add`.
+        """
         self._elapsed.add(Numbers(parts.elapsed, "float"), name, stays, is_kept)
         for_days = merge_counts(self._days, (parts.days[0], parts.days[2]), _DAYS)
         assert for_days is not None, "the calendar has fewer days"
         self._days = for_days
         self._minutes = merge_counts(self._minutes, (parts.minutes[0], parts.minutes[2])) or self._minutes
         self.num_missing += int(parts.missing.sum())
-
-    def add_tz_aware(self, is_tz_aware: NDArray[np.bool_]) -> None:
-        """Add which of a block's rows have a time zone, without missing ones."""
-        self._num_rows += len(is_tz_aware)
-        self._num_tz_aware += int(is_tz_aware.sum())
+        self._num_rows += len(tz_aware)
+        self._num_tz_aware += int(tz_aware.sum())
 
     @property
     def tz_aware(self) -> bool | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -96,30 +96,58 @@ def statistics_of_counts(values: NDArray[Any], counts: NDArray[np.int64], num_mi
     return Statistics(fill, mean, std, num_missing, _bin_edges((values - mean) / std, counts))
 
 
-def statistics_of_sample(
-    sample: NDArray[Any],
-    name: str,
-    moments: tuple[int, float, float],
-    num_missing: int,
-    ends: tuple[float, float],
-) -> Statistics:
+@final
+class Moments:
+    """The count, mean, sum of squares around the mean, minimum and maximum of numbers that come in blocks.
+
+    Source: Chan, Golub, LeVeque 1979, "Updating formulae and a pairwise algorithm for computing sample variances".
+
+    Example:
+        >>> moments = Moments()
+        >>> [moments.add(np.array(block)) for block in ([1.0, 2.0], [6.0])], float(moments.mean), float(moments.squares)
+        ([None, None], 3.0, 14.0)
+    """
+
+    def __init__(self) -> None:
+        self.number = 0
+        self.mean: Any = 0.0
+        self.squares: Any = 0.0
+        self.low: Any = np.inf
+        self.high: Any = -np.inf
+
+    def add(self, values: NDArray[np.float64]) -> None:
+        """Add a block of one column, (N,), or of several, (N, T)."""
+        if not len(values):
+            return
+        with np.errstate(over="ignore", invalid="ignore"):
+            total, mean = self.number + len(values), values.mean(axis=0)
+            between = (mean - self.mean) ** 2 * self.number * len(values) / total
+            self.squares = self.squares + np.square(values - mean).sum(axis=0) + between
+            self.mean = self.mean + (mean - self.mean) * len(values) / total
+        self.number = total
+        self.low, self.high = np.minimum(self.low, values.min(axis=0)), np.maximum(self.high, values.max(axis=0))
+
+
+def statistics_of_sample(sample: NDArray[Any], name: str, moments: Moments, num_missing: int) -> Statistics:
     """Return the statistics of a column, with the median and edges from a sample of its rows.
 
     Args:
         sample: Randomly drawn rows of the column, with NaN for missing values.
         name: The column's name.
-        moments: The number of values in all rows, their mean, and the sum of squares around it.
+        moments: Those of the values in all rows.
         num_missing: Number of rows without a value.
-        ends: The lowest and the highest value.
 
     Raises:
         BadValueError: Numbers are too large to square.
 
     Example:
-        >>> statistics_of_sample(np.array([1.0, np.nan, 3.0]), "x", (4, 2.0, 4.0), 0, (1.0, 3.0)).std
+        >>> moments = Moments()
+        >>> moments.add(np.array([1.0, 3.0, 1.0, 3.0]))
+        >>> statistics_of_sample(np.array([1.0, 3.0]), "x", moments, num_missing=0).std
         1.0
     """
-    number, mean, squares = moments
+    number, mean, squares = moments.number, float(moments.mean), float(moments.squares)
+    ends = float(moments.low), float(moments.high)
     present = sample[~np.isnan(sample)].astype(np.float64)
     if not number:
         return Statistics(0.0, 0.0, 1.0, num_missing, (0.0,))
@@ -197,7 +225,7 @@ def number_writer(values: NDArray[Any], number: Continuous) -> Writer:
         if (far := ~(good | missing)).any():
             shown = f"column {name!r} holds {float(values[rows][far][0])!r}"
             raise BadValueError(
-                f"{shown}, too far from the training rows to compute with", "Correct it, or set it to missing"
+                f"{shown}, which is too far from the training values to standardize", "Correct it, or set it to missing"
             )
         out[missing] = (fill - mean) / std
 

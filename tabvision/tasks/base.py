@@ -160,7 +160,7 @@ class Task(ABC):
             BadValueError: There are new classes, but the task cannot add any.
         """
         if num_classes:
-            raise BadValueError(f"a network does not learn new classes of {self.name}", "Train a new one on all rows")
+            raise BadValueError(f"a network for {self.name} cannot learn new classes", "Train a new one on all rows")
         return self
 
     def join_new(self, known: Tensor, new: Tensor) -> Tensor:

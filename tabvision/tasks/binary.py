@@ -13,13 +13,7 @@ from typing_extensions import override
 from tabvision.checks import check_fraction
 from tabvision.errors import BadValueError, listed, speaking
 from tabvision.tasks.base import Correction, Task
-from tabvision.tasks.checks import (
-    ClassWeights,
-    check_loss_settings,
-    fit_weights,
-    grow_weights,
-    weights_of,
-)
+from tabvision.tasks.checks import ClassWeights, fit_weights, grow_weights, weights_of
 from tabvision.tasks.classes import OneClass
 from tabvision.tasks.losses import binary_losses, logit_of_mean
 from tabvision.tasks.multiclass import Multiclass
@@ -65,8 +59,7 @@ class Binary(OneClass):
     def __post_init__(self) -> None:
         """Check the arguments."""
         check_fraction("threshold", self.threshold, "()", remedy="Pass a fraction such as 0.5")
-        weights = check_loss_settings(self.label_smoothing, self.class_weights, self.focal_gamma, 2)
-        object.__setattr__(self, "class_weights", weights)
+        self._check_loss_settings(2)
 
     @override
     def suits(self, frame: pd.DataFrame, few: Sequence[Label] | None, separator: str | None) -> str | None:
@@ -113,8 +106,7 @@ class Binary(OneClass):
     def loss(self, logits: Tensor, target: Tensor) -> Tensor:
         positive = target[:, 1] if target.ndim == 2 else target
         positive = positive.to(logits.dtype)
-        smooth = positive * (1 - self.label_smoothing) + self.label_smoothing / 2 if self.label_smoothing else positive
-        loss = binary_losses(logits[:, 0], smooth, self.focal_gamma)
+        loss = binary_losses(logits[:, 0], positive, self.focal_gamma, self.label_smoothing)
         if self.class_weights is None:
             return loss
         negative_weight, positive_weight = weights_of(self.class_weights)
@@ -136,7 +128,7 @@ class Binary(OneClass):
         if num_classes == 2:
             return self
         if self.threshold != 0.5:
-            said = "With a third class the threshold %s has no meaning: the most probable class is the answer."
+            said = "The threshold %s no longer applies: with a third class, the most probable class is predicted."
             logging.getLogger("tabvision").warning(said, self.threshold)
         weights = grow_weights(self.class_weights, num_classes)
         return Multiclass(

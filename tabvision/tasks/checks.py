@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from tabvision.checks import check_fraction, check_least, finite_numbers, without_array
+from tabvision.checks import finite_numbers, without_array
 from tabvision.errors import BadValueError, speaking
 
 if TYPE_CHECKING:
@@ -45,18 +45,9 @@ def grow_weights(weights: ClassWeights, num_classes: int) -> ClassWeights:
 def fitted_count(number: int | None) -> int:
     """Return the number of outputs; raise if the task is not fitted yet."""
     if number is None:
-        problem = "the number of outputs is not known before the data is"
+        problem = "the number of outputs is unknown until the task is fitted to data"
         raise BadValueError(problem, "Take the task from data.schema.task, or state the number")
     return number
-
-
-def check_loss_settings(
-    label_smoothing: object, class_weights: object, focal_gamma: object, num_classes: int | None
-) -> ClassWeights:
-    """Return the class weights, like `checked_weights`; raise unless all loss settings are in range."""
-    check_fraction("label_smoothing", label_smoothing)
-    check_least("focal_gamma", focal_gamma, 0, remedy="Pass 2 for the usual focal loss, 0 for none")
-    return checked_weights(class_weights, num_classes)
 
 
 def checked_weights(weights: object, num_classes: int | None) -> ClassWeights:

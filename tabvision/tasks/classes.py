@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 from typing_extensions import override
 
+from tabvision.checks import check_fraction, check_least
 from tabvision.errors import BadValueError, speaking
 from tabvision.tasks.base import NEW_CLASS, Task
 from tabvision.tasks.checks import (
@@ -36,7 +37,15 @@ class Classes(Task):
     """Base class of tasks whose target names classes, and whose predictions are their probabilities."""
 
     is_classes: ClassVar[bool] = True
+    label_smoothing: float
     class_weights: ClassWeights
+    focal_gamma: float
+
+    def _check_loss_settings(self, num_classes: int | None) -> None:
+        """Raise unless the settings of the loss are in range, and turn the class weights into a tuple."""
+        check_fraction("label_smoothing", self.label_smoothing)
+        check_least("focal_gamma", self.focal_gamma, 0, remedy="Pass 2 for the usual focal loss, 0 for none")
+        object.__setattr__(self, "class_weights", checked_weights(self.class_weights, num_classes))
 
     @override
     def answers(

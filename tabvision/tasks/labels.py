@@ -87,7 +87,7 @@ def check_kind(values: pd.Series, name: str) -> None:
     if is_duration or pd.api.types.is_datetime64_any_dtype(values) or isinstance(values.dtype, pd.PeriodDtype):
         problem = f"the target {name!r} holds {values.dtype} values, expected classes or numbers"
         number = "total_seconds()" if is_duration else "year"
-        raise BadTypeError(problem, f"Predict a number made from it, such as frame[{name!r}].dt.{number}")
+        raise BadTypeError(problem, f"Predict a number computed from it, such as frame[{name!r}].dt.{number}")
     if isinstance(values.dtype, pd.ArrowDtype) and pa.types.is_nested(values.dtype.pyarrow_dtype):
         values = values.astype(object)
     if values.dtype != object and not pd.api.types.is_complex_dtype(values):
@@ -232,18 +232,19 @@ def one_value(value: object, num_rows: int, name: str) -> BadValueError:
 
 def _sorted(distinct: pd.Series, name: str) -> tuple[Label, ...]:
     check_kind(distinct, name)
-    is_category = isinstance(distinct.dtype, pd.CategoricalDtype)
-    categories = distinct.cat.remove_unused_categories().cat.categories if is_category else pd.Index([])
-    in_order = is_category and (distinct.cat.ordered or isinstance(categories.dtype, pd.IntervalDtype))
-    if in_order:
-        distinct = pd.Series(list(map(_as_label, categories)))
+    in_order = False
+    if isinstance(distinct.dtype, pd.CategoricalDtype):
+        categories = distinct.cat.remove_unused_categories().cat.categories
+        in_order = distinct.cat.ordered or isinstance(categories.dtype, pd.IntervalDtype)
+        if in_order:
+            distinct = pd.Series(list(map(_as_label, categories)))
     numbers = shortest_decimals(distinct.to_numpy()) if pd.api.types.is_float_dtype(distinct) else distinct
     found = [value.item() if isinstance(value, np.generic) else value for value in numbers.tolist()]
     if not all(isinstance(label, str | int | float) for label in found):
         problem = f"the target {name!r} holds {type(found[0]).__name__} values, expected text, numbers or bools"
         if isinstance(found[0], Number):
-            raise BadTypeError(problem, f"Turn them into numbers of Python: frame[{name!r}].astype(float)")
-        raise BadTypeError(problem, f'Turn them into text: frame[{name!r}].astype("str")')
+            raise BadTypeError(problem, f"Convert them to Python numbers: frame[{name!r}].astype(float)")
+        raise BadTypeError(problem, f'Convert them to text: frame[{name!r}].astype("str")')
     if any(isinstance(label, float) and not np.isfinite(label) for label in found):
         raise BadValueError(f"the target {name!r} holds infinities, which are not classes", "Leave those rows out")
     if all(isinstance(label, float) and label.is_integer() for label in found):
@@ -289,5 +290,5 @@ def _unseen(times: Counter[Any], noun: str, name: str) -> BadValueError:
     problem = f"the target {name!r} holds {len(times):,} {plural} not seen in training: {shown}"
     remedy = "Leave those rows out, or split so that training has them (StratifiedSplit does)"
     return BadValueError(
-        problem, f"{remedy}; if they are new to a checkpoint's schema=, leave schema out and train anew"
+        problem, f"{remedy}; if schema= is from a checkpoint that does not know them, leave it out and train anew"
     )

@@ -21,13 +21,14 @@ def bounded(logits: Tensor, y_range: tuple[float, float]) -> Tensor:
     return logits.sigmoid() * (high - low) + low
 
 
-def binary_losses(logits: Tensor, target: Tensor, gamma: float = 0.0) -> Tensor:
+def binary_losses(logits: Tensor, target: Tensor, gamma: float = 0.0, smoothing: float = 0.0) -> Tensor:
     """Return the binary cross-entropy of each logit, with the focal factor, which down-weights those predicted well.
 
     Args:
         logits: One for each binary label.
         target: Probability of the positive class, in [0, 1].
         gamma: Exponent of the focal factor; 0 for plain cross-entropy, 2 for the usual focal loss.
+        smoothing: Fraction of each target that is spread evenly over yes and no.
 
     Shape:
         - logits: any shape, float
@@ -43,6 +44,8 @@ def binary_losses(logits: Tensor, target: Tensor, gamma: float = 0.0) -> Tensor:
     """
     from torch.nn import functional
 
+    if smoothing:
+        target = target * (1 - smoothing) + smoothing / 2
     if not gamma:
         return functional.binary_cross_entropy_with_logits(logits, target, reduction="none")
     log_yes, log_no = functional.logsigmoid(logits), functional.logsigmoid(-logits)

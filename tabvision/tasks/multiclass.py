@@ -11,7 +11,7 @@ from typing_extensions import override
 from tabvision.checks import check_whole
 from tabvision.errors import listed, speaking
 from tabvision.tasks.base import Correction
-from tabvision.tasks.checks import ClassWeights, check_loss_settings, weights_of
+from tabvision.tasks.checks import ClassWeights, weights_of
 from tabvision.tasks.classes import CountedClasses, OneClass
 from tabvision.tasks.losses import class_losses
 
@@ -56,8 +56,7 @@ class Multiclass(CountedClasses, OneClass):
         if self.num_classes is not None:
             remedy = "For a yes-or-no target use tabvision.tasks.Binary()"
             check_whole("num_classes", self.num_classes, 2, remedy=remedy)
-        weights = check_loss_settings(self.label_smoothing, self.class_weights, self.focal_gamma, self.num_classes)
-        object.__setattr__(self, "class_weights", weights)
+        self._check_loss_settings(self.num_classes)
 
     @override
     def suits(self, frame: pd.DataFrame, few: Sequence[Label] | None, separator: str | None) -> str | None:

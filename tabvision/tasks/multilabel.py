@@ -11,7 +11,7 @@ from typing_extensions import override
 from tabvision.checks import check_fraction, check_whole
 from tabvision.errors import BadValueError, speaking
 from tabvision.tasks.base import Correction
-from tabvision.tasks.checks import ClassWeights, check_loss_settings, is_within, weights_of
+from tabvision.tasks.checks import ClassWeights, is_within, weights_of
 from tabvision.tasks.classes import CountedClasses
 from tabvision.tasks.losses import binary_losses, logit_of_mean
 
@@ -62,8 +62,7 @@ class Multilabel(CountedClasses):
             remedy = "Pass the number of labels, or leave it out to take it from the data"
             check_whole("num_classes", self.num_classes, remedy=remedy)
         check_fraction("threshold", self.threshold, "()", remedy="Pass a fraction such as 0.5")
-        weights = check_loss_settings(self.label_smoothing, self.class_weights, self.focal_gamma, self.num_classes)
-        object.__setattr__(self, "class_weights", weights)
+        self._check_loss_settings(self.num_classes)
 
     @override
     def suits(self, frame: pd.DataFrame, few: Sequence[Label] | None, separator: str | None) -> str | None:
@@ -106,9 +105,7 @@ class Multilabel(CountedClasses):
 
     @override
     def loss(self, logits: Tensor, target: Tensor) -> Tensor:
-        target = target.to(logits.dtype)
-        smooth = target * (1 - self.label_smoothing) + self.label_smoothing / 2 if self.label_smoothing else target
-        losses = binary_losses(logits, smooth, self.focal_gamma)
+        losses = binary_losses(logits, target.to(logits.dtype), self.focal_gamma, self.label_smoothing)
         if self.class_weights is not None:
             losses = losses * logits.new_tensor(weights_of(self.class_weights))
         return losses.mean(dim=1)

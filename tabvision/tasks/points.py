@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, final
+from typing import TYPE_CHECKING, Any, ClassVar, final
 
 import numpy as np
 from typing_extensions import override
 
 from tabvision.checks import check_whole
 from tabvision.errors import BadValueError, count, listed, speaking
-from tabvision.tasks.base import Task
+from tabvision.tasks.base import Array, Task
 from tabvision.tasks.checks import checked_range, fitted_count
 from tabvision.tasks.losses import at_least_float32, bounded
 
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
     from tabvision.tasks.target import Target
 
-Array = TypeVar("Array", bound=Any)  # numpy or torch
 
 PIXELS = "Points are pixels of each image, (0, 0) the center of its first"
 
@@ -101,10 +100,9 @@ class Points(Task):
             halves = missing[:, index] != missing[:, index + 1]
             if halves.any():
                 x, y = columns[index : index + 2]
-                problem = f"{count(int(halves.sum()), 'row')} of {x!r} and {y!r} hold only one of the two, first row "
-                raise BadValueError(
-                    f"{problem}{labels.row_name(frame, halves)}", "Leave both empty where a point is missing"
-                )
+                rows = f"{count(int(halves.sum()), 'row')} with only one, first row {labels.row_name(frame, halves)}"
+                problem = f"{x!r} and {y!r} must both hold a number or both be empty, got {rows}"
+                raise BadValueError(problem, "Leave both empty where a point is missing")
         return points
 
     @override
@@ -112,7 +110,7 @@ class Points(Task):
     def fit(self, target: NDArray[Any], num_classes: int) -> Points:
         found = target.shape[1] // 2
         if self.num_points not in (None, found):
-            raise BadValueError(f"num_points is {self.num_points}, but the data has {found}", "Leave it out")
+            raise BadValueError(f"num_points is {self.num_points}, but the data has {found} points", "Leave it out")
         known = target[np.isfinite(target)]
         if not len(known):
             raise BadValueError("no training row has a point", "Choose other columns or a larger training split")

@@ -70,7 +70,7 @@ def own_task(task: Task | type[Task] | None, *, required: bool = True) -> Iterat
         return
     kind = task if isinstance(task, type) else type(task)
     if not issubclass(kind, Task):
-        raise BadTypeError(f"task must be a Task of your own, got {task!r}", "Pass the class it was trained with")
+        raise BadTypeError(f"task must be a custom Task, got {task!r}", "Pass the class it was trained with")
     given = _Given(kind)
     token = _given.set(given)
     try:
@@ -78,7 +78,7 @@ def own_task(task: Task | type[Task] | None, *, required: bool = True) -> Iterat
     finally:
         _given.reset(token)
     if required and not given.used:
-        raise BadValueError("the file's task is one of tabvision's, and needs none of your own", "Leave task out")
+        raise BadValueError("the file's task is built in, so task= has no effect", "Leave task out")
 
 
 def kind_of(data: Mapping[str, Any]) -> type[Task]:
@@ -93,7 +93,7 @@ def kind_of(data: Mapping[str, Any]) -> type[Task]:
         return type(task_named(name))
     given = _given.get()
     if given is None:
-        problem = f"the task {name!r} is the user's own, which no file holds"
+        problem = f"the task {name!r} is a custom one, whose code no file holds"
         raise BadValueError(problem, "Pass its class again: task=..., as in Predictor(path, task=MyTask)")
     if given.kind.name != name:
         problem = f"the file's task is {name!r}, got {given.kind.name!r}"

@@ -158,7 +158,7 @@ def test_the_hundredth_growth_by_new_classes_is_the_last() -> None:
     known = quiet(rows(60, seed=1), "kind").schema
     grown = replace(known, target=replace(known.target, grown=(1,) * 100))
 
-    with pytest.raises(BadValueError, match=r"learned new classes 100 times, which is the most. Train a new one"):
+    with pytest.raises(BadValueError, match=r"learned new classes 100 times, which is the limit. Train a new one"):
         grown_schema(grown, quiet(rows(60, seed=1, labels="abc"), "kind").schema)
 
 
@@ -245,7 +245,7 @@ def test_labels_of_a_row_and_ranges_of_numbers_grow(caplog: pytest.LogCaptureFix
     with caplog.at_level("WARNING", "tabvision"):
         grown_task = Binary(threshold=0.3).grow(Multiclass(3), 3)
     assert grown_task == Multiclass(3)
-    assert "the threshold 0.3 has no meaning" in caplog.text
+    assert "The threshold 0.3 no longer applies" in caplog.text
     low, high = tabular_data("regression", frame), tabular_data("regression", frame.assign(pay=frame["pay"] + 1e6))
     wide = TabularModule(low.schema).grow(high.schema).schema.target
     assert (wide.low, wide.high) == (low.schema.target.low, high.schema.target.high)

@@ -194,7 +194,7 @@ def test_a_network_passed_to_a_subclass_is_the_users_own(quick_trainer: MakeTrai
     trainer.save_checkpoint(path := tmp_path / "own.ckpt")
 
     with pytest.raises(
-        BadValueError, match=r"OfParts: it was trained with backbone= of your own.* Pass it again: load_fr"
+        BadValueError, match=r"OfParts: the module was trained with backbone= of your own.* Pass it again: load_fr"
     ):
         OfParts.load_from_checkpoint(path, weigh=torch.sigmoid)
     loaded = OfParts.load_from_checkpoint(path, backbone=backbone_for(data), weigh=torch.sigmoid)

@@ -119,7 +119,7 @@ def test_an_encoder_of_numbers_of_ones_own_learns_and_is_passed_again(
 
 
 def test_an_encoder_that_takes_other_numbers_than_the_rows_have_is_refused() -> None:
-    with pytest.raises(BadValueError, match=r"the encoder of numbers takes no rows of shape \(2,\)"):
+    with pytest.raises(BadValueError, match=r"the encoder of numbers does not accept rows of shape \(2,\)"):
         TabularModule(tabular_data("binary").schema, numbers=nn.Linear(99, 2))
 
 

@@ -238,12 +238,16 @@ def test_a_checkpoint_of_format_1_drops_settings_without_effect() -> None:
         (
             {"body": "mixer_s32_224"},
             BadValueError,
-            r"VisionModule: the body takes no images of 64 x 64 .*Pass size=224",
+            r"VisionModule: the body does not accept images of 64 x 64 .*Pass size=224",
         ),
         ({"body": "resnet18", "num_groups": 1}, BadValueError, "num_groups must be at least 2, got 1. Pass 3"),
         ({"body": "resnet18", "num_groups": 2.5}, BadTypeError, "num_groups must be a whole number, got 2.5"),
         ({"body": nn.Conv2d(3, 4, 3)}, BadValueError, "but the body has 1 part to group. Pass num_groups=2 or fewer"),
-        ({"body": nn.Linear(3, 4)}, BadValueError, r"the body takes no images of 64 x 64 pixels \(.*Pass another size"),
+        (
+            {"body": nn.Linear(3, 4)},
+            BadValueError,
+            r"the body does not accept images of 64 x 64 pixels \(.*Pass another size",
+        ),
         ({"body": "resnet18", "head": "conact"}, UnknownNameError, "no head named 'conact'"),
         ({"body": "resnet18", "dropout": 2}, BadValueError, "dropout must lie in"),
         ({"body": "resnet18", "lr": -1.0}, BadValueError, "-1.0"),
@@ -258,12 +262,12 @@ def test_a_checkpoint_of_format_1_drops_settings_without_effect() -> None:
         (
             {"body": own_body(), "head": nn.Flatten()},
             BadValueError,
-            "the head must give 2 logits for an image, got 1350",
+            "the head must return 2 logits for an image, got 1350",
         ),
         (
             {"body": own_body(), "head": nn.Linear(3, 2)},
             BadValueError,
-            r"the head takes no rows of shape \(6, 15, 15\)",
+            r"the head does not accept rows of shape \(6, 15, 15\)",
         ),
         ({"body": own_body(), "head": 3}, BadTypeError, "head must be a name, a torch.nn.Module or a function"),
         ({"body": own_body(), "head": lambda *_: None}, BadTypeError, "head must be .* got NoneType"),

@@ -95,11 +95,11 @@ def test_a_vision_transformer_pools_by_itself_and_takes_other_sizes(size: tuple[
 
 def test_sizes_that_a_network_does_not_take_are_a_sentence() -> None:
     body = make_body("mixer_s32_224", weights=None)
-    with pytest.raises(BadValueError, match=r"takes no images of 64 x 64 pixels \(Input height.*\)"):
+    with pytest.raises(BadValueError, match=r"does not accept images of 64 x 64 pixels \(Input height.*\)"):
         body.feature_shape((64, 64))
 
     body = make_body("alexnet", weights=None)
-    with pytest.raises(BadValueError, match=r"takes no images of 16 x 16 pixels \(.*\)"):
+    with pytest.raises(BadValueError, match=r"does not accept images of 16 x 16 pixels \(.*\)"):
         body.feature_shape((16, 16))
 
 
@@ -205,7 +205,7 @@ def test_names_and_weights_that_are_none_are_a_sentence() -> None:
     with pytest.raises(BadValueError, match="timm has no weights for nf_ecaresnet26"):
         make_body("nf_ecaresnet26")
 
-    with pytest.raises(MissingFileError, match=r"make_body: no weights at 'no.pth'"):
+    with pytest.raises(MissingFileError, match=r"make_body: no weights file at 'no.pth'"):
         make_body("test_resnet", weights="no.pth")
 
 

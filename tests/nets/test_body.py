@@ -78,8 +78,8 @@ def test_the_shape_of_features_is_found_and_the_net_stays_as_it_was(*, looks: bo
 
 @pytest.mark.parametrize("looks", [False, True])
 def test_a_size_that_the_net_refuses_is_a_sentence(*, looks: bool) -> None:
-    remedy = "Pass another size or body" if looks else "Pass size=48 or another that it takes"
-    message = rf"the body takes no images of 64 x 32 pixels \(height must be divisible by 48\). {remedy}."
+    remedy = "Pass another size or body" if looks else "Pass size=48 or another that it accepts"
+    message = rf"the body does not accept images of 64 x 32 pixels \(height must be divisible by 48\). {remedy}."
 
     with pytest.raises(BadValueError, match=message):
         Body(Windows(looks=looks)).feature_shape((64, 32))
@@ -87,14 +87,14 @@ def test_a_size_that_the_net_refuses_is_a_sentence(*, looks: bool) -> None:
 
 @pytest.mark.parametrize("shape", [(1, 2, 3, 4, 5), (7, 2)])
 def test_what_is_no_features_is_a_sentence(shape: tuple[int, ...]) -> None:
-    message = rf"a body must give features \(B, C, H, W\).*, got {re.escape(str(shape))} for one image. Cut off"
+    message = rf"a body must return features \(B, C, H, W\).*, got {re.escape(str(shape))} for one image. Cut off"
 
     with pytest.raises(BadValueError, match=message):
         Body(Answers(torch.zeros(shape))).feature_shape((8, 8))
 
 
 def test_what_is_no_tensor_is_a_sentence() -> None:
-    with pytest.raises(BadTypeError, match="Body: a body must give a tensor of features, got tuple"):
+    with pytest.raises(BadTypeError, match="Body: a body must return a tensor of features, got tuple"):
         Body(Answers((torch.zeros(1),))).feature_shape((8, 8))
 
 

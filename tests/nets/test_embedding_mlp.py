@@ -170,11 +170,11 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "unknown share": ({"unknown_share": "all"}, r"unknown_share must be a number in \[0, 1\), got 'all'"),
     "an encoder of other columns": (
         {"numbers": lambda _: nn.Linear(3, 4)},
-        r"the encoder of numbers takes no rows of shape \(2,\) \(.*mat1 and mat2 shapes cannot be multiplied .*\)",
+        r"the encoder of numbers does not accept rows of shape \(2,\) \(.*mat1 and mat2 shapes cannot be multiplied .*\)",
     ),
     "an encoder that adds rows": (
         {"numbers": lambda _: nn.Flatten(0)},
-        r"the encoder of numbers must give \(2, width\) for 2 rows, got \(4,\)",
+        r"the encoder of numbers must return \(2, width\) for 2 rows, got \(4,\)",
     ),
     "no encoder": ({"numbers": lambda _: torch.sin}, "an encoder of numbers must be a torch.nn.Module, got builtin.*"),
 }

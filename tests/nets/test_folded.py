@@ -1,5 +1,7 @@
 """A folded network answers what the network does, and a Predictor answers with it."""
 
+from typing import Any
+
 import pandas as pd
 import pytest
 import torch
@@ -10,6 +12,7 @@ from tabvision.inference import Predictor
 from tabvision.modules import TabularModule
 from tabvision.modules.tabular_network import TabularNetwork
 from tabvision.nets.folded import FoldedNet, folded
+from tabvision.nets.growth import copy_table_net
 from tabvision.nets.packed import PackedNet
 from tabvision.schema import Categorical, Continuous, Schema, Target
 from tabvision.tasks import Regression
@@ -56,6 +59,20 @@ def test_it_answers_as_the_network(
 
         torch.testing.assert_close(FoldedNet(net)(rows.double(), codes), expected, atol=1e-9, rtol=1e-9)  # type: ignore[arg-type]
         torch.testing.assert_close(folded(net)(rows[:1].double(), codes[:1]), expected[:1], atol=1e-9, rtol=1e-9)
+
+
+@pytest.mark.parametrize("own_inputs", [False, True])
+def test_a_grown_network_answers_the_same_to_the_bit(*, own_inputs: bool) -> None:
+    settings: dict[str, Any] = {"widths": (16,), "embedding_widths": {0: 3, 1: 5}, "own_inputs": own_inputs}
+    known, grown = (PackedNet([number, 40], BINS, 2, **settings).eval() for number in (3, 9))
+    trained_like(known)
+    fitting = {name: it for name, it in known.state_dict().items() if it.shape == grown.state_dict()[name].shape}
+    grown.load_state_dict(fitting, strict=False)
+    copy_table_net(known, grown, has_more=False)
+    rows = rows_of([3, 40], len(BINS))
+
+    with torch.inference_mode():
+        assert torch.equal(FoldedNet(known)(*rows), FoldedNet(grown)(*rows))
 
 
 def test_what_cannot_be_folded_stays_as_it_is() -> None:

@@ -162,7 +162,7 @@ def test_a_file_that_would_expand_is_refused(tmp_path: Path) -> None:
 def test_a_file_that_is_not_there_is_a_sentence(tmp_path: Path) -> None:
     path = tmp_path / "no.pth"
 
-    with pytest.raises(MissingFileError, match=re.escape(f"no weights at {str(path)!r}. Pass the path")):
+    with pytest.raises(MissingFileError, match=re.escape(f"no weights file at {str(path)!r}. Pass the path")):
         read_weights(path)
 
 

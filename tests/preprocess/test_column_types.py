@@ -255,7 +255,7 @@ def test_no_feature_left_is_refused_with_every_reason() -> None:
         (
             {"dates": ["x"]},
             BadTypeError,
-            r"'x' must hold dates, got numbers such as 0. Of Unix time say the unit when fitting",
+            r"'x' must hold dates, got numbers such as 0. For Unix time, state the unit when fitting",
         ),
     ],
 )
@@ -268,7 +268,9 @@ def test_columns_that_are_not_there_or_not_as_told_are_refused() -> None:
     with pytest.raises(MissingColumnsError, match=r"lacks 1 column: 'pay' \(did you mean 'Pay'\?\)"):
         infer_kinds(pd.DataFrame({"Pay": [1]}), target=["pay"])
 
-    with pytest.raises(BadTypeError, match=r"'x' must hold numbers, got dates. When fitting pass dates=\['x'\]"):
+    with pytest.raises(
+        BadTypeError, match=r"'x' must hold numbers, got dates. Pass dates=\['x'\] \(--dates x\) when fitting"
+    ):
         infer(pd.date_range("2020", periods=N), continuous=["x"])
 
     values = np.array(["20000-01-01"] * N, dtype="datetime64[s]")
@@ -516,7 +518,7 @@ def test_unix_time_in_a_column_with_the_name_of_a_time_is_dates(caplog: pytest.L
     assert seconds.tolist() == (rising * 1_000_000).tolist()
     assert Columns(frame).timestamps("created_at", "ms").values.tolist() == seconds.tolist()
     with pytest.raises(
-        BadTypeError, match=r"got numbers such as 1e\+18\. Of Unix time say the unit when fitting, dates="
+        BadTypeError, match=r"got numbers such as 1e\+18\. For Unix time, state the unit when fitting, dates="
     ):
         Columns(pd.DataFrame({"when": [1e18]})).timestamps("when", "s")
 

@@ -265,7 +265,7 @@ def test_unix_time_is_encoded_as_the_date_that_it_is(unit: str, ticks: float) ->
     with pytest.raises(BadTypeError, match=r"'when' must hold dates, got numbers such as"):
         encode_rows(features, [{"when": 1e307}])
     with pytest.raises(
-        BadValueError, match=rf"'when' must hold Unix time in {unit}, got text that is none: .* 'never'"
+        BadValueError, match=rf"'when' must hold Unix time in {unit}, got text that cannot be read as such: .* 'never'"
     ):
         encode_rows(features, [{"when": "never"}])
 

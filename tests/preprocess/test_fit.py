@@ -168,16 +168,16 @@ def test_each_derived_column_says_which_part_it_is() -> None:
 @pytest.mark.parametrize(
     ("continuous", "categorical", "message"),
     [
-        ({"source": "sold"}, {"source": "job"}, "'x' is made of the date 'sold', and cannot be its part None"),
-        ({"source": "age", "part": "year"}, {"source": "job"}, "the number 'age', and cannot be its part 'year'"),
-        ({"source": "age"}, {"source": "age"}, "'y' is made of the number 'age', and cannot be its part None"),
-        ({"source": "age"}, {"source": "age", "part": "year"}, "the number 'age', and cannot be its part 'year'"),
+        ({"source": "sold"}, {"source": "job"}, "'x' is computed from the date 'sold', so its part cannot be None"),
+        ({"source": "age", "part": "year"}, {"source": "job"}, "the number 'age', so its part cannot be 'year'"),
+        ({"source": "age"}, {"source": "age"}, "'y' is computed from the number 'age', so its part cannot be None"),
+        ({"source": "age"}, {"source": "age", "part": "year"}, "the number 'age', so its part cannot be 'year'"),
         (
             {"source": "age"},
             {"source": "job", "part": "missing"},
-            "the category 'job', and cannot be its part 'missing'",
+            "the category 'job', so its part cannot be 'missing'",
         ),
-        ({"source": "age"}, {"source": "sold", "part": "elapsed"}, "the date 'sold', and cannot be its part 'elapsed'"),
+        ({"source": "age"}, {"source": "sold", "part": "elapsed"}, "the date 'sold', so its part cannot be 'elapsed'"),
     ],
 )
 def test_a_column_that_is_no_part_of_its_source_is_refused(continuous: Any, categorical: Any, message: str) -> None:
@@ -221,3 +221,19 @@ def test_few_values_and_blank_ones_are_no_sign_of_unseen_ones() -> None:
     found = fit_features(frame, Kinds(categorical=("kind", "name"))).categorical
 
     assert [column.unseen for column in found] == [0.0, 0.0]
+
+
+def test_an_order_of_dates_that_the_user_gave_holds_over_several_blocks() -> None:
+    days = pd.to_datetime(["2024-03-01", "2024-01-01", "2024-02-01"])
+    frame = pd.DataFrame({"day": pd.Categorical(days, categories=days, ordered=True)})
+
+    blocks = RunningFeatures(Kinds(categorical=("day",)))
+    for rows in ([2, 1], [0]):
+        blocks.add(Columns(frame.iloc[rows].reset_index(drop=True)))
+    (found,) = blocks.features(Columns(frame)).categorical
+
+    assert found == fit_features(frame, Kinds(categorical=("day",))).categorical[0]
+    assert (found.ordered, [label[:7] for label in map(str, found.vocabulary)]) == (
+        True,
+        ["2024-03", "2024-01", "2024-02"],
+    )

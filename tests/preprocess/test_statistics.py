@@ -116,7 +116,7 @@ def test_numbers_too_large_to_square_or_for_float32_are_refused() -> None:
 
     write = number_writer(np.array([1.0, 1e60]), Continuous(name="x", source="x", mean=0.0, std=1.0, fill=0.0))
     with pytest.raises(
-        BadValueError, match=r"'x' holds 1e\+60, too far from the training rows to compute with. Correct"
+        BadValueError, match=r"'x' holds 1e\+60, which is too far from the training values to standardize. Correct"
     ):
         write(slice(0, 2), np.empty(2, np.float32))
 

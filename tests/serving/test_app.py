@@ -155,7 +155,7 @@ def test_wrong_rows_among_many_spoil_nobody_elses_answer() -> None:
     [
         (b"", 400, "The body is not JSON"),
         (b"{", 400, "The body is not JSON"),
-        (b'{"x": 1, "x": 2}', 400, "The body is not JSON: the name 'x' stands twice"),
+        (b'{"x": 1, "x": 2}', 400, "The body is not JSON: the name 'x' occurs twice"),
         (b"\xff\xfe", 400, "JSON in UTF-8"),
         (b'"rows.csv"', 400, "one row, such as"),
         (b"3", 400, "one row, such as"),

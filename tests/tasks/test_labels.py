@@ -91,10 +91,10 @@ def test_classes_that_training_lacks_are_named_and_counted(kind: str) -> None:
         ([1j, 2], r"holds complex numbers, expected classes or numbers.*np\.real"),
         (np.array([1j, None]), r"holds complex numbers"),
         ([1, "a", "b"], r"mixes kinds of values: str \(2\), int \(1\)\. Try"),
-        ([b"x", b"y"], r"holds bytes values, expected text, numbers or bools\. Turn them into text"),
+        ([b"x", b"y"], r"holds bytes values, expected text, numbers or bools\. Convert them to text"),
         (
             [Decimal(1), Decimal(2)],
-            r"holds Decimal values.*Turn them into numbers of Python: frame\['y'\]\.astype\(float\)",
+            r"holds Decimal values.*Convert them to Python numbers: frame\['y'\]\.astype\(float\)",
         ),
         (pd.period_range("2020", periods=2, freq="Y"), r"holds period\[Y-DEC\] values.*\.dt\.year"),
     ],

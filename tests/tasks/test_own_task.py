@@ -165,7 +165,9 @@ def test_a_checkpoint_loads_as_lightning_loads_it(fitted: Fit) -> None:
 
 
 def test_opening_asks_for_the_task_in_a_sentence(fitted: Fit) -> None:
-    sentence = r"the task 'quantile' is the user's own, which no file holds\. Pass its class again: task=\.\.\., as in"
+    sentence = (
+        r"the task 'quantile' is a custom one, whose code no file holds\. Pass its class again: task=\.\.\., as in"
+    )
 
     with pytest.raises(BadValueError, match=f"^Predictor: {sentence}"):
         Predictor(fitted.path)
@@ -181,9 +183,11 @@ def test_another_task_and_one_that_is_not_needed_are_refused(fitted: Fit, tmp_pa
 
     with pytest.raises(BadValueError, match=r"^Predictor: the file's task is 'quantile', got 'other'"):
         Predictor(fitted.path, task=type("Other", (Task,), {"name": "other"}))
-    with pytest.raises(BadValueError, match=r"^Predictor: the file's task is one of tabvision's.*Leave task out"):
+    with pytest.raises(
+        BadValueError, match=r"^Predictor: the file's task is built in, so task= has no effect. Leave task out"
+    ):
         Predictor(tmp_path / "plain.ckpt", task=Quantile)
-    with pytest.raises(BadTypeError, match=r"^Predictor: task must be a Task of your own, got <class 'int'>"):
+    with pytest.raises(BadTypeError, match=r"^Predictor: task must be a custom Task, got <class 'int'>"):
         Predictor(fitted.path, task=int)
 
 

@@ -19,7 +19,7 @@ from tabvision.errors import TabvisionError
 from tabvision.preprocess import Columns
 from tabvision.preprocess.column_types import MAX_INTEGER_CATEGORIES, Kinds, are_date_numbers
 from tabvision.preprocess.parse import is_blank, parse_date, parse_number
-from tabvision.preprocess.running import Moments
+from tabvision.preprocess.statistics import Moments
 from tabvision.schema import Target
 from tabvision.tasks import Task
 from tabvision.tasks.classes import MAX_INTEGER_CLASSES

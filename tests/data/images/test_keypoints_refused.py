@@ -15,7 +15,10 @@ from tests.made.points import COLUMNS, make, spotted
 
 def test_a_point_has_both_coordinates_and_one_that_was_cut_none() -> None:
     frame = pd.DataFrame({"x": [1.0, None, 2.0], "y": [1.0, None, None]})
-    with pytest.raises(BadValueError, match="1 row of 'x' and 'y' hold only one of the two, first row 2"):
+    with pytest.raises(
+        BadValueError,
+        match="'x' and 'y' must both hold a number or both be empty, got 1 row with only one, first row 2",
+    ):
         Points().encode(frame, Target(columns=("x", "y"), task=Points()))
 
     view = np.diag([10.0, 10.0, 1.0])[None]

@@ -155,7 +155,7 @@ def test_json_is_read_compressed_in_any_encoding_and_with_any_line_ends(suffix: 
         ("a.json", b'[{"a": 1},\n{"a" 2}]', r"line 2 of '.*' is not JSON: Expecting ':' delimiter"),
         ("a.json", b"[1, 2]", "must hold a list of objects, one a row, got list"),
         ("a.json", b"[" * 100_000, "is not JSON"),
-        ("a.json", b'[{"a": 1},\n{"a": 2, "a": 3}]', "^'.*' is not JSON: the name 'a' stands twice in an object"),
+        ("a.json", b'[{"a": 1},\n{"a": 2, "a": 3}]', "^'.*' is not JSON: the name 'a' occurs twice in an object"),
         ("a.json", b" \n", r"is empty \(2 bytes\)"),
         ("a.jsonl", b'{"a": "\xe9"}', r"is not UTF-8: byte 0xe9 at position 7 \(line 1\)\. Pass encoding=\"latin-1\""),
         ("a.json", '[{"a": 1}]'.encode("utf-16"), r"is UTF-16 text\. Pass encoding=\"utf-16\""),

@@ -93,8 +93,8 @@ def test_numbers_get_the_ends_of_their_intervals() -> None:
         ({"half_widths": [1.0]}, NUMBER, "coverage and half_widths belong together"),
         ({"half_widths": [1.0], "coverage": 2.0}, NUMBER, r"coverage must lie in \(0, 1\), got 2.0"),
         ({"half_widths": [float("inf")], "coverage": 0.9}, NUMBER, "half_widths must be finite"),
-        ({"heat": 1}, Binary(), r"has no facts \['heat'\]. Known are"),
-        (3, Binary(), "the facts of a Calibration do not fit"),
+        ({"heat": 1}, Binary(), r"has no facts \['heat'\]. Known facts: "),
+        (3, Binary(), "the facts of a Calibration are invalid"),
     ],
 )
 def test_facts_that_do_not_fit_are_refused(facts: Any, task: Any, message: str) -> None:
