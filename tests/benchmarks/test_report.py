@@ -63,7 +63,7 @@ def test_figures_are_those_of_the_results() -> None:
 
 
 def test_a_file_of_no_script_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"no script of benchmarks/ writes notes\.json"):
+    with pytest.raises(ValueError, match=r"no script in benchmarks/ writes notes\.json"):
         render({"notes": {}})
 
 
