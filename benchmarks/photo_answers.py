@@ -76,7 +76,7 @@ def answered(folder: Path, rows: int, seed: int, size: int) -> dict[str, Any] | 
     is_linear = heads[1]["hyper_parameters"]["head"] == "linear"
     bodies = [{key: each for key, each in head["state_dict"].items() if key.startswith("body.")} for head in heads]
     is_probe = is_linear and all(torch.equal(bodies[0][key], each) for key, each in bodies[1].items())
-    kept = "probe" if is_probe else "head fitted anew" if is_linear else "network"
+    kept = "probe" if is_probe else "new head" if is_linear else "network"
     return {"scores": {**scores, **regressions(data)}, "kept": kept, "seconds": seconds}
 
 

@@ -148,11 +148,11 @@ def limits(result: Mapping[str, Any]) -> str:
     return table(["what", "from", "comes to"], lines)
 
 
-PREPARE = "prepare: read twice, learn, encode, write"
+PREPARE = "prepare: read twice, fit, encode, write"
 TRAIN = "train, an epoch of half the rows"
 PREDICT = "predict half the rows into shards"
 DATA = "TabularDataModule, all of the above"
-TAKEN = "know which pairs were taken"
+TAKEN = "index the known pairs"
 LISTING = "ImageDataModule, listing included"
 EVERY = "5 steps, every row"
 
