@@ -47,8 +47,8 @@ def main(words: Sequence[str] | None = None) -> None:
 
 def parse(words: Sequence[str] | None) -> argparse.Namespace:
     parser = make_peers_parser(__doc__, RUNS)
-    parser.add_argument("--rows", type=int, default=100_000, help="raw rows asked at once")
-    parser.add_argument("--singles", type=int, default=300, help="rows asked one by one")
+    parser.add_argument("--rows", type=int, default=100_000, help="raw rows to predict at once")
+    parser.add_argument("--singles", type=int, default=300, help="rows to predict one by one")
     parser.add_argument("--csv", help=argparse.SUPPRESS)
     return parser.parse_args(words)
 

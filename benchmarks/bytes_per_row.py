@@ -109,7 +109,7 @@ def to_markdown(result: Mapping[str, Any]) -> str:
         )
         for it in result["lists"]
     ]
-    head = ["", "seconds of processor time", "bytes each, held", "at the peak"]
+    head = ["", "CPU seconds", "bytes each, held", "bytes each, at the peak"]
     return f"{table(head, lines)}\n\n{describe_run(dict(result))}."
 
 

@@ -7,10 +7,7 @@ from typing import Any
 
 from benchmarks.common import describe_run, table
 
-_BAG = (
-    " The networks learn from the training and validation rows; val/ is of all of these rows, each answered by what did not "
-    "learn from it."
-)
+_BAG = " The networks train on the training and validation rows; val/ covers all of these rows, each predicted out of fold."
 
 
 def render_card(recipe: str, result: Mapping[str, Any]) -> str:
@@ -25,13 +22,13 @@ def render_card(recipe: str, result: Mapping[str, Any]) -> str:
     if not bag:
         figures, repeat = "result.json", ["tabvision fit --config", f"models/{recipe}/recipe.yaml", *result["settings"]]
     parts = [
-        f"# {recipe}{', the best' if bag else ''}",
+        f"# {recipe}{f', a bag of {bag}' if bag else ''}",
         f"{data['summary']} " + _training(result),
-        f"Measured by a tool, not by hand: `{result['command']}` writes {figures} and renders this card from it.",
+        f"`{result['command']}` wrote {figures} and rendered this card from it.",
         "## Figures",
         _seeds(result["seeds"]) + (_BAG if bag else ""),
-        table(["metric", "mean", "spread", "naive"], _metric_rows(result["metrics"], result["baseline"])),
-        "Naive is the best answer that looks at no column.",
+        table(["metric", "mean", "std", "baseline"], _metric_rows(result["metrics"], result["baseline"])),
+        "The baseline is the best prediction that looks at no column.",
         table(["cost of one seed", ""], _cost_rows(result)),
         describe_run(dict(result)) + ".",
         "## Data",
@@ -50,14 +47,17 @@ def _training(result: Mapping[str, Any]) -> str:
     name = model["class"].rpartition(".")[2]
     size = f"{model['parameters']:,} parameters"
     if bag := result.get("bag"):
-        size = f"{bag} such networks that answer together, as of `tabvision train --preset best`, {size} in all"
-    return f"`{name}` with {settings}, {size}; {result['epochs']} epochs, batch {result['data']['batch_size']:,}."
+        size = f"a bag of {bag} such networks, as `tabvision train --preset best` trains it, {size} in all"
+    epochs = f"{result['epochs']} epochs{' in all' if bag else ''}"
+    return f"`{name}` with {settings}, {size}; {epochs}, batch {result['data']['batch_size']:,}."
 
 
 def _seeds(seeds: list[int]) -> str:
     if len(seeds) == 1:
-        return f"Seed {seeds[0]}, the weights that the fit leaves."
-    return f"Mean and standard deviation over seeds {', '.join(map(str, seeds))}, the weights that the fit leaves."
+        return f"Seed {seeds[0]}, with the weights at the end of the fit."
+    return (
+        f"Mean and standard deviation over seeds {', '.join(map(str, seeds))}, with the weights at the end of the fit."
+    )
 
 
 def _metric_rows(metrics: Mapping[str, Any], baseline: Mapping[str, float]) -> list[list[str]]:
@@ -74,11 +74,11 @@ def _number(value: float) -> str:
 
 def _cost_rows(result: Mapping[str, Any]) -> list[list[str]]:
     speed = [f"{result[key]['mean']:,.0f}" for key in ("training_rows_per_second",) if key in result]
-    seconds = " of the processor" if result.get("clock") == "processor" else ""
+    unit = "CPU s" if result.get("clock") == "processor" else "s"
     return [
-        ["training, validation left out", f"{result['training_seconds']['mean']:.1f} s{seconds}"],
-        *(["training rows a second", each] for each in speed),
-        ["all, from imports to metrics", f"{result['total_seconds']['mean']:.1f} s{seconds}"],
+        ["training, without validation", f"{result['training_seconds']['mean']:.1f} {unit}"],
+        *(["training rows per second", each] for each in speed),
+        ["total, from imports to metrics", f"{result['total_seconds']['mean']:.1f} {unit}"],
         ["peak memory of the process", f"{result['peak_memory_mib']:,.0f} MiB"],
     ]
 

@@ -52,7 +52,7 @@ def parse(words: Sequence[str] | None) -> argparse.Namespace:
     parser = make_parser(__doc__)
     parser.add_argument("--peers-python", default=sys.executable, help="the Python of fastai's environment")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--batch-sizes", type=_numbers, default=[64, 1024], help="parted by commas")
+    parser.add_argument("--batch-sizes", type=_numbers, default=[64, 1024], help="separated by commas")
     parser.add_argument("--simulate", type=int, metavar="N", help="measure N users and N items instead")
     parser.add_argument("--run", choices=RUNS, help=argparse.SUPPRESS)
     parser.add_argument("--csv", help=argparse.SUPPRESS)
@@ -204,18 +204,18 @@ def to_markdown(result: Mapping[str, Any]) -> str:
             cells.append(f"{statistics.fmean(entry[name]['rmse'] for entry in rounds):.4f}")
             cells.append(f"{statistics.median(entry[name]['epoch_seconds'] for entry in rounds):.2f}")
         lines.append([*cells, f"{ratios['mean']:.1f} ({min(ratios['values']):.1f} to {max(ratios['values']):.1f})"])
-    names = ["batch", "fastai RMSE", "s an epoch", "tabvision RMSE", "s an epoch", "times as fast"]
+    names = ["batch", "fastai RMSE", "s per epoch", "tabvision RMSE", "s per epoch", "times as fast"]
     return f"{table(names, lines)}\n\n{describe_run(dict(result))}."
 
 
 def simulation_to_markdown(result: Mapping[str, Any]) -> str:
     """Return a table with one line per way to update: time per step, and memory."""
-    headers = [f"{result['users']:,} users and as many items", "ms a step", "MiB of weights", "MiB at the peak"]
+    headers = [f"{result['users']:,} users and as many items", "ms per step", "MiB of weights", "peak MiB"]
     lines = [
         [name, f"{run['step_seconds'] * 1e3:,.1f}", f"{run['weights_mib']:,.0f}", f"{run['peak_mib']:,.0f}"]
         for name, run in result["runs"].items()
     ]
-    said = f"What an optimizer's step updates; {SIMULATED_BATCH:,} ratings a step, {FACTORS} factors."
+    said = f"Each line says what an optimizer step updates. {SIMULATED_BATCH:,} ratings per step, {FACTORS} factors."
     return f"{table(headers, lines)}\n\n{said} {describe_run(dict(result))}."
 
 

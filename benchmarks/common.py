@@ -109,7 +109,8 @@ def describe_run(result: dict[str, Any]) -> str:
     revision = "no commit" if code is None else code["revision"][:10] + (", with changes" if code["dirty"] else "")
     names = ", ".join(f"{name} {number}" for name, number in result["versions"].items())
     threads = f"{where['threads']} thread" + ("" if where["threads"] == 1 else "s")
-    return f"{where['cpu']}, {where['cores']} cores, {threads}, {where['system']}; {names}; commit {revision}"
+    cores = f"{where['cores']} core" + ("" if where["cores"] == 1 else "s")
+    return f"{where['cpu']}, {cores}, {threads}, {where['system']}; {names}; commit {revision}"
 
 
 def table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

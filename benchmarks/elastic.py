@@ -22,6 +22,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.common import ROOT, describe_run, make_parser, run_facts, tell
+from tabvision.errors import count
 
 HOSTS = 2
 MAX_RESTARTS = 3
@@ -125,10 +126,10 @@ def compare(folder: Path) -> dict[str, Any]:
 
 def to_markdown(result: Mapping[str, Any]) -> str:
     """Return a sentence about what happened."""
-    story = f"{result['hosts']} hosts; one failed after step {result['failed_at']} of {result['steps']}"
-    lives = ", then ".join(f"from step {life['from_step']} on {life['ranks']}" for life in result["lives"])
-    end = f"the weights are {result['distance']:.2g} from those of an undisturbed fit, relative to their size"
-    return f"{story}. Ranks trained {lives}; {end}, and the same to the bit on both.\n\n{describe_run(dict(result))}."
+    story = f"{result['hosts']} hosts; one was killed after step {result['failed_at']} of {result['steps']}"
+    lives = ", then ".join(f"{count(life['ranks'], 'rank')} from step {life['from_step']}" for life in result["lives"])
+    end = f"The final weights differ by {result['distance']:.2g}, relative to their size, from those of an undisturbed fit"
+    return f"{story}. Training ran on {lives}. {end}, and are bit-identical on both hosts.\n\n{describe_run(dict(result))}."
 
 
 if __name__ == "__main__":

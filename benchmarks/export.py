@@ -62,7 +62,7 @@ def parse(words: Sequence[str] | None) -> argparse.Namespace:
     parser = make_parser(__doc__)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--singles", type=int, default=500, help="rows to answer one by one; a tenth of it for photos")
+    parser.add_argument("--singles", type=int, default=500, help="rows to predict one by one; a tenth as many photos")
     parser.add_argument("--raw-rows", type=int, default=RAW_ROWS, help="rows of the raw frame")
     parser.add_argument("--photos", type=int, default=PHOTOS)
     return parser.parse_args(words)
@@ -160,7 +160,7 @@ def single_ms(one: Predictor | OnnxPredictor, rows: Sequence[Any]) -> float:
 
 def to_markdown(result: Mapping[str, Any]) -> str:
     """Return a table with one line per module and kind of file."""
-    heads = ["module", "file", "KB", "written in s", "opened in s", "raw rows or photos a second", "one, ms"]
+    heads = ["module", "file", "KB", "written in s", "opened in s", "raw rows or photos per second", "one, ms"]
     keys = [
         ("bytes", 1e-3, ",.0f"),
         ("write_seconds", 1, ".1f"),
@@ -173,7 +173,7 @@ def to_markdown(result: Mapping[str, Any]) -> str:
         for module, files in result["modules"].items()
         for name, facts in files.items()
     ]
-    said = f"{result['rows']:,} rows at most of a table, {result['photos']:,} JPEG files of 500 x 375 pixels."
+    said = f"At most {result['rows']:,} rows of a table, or {result['photos']:,} JPEG files of 500 x 375 pixels."
     return f"{table(heads, lines)}\n\n{said} {describe_run(dict(result))}"
 
 

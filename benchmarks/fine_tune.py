@@ -45,7 +45,7 @@ def main(words: Sequence[str] | None = None) -> None:
 
 def parse(words: Sequence[str] | None) -> argparse.Namespace:
     parser = make_peers_parser(__doc__, RUNS)
-    parser.add_argument("photos", type=Path, help="a folder with train/ and val/, a folder a class in each")
+    parser.add_argument("photos", type=Path, help="a folder with train/ and val/, each with one folder per class")
     return parser.parse_args(words)
 
 
@@ -157,7 +157,7 @@ def to_markdown(result: Mapping[str, Any]) -> str:
         after = [statistics.fmean(values) for values in zip(*(run["accuracies"] for run in found), strict=True)]
         cells = [f"{statistics.median(run[key] for run in found):,.1f}" for key in ("frozen", "unfrozen", "seconds")]
         rows.append([name, *cells, f"{after[0]:.3f}", f"{after[-1]:.3f}"])
-    headers = [result["photos"], "photos/s frozen", "unfrozen", "seconds in all", "accuracy, frozen", "at the end"]
+    headers = [result["photos"], "photos/s frozen", "unfrozen", "total seconds", "accuracy, frozen", "at the end"]
     said = [f"{name} is … times as fast: {_ratios(runs['fastai'], runs[name])}." for name in runs if name != "fastai"]
     return f"{table(headers, rows)}\n\n{' '.join(said)} {describe_run(dict(result))}."
 

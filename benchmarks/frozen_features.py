@@ -75,8 +75,8 @@ def main(words: Sequence[str] | None = None) -> None:
 def parse(words: Sequence[str] | None) -> argparse.Namespace:
     parser = make_parser(__doc__)
     add_data_options(parser)
-    parser.add_argument("--seeds", type=int, default=3, help="runs of each")
-    parser.add_argument("--ways", type=lambda text: text.split(";"), default=list(WAYS), help="names, with ; between")
+    parser.add_argument("--seeds", type=int, default=3, help="runs per way")
+    parser.add_argument("--ways", type=lambda text: text.split(";"), default=list(WAYS), help="names, separated by ;")
     parser.add_argument("--frozen-alone", action="store_true", help="end after the frozen stage")
     return parser.parse_args(words)
 
@@ -86,7 +86,7 @@ def add_data_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--photos", type=Path, nargs="*", default=[], help="folders of class folders")
     parser.add_argument("--fashion", type=Path, help="the folder of Fashion-MNIST's idx files")
     parser.add_argument("--size", type=int, default=96, help="pixels of a photo's side")
-    parser.add_argument("--rows", type=int, default=500, help="of Fashion-MNIST to train on")
+    parser.add_argument("--rows", type=int, default=500, help="Fashion-MNIST images to train on")
 
 
 def data_sets(options: argparse.Namespace, scratch: Path) -> dict[str, MakeData]:
@@ -194,13 +194,13 @@ def to_markdown(result: Mapping[str, Any]) -> str:
         headers = [
             f"{name}, frozen",
             "accuracy at its end",
-            "beside the probe",
-            "beside new views an epoch",
+            "relative to the probe",
+            "relative to new views per epoch",
             "log loss",
             "CPU seconds",
         ]
-        parts.append(table([*headers, *(["of the whole run's best epoch"] if is_whole else [])], rows))
-    text = f"Mean ± standard error over {result['seeds']} seeds; photos of folders at {result['size']} px."
+        parts.append(table([*headers, *(["at the whole run's best epoch"] if is_whole else [])], rows))
+    text = f"Mean ± standard error over {result['seeds']} seeds; photos at {result['size']} px."
     return "\n\n".join([*parts, f"{text} {describe_run(dict(result))}."])
 
 

@@ -80,10 +80,10 @@ class Clock(pl.Callback):
 
 def main(words: Sequence[str] | None = None) -> None:
     parser = make_parser(__doc__)
-    parser.add_argument("--batch-size", type=int, default=8, help="images a rank takes in a step")
+    parser.add_argument("--batch-size", type=int, default=8, help="images per rank and step")
     parser.add_argument("--size", type=int, default=64, help="pixels of an image's side")
     parser.add_argument(
-        "--pairs", type=int, default=PAIRS, help="epochs of each kind, beside a first pair that warms up"
+        "--pairs", type=int, default=PAIRS, help="epochs of each kind, not counting a first pair that warms up"
     )
     parser.add_argument("--times", type=Path, help=argparse.SUPPRESS)  # for the training processes
     options = parser.parse_args(words)
@@ -142,11 +142,11 @@ def train(options: argparse.Namespace) -> None:
 
 def to_markdown(result: Mapping[str, Any]) -> str:
     """Return the seconds per step and their ratio."""
-    what = f"{result['net']}, {result['size']} px, {result['ranks']} ranks of {result['batch_size']}"
+    what = f"{result['net']}, {result['size']} px, {result['ranks']} ranks, batch {result['batch_size']}"
     seconds = [statistics.median(result[kind]) for kind in ("frozen_seconds", "whole_seconds")]
     ratios = f"{result['ratio']:.1f} ({min(result['ratios']):.1f} to {max(result['ratios']):.1f})"
     row = [what, *(f"{value:.3f}" for value in seconds), ratios, f"at least {result['goal']:g}"]
-    headers = ["net", "s a step, head alone", "s a step, every layer", "times as fast", "goal"]
+    headers = ["net", "s per step, head alone", "s per step, every layer", "times as fast", "goal"]
     return f"{table(headers, [row])}\n\n{describe_run(dict(result))}."
 
 

@@ -154,7 +154,7 @@ def to_markdown(result: Mapping[str, Any]) -> str:
         difference = [one - other for one, other in zip(values, errors["fused"], strict=True)]
         beside = "" if name == "fused" else f"{fmean(difference):+.4f} ± {stdev(difference) / len(values) ** 0.5:.4f}"
         rows.append([name, f"**{mean}**" if name == best else mean, beside])
-    head = ["", "error ± standard error", "beside fused, paired"]
+    head = ["", "error ± standard error", "minus fused, paired"]
     text = f"{result['rows']:,} rows of {result['data']}, {result['splits']} splits; "
     text += f"{result['body']} at {result['size']} pixels."
     return f"{table(head, rows)}\n\n{text} {describe_run(dict(result))}"

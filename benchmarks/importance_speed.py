@@ -56,8 +56,10 @@ def parse(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--rows", type=int, default=65_000)
     parser.add_argument("--columns", type=int, default=30)
     parser.add_argument("--repeats", type=int, default=5, help="shuffles of a column")
-    parser.add_argument("--clock", choices=CLOCKS, default="wall", help="processor: steadier beside busy neighbours")
-    parser.add_argument("--peer-rows", type=int, default=2_000, help="rows that scikit-learn is asked about")
+    parser.add_argument(
+        "--clock", choices=CLOCKS, default="wall", help="processor: CPU time, steadier on a busy machine"
+    )
+    parser.add_argument("--peer-rows", type=int, default=2_000, help="rows for scikit-learn")
     return parser.parse_args(words)
 
 
@@ -133,11 +135,11 @@ def to_markdown(result: Mapping[str, Any]) -> str:
         f"importance, {result['columns']} columns, {result['repeats']} repeats",
         f"{result['rows']:,} rows",
         "the default sample",
-        "a row and pass",
-        "scikit-learn's",
+        "per row and pass",
+        "scikit-learn, per row and pass",
         "times as fast",
     ]
-    unit = "" if result["clock"] == "wall" else "Seconds of the processor, not of the wall clock.\n\n"
+    unit = "" if result["clock"] == "wall" else "CPU seconds, not wall-clock time.\n\n"
     return f"{table(headers, rows)}\n\n{unit}{describe_run(dict(result))}."
 
 

@@ -73,20 +73,16 @@ def parse(words: Sequence[str] | None) -> tuple[argparse.Namespace, list[str]]:
     """Return our own options, and the words to pass to the recipe."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("recipe", type=Path, help="a folder with recipe.yaml, such as models/flights")
-    parser.add_argument("--seeds", type=_numbers, default=[0, 1, 2], help="parted by commas")
-    parser.add_argument("--threads", type=int, default=available_cores(), help="of torch; all cores if not given")
-    parser.add_argument(
-        "--out", type=Path, help="where result.json and card.md go; the recipe's own folder if not given"
-    )
-    parser.add_argument(
-        "--bag", type=int, default=0, help="number of networks that answer together; 0 for a single fit"
-    )
-    parser.add_argument("--clock", choices=CLOCKS, default="wall", help="processor: its seconds, on a busy machine")
+    parser.add_argument("--seeds", type=_numbers, default=[0, 1, 2], help="separated by commas")
+    parser.add_argument("--threads", type=int, default=available_cores(), help="torch's threads (default: all cores)")
+    parser.add_argument("--out", type=Path, help="the folder for result.json and card.md (default: the recipe's own)")
+    parser.add_argument("--bag", type=int, default=0, help="number of networks in a bag; 0 for a single fit")
+    parser.add_argument("--clock", choices=CLOCKS, default="wall", help="processor: CPU time, for a busy machine")
     parser.add_argument("--render", action="store_true", help="only render card.md from result.json")
     parser.add_argument("--one-seed", type=int, help=argparse.SUPPRESS)
     options, extra = parser.parse_known_args(words)
     if not (options.recipe / "recipe.yaml").is_file():
-        parser.error(f"there is no recipe.yaml in {options.recipe}; name a folder such as models/flights")
+        parser.error(f"no recipe.yaml in {options.recipe}; name a folder such as models/flights")
     if options.bag == 1:
         parser.error("--bag must be at least 2, got 1; leave it out for a single fit")
     if wrong := [word for word in extra if not re.match(r"--[a-z_]+[.=]", word)]:
@@ -143,7 +139,7 @@ def _in_own_process(
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False, env=environment)
     if done.returncode:
-        raise SystemExit(f"seed {seed} failed; its message stands above")
+        raise SystemExit(f"seed {seed} failed; its message is above")
     return last_json(done.stdout)
 
 

@@ -102,8 +102,10 @@ def main(words: Sequence[str] | None = None) -> int:
 
 def parse(words: Sequence[str] | None) -> argparse.Namespace:
     parser = make_parser(__doc__)
-    parser.add_argument("--cpu", action="store_true", help="run the checks on a CPU, in small")
-    parser.add_argument("--only", type=lambda text: text.split(","), default=list(SECONDS), help="checks, with commas")
+    parser.add_argument("--cpu", action="store_true", help="run the checks on a CPU, with small data")
+    parser.add_argument(
+        "--only", type=lambda text: text.split(","), default=list(SECONDS), help="some checks, with commas"
+    )
     options = parser.parse_args(words)
     if unknown := [name for name in options.only if name not in SECONDS]:
         parser.error(f"no check named {', '.join(unknown)}; checks are {', '.join(SECONDS)}")
@@ -229,7 +231,7 @@ def to_markdown(result: Mapping[str, Any]) -> str:
     if failed := failures(result):
         parts.append("\n".join(f"- {sentence}" for sentence in failed))
     if speeds:
-        parts.append(table(["a second, in training", "raw loop", "tabvision", "ratio"], speeds))
+        parts.append(table(["per second, in training", "raw loop", "tabvision", "ratio"], speeds))
     return "\n\n".join([*parts, f"On {result['device']}, {result['seconds']:.0f} s; {describe_run(dict(result))}."])
 
 

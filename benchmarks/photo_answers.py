@@ -76,7 +76,7 @@ def answered(folder: Path, rows: int, seed: int, size: int) -> dict[str, Any] | 
     is_linear = heads[1]["hyper_parameters"]["head"] == "linear"
     bodies = [{key: each for key, each in head["state_dict"].items() if key.startswith("body.")} for head in heads]
     is_probe = is_linear and all(torch.equal(bodies[0][key], each) for key, each in bodies[1].items())
-    kept = "probe" if is_probe else "head fitted anew" if is_linear else "network"
+    kept = "probe" if is_probe else "new head" if is_linear else "network"
     return {"scores": {**scores, **regressions(data)}, "kept": kept, "seconds": seconds}
 
 
@@ -134,10 +134,10 @@ def to_markdown(result: Mapping[str, Any]) -> str:
         kept = ", ".join(sorted({run["kept"] for run in runs}))
         rows.append([name, *cells, kept, f"{fmean(run['seconds'] for run in runs):.0f}"])
     means = [f"{np.exp(fmean(ratios[way])):.3f}" if ratios[way] else "" for way in ways]
-    rows.append(["loss, of the probe's", *means, "", ""])
-    heads = ["photos in all", "probe", "`tabvision train`", *ways[2:], "kept", "seconds"]
+    rows.append(["loss relative to the probe's", *means, "", ""])
+    heads = ["photos", "probe", "`tabvision train`", *ways[2:], "kept", "seconds"]
     scores = f"log loss / accuracy of up to {MOST_TESTED} other photos"
-    text = f"{count(result['seeds'], 'draw')} a set, {result['size']} px; {scores}."
+    text = f"{count(result['seeds'], 'draw')} per set, {result['size']} px; {scores}."
     return f"{table(heads, rows)}\n\n{text} {describe_run(dict(result))}."
 
 

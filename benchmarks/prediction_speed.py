@@ -53,7 +53,7 @@ def parse(words: Sequence[str] | None) -> argparse.Namespace:
     parser = make_parser(__doc__)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--singles", type=int, default=2_000, help="single rows to answer")
+    parser.add_argument("--singles", type=int, default=2_000, help="single rows to predict")
     parser.add_argument("--batch-size", type=int, default=EVAL_BATCH, help="of prepared rows")
     parser.add_argument("--raw-rows", type=int, default=RAW_ROWS, help="rows of the raw frame")
     return parser.parse_args(words)

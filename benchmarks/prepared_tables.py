@@ -32,7 +32,7 @@ def main(words: Sequence[str] | None = None) -> None:
     parser = make_parser(__doc__)
     parser.add_argument("--rows", type=int, default=10_000_000)
     parser.add_argument("--folder", type=Path, help="where the files go (default: a temporary folder)")
-    parser.add_argument("--part", help="what a process of its own runs", choices=list(PARTS))
+    parser.add_argument("--part", help="what a separate process runs", choices=list(PARTS))
     options = parser.parse_args(words)
     if options.part:
         print(json.dumps(PARTS[options.part](options.folder, options.rows)))
@@ -305,9 +305,9 @@ def to_markdown(result: Mapping[str, Any]) -> str:
     lines = [
         ("imports alone, peak memory", peak("imports")),
         (f"prepare {rows:,} rows, rows/s", speed("prepare_large")),
-        ("pyarrow reads them twice and writes as many bytes, rows/s", speed("arrow")),
+        ("pyarrow reads the rows twice and writes as many bytes, rows/s", speed("arrow")),
         (
-            "the two a second of processor time",
+            "the two, rows per CPU second",
             f"{speed('prepare_large', 'cpu_rows_per_second')} and {speed('arrow', 'cpu_rows_per_second')}",
         ),
         (f"prepare {rows:,} rows, peak memory", peak("prepare_large")),
@@ -322,17 +322,17 @@ def to_markdown(result: Mapping[str, Any]) -> str:
         ),
         *(
             (
-                f"answer {number:,} rows into Parquet, rows/s; most memory of the process's own",
+                f"predict {number:,} rows into Parquet, rows/s; peak private memory",
                 f"{speed(part)}; {result[part]['own_mib']:,.0f} MiB",
             )
             for part, number in (("predict_small", rows // SMALL), ("predict_large", rows))
             if part in result  # older results lack some
         ),
         (
-            "second run to the end of a fit of one step, imports aside, seconds of processor time",
+            "a second run with a fit of one step, without imports, CPU seconds",
             f"{result['again']['cpu_seconds']:.1f}",
         ),
-        ("two processes' proportional set size beyond imports, of one's", f"{two / one:.2f}"),
+        ("proportional set size beyond imports, two processes relative to one", f"{two / one:.2f}"),
     ]
     return f"{table(['', ''], lines)}\n\n{describe_run(dict(result))}."
 

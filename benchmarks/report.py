@@ -66,46 +66,46 @@ def preprocessing(result: Mapping[str, Any]) -> str:
 
 
 SECTIONS: dict[str, tuple[str, Callable[[Mapping[str, Any]], str]]] = {
-    "training_speed": ("Training, beside the raw limit", training_speed.to_markdown),
-    "peers": ("Training, beside other libraries", peers.to_markdown),
+    "training_speed": ("Training, compared with a raw loop", training_speed.to_markdown),
+    "peers": ("Training, compared with other libraries", peers.to_markdown),
     "quality": ("Quality", quality.to_markdown),
-    "table_answers": ("Answers on tables, beside gradient boosting", table_answers.to_markdown),
-    "photo_answers": ("Answers on a few photos, beside logistic regression", photo_answers.to_markdown),
-    "fused_answers": ("Answers from photos and a table", fused_answers.to_markdown),
+    "table_answers": ("Errors on tables, compared with gradient boosting", table_answers.to_markdown),
+    "photo_answers": ("Errors on a few photos, compared with logistic regression", photo_answers.to_markdown),
+    "fused_answers": ("Errors on photos with a table", fused_answers.to_markdown),
     "prediction_speed": ("Prediction", prediction_speed.to_markdown),
-    "serving_speed": ("Serving, beside a minimal application", serving_speed.to_markdown),
-    "asking": ("Asking, beside fastai", asking.to_markdown),
+    "serving_speed": ("Serving, compared with a minimal application", serving_speed.to_markdown),
+    "asking": ("Prediction from raw rows, compared with fastai", asking.to_markdown),
     "export": ("Exported files", export.to_markdown),
     "prepared_tables": ("Tables larger than memory", prepared_tables.to_markdown),
     "sorted_rows": ("Rows sorted by their target", sorted_rows.to_markdown),
     "bytes_per_row": ("Memory of long lists", bytes_per_row.to_markdown),
-    "scaling": ("What grows how", scaling.to_markdown),
-    "importance_speed": ("Importance of columns, beside scikit-learn", importance_speed.to_markdown),
+    "scaling": ("How costs grow", scaling.to_markdown),
+    "importance_speed": ("Importance of columns, compared with scikit-learn", importance_speed.to_markdown),
     "preprocess": ("Preprocessing", preprocessing),
     "image_loading": ("Loading photos", image_loading.to_markdown),
-    "fine_tune": ("Fine-tuning on photos, beside fastai", fine_tune.to_markdown),
-    "short_fine_tunes": ("What a short fine-tune turns on", short_fine_tunes.to_markdown),
-    "soft_targets": ("Softened targets in short and long fine-tunes", soft_targets.to_markdown),
-    "frozen_features": ("A frozen stage beside a linear probe", frozen_features.to_markdown),
-    "planet": ("Several labels an image, beside fastai", planet.to_markdown),
+    "fine_tune": ("Fine-tuning on photos, compared with fastai", fine_tune.to_markdown),
+    "short_fine_tunes": ("BatchNorm and head in a short fine-tune", short_fine_tunes.to_markdown),
+    "soft_targets": ("MixUp and label smoothing in short and long fine-tunes", soft_targets.to_markdown),
+    "frozen_features": ("A frozen stage, compared with a linear probe", frozen_features.to_markdown),
+    "planet": ("Several labels per image, compared with fastai", planet.to_markdown),
     "simulated_ratings": ("Ratings of many users and items", collab.simulation_to_markdown),
-    "collab": ("Ratings, beside fastai", collab.to_markdown),
-    "warm_start": ("Going on with new rows", warm_start.to_markdown),
-    "found_rates": ("Rates that the finder suggests", found_rates.to_markdown),
+    "collab": ("Ratings, compared with fastai", collab.to_markdown),
+    "warm_start": ("Continuing with new rows", warm_start.to_markdown),
+    "found_rates": ("Learning rates that the finder suggests", found_rates.to_markdown),
     "frozen_stage": ("A frozen stage on two ranks", frozen_stage.to_markdown),
     "on_gpu": ("On a GPU", on_gpu.to_markdown),
-    "elastic": ("A killed process", elastic.to_markdown),
+    "elastic": ("A lost host", elastic.to_markdown),
 }
 HEAD = """# Results
 
-Written by `python benchmarks/report.py` from the JSON in `results/`, which the scripts of this folder wrote. Absolute figures
-drift from machine to machine and from run to run: the ratios are of runs that took turns."""
+Rendered by `python benchmarks/report.py` from the JSON in `results/`, which the scripts in this folder write. Absolute
+figures vary from machine to machine and from run to run. What a ratio compares ran in alternation."""
 
 
 def main() -> None:
     found = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(RESULTS.glob("*.json"))}
     if not found:
-        raise SystemExit(f"there is no JSON in {RESULTS}; run a script of benchmarks/ with --out first")
+        raise SystemExit(f"no JSON in {RESULTS}; run a script in benchmarks/ with --out first")
     write_text(REPORT, render(found))
     print(REPORT)
 
@@ -127,7 +127,7 @@ def render(results: Mapping[str, Mapping[str, Any]]) -> str:
 def _section(name: str) -> str:
     section = next((known for known in SECTIONS if name.startswith(known)), None)
     if section is None:
-        raise ValueError(f"no script of benchmarks/ writes {name}.json; known are {', '.join(SECTIONS)}")
+        raise ValueError(f"no script in benchmarks/ writes {name}.json; known are {', '.join(SECTIONS)}")
     return section
 
 

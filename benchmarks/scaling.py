@@ -40,9 +40,11 @@ MAX_RANKS = 4
 def main(words: Sequence[str] | None = None) -> None:
     parser = make_parser(__doc__)
     known = [*CURVES, "ranks"]
-    parser.add_argument("--curves", type=lambda text: text.split(","), default=known, help=f"of {', '.join(known)}")
-    parser.add_argument("--folder", type=Path, help="where the data go (default: a temporary folder)")
-    parser.add_argument("--rank", nargs=2, metavar=("RANKS", "KIND"), help="what a process of several ranks runs")
+    parser.add_argument(
+        "--curves", type=lambda text: text.split(","), default=known, help=f"some of {', '.join(known)}"
+    )
+    parser.add_argument("--folder", type=Path, help="the folder for the data (default: a temporary one)")
+    parser.add_argument("--rank", nargs=2, metavar=("RANKS", "KIND"), help="what one of several ranks runs")
     options = parser.parse_args(words)
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
@@ -170,10 +172,10 @@ def to_markdown(result: Mapping[str, Any]) -> str:
             curve["title"],
             f"s at {sizes[-1]:,}",
             "exponent",
-            f"µs a {unit}",
+            f"µs per {unit}",
             "MiB",
             "exponent",
-            f"bytes a {unit}",
+            f"bytes per {unit}",
         ]
         rows = [
             [stage, *_cells(curve, stage, "seconds", 1e6), *_cells(curve, stage, "mib", 2**20)]
@@ -186,10 +188,10 @@ def to_markdown(result: Mapping[str, Any]) -> str:
 
 
 NOTE = (
-    "Seconds of the processor; MiB are the most that the process has to itself beyond its imports, what stages before hold "
-    "included. Exponents are fitted to five sizes after a sixth and smallest was taken from each, with their standard error; "
-    "- where fewer than three show growth by more than 10 ms or 8 MiB. What one more unit takes is the slope between the two "
-    "largest sizes."
+    "Seconds are CPU time. MiB are the peak private memory of the process beyond its imports, including what earlier stages "
+    "hold. Exponents, with their standard errors, are fitted to five sizes after the figures of a sixth, smallest size are "
+    "subtracted; - means that fewer than three sizes grow by more than 10 ms or 8 MiB. The cost per unit is the slope "
+    "between the two largest sizes."
 )
 
 
@@ -205,11 +207,11 @@ def ranks_to_markdown(runs: Sequence[Mapping[str, Any]]) -> str:
     """Return a table with one line per fit."""
     headers = [
         f"Ranks: a table of {RANK_ROWS:,} rows",
-        "MiB of its own a rank",
-        "MiB of all, shared pages once",
-        "MB all-reduced a step",
-        "ms of processor a rank and step",
-        "ms a step",
+        "private MiB per rank",
+        "MiB of all ranks, shared pages once",
+        "MB all-reduced per step",
+        "CPU ms per rank and step",
+        "ms per step",
         "MB/s of an all-reduce alone",
     ]
     lines = [

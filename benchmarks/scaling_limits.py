@@ -46,7 +46,7 @@ def exponents(result: Mapping[str, Any]) -> str:
             for stage in curve["stages"]
         ]
         lines += [[f"**{curve['title']}**", "", "", "", ""], *(line for line in found if any(line[1:]))]
-    headers = ["one more takes", "µs", "exponent of time", "bytes", "exponent of memory"]
+    headers = ["stage", "µs per unit", "exponent of time", "bytes per unit", "exponent of memory"]
     return f"{table(headers, lines)}\n\n{describe_run(dict(result))}."
 
 
@@ -80,36 +80,36 @@ def limits(result: Mapping[str, Any]) -> str:
         (
             "prepared arrays on the disk",
             f"{ROWS:.0e} rows x {disk:.0f} bytes",
-            f"{ROWS * disk / 1e9:,.0f} GB a machine",
+            f"{ROWS * disk / 1e9:,.0f} GB per machine",
         ),
         ("preparing, on one core", f"{ROWS:.0e} x {prepare * 1e6:.2f} µs", f"{ROWS * prepare / 3600:.1f} hours"),
         ("an epoch, on one core", f"{ROWS:.0e} x {epoch * 1e6:.0f} µs", f"{ROWS * epoch / 3600:.1f} hours"),
-        ("an epoch, on 64 such cores", "a 64th, if the exchange keeps up", f"{ROWS * epoch / 60 / GPUS:.0f} minutes"),
-        ("answers, on one core", f"{ROWS:.0e} x {answer * 1e6:.1f} µs", f"{ROWS * answer / 3600:.1f} hours"),
+        ("an epoch, on 64 such cores", "1/64, if communication keeps up", f"{ROWS * epoch / 60 / GPUS:.0f} minutes"),
+        ("predictions, on one core", f"{ROWS:.0e} x {answer * 1e6:.1f} µs", f"{ROWS * answer / 3600:.1f} hours"),
         ("merging their shards, on one core", f"{ROWS:.0e} x {merge * 1e6:.2f} µs", f"{ROWS * merge / 60:.0f} minutes"),
         (
-            "the numbers of all rows, to merge shards",
-            f"{ROWS:.0e} x (8 bytes, 8 more while they are sorted)",
+            "row numbers of all rows, while merging shards",
+            f"{ROWS:.0e} x (8 bytes, and 8 more while sorting)",
             f"{ROWS * 16 / 1e9:.0f} GB",
         ),
         (
-            "the table in memory, for each rank",
+            "the table in memory, on each rank",
             f"{ROWS:.0e} x {memory:.0f} bytes",
             f"{ROWS * memory / 1e9:,.0f} GB: prepare it",
         ),
         (
-            "metrics of a validation, gathered by each rank",
+            "validation metrics, gathered by each rank",
             f"{seen:.0e} rows x 8 bytes",
-            f"{seen * 8 / 1e9:.1f} GB a rank, {GPUS * seen * 8 / 1e9:,.0f} GB over all",
+            f"{seen * 8 / 1e9:.1f} GB per rank, {GPUS * seen * 8 / 1e9:,.0f} GB in total",
         ),
         (
             "the order of an epoch",
             f"{ROWS:.0e} / 1,024 blocks x 40 bytes",
-            f"{ROWS / 1024 * 40 / 1e6:.0f} MB a rank, and 13 for the window",
+            f"{ROWS / 1024 * 40 / 1e6:.0f} MB per rank, and 13 MB for the window",
         ),
-        ("gradients all-reduced a step, the default network", "4 bytes a weight", f"{sent / 1e6:.2f} MB"),
+        ("gradients all-reduced per step, the default network", "4 bytes per weight", f"{sent / 1e6:.2f} MB"),
         (
-            "what a rank then sends, and receives, of 64 in a ring",
+            "sent and received by each of 64 ranks in a ring",
             f"2 x 63/64 x {sent / 1e6:.2f} MB",
             f"{ring / 1e6:.2f} MB",
         ),
@@ -119,40 +119,40 @@ def limits(result: Mapping[str, Any]) -> str:
             f"{ring / step / 1e6:.0f} MB/s",
         ),
         (
-            "the same for a device 100 times as fast",
+            "the same, on a device 100 times as fast",
             "x 100",
             f"{100 * ring / step / 1e9:.1f} GB/s",
         ),
         (
-            f"a category of {VALUES:,} values: weights",
-            "measured; ten million numbers at most up to 2,500,000 values",
-            f"{weights:,.0f} MB, all-reduced each step",
+            f"weights of a category with {VALUES:,} values",
+            "measured; at most ten million numbers, up to 2,500,000 values",
+            f"{weights:,.0f} MB, all-reduced in each step",
         ),
         (
-            "a category of a hundred million, with gradient and moments",
+            "a category with a hundred million values, with gradient and moments",
             "1e+08 x 4 numbers x 16 bytes",
-            f"{1e8 * 4 * 16 / 1e9:.1f} GB a rank, {1e8 * 4 * 4 / 1e9:.1f} GB all-reduced each step",
+            f"{1e8 * 4 * 16 / 1e9:.1f} GB per rank, {1e8 * 4 * 4 / 1e9:.1f} GB all-reduced in each step",
         ),
         (
-            "a hundred million users and as many items, every row updated",
+            "a hundred million users and as many items, all rows updated",
             f"1e+08 x {ids:.0f} bytes",
-            f"{1e8 * ids / 1e9:,.0f} GB a rank, a checkpoint of {1e8 * saved / 1e9:,.0f} GB",
+            f"{1e8 * ids / 1e9:,.0f} GB per rank, a checkpoint of {1e8 * saved / 1e9:,.0f} GB",
         ),
         (
-            f"{PAIRS:,} pairs of which negatives are drawn",
+            f"{PAIRS:,} known pairs, for drawing negatives",
             f"{PAIRS:.0e} x {pairs:.0f} bytes",
             f"{PAIRS * pairs / 1e9:.1f} GB at most, {PAIRS * 4 / 1e9:.1f} GB kept",
         ),
-        (f"{PHOTOS:,} photos listed", f"{PHOTOS:.0e} x {photos:.0f} bytes", f"{PHOTOS * photos / 1e6:.0f} MB"),
+        (f"listing {PHOTOS:,} photos", f"{PHOTOS:.0e} x {photos:.0f} bytes", f"{PHOTOS * photos / 1e6:.0f} MB"),
     ]
     return table(["what", "from", "comes to"], lines)
 
 
-PREPARE = "prepare: read twice, learn, encode, write"
+PREPARE = "prepare: read twice, fit, encode, write"
 TRAIN = "train, an epoch of half the rows"
 PREDICT = "predict half the rows into shards"
 DATA = "TabularDataModule, all of the above"
-TAKEN = "know which pairs were taken"
+TAKEN = "index the known pairs"
 LISTING = "ImageDataModule, listing included"
 EVERY = "5 steps, every row"
 

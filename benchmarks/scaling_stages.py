@@ -166,7 +166,7 @@ def table(folder: Path, size: int, stages: Stages) -> None:  # noqa: ARG001
     """Run a table in memory, from its file to its predictions."""
     with stages("read"):
         frame = read_frame(folder)
-    with stages("infer kinds, learn facts"):
+    with stages("infer types, fit the schema"):
         kinds = infer_kinds(frame, target=["y"], categorical=["c"] if "c" in frame else None)
         features = fit_features(frame, kinds)
     with stages("encode"):
@@ -185,7 +185,7 @@ def table(folder: Path, size: int, stages: Stages) -> None:  # noqa: ARG001
     asked = frame.head(CLASS_ROWS) if named else frame
     with stages(f"predict {CLASS_ROWS:,} rows" if named else "predict"):
         answers = Predictor(module).predict(asked)
-    with stages("write answers"):
+    with stages("write predictions"):
         write_frame(answers, folder / "answers.parquet", overwrite=True)
 
 
@@ -198,7 +198,7 @@ def prepared(folder: Path, size: int, stages: Stages) -> None:  # noqa: ARG001
             source, "y", split=0.5, batch_size=BATCH_SIZE, verbose=False, prepared=folder / "prepared"
         )
 
-    with stages("prepare: read twice, learn, encode, write"):
+    with stages("prepare: read twice, fit, encode, write"):
         data = open_table()
     with stages("open again"):
         data = open_table()
@@ -292,9 +292,9 @@ def ratings(folder: Path, size: int, stages: Stages) -> None:  # noqa: ARG001
     """Read pairs, and draw negatives for an epoch."""
     with stages("CollabDataModule"):
         data = CollabDataModule(folder / "part.parquet", user="user", item="item", batch_size=4_096, verbose=False)
-    with stages("know which pairs were taken"):
+    with stages("index the known pairs"):
         loader = data.train_dataloader()
-    with stages("load an epoch, four negatives a pair"):
+    with stages("load an epoch, four negatives per pair"):
         for _ in loader:
             pass
 
@@ -307,7 +307,7 @@ def negatives(folder: Path, size: int, stages: Stages) -> None:  # noqa: ARG001
     """Measure the known pairs alone, with a fifth as many users and items."""
     draw, num = np.random.default_rng(0), max(10, size // 5)
     users, items = (draw.integers(1, num + 1, size, dtype=np.int32) for _ in range(2))
-    with stages("know which pairs were taken"):
+    with stages("index the known pairs"):
         sampler = NegativeSampler(users, items, num_users=num, num_items=num, seed=0)
     rows = np.arange(DRAWN // 4)
     with stages("draw a million negatives"):
@@ -413,7 +413,7 @@ CURVES: Mapping[str, Curve] = {
         small=500,
     ),
     "ids": Curve(
-        f"Users, and as many items: 50 factors, {BATCH_SIZE:,} pairs a step",
+        f"Users, and as many items: 50 factors, {BATCH_SIZE:,} pairs per step",
         "user and item",
         no_files,
         ids,

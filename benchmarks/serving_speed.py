@@ -182,14 +182,14 @@ def to_markdown(result: Mapping[str, Any]) -> str:
         for num, found in result["clients"].items()
     ]
     headers = [
-        "one raw flight a request",
+        "one raw flight per request",
         "tabvision serve",
         "minimal Starlette",
         "ratio",
         "99 % within",
         "minimal: 99 % within",
     ]
-    load = f"On this machine {result['load']}."
+    load = f"On this machine, {result['load']}."
     return f"{table(headers, rows)}\n\n{load} {describe_run(dict(result))}."
 
 

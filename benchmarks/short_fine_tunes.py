@@ -66,8 +66,8 @@ def parse(words: Sequence[str] | None) -> argparse.Namespace:
     parser = make_parser(__doc__)
     parser.add_argument("--photos", type=Path, help="a folder of class folders")
     parser.add_argument("--fashion", type=Path, help="the folder of Fashion-MNIST's idx files")
-    parser.add_argument("--ways", type=lambda text: text.split(";"), default=list(WAYS), help="names, with ; between")
-    parser.add_argument("--seeds", type=int, default=3, help="runs of each")
+    parser.add_argument("--ways", type=lambda text: text.split(";"), default=list(WAYS), help="names, separated by ;")
+    parser.add_argument("--seeds", type=int, default=3, help="runs per way")
     parser.add_argument("--base-lr", type=float, default=2e-3)
     parser.add_argument("--threads", type=int, default=2)
     return parser.parse_args(words)
@@ -135,7 +135,7 @@ def to_markdown(result: Mapping[str, Any]) -> str:
             rows.append(
                 [way, *(f"{mean:.3f}" for mean in means), f"{min(ends):.3f} to {max(ends):.3f}", f"{seconds:.0f}"]
             )
-        parts.append(table([*headers, "seeds at the end", "seconds"], rows))
+        parts.append(table([*headers, "range over seeds at the end", "seconds"], rows))
     rate = f"Accuracy, mean over seeds; base rate {result['base_lr']:g}."
     return "\n\n".join([*parts, f"{rate} {describe_run(dict(result))}."])
 

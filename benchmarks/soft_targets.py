@@ -82,9 +82,9 @@ def parse(words: Sequence[str] | None) -> argparse.Namespace:
     parser = make_parser(__doc__)
     add_data_options(parser)
     parser.add_argument("--epochs", type=int, nargs="*", default=[4, 16], help="lengths of a run")
-    parser.add_argument("--wrong", type=float, nargs="*", default=[0.0], help="shares of wrong training labels")
-    parser.add_argument("--seeds", type=int, default=3, help="runs of each")
-    parser.add_argument("--ways", type=lambda text: text.split(";"), default=list(WAYS), help="names, with ; between")
+    parser.add_argument("--wrong", type=float, nargs="*", default=[0.0], help="fractions of wrong training labels")
+    parser.add_argument("--seeds", type=int, default=3, help="runs per way")
+    parser.add_argument("--ways", type=lambda text: text.split(";"), default=list(WAYS), help="names, separated by ;")
     return parser.parse_args(words)
 
 
@@ -167,14 +167,14 @@ def to_markdown(result: Mapping[str, Any]) -> str:
             f"{metric.replace('_', ' ')}",
             "labels wrong",
             "epochs",
-            *(f"{way}, beside it" if way != PLAIN else way for way in ways),
+            *(f"{way}, difference" if way != PLAIN else way for way in ways),
         ]
         parts.append(table(headers, rows))
     seconds = {way: fmean(run["seconds"] for run in whole if run["way"] == way) for way in ways}
     spent = ", ".join(f"{way} {value:.0f}" for way, value in seconds.items())
-    of = f"{num_seeds} seeds, differences in pairs; photos of folders at {result['size']} px"
+    of = f"{num_seeds} seeds, paired differences; photos at {result['size']} px"
     return "\n\n".join(
-        [*parts, f"Mean ± standard error over {of}. Processor seconds a run: {spent}. {describe_run(dict(result))}."]
+        [*parts, f"Mean ± standard error over {of}. CPU seconds per run: {spent}. {describe_run(dict(result))}."]
     )
 
 

@@ -87,7 +87,7 @@ def to_markdown(result: Mapping[str, Any]) -> str:
     apart = spread_of([one - other for one, other in zip(blocks, full, strict=True)])
     error = apart["spread"] / len(full) ** 0.5
     rows = [(name, f"{it['mean']:.4f}", f"{it['spread']:.4f}") for name, it in losses.items()]
-    rows.append(("by blocks, of the full shuffle's", f"{apart['mean']:+.4f}", f"± {error:.4f}"))
+    rows.append(("by blocks, minus the full shuffle's", f"{apart['mean']:+.4f}", f"± {error:.4f}"))
     said = f"{result['epochs']} epochs, {len(full)} seeds, {result['windows']} windows."
     lines = table(["log loss of validation rows", "mean", "standard deviation"], rows)
     return f"{lines}\n\n{said} {describe_run(dict(result))}."

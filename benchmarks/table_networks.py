@@ -1,7 +1,7 @@
 """Other networks for tables, for `table_answers.py`: pytabkit's and fastai's, with their own defaults.
 
-    python benchmarks/table_answers.py --methods tabvision realmlp tabm fastai --sets hitters carseats oj concrete \
-        --seeds 2 --out benchmarks/results/table_answers_networks.json
+    python benchmarks/table_answers.py --methods tabvision realmlp tabm fastai --seeds 1 \
+        --sets oj carseats concrete boston college attrition hitters --out benchmarks/results/table_answers_networks.json
 
 RealMLP and TabM use the early-stopping rows. fastai has no default number of epochs: its learner trains for one cycle of
 thirty, and keeps the epoch with the lowest loss on these rows.

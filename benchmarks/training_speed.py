@@ -63,7 +63,9 @@ def parse(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--epochs", type=int, default=3, help="of each run, the first not counted; at least 2")
     parser.add_argument("--sets", type=lambda text: text.split(","), default=list(SETS))
-    parser.add_argument("--clock", choices=CLOCKS, default="wall", help="processor: steadier beside busy neighbours")
+    parser.add_argument(
+        "--clock", choices=CLOCKS, default="wall", help="processor: CPU time, steadier on a busy machine"
+    )
     return parser.parse_args(words)
 
 
@@ -154,10 +156,10 @@ def to_markdown(result: Mapping[str, Any]) -> str:
         "raw loop, rows/s",
         "plain Lightning",
         "tabvision",
-        "ratio to raw",
-        "of plain Lightning",
+        "tabvision's ratio to raw",
+        "plain Lightning's",
     ]
-    unit = "" if result["clock"] == "wall" else "Seconds of the processor, not of the wall clock.\n\n"
+    unit = "" if result["clock"] == "wall" else "CPU seconds, not wall-clock time.\n\n"
     return f"{table(headers, rows)}\n\n{unit}{describe_run(dict(result))}."
 
 

@@ -85,9 +85,9 @@ def parse(words: Sequence[str] | None) -> argparse.Namespace:
     parser = make_parser(__doc__)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--processes", type=int, default=1, help="runs at the same time, each in one thread")
-    parser.add_argument("--fashion", type=Path, help="the folder of Fashion-MNIST's idx files; without it no such task")
+    parser.add_argument("--fashion", type=Path, help="the folder of Fashion-MNIST's idx files; needed for that task")
     parser.add_argument("--clothes", type=int, nargs=2, default=CLOTHES, metavar=("IMAGES", "EPOCHS"))
-    parser.add_argument("--tasks", nargs="+", choices=NAMES, help="all unless named")
+    parser.add_argument("--tasks", nargs="+", choices=NAMES, help="default: all")
     options = parser.parse_args(words)
     if "fashion" in (options.tasks or ()) and options.fashion is None:
         parser.error("--tasks fashion needs --fashion FOLDER")
@@ -285,8 +285,8 @@ def to_markdown(result: Mapping[str, Any]) -> str:
             for form in [".0%" if key == "gain" else ".4f"]
         ]
         lines.append([name, *map(" ".join, written), str(len(runs))])
-    headers = ["task", "old network", "anew on all rows", "grown, a fifth of the steps", "gain", "seeds"]
-    return f"{describe_run(dict(result))}\n\n{table(headers, lines)}"
+    headers = ["task", "old network", "from scratch on all rows", "grown, a fifth of the steps", "gain", "seeds"]
+    return f"{table(headers, lines)}\n\n{describe_run(dict(result))}."
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ class PlanetDataModule(ImageDataModule):
     License: CC BY-NC-SA 4.0 for the images, by the rules of that competition
 
     Limits: one forest; crowd-sourced labels, several of which occur on at most a hundred chips. The chips are CMYK JPEG
-    files made from other channels than a camera's.
+    files made from channels other than a camera's.
 
     Args:
         folder: The folder that holds `labels.csv` (or `train_v2.csv`) and a folder `train` (or `train-jpg`).

@@ -1,4 +1,4 @@
-"""List what tabvision brings with it, and under which licenses: python docs/licenses.py > build/licenses.md."""
+"""List the packages that tabvision installs, with their licenses: python docs/licenses.py > build/licenses.md."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ EXTRAS = (
     "jpeg",
     "serve",
     "sklearn",
-)  # what users install; docs and dev are for those who change it
+)  # what users install; docs and dev are for developers
 
 UNKNOWN = "not stated"
 
@@ -31,7 +31,7 @@ class Row(NamedTuple):
 
 
 def dependencies(name: str, extras: Sequence[str] = EXTRAS) -> set[str]:
-    """Return the canonical names of what a distribution asks for, directly or not, as far as it is installed here."""
+    """Return the canonical names of a distribution's direct and indirect dependencies that are installed here."""
     found: set[str] = set()
     waiting = [(name, tuple(extras))]
     while waiting:
@@ -60,7 +60,7 @@ def licenses(name: str) -> list[Row]:
 
 
 def _row(name: str) -> Row:
-    """What the metadata say: an SPDX expression, or else a short text, or else classifiers."""
+    """Return a package; its license is an SPDX expression, or else a short text, or else classifiers."""
     found = distribution(name)
     fields = found.metadata.get_all
     classifiers = [each.split(" :: ")[-1] for each in fields("Classifier") or [] if each.startswith("License :: ")]
@@ -70,7 +70,7 @@ def _row(name: str) -> Row:
 
 
 def main() -> None:
-    """Print a table of all."""
+    """Print them as a table."""
     print("| package | version | license |\n|---|---|---|")
     for row in licenses("tabvision"):
         print(f"| {row.name} | {row.version} | {row.license} |")

@@ -1,6 +1,6 @@
-"""What the site adds to mkdocs: documents of the whole repository, a reference, notebooks, links to the reference.
+"""What the site adds to mkdocs: documents from the whole repository, a reference, notebooks, and links to the reference.
 
-The public names are those of tests/surface.txt, which a test holds equal to the code; a page for each part of the library
+The public names are those of tests/surface.txt, which a test keeps equal to the code; one page for each part of the library
 shows their docstrings. The commands come from the command line itself.
 """
 
@@ -38,7 +38,7 @@ def on_config(config: MkDocsConfig) -> None:
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Take documents from the whole repository, at their own places, and add the pages of the reference and the notebooks."""
+    """Take documents from the whole repository, at their paths, and add the pages of the reference and the notebooks."""
     documents = {path for pattern in DOCUMENTS for path in ROOT.glob(pattern)}
     paths = documents | {path for document in documents for path in _linked(document)}
     names = sorted(path.relative_to(ROOT).as_posix() for path in paths)
@@ -69,7 +69,7 @@ def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:  # noqa: ANN40
 
 
 def link_names(markdown: str) -> str:
-    """Link the public names outside of code blocks: those with a capital, a call or their part of the library in front."""
+    """Link public names outside of code blocks if they are capitalized, called, or prefixed with their part."""
     parts = FENCED.split(markdown)
     parts[::2] = [CODE.sub(_with_link, text) for text in parts[::2]]
     return "".join(parts)
@@ -92,14 +92,14 @@ def public_names() -> dict[str, list[str]]:
 
 
 def reference() -> Iterator[tuple[str, str]]:
-    """Return names and texts of the reference's pages: a list of all, the commands, and one for each part of the library."""
+    """Return the names and texts of the reference's pages: an overview, the commands, and one page per part."""
     rows = []
     for part, names in public_names().items():
         yield _page_of(part), "\n\n".join([f"# tabvision.{part}", *_directives(part, names)])
         links = ", ".join(f"[`{name}`][tabvision.{part}.{name}]" for name in names)
         rows.append(f"| [tabvision.{part}]({part}.md) | {links} |")
     yield "reference/commands.md", "\n\n".join(["# Commands", *_commands()])
-    head = ["# Reference", "", "Every public name; the [commands](commands.md) have a page of their own.", ""]
+    head = ["# Reference", "", "Every public name; the [commands](commands.md) have their own page.", ""]
     yield "reference/README.md", "\n".join([*head, "| part | names |", "|---|---|", *rows])
 
 
@@ -108,7 +108,7 @@ def _page_of(part: str) -> str:
 
 
 def _directives(part: str, names: list[str]) -> Iterator[str]:
-    """What mkdocstrings replaces by docstrings; a function with the name of its file is hidden by it, and has its own."""
+    """Return what mkdocstrings replaces by docstrings; a function hidden by the file of its name gets its own."""
     hidden = [name for name in names if (ROOT / "tabvision" / part / f"{name}.py").exists()]
     members = json.dumps([name for name in names if name not in hidden])
     yield f"::: tabvision.{part}\n    options:\n      members: {members}"

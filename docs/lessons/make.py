@@ -1,7 +1,7 @@
 """Run the lessons: write what their blocks print below them, draw their pictures, or write them as notebooks.
 
     python docs/lessons/make.py                     every lesson; `make lessons` does the same
-    python docs/lessons/make.py 03 04               those whose names begin so
+    python docs/lessons/make.py 03 04               those whose names begin with these
     python docs/lessons/make.py --notebooks FOLDER  .ipynb files with one cell for each block
 
 A lesson is Markdown: a ```python block is a cell, a ```text block right below it is what that cell printed.
@@ -24,12 +24,12 @@ CELL = re.compile(r"^```python\n(?P<code>.*?)^```\n(?:\n```text\n(?P<output>.*?)
 
 
 def lessons() -> list[Path]:
-    """The lessons in order."""
+    """Return the lessons in order."""
     return sorted(FOLDER.glob("[0-9]*.md"))
 
 
 def run(text: str, name: str = "lesson") -> str:
-    """Runs the cells of a lesson in the working directory, and returns it with what each printed."""
+    """Run the cells of a lesson in the working directory, and return the lesson with what each cell printed."""
     names: dict[str, object] = {"__name__": "__main__"}
 
     def executed(cell: re.Match[str]) -> str:
@@ -45,7 +45,7 @@ def run(text: str, name: str = "lesson") -> str:
 
 
 def notebook(text: str) -> dict[str, Any]:
-    """The lesson as a notebook without outputs: they come when a reader runs it."""
+    """Return the lesson as a notebook without outputs, which appear when a reader runs it."""
     cells: list[dict[str, Any]] = []
     start = 0
     for cell in CELL.finditer(text):
@@ -63,7 +63,7 @@ def _cell(kind: str, source: str) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Runs the chosen lessons, or writes them as notebooks."""
+    """Run the chosen lessons, or write them as notebooks."""
     parser = argparse.ArgumentParser(description="Run the lessons, or write them as notebooks.")
     parser.add_argument("names", nargs="*", help="beginnings of the names of lessons; all by default")
     parser.add_argument("--notebooks", type=Path, metavar="FOLDER", help="write notebooks there, and run nothing")
@@ -76,7 +76,7 @@ def main() -> None:
             target.write_text(json.dumps(notebook(path.read_text(encoding="utf-8")), indent=1), encoding="utf-8")
         return
     for path in chosen:
-        with TemporaryDirectory() as folder:  # for what a lesson writes beside its pictures
+        with TemporaryDirectory() as folder:  # for what a lesson writes besides its pictures
             Path(folder, "pictures").symlink_to(FOLDER / "pictures")
             os.chdir(folder)
             path.write_text(run(path.read_text(encoding="utf-8"), path.name), encoding="utf-8")

@@ -16,7 +16,7 @@ ROWS, SIZE = 6_000, (900, 1_130)  # diamonds; pixels
 
 
 def main() -> None:
-    """Train on some diamonds, and photograph the report."""
+    """Train on some diamonds, and take a screenshot of the report."""
     browser = next((found for name in ("chromium", "google-chrome") if (found := shutil.which(name))), None)
     if browser is None:
         sys.exit("Chromium is needed: apt-get install chromium")

@@ -39,25 +39,24 @@ CARD = """\
 
 Is a coin false? `TabularModule` with numbers piecewise, 12,345 parameters; 3 epochs, batch 1,024.
 
-Measured by a tool, not by hand: `python benchmarks/measure_recipe.py models/coins --seeds 0,1` writes result.json and \
-renders this card from it.
+`python benchmarks/measure_recipe.py models/coins --seeds 0,1` wrote result.json and rendered this card from it.
 
 ## Figures
 
-Mean and standard deviation over seeds 0, 1, the weights that the fit leaves.
+Mean and standard deviation over seeds 0, 1, with the weights at the end of the fit.
 
-| metric | mean | spread | naive |
+| metric | mean | std | baseline |
 |---|---:|---:|---:|
 | val/auroc | 0.9000 | 0.0020 | 0.5000 |
 | val/loss | 0.2500 | 0.0100 |  |
 
-Naive is the best answer that looks at no column.
+The baseline is the best prediction that looks at no column.
 
 | cost of one seed |  |
 |---|---:|
-| training, validation left out | 1.2 s |
-| training rows a second | 19,200 |
-| all, from imports to metrics | 9.0 s |
+| training, without validation | 1.2 s |
+| training rows per second | 19,200 |
+| total, from imports to metrics | 9.0 s |
 | peak memory of the process | 810 MiB |
 
 Abacus, 2 cores, 1 thread, Linux; python 3.11.7, torch 2.14.1; commit 0123456789.
@@ -100,15 +99,15 @@ def test_the_card_follows_its_result() -> None:
     assert "no commit" in card
 
 
-def test_the_card_of_a_bag_says_what_answers_together_and_how_to_repeat_it() -> None:
+def test_the_card_of_a_bag_says_how_many_networks_it_has_and_how_to_repeat_it() -> None:
     facts = {key: value for key, value in RESULT.items() if key != "training_rows_per_second"}
     command = "python benchmarks/measure_recipe.py models/coins --seeds 0,1 --bag 5"
 
     card = render_card("coins", facts | {"bag": 5, "command": command, "clock": "processor"})
 
-    assert card.startswith("# coins, the best\n")
-    assert "5 such networks that answer together" in card
-    assert "writes best.json" in card
+    assert card.startswith("# coins, a bag of 5\n")
+    assert "a bag of 5 such networks" in card
+    assert "wrote best.json" in card
     assert f"```bash\n{command}\n```" in card
-    assert "rows a second" not in card
-    assert "| training, validation left out | 1.2 s of the processor |" in card
+    assert "rows per second" not in card
+    assert "| training, without validation | 1.2 CPU s |" in card
