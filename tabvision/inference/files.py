@@ -44,7 +44,7 @@ def origin_name(origin: Origin) -> str:
         >>> origin_name("best.ckpt"), origin_name(b"PK")
         ('best.ckpt', 'the 2 bytes')
     """
-    return f"the {len(origin):,} bytes" if isinstance(origin, bytes) else str(origin)
+    return str(origin) if isinstance(origin, str | Path) else f"the {len(origin):,} bytes"
 
 
 def read_bytes(origin: Origin, *, kind: str = ".ckpt", max_bytes: int = _MAX_DOWNLOAD) -> bytes:
@@ -64,21 +64,16 @@ def read_bytes(origin: Origin, *, kind: str = ".ckpt", max_bytes: int = _MAX_DOW
     if isinstance(origin, bytes | bytearray | memoryview):
         return bytes(origin)
     if not isinstance(origin, str | Path):
-        problem = f"a file must be a path, an http address or bytes, got {type(origin).__name__}"
-        raise BadTypeError(problem, f"Pass such as 'best{kind}'")
-    scheme = _scheme_of(origin) if isinstance(origin, str) else None
+        problem = f"a file must be a path, a URL or bytes, got {type(origin).__name__}"
+        raise BadTypeError(problem, f"Pass a path such as 'best{kind}'")
+    url = str(origin)
+    scheme = _scheme_of(url)  # None for a Path, which keeps only one of two slashes
     if scheme in ("http", "https"):
-        with _explained(str(origin)), _opener().open(str(origin), timeout=_TIMEOUT_SECONDS) as response:
-            received = _read_limited(response, str(origin), max_bytes)
-            declared = response.headers.get("Content-Length", "")
-            if declared.isdigit() and len(received) < int(declared):
-                problem = f"{origin!s} broke off after {len(received):,} of {int(declared):,} bytes"
-                raise BadValueError(problem, "Try again")
-            return received
+        return _from_web(url, max_bytes)
     if scheme == "hf":
-        return _from_hub(str(origin), kind, max_bytes)
+        return _from_hub(url, kind, max_bytes)
     if scheme is not None:
-        return _from_store(str(origin), scheme, kind, max_bytes)
+        return _from_store(url, scheme, kind, max_bytes)
     file = Path(origin).expanduser()
     if "\0" in str(file) or not file.is_file():
         raise _missing(origin, kind)
@@ -106,6 +101,16 @@ def _explained(url: str) -> Iterator[None]:
         raise BadValueError(problem, "Check the address, or download the file and pass its path") from error
 
 
+def _from_web(url: str, max_bytes: int) -> bytes:
+    with _explained(url), _opener().open(url, timeout=_TIMEOUT_SECONDS) as response:
+        received = _read_limited(response, url, max_bytes)
+        declared = response.headers.get("Content-Length", "")
+        if declared.isdigit() and len(received) < int(declared):
+            problem = f"the download of {url} stopped after {len(received):,} of {int(declared):,} bytes"
+            raise BadValueError(problem, "Try again")
+        return received
+
+
 def _from_hub(url: str, kind: str, max_bytes: int) -> bytes:
     """Return the bytes of a file on the Hugging Face hub through its cache, or from the cache alone when offline."""
     from huggingface_hub import errors, hf_hub_download, hf_hub_url
@@ -113,7 +118,7 @@ def _from_hub(url: str, kind: str, max_bytes: int) -> bytes:
     found = _ON_HUB.fullmatch(url)
     if found is None:
         ways = f"hf://user/model, hf://user/model@revision or hf://user/model/file{kind}"
-        raise BadValueError(f"an address on the hub is {ways}, got {url}", "Correct the address")
+        raise BadValueError(f"an address on the hub must be {ways}, got {url}", "Correct the address")
     repo, revision, file = found[1], found[2], found[3] or f"{'best' if kind == '.ckpt' else 'model'}{kind}"
     try:
         size, is_reached = _size_on_hub(hf_hub_url(repo, file, revision=revision))
@@ -123,12 +128,12 @@ def _from_hub(url: str, kind: str, max_bytes: int) -> bytes:
         problem = f"{url} is not in the cache of the hub, and the hub cannot be reached"
         raise BadValueError(problem, "Connect to the network, or pass the path of a file") from error
     except errors.EntryNotFoundError as error:
-        raise MissingFileError(f"{repo} holds no {file}", f"Name the file: hf://{repo}/path/of/it") from error
+        raise MissingFileError(f"{repo} has no {file}", f"Name the file: hf://{repo}/path/to/file") from error
     except errors.RevisionNotFoundError as error:
         remedy = "Pass a branch, a tag or a commit, or leave it out"
         raise BadValueError(f"{repo} has no revision {revision!r}", remedy) from error
     except errors.RepositoryNotFoundError as error:
-        problem = f"there is no repository {repo} on the hub, or it is private and your token does not open it"
+        problem = f"the hub has no repository {repo}, or it is private and your token does not give access"
         raise BadValueError(problem, "Check the name, or log in: hf auth login, or set HF_TOKEN") from error
     except Exception as error:  # errors of the network, the repository's name or the cache
         reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
@@ -202,14 +207,14 @@ def check_facts(schema: Schema, width: int, name: str) -> None:
             finite, or an image's range of values is not valid.
     """
     names = schema.task.names(schema.target)
-    what = "class" if schema.task.is_classes else "target column"
+    what = "class" if schema.task.is_classes else "target"
     if len(names) != width or len(set(names)) < width:
-        raise _damaged_schema(name, f"its answers need {width} different names of a {what}, got {listed(names)}")
+        raise _damaged_schema(name, f"it must have {width} different {what} names, got {listed(names)}")
     if any("\ud800" <= letter <= "\udfff" for each in names for letter in str(each)):
         raise _damaged_schema(name, "a name holds a lone surrogate")
     for category in schema.categorical:
         if len(set(category.vocabulary)) < len(category.vocabulary):
-            raise _damaged_schema(name, f"the vocabulary of {category.name!r} holds a value twice")
+            raise _damaged_schema(name, f"the vocabulary of {category.name!r} contains a value twice")
     for number in schema.continuous:
         if not (math.isfinite(number.mean) and math.isfinite(number.std) and number.std > 0):
             raise _damaged_schema(name, f"{number.name!r} has mean {number.mean:g} and std {number.std:g}")
