@@ -19,7 +19,7 @@ from tabvision.schema import Schema
 Origin: TypeAlias = str | Path | bytes
 """A file: its path, an http or https URL, hf://user/model, a URL of a store such as s3:// or gs://, or its bytes."""
 
-_MAX_DOWNLOAD = 4 << 30  # in bytes
+_MAX_DOWNLOAD = 4 << 30  # the most bytes to accept from a server
 _TIMEOUT_SECONDS = 30.0  # without receiving a byte
 _CHUNK = 1 << 20
 _ON_HUB = re.compile(r"hf://([^/@:]+/[^/@:]+)(?:@((?:refs/(?:pr|convert)/)?[^/@]+))?(?:/(.+))?", re.IGNORECASE)
@@ -47,14 +47,13 @@ def origin_name(origin: Origin) -> str:
     return str(origin) if isinstance(origin, str | Path) else f"the {len(origin):,} bytes"
 
 
-def read_bytes(origin: Origin, *, kind: str = ".ckpt", max_bytes: int = _MAX_DOWNLOAD) -> bytes:
+def read_bytes(origin: Origin, *, kind: str = ".ckpt") -> bytes:
     """Return all bytes of the file.
 
     Args:
         origin: A path, an http or https URL, hf://user/model for a repository on the Hugging Face hub, optionally with
             @revision and /file, a URL that fsspec opens, such as s3:// or gs://, or the bytes themselves.
         kind: The suffix to name in error messages.
-        max_bytes: The most bytes to accept from a server.
 
     Raises:
         BadTypeError: The origin is not a path, a URL or bytes.
@@ -69,11 +68,11 @@ def read_bytes(origin: Origin, *, kind: str = ".ckpt", max_bytes: int = _MAX_DOW
     url = str(origin)
     scheme = _scheme_of(url)  # None for a Path, which keeps only one of two slashes
     if scheme in ("http", "https"):
-        return _from_web(url, max_bytes)
+        return _from_web(url)
     if scheme == "hf":
-        return _from_hub(url, kind, max_bytes)
+        return _from_hub(url, kind)
     if scheme is not None:
-        return _from_store(url, scheme, kind, max_bytes)
+        return _from_store(url, scheme, kind)
     file = Path(origin).expanduser()
     if "\0" in str(file) or not file.is_file():
         raise _missing(origin, kind)
@@ -101,9 +100,9 @@ def _explained(url: str) -> Iterator[None]:
         raise BadValueError(problem, "Check the address, or download the file and pass its path") from error
 
 
-def _from_web(url: str, max_bytes: int) -> bytes:
+def _from_web(url: str) -> bytes:
     with _explained(url), _opener().open(url, timeout=_TIMEOUT_SECONDS) as response:
-        received = _read_limited(response, url, max_bytes)
+        received = _read_limited(response, url)
         declared = response.headers.get("Content-Length", "")
         if declared.isdigit() and len(received) < int(declared):
             problem = f"the download of {url} stopped after {len(received):,} of {int(declared):,} bytes"
@@ -111,7 +110,7 @@ def _from_web(url: str, max_bytes: int) -> bytes:
         return received
 
 
-def _from_hub(url: str, kind: str, max_bytes: int) -> bytes:
+def _from_hub(url: str, kind: str) -> bytes:
     """Return the bytes of a file on the Hugging Face hub through its cache, or from the cache alone when offline."""
     from huggingface_hub import errors, hf_hub_download, hf_hub_url
 
@@ -122,7 +121,7 @@ def _from_hub(url: str, kind: str, max_bytes: int) -> bytes:
     repo, revision, file = found[1], found[2], found[3] or f"{'best' if kind == '.ckpt' else 'model'}{kind}"
     try:
         size, is_reached = _size_on_hub(hf_hub_url(repo, file, revision=revision))
-        if size is None or size <= max_bytes:
+        if size is None or size <= _MAX_DOWNLOAD:
             return Path(hf_hub_download(repo, file, revision=revision, local_files_only=not is_reached)).read_bytes()
     except errors.LocalEntryNotFoundError as error:
         problem = f"{url} is not in the cache of the hub, and the hub cannot be reached"
@@ -139,7 +138,7 @@ def _from_hub(url: str, kind: str, max_bytes: int) -> bytes:
         reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
         raise BadValueError(f"{url} could not be read ({reason:.300})", "Check the address and the network") from error
     remedy = "Download it and pass its path, if it is what you expect"
-    raise BadValueError(f"{url} holds {size:,} bytes, and at most {max_bytes:,} are read", remedy)
+    raise BadValueError(f"{url} holds {size:,} bytes, and at most {_MAX_DOWNLOAD:,} are read", remedy)
 
 
 def _size_on_hub(url: str) -> tuple[int | None, bool]:
@@ -154,7 +153,7 @@ def _size_on_hub(url: str) -> tuple[int | None, bool]:
         return None, False
 
 
-def _from_store(url: str, scheme: str, kind: str, max_bytes: int) -> bytes:
+def _from_store(url: str, scheme: str, kind: str) -> bytes:
     """Return the bytes of a file in a store; chained URLs (`zip://a::http://b`) are not opened."""
     import fsspec  # type: ignore[import-untyped]  # ships no types
 
@@ -165,20 +164,20 @@ def _from_store(url: str, scheme: str, kind: str, max_bytes: int) -> bytes:
     with _explained(url):
         try:
             with fsspec.open(url, "rb") as file:
-                return _read_limited(file, url, max_bytes)
+                return _read_limited(file, url)
         except FileNotFoundError as error:
             raise _missing(url, kind) from error
         except ImportError as error:  # its message names the package
             raise BadValueError(f"{url} cannot be opened here ({error})", "Install it with pip") from error
 
 
-def _read_limited(file: IO[bytes] | http.client.HTTPResponse, url: str, max_bytes: int) -> bytes:
+def _read_limited(file: IO[bytes] | http.client.HTTPResponse, url: str) -> bytes:
     received = bytearray()
     while chunk := file.read(_CHUNK):
         received += chunk
-        if len(received) > max_bytes:
+        if len(received) > _MAX_DOWNLOAD:
             remedy = "Download it and pass its path, if it is what you expect"
-            raise BadValueError(f"{url} sends more than {max_bytes:,} bytes", remedy)
+            raise BadValueError(f"{url} sends more than {_MAX_DOWNLOAD:,} bytes", remedy)
     return bytes(received)
 
 

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
@@ -179,8 +179,8 @@ class ImageReader:
     """
 
     schema: Schema
-    augment: Augmentation | None = None
-    form: TextFormat = field(default_factory=TextFormat)
+    augment: Augmentation | None
+    form: TextFormat
 
     def __call__(self, source: object, *, labeled: bool = False) -> Inputs:
         """Return the images in a folder, a table of file names, one image, or a list.
