@@ -254,9 +254,7 @@ class TabularClassifier(ClassifierMixin, _TabularEstimator):  # type: ignore[mis
         values = y.to_numpy() if of_pandas else y  # integers in Int64 stay exact
         y_ = column_or_1d(values, warn=True)
         if y_.dtype == object and (missing := pd.isna(y_)).any():
-            problem = (
-                f"y must hold a class in every row, but {int(missing.sum()):,} of {count(len(y_), 'row')} have none"
-            )
+            problem = f"y must hold a class in every row, got none in {count(int(missing.sum()), 'row')} of {len(y_):,}"
             raise BadValueError(problem, "Leave out the rows whose class is not known")
         check_classification_targets(y_)
         check_array(y_, ensure_2d=False, dtype=None, input_name="y")

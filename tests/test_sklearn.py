@@ -280,7 +280,7 @@ def test_a_y_that_lacks_rows_or_holds_dates_is_refused(homes: Any) -> None:
     days = pd.Series(pd.date_range("2024-01-01", periods=12))
 
     with pytest.raises(
-        BadValueError, match=r"TabularClassifier: y must hold a class in every row, but 3 of 12 rows have none"
+        BadValueError, match=r"TabularClassifier: y must hold a class in every row, got none in 3 rows of 12"
     ):
         TabularClassifier().fit(frame, pd.Series(["a", "b", "c", None] * 3))
     with pytest.raises(ValueError, match="inconsistent numbers of samples"):

@@ -151,9 +151,7 @@ class FrozenFeatures(Callback):
         fit = getattr(module, "fit_on_features", None)
         if part == "train" and "fold" in data.parts["train"].tensors and callable(fit):
             if found is None:
-                problem = (
-                    f"the network fits heads to the features of all rows, and they exceed most_gb={self.most_gb:g}"
-                )
+                problem = f"the network fits heads to the features of all rows, which exceed most_gb={self.most_gb:g}"
                 raise BadValueError("FrozenFeatures", problem, "Raise most_gb, or pass FitTable(folds=False)")
             fit(found)
         return found

@@ -252,9 +252,7 @@ def _check_none_added(optimizer: Optimizer) -> None:
     for number, group in enumerate(optimizer.param_groups):
         if "initial_lr" not in group:
             problem = f"param group {number} was added during the fit, and has no base rate to scale"
-            remedy = (
-                "Give the optimizer every parameter from the start and use Unfreeze(), or set the group's 'initial_lr'"
-            )
+            remedy = "Give the optimizer all parameters from the start and use Unfreeze(), or set its 'initial_lr'"
             raise BadValueError(problem, remedy)
 
 

@@ -267,9 +267,7 @@ def _check_strategy(trainer: pl.Trainer) -> None:
     strategy = trainer.strategy
     if isinstance(strategy, DeepSpeedStrategy | FSDPStrategy | ModelParallelStrategy):
         name = type(strategy).__name__
-        problem = (
-            f"layers cannot be unfrozen in stages under {name}, which shards only the layers that train from the start"
-        )
+        problem = f"layers cannot be unfrozen in stages under {name}, which shards only those that train at first"
         raise BadValueError(problem, 'Use strategy="ddp", or train all layers from the start')
     if isinstance(strategy, DDPStrategy) and getattr(strategy, "_ddp_comm_state", None) is not None:
         problem = "a DDP communication hook would lose its state when layers are unfrozen"

@@ -149,9 +149,7 @@ def _check(module: object, data: object, trainer: object) -> None:
         problem = f"trainer must be a function that returns a new Trainer, got {type(trainer).__name__}"
         raise BadTypeError(problem, "Pass a function such as lambda: pl.Trainer(callbacks=[FitTable()])")
     if not data.may_fold:
-        problem = (
-            "rows that are split by time have no folds: a network would learn from rows later than those it predicts"
-        )
+        problem = "rows split by time have no folds: a network would learn from rows later than those it predicts"
         raise BadValueError(problem, "Fit the module itself, and validate it on the latest rows")
     if OWN in (module.hparams["net"], module.hparams["numbers"]):
         problem = "each fold trains a network built from settings, and this module has a part of your own"
