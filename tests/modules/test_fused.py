@@ -181,7 +181,7 @@ def test_mixup_blends_images_and_numbers(quick_trainer: MakeTrainer, tmp_path: P
 def test_a_schema_of_a_table_or_of_images_alone_is_refused() -> None:
     with pytest.raises(BadValueError, match="no image"):
         FusedModule(tabular_data("regression").schema, body="test_resnet", weights=None)
-    with pytest.raises(BadValueError, match="the source holds only images"):
+    with pytest.raises(BadValueError, match="images alone"):
         FusedModule(image_data("regression").schema, body="test_resnet", weights=None)
 
 
