@@ -45,7 +45,7 @@ def push(run: str | Path, repo: str, *, private: bool = False, license: str | No
         api.create_commit(repo, operations, commit_message=f"Upload with tabvision {__version__}")
     except Exception as error:  # no network, no token, or an invalid repository name
         if isinstance(error, errors.HfHubHTTPError) and getattr(error.response, "status_code", None) in (401, 403):
-            problem = f"the hub lets nobody write to {repo} without a token of its owner"
+            problem = f"writing to {repo} on the hub needs a token of its owner"
             remedy = "Log in: hf auth login, or set HF_TOKEN to a token that may write"
         else:
             reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__

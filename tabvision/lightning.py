@@ -126,9 +126,7 @@ def warn_of_both(speaker: str) -> None:
     """Warn if both packages are imported and the environment variable does not say which one to use."""
     other = _other()
     if other is not None and not os.environ.get(SETTING):
-        problem = (
-            f"it is a part of {tree()}, which the Trainer of {other.__name__} does not take, and both are imported"
-        )
+        problem = f"it builds on {tree()}, and {other.__name__}, whose Trainer does not accept it, is imported as well"
         warnings.warn(f"{speaker}: {problem}. {_remedy(other)}.", stacklevel=4)
 
 
@@ -136,9 +134,7 @@ def check_trainer(trainer: object) -> None:
     """Raise if a Trainer comes from the package that the library does not build on."""
     other = _other()
     if other is not None and isinstance(trainer, other.Trainer):
-        problem = (
-            f"this is a part of {tree()}, and the Trainer is of {other.__name__}, whose classes do not know each other"
-        )
+        problem = f"it builds on {tree()}, and the Trainer comes from {other.__name__}, whose classes are unrelated"
         raise BadTypeError(problem, _remedy(other))
 
 
@@ -146,6 +142,11 @@ def callbacks_of(trainer: Trainer, kind: type[AnyCallback]) -> list[AnyCallback]
     """Return a Trainer's callbacks of the given class, in order."""
     callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]  # a plain list, set by Lightning's connector
     return [callback for callback in callbacks if isinstance(callback, kind)]
+
+
+def datamodule_of(trainer: Trainer) -> Any:  # noqa: ANN401 - tabvision's or the user's
+    """Return a Trainer's datamodule, or None if it was given loaders."""
+    return trainer.datamodule  # type: ignore[attr-defined]  # set by Lightning's connector
 
 
 def _remedy(other: ModuleType) -> str:

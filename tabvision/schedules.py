@@ -158,7 +158,7 @@ def spread_rates(
     if isinstance(rates, tuple):
         if len(rates) != 2:
             remedy = "Pass (first, last), or a list with one rate for each group"
-            raise BadValueError(f"a pair of rates has 2 numbers, got {rates!r}{groups}", remedy)
+            raise BadValueError(f"a pair of rates must have 2 numbers, got {rates!r}{groups}", remedy)
         high = _checked_rate(rates[1], groups)
         if rates[0] is None:
             return [high / body_ratio] * (num_groups - 1) + [high]
@@ -228,7 +228,7 @@ def _parse_rates(text: str) -> float | tuple[float | None, float]:
         raise BadValueError(f"rates must be numbers, got {text!r}", remedy) from None
 
 
-def _checked_rate(rate: object, groups: str = "") -> float:
+def _checked_rate(rate: object, groups: str) -> float:
     if not is_number(rate):
         raise BadTypeError(f"a learning rate must be a number, got {rate!r}{groups}", "Pass a number such as 1e-3")
     if not 0 < rate < math.inf:
@@ -251,7 +251,7 @@ def as_stages(stages: object) -> Stages:
         >>> as_stages(2), as_stages({0: 1, 3: "all"})
         (((0, 1), (2, None)), ((0, 1), (3, None)))
     """
-    remedy = 'Pass the number of frozen epochs, or such as {0: 1, 2: 2, 4: "all"}'
+    remedy = 'Pass the number of frozen epochs, or a mapping such as {0: 1, 2: 2, 4: "all"}'
     if is_integer(stages):
         stages = {0: 1, stages: "all"} if stages != 0 else {0: "all"}
     if not isinstance(stages, Mapping):
@@ -259,13 +259,13 @@ def as_stages(stages: object) -> Stages:
     found: list[tuple[int, int | None]] = []
     for epoch, number in stages.items():
         if not is_integer(epoch) or not (number == "all" or is_integer(number)):
-            raise BadTypeError(f"a stage is an epoch and a number of groups, got {epoch!r}: {number!r}", remedy)
+            raise BadTypeError(f"a stage must be an epoch and a number of groups, got {epoch!r}: {number!r}", remedy)
         if epoch < 0 or (number != "all" and number < 1):
-            problem = f"a stage starts at an epoch from 0 and trains at least one group, got {epoch}: {number!r}"
+            problem = f"a stage must start at epoch 0 or later and train at least one group, got {epoch}: {number!r}"
             raise BadValueError(problem, remedy)
         found.append((int(epoch), None if number == "all" else int(number)))
-    if not found or min(found, key=lambda stage: stage[0])[0] != 0:
-        raise BadValueError(f"stages must say what trains from epoch 0, got {stages!r}", remedy)
+    if 0 not in stages:
+        raise BadValueError(f"stages must include epoch 0, got {stages!r}", remedy)
     return tuple(sorted(found, key=lambda stage: stage[0]))
 
 

@@ -254,14 +254,14 @@ class TabularClassifier(ClassifierMixin, _TabularEstimator):  # type: ignore[mis
         values = y.to_numpy() if of_pandas else y  # integers in Int64 stay exact
         y_ = column_or_1d(values, warn=True)
         if y_.dtype == object and (missing := pd.isna(y_)).any():
-            problem = f"y must hold a class in every row, but {count(int(missing.sum()), 'row')} of {len(y_):,} lack it"
+            problem = f"y must hold a class in every row, got none in {count(int(missing.sum()), 'row')} of {len(y_):,}"
             raise BadValueError(problem, "Leave out the rows whose class is not known")
         check_classification_targets(y_)
         check_array(y_, ensure_2d=False, dtype=None, input_name="y")
         self.classes_ = np.unique(y_)
         if len(self.classes_) < 2:
             problem = f"y must hold at least two classes, got 1 class, {self.classes_.item()!r}"
-            raise BadValueError(problem, "There is nothing to learn from these rows")
+            raise BadValueError(problem, "Pass rows of at least two classes")
         task = task_named("binary" if len(self.classes_) == 2 else "multiclass")
         return {_free(getattr(y, "name", None), [*frame]): y_}, task
 
@@ -306,7 +306,7 @@ class TabularRegressor(RegressorMixin, _TabularEstimator):  # type: ignore[misc]
         if (kind := np.asarray(y).dtype).kind in "mM":
             problem = f"y must hold numbers, got {kind}"
             raise BadTypeError(
-                problem, "Make them numbers in a unit of your choice, such as y / np.timedelta64(1, 'D')"
+                problem, "Convert them to numbers in a unit of your choice, such as y / np.timedelta64(1, 'D')"
             )
         y_ = check_array(y, ensure_2d=False, dtype=np.float64, input_name="y")
         if y_.ndim == 1 or y_.shape[1] == 1:

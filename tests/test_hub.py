@@ -121,7 +121,7 @@ def test_a_card_names_columns_and_ranges_but_no_categories_and_no_markup_of_thei
     ("content", "said"),
     [
         (b"no archive", "is damaged or not a checkpoint"),
-        (hostile.saved(hyper_parameters=hostile.deep()), "nested deeper"),
+        (hostile.saved(hyper_parameters=hostile.deep()), "nested too deeply"),
     ],
 )
 def test_a_hostile_repository_is_refused_as_any_file_is(there: Hub, content: bytes, said: str) -> None:
@@ -173,9 +173,7 @@ def test_a_private_repository_needs_a_token(run: Path, monkeypatch: pytest.Monke
     push(run, "user/secret", private=True)
     monkeypatch.delenv("HF_TOKEN")
 
-    with pytest.raises(
-        BadValueError, match=r"Predictor: there is no repository user/secret on the hub, or it is private"
-    ):
+    with pytest.raises(BadValueError, match=r"Predictor: the hub has no repository user/secret, or it is private"):
         Predictor("hf://user/secret")
     with pytest.raises(BadValueError, match=r"push: .*(token|log in)"):
         push(run, "user/secret")

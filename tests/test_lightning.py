@@ -135,13 +135,13 @@ def test_a_part_of_one_package_in_the_trainer_of_the_other_is_one_sentence() -> 
 
     assert status == 0, errors
     sentence = (
-        "this is a part of pytorch_lightning, and the Trainer is of lightning.pytorch, whose classes do not know each"
+        "it builds on pytorch_lightning, and the Trainer comes from lightning.pytorch, whose classes are unrelated"
     )
     *refused, unknown = told.splitlines()
     assert [line.partition(": ")[0] for line in refused] == ["OneCycle", "TabularDataModule", "lr_find"]
-    assert all(f": {sentence} other. To build on lightning.pytorch, import it before" in line for line in refused)
+    assert all(f": {sentence}. To build on lightning.pytorch, import it before" in line for line in refused)
     assert "got `TabularModule`" in unknown  # Lightning's own words, before anything of the module is called
-    assert "TabularModule: it is a part of pytorch_lightning, which the Trainer of lightning.p" in errors
+    assert "TabularModule: it builds on pytorch_lightning, and lightning.p" in errors
 
 
 def compute() -> None:

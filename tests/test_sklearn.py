@@ -280,14 +280,14 @@ def test_a_y_that_lacks_rows_or_holds_dates_is_refused(homes: Any) -> None:
     days = pd.Series(pd.date_range("2024-01-01", periods=12))
 
     with pytest.raises(
-        BadValueError, match=r"TabularClassifier: y must hold a class in every row, but 3 rows of 12 lack it"
+        BadValueError, match=r"TabularClassifier: y must hold a class in every row, got none in 3 rows of 12"
     ):
         TabularClassifier().fit(frame, pd.Series(["a", "b", "c", None] * 3))
     with pytest.raises(ValueError, match="inconsistent numbers of samples"):
         TabularClassifier().fit(frame, ["a", "b"])
     for y in (days, days - days[0]):
         with pytest.raises(
-            BadTypeError, match=r"TabularRegressor: y must hold numbers, got .+\. Make them numbers in a unit"
+            BadTypeError, match=r"TabularRegressor: y must hold numbers, got .+\. Convert them to numbers in a unit"
         ):
             TabularRegressor().fit(frame, y)
 

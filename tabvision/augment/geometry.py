@@ -17,10 +17,10 @@ from tabvision.checks import check_choice
 from tabvision.counter_random import stretched
 
 Matrices = NDArray[np.float64]
-Entry = NDArray[np.float64] | float
-RESIZES = ("crop", "squish", "pad")
-NUM_TRIES = 10  # draws of a crop's shape before the fallback to a centered crop, as in fastai and torchvision
-NUM_DRAWS = 19 + 2 * NUM_TRIES
+_Entry = NDArray[np.float64] | float
+_RESIZES = ("crop", "squish", "pad")
+_NUM_TRIES = 10  # draws of a crop's shape before the fallback to a centered crop, as in fastai and torchvision
+NUM_DRAWS = 19 + 2 * _NUM_TRIES
 
 
 def training_matrices(
@@ -162,7 +162,7 @@ def _region(
     resize: str, source_sizes: NDArray[np.int64], size: tuple[int, int], position: NDArray[np.float64]
 ) -> Matrices:
     """Return each source's region to show, at a position in [0, 1], as matrices from the unit frame to source pixels."""
-    check_choice("resize", resize, RESIZES)
+    check_choice("resize", resize, _RESIZES)
     sides = np.asarray(source_sizes, dtype=np.float64)
     ratios = sides / np.array(size, dtype=np.float64)  # source pixels per output pixel, (height, width)
     if resize == "crop":
@@ -203,7 +203,7 @@ def _scale_and_shift(scales: NDArray[np.float64], shifts: NDArray[np.float64]) -
     return matrices
 
 
-def _linear(a: Entry, b: Entry, c: Entry, d: Entry, num: int) -> Matrices:
+def _linear(a: _Entry, b: _Entry, c: _Entry, d: _Entry, num: int) -> Matrices:
     """Return the matrices that map (x, y) to (a x + b y, c x + d y)."""
     matrices = np.zeros((num, 3, 3))
     matrices[:, 0, 0], matrices[:, 0, 1], matrices[:, 1, 0], matrices[:, 1, 1] = a, b, c, d
@@ -218,7 +218,7 @@ def _strengths(draws: NDArray[np.float64], p: float, low: float, high: float, ne
 
 def _crop(settings: Augmentation, draws: NDArray[np.float64]) -> Matrices:
     """Return crops at random positions, each with the first of several random shapes that fits into the frame."""
-    tries = draws[:, 2:].reshape(len(draws), 2, NUM_TRIES)
+    tries = draws[:, 2:].reshape(len(draws), 2, _NUM_TRIES)
     areas = stretched(tries[:, 0], settings.min_scale, 1)
     roots = np.exp(stretched(tries[:, 1], *np.log(settings.ratio)) / 2)
     sides = np.stack([np.sqrt(areas) * roots, np.sqrt(areas) / roots], axis=2)

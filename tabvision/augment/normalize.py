@@ -40,7 +40,7 @@ def normalize(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Te
         problem = f"images must be uint8 or float, got {images.dtype}"
         raise BadTypeError(problem, "Convert them to uint8 in [0, 255] or to float in [0, 1]")
     if images.ndim < 3 or images.shape[-3] != len(mean):
-        problem = f"images must be (B, {len(mean)}, H, W), as there are means, got {tuple(images.shape)}"
+        problem = f"images must be (B, {len(mean)}, H, W), with a channel for each mean, got {tuple(images.shape)}"
         raise BadValueError(problem, "Pass one mean and one std for each channel of the images")
     top = 255 if images.dtype == torch.uint8 else 1
     # explicit dtypes, since a Trainer with another precision changes the default dtype

@@ -104,7 +104,7 @@ class Augmentation:
         ratio = finite_numbers(self.ratio, 2)
         if ratio is None or not 0 < ratio[0] <= ratio[1]:
             problem = f"ratio must be two positive numbers, the smaller first, got {self.ratio!r}"
-            raise BadValueError(problem, "Pass such as (3 / 4, 4 / 3)")
+            raise BadValueError(problem, "Pass a pair such as (3 / 4, 4 / 3)")
         object.__setattr__(self, "ratio", tuple(ratio))
         if self.own is not None and not callable(self.own):
             raise BadTypeError(f"own must be a function, got {self.own!r}", "Pass a function of images and numbers")
@@ -168,6 +168,6 @@ def augmentation_named(value: str | Augmentation | Mapping[str, Any] | Callable[
         return dataclasses.replace(PRESETS["none"], own=value)
     if not isinstance(value, str):
         remedy = f"Pass one of {', '.join(PRESETS)}, or tabvision.augment.Augmentation(rotate=20)"
-        raise BadTypeError(f"augment must be a name, settings or a mapping, got {value!r}", remedy)
+        raise BadTypeError(f"augment must be a name, settings, a mapping or a function, got {value!r}", remedy)
     check_choice("preset", value, PRESETS)
     return PRESETS[value]

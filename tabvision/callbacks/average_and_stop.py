@@ -12,12 +12,12 @@ from torch import Tensor
 from typing_extensions import override
 
 from tabvision import lightning as pl
-from tabvision.callbacks.frozen_features import unfreeze_of
 from tabvision.callbacks.micro_batches import batches_per_rank
-from tabvision.callbacks.ownership import Owner, Quantity
+from tabvision.callbacks.ownership import Owner, Quantity, owner_of
+from tabvision.callbacks.unfreeze import unfreeze_of
 from tabvision.checks import check_least, check_positive, check_whole
 from tabvision.errors import speaking
-from tabvision.lightning import Callback, ModelCheckpoint, TrainerFn, callbacks_of
+from tabvision.lightning import ModelCheckpoint, TrainerFn, callbacks_of, datamodule_of
 from tabvision.nets.layers import broadcast_tensors, evaluating
 
 logger = logging.getLogger("tabvision")
@@ -104,7 +104,7 @@ class AverageAndStop(Owner):
         if stage != "fit":
             return
         self._average, self._resumed = {}, False
-        data: Any = getattr(trainer, "datamodule", None)
+        data = datamodule_of(trainer)
         self.has_folds = self.uses_folds(trainer, pl_module, data)
         if self.has_folds:
             data.use_folds(pl_module.fold_members)
@@ -113,8 +113,7 @@ class AverageAndStop(Owner):
         """Return whether a fit is scored on folds, which needs members that can leave out rows, and no mixing of rows."""
         if not self.folds or self.patience is None or getattr(module, "fold_members", 1) < 2:
             return False
-        is_mixed = any("how rows are mixed" in getattr(each, "owns", ()) for each in callbacks_of(trainer, Callback))
-        if is_mixed or not getattr(data, "may_fold", False):
+        if owner_of(trainer, "how rows are mixed") is not None or not getattr(data, "may_fold", False):
             return False
         if not (num_shared := getattr(module, "num_shared_groups", 0)):
             return True
@@ -200,26 +199,30 @@ class AverageAndStop(Owner):
             self._fit_temperature(trainer, pl_module)
             kept = f"the average of epoch {self.best_epoch + 1} of {trainer.current_epoch}"
             logger.info(f"{type(self).__name__}: kept {kept}, loss {self.best_score:.4g}.")
-            # epochs whose loss is more than twice the highest before them
-            leaps = [epoch for epoch, loss in enumerate(self.scores) if epoch and loss > 2 * max(self.scores[:epoch])]
-            if leaps:
-                before, after = self.scores[leaps[0] - 1 : leaps[0] + 1]
-                logger.warning(
-                    f"{type(self).__name__}: the loss on held-out rows jumped from {before:.4g} to {after:.4g} in epoch "
-                    f"{leaps[0] + 1}, so some predictions may be far off. Look for outliers in the target and in the rows "
-                    f'with the largest errors; for numbers compare error="mse", "huber" and, if they are skewed, "tweedie".'
-                )
+            self._warn_of_leap()
         elif self.patience is not None:
             logger.warning(
                 f"{type(self).__name__}: no rows were held out, so the fit ran to its end. Pass validation rows."
             )
+
+    def _warn_of_leap(self) -> None:
+        """Warn if in some epoch the loss was more than twice the highest before it."""
+        for epoch in range(1, len(self.scores)):
+            before, after = self.scores[epoch - 1], self.scores[epoch]
+            if after > 2 * max(self.scores[:epoch]):
+                logger.warning(
+                    f"{type(self).__name__}: the loss on held-out rows jumped from {before:.4g} to {after:.4g} in epoch "
+                    f"{epoch + 1}, so some predictions may be far off. Look for outliers in the target and in the rows "
+                    f'with the largest errors; for numbers compare error="mse", "huber" and, if they are skewed, "tweedie".'
+                )
+                return
 
     @override
     def _release(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         self._is_fitting = False
         vars(trainer.strategy).pop(_STATE_DICT, None)
         if self.has_folds:
-            trainer.datamodule.leave_folds()  # type: ignore[attr-defined]  # checked in setup
+            datamodule_of(trainer).leave_folds()
 
     @override
     def state_dict(self) -> dict[str, Any]:
@@ -267,12 +270,11 @@ class AverageAndStop(Owner):
             average.copy_(live)
             live.copy_(kept)
 
-    def _stack_linear(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def _stack_linear(self, trainer: pl.Trainer, module: Any) -> None:  # noqa: ANN401 - perhaps not ours
         """Average the network with a linear model, weighted to do best on the held-out folds (stacking)."""
-        module: Any = pl_module
         if not self.has_folds or not hasattr(module, "stack_linear"):
             return
-        data: Any = trainer.datamodule  # type: ignore[attr-defined]  # checked in setup
+        data = datamodule_of(trainer)
         batch = data.fold_loader().batch_of(data.parts["train"].rows)
         with evaluating(module):
             moved = trainer.strategy.batch_to_device(trainer.precision_plugin.convert_input(batch))
@@ -284,14 +286,13 @@ class AverageAndStop(Owner):
             self.best_score = float(loss)
             logger.info(f"{type(self).__name__}: a linear model makes up {self.linear_share:.0%} of every prediction.")
 
-    def _fit_temperature(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def _fit_temperature(self, trainer: pl.Trainer, module: Any) -> None:  # noqa: ANN401 - perhaps not ours
         """Divide the logits of classes by the temperature that is best on the held-out rows, in the network's last layer.
 
         A fit that stops early is underconfident. Folds are predicted by single members, which are more confident than the
         average of all, so folds never raise the temperature above 1.
         """
-        data: Any = getattr(trainer, "datamodule", None)
-        module: Any = pl_module
+        data = datamodule_of(trainer)
         is_ours = hasattr(module, "scale_logits") and hasattr(data, "fold_loader")
         if not is_ours or not module.task.is_classes or not (self.has_folds or "val" in data.parts):
             return
@@ -311,7 +312,7 @@ class AverageAndStop(Owner):
         self._swap()
         try:
             broadcast_tensors(pl_module.buffers())
-            (loss,) = _held_out_losses(trainer, pl_module, trainer.datamodule.fold_loader())  # type: ignore[attr-defined]
+            (loss,) = _held_out_losses(trainer, pl_module, datamodule_of(trainer).fold_loader())
         finally:
             self._swap()
         if not trainer.barebones:  # a barebones Trainer warns on every call of log
@@ -325,11 +326,11 @@ def save_kept_weights(trainer: pl.Trainer) -> None:
     The last checkpoint keeps the weights being trained, so that the fit can resume, as do all if every one is kept.
     """
     if any(callback.best_epoch >= 0 for callback in callbacks_of(trainer, AverageAndStop)):
-        for callback in trainer.checkpoint_callbacks:
-            path, name = getattr(callback, "best_model_path", ""), getattr(callback, "filename", None)
-            has_best = getattr(callback, "monitor", None) is not None or getattr(callback, "save_top_k", 1) != -1
-            if path and has_best and name != ModelCheckpoint.CHECKPOINT_NAME_LAST:
-                trainer.save_checkpoint(path, weights_only=getattr(callback, "save_weights_only", False))
+        for checkpoint in callbacks_of(trainer, ModelCheckpoint):
+            has_best = checkpoint.monitor is not None or checkpoint.save_top_k != -1
+            is_last = checkpoint.filename == ModelCheckpoint.CHECKPOINT_NAME_LAST
+            if checkpoint.best_model_path and has_best and not is_last:
+                trainer.save_checkpoint(checkpoint.best_model_path, weights_only=checkpoint.save_weights_only)
 
 
 def _averaged_tensors(trainer: pl.Trainer, module: pl.LightningModule) -> dict[str, Tensor]:

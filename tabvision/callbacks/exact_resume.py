@@ -44,6 +44,7 @@ from tabvision.lightning import (
     TrainerFn,
     callbacks_of,
     check_trainer,
+    datamodule_of,
     rank_zero_warn,
 )
 from tabvision.nets.layers import of_all_ranks
@@ -125,7 +126,7 @@ class ExactResume(Callback):
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         if is_dealing(trainer):
             # keep the Trainer's counts until its next fit, since a checkpoint may still be saved
-            trainer.datamodule.micro_batches = None  # type: ignore[attr-defined]  # set by Lightning's connector
+            datamodule_of(trainer).micro_batches = None
 
     @override
     def state_dict(self) -> dict[str, Any]:
@@ -161,10 +162,9 @@ class ExactResume(Callback):
         if self.micro_batches is None and is_dealing(trainer):
             self._divide_steps(trainer, saved)
         if self._micro_batches == saved and not convert_counts(fit_loop, saved_ranks, trainer.world_size):
-            problem = (
-                f"the checkpoint was saved by {count(saved_ranks, 'rank')} inside a step, of which they had done a part"
-            )
-            raise BadValueError(problem, f"Resume on {saved_ranks}, or from a checkpoint saved after a step")
+            ranks = count(saved_ranks, "rank")
+            problem = f"the checkpoint was saved inside a step by {ranks}, whose parts of it cannot be divided again"
+            raise BadValueError(problem, f"Resume on {ranks}, or from a checkpoint saved after a step")
 
     @override
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -256,10 +256,11 @@ class ExactResume(Callback):
             self._inside_epoch = False  # the validation sets the random state of the first step
 
     def _go_on_with_other_ranks(self, trainer: pl.Trainer) -> None:
-        problem = f"the checkpoint was saved by {len(self._saved['ranks'])} ranks, and {trainer.world_size} resume it"
+        saved, ranks = (count(number, "rank") for number in (len(self._saved["ranks"]), trainer.world_size))
         if self._inside_epoch:
-            remedy = "Resume on as many ranks, or from a checkpoint saved at the end of an epoch"
-            raise BadValueError(f"{problem}, inside an epoch", remedy)
+            problem = f"the checkpoint was saved inside an epoch by {saved}, and this fit has {ranks}"
+            raise BadValueError(problem, f"Resume on {saved}, or from a checkpoint saved at the end of an epoch")
+        problem = f"the checkpoint was saved by {saved}, and this fit has {ranks}"
         rank_zero_warn(f"ExactResume: {problem}. The fit continues with different random numbers.")
         self._saved = {}
 

@@ -12,11 +12,11 @@ from tabvision.callbacks.layer_groups import Groups, layer_groups_of
 from tabvision.callbacks.ownership import Quantity
 from tabvision.callbacks.schedule import RunLength, Schedule
 from tabvision.callbacks.unfreeze import BatchNormPolicy, Unfreeze
-from tabvision.checks import check_fraction, check_least, check_whole
+from tabvision.checks import check_fraction, check_least, check_positive, check_whole
 from tabvision.errors import BadValueError, count, speaking
 from tabvision.lightning import Callback
 from tabvision.nets.layer_groups import num_new
-from tabvision.schedules import Setting, check_rates, even_multiples, one_cycle
+from tabvision.schedules import Setting, even_multiples, one_cycle
 
 _FROZEN_DIV = 25.0
 _BODY_RATIO = 10.0  # fastai's `slice(base_lr)`, for body groups that train in the frozen cycle
@@ -71,7 +71,7 @@ class FineTune(Schedule, Unfreeze):
         groups: Groups | None = None,
     ) -> None:
         check_whole("freeze_epochs", freeze_epochs, 0)
-        check_rates(base_lr)
+        check_positive("base_lr", base_lr, remedy="Pass a number such as 2e-3")
         check_fraction("pct_start", pct_start, "()")
         check_fraction("frozen_pct_start", frozen_pct_start, "()")
         for name, value in (("lr_mult", lr_mult), ("div", div), ("div_final", div_final)):
@@ -153,8 +153,8 @@ class FineTune(Schedule, Unfreeze):
     @speaking()
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.max_epochs is None or trainer.max_epochs < 0:
-            problem = "the length must be given in epochs, but max_epochs is not set"
-            raise BadValueError(problem, "Pass Trainer(max_epochs=...), the frozen epochs included")
+            problem = "the length of the fit must be given in epochs, but max_epochs is not set"
+            raise BadValueError(problem, "Pass Trainer(max_epochs=...), including the frozen epochs")
         if trainer.max_epochs <= self.freeze_epochs and not trainer.fast_dev_run:  # type: ignore[attr-defined]
             frozen = count(self.freeze_epochs, "frozen epoch")
             problem = f"max_epochs must be more than the {frozen}, got {trainer.max_epochs}"

@@ -20,8 +20,8 @@ from typing_extensions import override
 from tabvision import __version__
 from tabvision import lightning as pl
 from tabvision.callbacks.layer_groups import layer_groups_of
-from tabvision.callbacks.mixing import CutMix, MixUp
-from tabvision.callbacks.unfreeze import Unfreeze
+from tabvision.callbacks.ownership import owner_of
+from tabvision.callbacks.unfreeze import unfreeze_of
 from tabvision.checks import check_positive, check_whole
 from tabvision.data.images.base import BaseImageDataModule
 from tabvision.data.images.cache import stamp_of
@@ -30,11 +30,11 @@ from tabvision.data.loaders import MappedTensors
 from tabvision.data.splits.base import PartName
 from tabvision.data.tables.write import interrupts_held, writing, written_whole
 from tabvision.errors import BadValueError, speaking
-from tabvision.lightning import Callback, TrainerFn, callbacks_of, check_trainer
+from tabvision.lightning import Callback, TrainerFn, check_trainer, datamodule_of
 from tabvision.nets.layer_groups import num_new
 from tabvision.nets.layers import evaluating, of_all_ranks
 
-CHUNK_ROWS = 64  # images per forward pass: fixed, so that features do not depend on the number of ranks
+_CHUNK_ROWS = 64  # images per forward pass: fixed, so that features do not depend on the number of ranks
 _logger = logging.getLogger("tabvision")
 _Tensors = Mapping[str, Tensor]
 
@@ -79,7 +79,7 @@ class FrozenFeatures(Callback):
         self.most_gb = most_gb
         self.folder = None if folder is None else Path(folder).expanduser()
         if self.folder is not None and self.folder.exists() and not self.folder.is_dir():
-            raise BadValueError(f"{str(self.folder)!r} is a file, and features are kept in a folder", "Name another")
+            raise BadValueError(f"folder must be a folder, got the file {str(self.folder)!r}", "Name another")
         self._kept: dict[tuple[object, ...], _Tensors] = {}
         self._is_too_large = False
 
@@ -102,9 +102,9 @@ class FrozenFeatures(Callback):
 
     @override
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if not _blending(trainer):
+        if owner_of(trainer, "how rows are mixed") is None:
             self._serve(trainer, pl_module, trainer.train_dataloader, view=trainer.current_epoch % self.views)
-            data: Any = trainer.datamodule  # type: ignore[attr-defined]  # as below
+            data = datamodule_of(trainer)
             if "fold" in data.parts["train"].tensors:  # each training row is held out from one member
                 self._serve(trainer, pl_module, data.fold_loader(), view=0)
 
@@ -126,39 +126,39 @@ class FrozenFeatures(Callback):
         is_frozen = unfreeze.num_trained(trainer.current_epoch, groups) <= num_new(groups) < len(groups)
         if not is_frozen:
             self._kept = {}
-        data: BaseImageDataModule = trainer.datamodule  # type: ignore[attr-defined]  # set by Lightning's connector
+        data: BaseImageDataModule = datamodule_of(trainer)
         for loader in _loaders(loaders):
             rows = loader.batch_sampler.sampler.rows
             part = next((name for name, part in data.parts.items() if part.rows is rows), None)
             loader.cached = None
-            if is_frozen and part is not None and not trainer.fast_dev_run:  # type: ignore[attr-defined]  # as above
+            if is_frozen and part is not None and not trainer.fast_dev_run:  # type: ignore[attr-defined]  # set by Lightning's connector
                 # called when the pass begins, after all other callbacks have run
                 loader.cached = functools.partial(self._tensors, trainer, module, part, view)
 
     def _tensors(self, trainer: pl.Trainer, module: Any, part: PartName, view: int) -> _Tensors | None:  # noqa: ANN401 - a module with `features`
         """Return the tensors of all readable rows of a split, for one view, or None if they need too much memory."""
-        data: BaseImageDataModule = trainer.datamodule  # type: ignore[attr-defined]  # as above
+        data: BaseImageDataModule = datamodule_of(trainer)
         key = (part, view, data.size)
         if any(kept[-1] != data.size for kept in self._kept):
             self._kept = {}
-        if key not in self._kept and not self._is_too_large:
-            found = self._read_or_computed(trainer, module, part, view)
-            self._is_too_large = found is None
-            if found is not None:
-                self._kept[key] = found
-            has_folds = part == "train" and "fold" in data.parts["train"].tensors
-            if has_folds and callable(fit := getattr(module, "fit_on_features", None)):
-                if found is None:
-                    problem = (
-                        f"the network fits heads to the features of all rows, and they exceed most_gb={self.most_gb:g}"
-                    )
-                    raise BadValueError("FrozenFeatures", problem, "Raise most_gb, or pass FitTable(folds=False)")
-                fit(found)
-        return self._kept.get(key)
+        if key in self._kept or self._is_too_large:
+            return self._kept.get(key)
+        found = self._read_or_computed(trainer, module, part, view)
+        if found is None:
+            self._is_too_large = True
+        else:
+            self._kept[key] = found
+        fit = getattr(module, "fit_on_features", None)
+        if part == "train" and "fold" in data.parts["train"].tensors and callable(fit):
+            if found is None:
+                problem = f"the network fits heads to the features of all rows, which exceed most_gb={self.most_gb:g}"
+                raise BadValueError("FrozenFeatures", problem, "Raise most_gb, or pass FitTable(folds=False)")
+            fit(found)
+        return found
 
     def _read_or_computed(self, trainer: pl.Trainer, module: Any, part: PartName, view: int) -> _Tensors | None:  # noqa: ANN401 - as above
         """Return the result of `_computed`, read from the folder if it is there and written to it otherwise."""
-        data: BaseImageDataModule = trainer.datamodule  # type: ignore[attr-defined]  # as above
+        data: BaseImageDataModule = datamodule_of(trainer)
         if self.folder is None or (view and data.augment.own is not None):  # a user's function may change
             return self._computed(trainer, module, part, view)
         file = self.folder / f"{_key(trainer, module, part, view)}.pt"
@@ -169,15 +169,15 @@ class FrozenFeatures(Callback):
             return None
         if not trainer.strategy.reduce_boolean_decision(not data.bad.reasons):
             _logger.info(
-                "FrozenFeatures: each fit has to find unreadable images itself, so no features are kept on disk."
+                "FrozenFeatures: some images cannot be read, which each fit has to find out itself, so no features are kept "
+                "on disk."
             )
-        else:
-            if trainer.is_global_zero:
-                self._write(found, file)
-            trainer.strategy.barrier()
-            if trainer.strategy.reduce_boolean_decision(file.exists()):
-                return _read(file)  # mapped, so one copy for all processes on a machine
-        return found
+            return found
+        if trainer.is_global_zero:
+            self._write(found, file)
+        trainer.strategy.barrier()
+        is_written = trainer.strategy.reduce_boolean_decision(file.exists())
+        return _read(file) if is_written else found  # mapped, so one copy for all processes on a machine
 
     def _write(self, found: _Tensors, file: Path) -> None:
         """Write features atomically, unless they would exceed what the folder may hold."""
@@ -188,7 +188,7 @@ class FrozenFeatures(Callback):
             if held + needed > self.most_gb * 1e9:
                 problem = f"{str(file.parent)!r} would hold more than most_gb={self.most_gb:g}"
                 _logger.info(
-                    f"FrozenFeatures: {problem}, so no more features are kept there. Remove old files, or raise it."
+                    f"FrozenFeatures: {problem}, so no more features are kept there. Remove old files, or raise most_gb."
                 )
                 return
         with interrupts_held(), written_whole(file) as partial, partial.open("wb") as opened:
@@ -197,12 +197,12 @@ class FrozenFeatures(Callback):
     @torch.no_grad()
     def _computed(self, trainer: pl.Trainer, module: Any, part: PartName, view: int) -> _Tensors | None:  # noqa: ANN401 - as above
         """Compute features on this rank, gather the other ranks', and return all; None if they need too much memory."""
-        data: BaseImageDataModule = trainer.datamodule  # type: ignore[attr-defined]  # as above
+        data: BaseImageDataModule = datamodule_of(trainer)
         rows = data.parts[part].rows
-        chunks = torch.split(rows, CHUNK_ROWS)[trainer.global_rank :: trainer.world_size]
-        loader = data.ordered_loader(part, torch.cat(chunks or (rows[:0],)), CHUNK_ROWS, epoch=view or None)
+        chunks = torch.split(rows, _CHUNK_ROWS)[trainer.global_rank :: trainer.world_size]
+        loader = data.ordered_loader(part, torch.cat(chunks or (rows[:0],)), _CHUNK_ROWS, epoch=view or None)
         own: list[dict[str, Tensor]] = []
-        exceeds = False
+        exceeds, is_mixed = False, owner_of(trainer, "how rows are mixed") is not None
         with evaluating(module):
             module.training = part == "train"  # but not its parts, as in a frozen epoch
             for batch in loader:
@@ -211,7 +211,7 @@ class FrozenFeatures(Callback):
                 with trainer.precision_plugin.forward_context():
                     features = module.features(finished)
                     features = module.pooled(features) if hasattr(module, "pooled") else features
-                if exceeds := self._exceeds(features, data, ("val",) if _blending(trainer) else ("train", "val")):
+                if exceeds := self._exceeds(features, data, ("val",) if is_mixed else ("train", "val")):
                     break
                 others = {name: tensor.cpu() for name, tensor in finished.items() if name != "image"}
                 own.append({**others, "features": features.cpu()})
@@ -229,7 +229,7 @@ class FrozenFeatures(Callback):
         needed = features[:1].numel() * features.itemsize * images / 1e9
         if needed > self.most_gb:
             problem = f"the features take {needed:.1f} GB, more than most_gb={self.most_gb:g}"
-            _logger.info(f"FrozenFeatures: {problem}, so they are recomputed in each epoch, as without it.")
+            _logger.info(f"FrozenFeatures: {problem}, so they are computed anew in each epoch.")
         return needed > self.most_gb
 
     def _check(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
@@ -239,17 +239,19 @@ class FrozenFeatures(Callback):
         if unfreeze.batch_norm == "train":
             problem = "the features change from step to step, since batch_norm='train' lets BatchNorm follow the data"
             raise BadValueError(problem, "Leave batch_norm out")
-        data = trainer.datamodule  # type: ignore[attr-defined]  # as above
+        data = datamodule_of(trainer)
         if not isinstance(data, BaseImageDataModule):
-            raise BadValueError(f"it needs an ImageDataModule, got {type(data).__name__}", "Pass fit(module, data)")
+            raise BadValueError(
+                f"the data must be an ImageDataModule, got {type(data).__name__}", "Pass fit(module, data)"
+            )
         if not callable(getattr(module, "features", None)):
             problem = f"{type(module).__name__} has no features(batch)"
-            raise BadValueError(problem, 'Give it one, and a forward that takes batch["features"] where it is there')
-        if names := _blending(trainer):
-            rest = (
-                "features of training images are recomputed in each frozen epoch, and those of validation images once"
+            raise BadValueError(problem, 'Add one, and a forward that uses batch["features"] if present')
+        if (mixing := owner_of(trainer, "how rows are mixed")) is not None:
+            _logger.info(
+                f"FrozenFeatures: {type(mixing).__name__} blends images, so the features of training images are computed "
+                "in each frozen epoch, and only those of validation images once."
             )
-            _logger.info(f"FrozenFeatures: {' and '.join(names)} blends images, so {rest}.")
 
 
 def _read(file: Path) -> MappedTensors:
@@ -269,7 +271,7 @@ def _read(file: Path) -> MappedTensors:
 
 def _key(trainer: pl.Trainer, module: pl.LightningModule, part: PartName, view: int) -> str:
     """Return a hash of everything that determines the features of a split, for one view."""
-    data: BaseImageDataModule = trainer.datamodule  # type: ignore[attr-defined]  # as above
+    data: BaseImageDataModule = datamodule_of(trainer)
     unfreeze = unfreeze_of(trainer)
     assert unfreeze is not None
     groups = layer_groups_of(module, unfreeze.groups)
@@ -291,18 +293,6 @@ def _key(trainer: pl.Trainer, module: pl.LightningModule, part: PartName, view: 
     machine = (trainer.precision, module.device.type, torch.__version__, __version__)
     hashed.update(repr((network, images, machine)).encode())
     return hashed.hexdigest()
-
-
-def _blending(trainer: pl.Trainer) -> list[str]:
-    """Return the names of the callbacks that blend images."""
-    return [
-        type(callback).__name__ for callback in callbacks_of(trainer, Callback) if isinstance(callback, MixUp | CutMix)
-    ]
-
-
-def unfreeze_of(trainer: pl.Trainer) -> Unfreeze | None:
-    """Return the callback that decides which layers train."""
-    return next(iter(callbacks_of(trainer, Unfreeze)), None)
 
 
 def _loaders(found: object) -> list[ImageLoader]:

@@ -38,7 +38,7 @@ def layer_groups_of(module: pl.LightningModule, groups: Groups | None) -> list[L
         remedy = "Pass groups=, a function from the module to a list of its parts, input side first, head last"
         raise BadTypeError(problem, remedy)
     parts: object = groups(module) if groups else own()  # type: ignore[misc]
-    remedy = "Let it return the module's parts, input side first, head last, every parameter once"
+    remedy = "Return the module's parts, input side first, head last, each parameter once"
     if not isinstance(parts, Iterable):
         raise BadTypeError(f"layer groups must be a list, got {type(parts).__name__}", remedy)
     found = [to_group(part, number) for number, part in enumerate(parts)]
@@ -46,7 +46,8 @@ def layer_groups_of(module: pl.LightningModule, groups: Groups | None) -> list[L
         raise BadValueError("each layer group must have parameters, and there must be at least one group", remedy)
     seen = [id(parameter) for group in found for parameter in group]
     if len(seen) > len(set(seen)):
-        raise BadValueError(f"{count(len(seen) - len(set(seen)), 'parameter')} in more than one layer group", remedy)
+        repeated = count(len(seen) - len(set(seen)), "repeated parameter")
+        raise BadValueError(f"each parameter must be in one layer group, got {repeated}", remedy)
     return found
 
 
@@ -97,13 +98,14 @@ def check_optimizers(optimizers: Sequence[Optimizer], groups: Sequence[LayerGrou
     names = {id(parameter): name for name, parameter in module.named_parameters()}
     forgotten = [key for key in trains if trains[key] and key not in in_groups]
     absent = [key for key in in_groups if key not in trains]
-    problem, remedy = "of the layer groups not in the optimizer", "Give it every parameter, frozen ones too"
-    if forgotten:
-        problem = "of the optimizer in no layer group"
-        remedy = "Let the layer groups hold each once; what trains from the start belongs in the last"
     if wrong := forgotten or absent:
         found = listed(sorted(names.get(key, "one that is not the module's") for key in wrong))
-        raise BadValueError(f"{count(len(wrong), 'parameter')} {problem}: {found}", remedy)
+        problem = f"the layer groups have {count(len(wrong), 'parameter')} that the optimizer lacks: {found}"
+        remedy = "Give the optimizer all parameters, including frozen ones"
+        if forgotten:
+            problem = f"the optimizer has {count(len(wrong), 'parameter')} in no layer group: {found}"
+            remedy = "Put each in one layer group; what trains from the start belongs in the last"
+        raise BadValueError(problem, remedy)
 
 
 def divide_optimizers(optimizers: Sequence[Optimizer], groups: Sequence[LayerGroup], module: nn.Module) -> None:

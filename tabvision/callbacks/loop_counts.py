@@ -30,7 +30,7 @@ def stay_stopped(trainer: pl.Trainer) -> bool:
     if all(callback.stopping_reason == EarlyStoppingReason.NOT_STOPPED for callback in stopping):
         return False
     logging.getLogger("tabvision").info(
-        "ExactResume: EarlyStopping had stopped this fit. Leave EarlyStopping out to train on."
+        "ExactResume: EarlyStopping had stopped this fit. Leave EarlyStopping out to continue training."
     )
     loop = trainer.fit_loop
     if loop.restarted_mid_epoch and loop._can_stop_early:  # noqa: SLF001 - a test guards it

@@ -7,14 +7,12 @@ from typing import Any, final
 
 from tabvision import lightning as pl
 from tabvision.errors import BadValueError, listed
-from tabvision.lightning import GradientAccumulationScheduler, callbacks_of
-
-State = dict[str, Any]
+from tabvision.lightning import GradientAccumulationScheduler, callbacks_of, datamodule_of
 
 
 def batches_per_rank(trainer: pl.Trainer) -> int:
     """Return how many of a step's micro-batches each rank trains in turn: one, unless `ExactResume` sets more."""
-    own: int | None = getattr(getattr(trainer, "datamodule", None), "micro_batches", None)
+    own: int | None = getattr(datamodule_of(trainer), "micro_batches", None)
     return (own or int(trainer.world_size)) // int(trainer.world_size)
 
 
@@ -40,8 +38,7 @@ class Accumulation:
         self._before: list[tuple[object, str, Any]] = []  # object, setting and its earlier value
         if is_dealing(trainer) or micro_batches != trainer.world_size:
             _check(trainer, micro_batches)  # afterwards there must be a datamodule
-            data: Any = trainer.datamodule  # type: ignore[attr-defined]  # set by Lightning's connector
-            data.micro_batches = micro_batches
+            datamodule_of(trainer).micro_batches = micro_batches
         if (per_rank := batches_per_rank(trainer)) > 1:
             self._multiply(per_rank)
 
@@ -72,12 +69,12 @@ class Accumulation:
             setattr(owner, name, value)
         self._before = []
         if is_dealing(self._trainer):
-            self._trainer.datamodule.micro_batches = None
+            datamodule_of(self._trainer).micro_batches = None
 
 
 def is_dealing(trainer: pl.Trainer) -> bool:
     """Return whether a Trainer has a datamodule that distributes micro-batches over ranks."""
-    return hasattr(getattr(trainer, "datamodule", None), "micro_batches")
+    return hasattr(datamodule_of(trainer), "micro_batches")
 
 
 def _check(trainer: pl.Trainer, micro_batches: int) -> None:
@@ -89,23 +86,23 @@ def _check(trainer: pl.Trainer, micro_batches: int) -> None:
         problem = f"{step}, which {ranks} ranks cannot share evenly"
         more = math.lcm(micro_batches, ranks)
         remedy = f"ExactResume(micro_batches={more}) (--micro-batches {more})"
-        raise BadValueError(problem, f"Use {listed(divisors)} ranks, or begin anew with {remedy}")
+        raise BadValueError(problem, f"Use {listed(divisors)} ranks, or start over with {remedy}")
     if micro_batches == ranks:
         return
     found = f"{step}, and there are {ranks} ranks" if ranks > 1 else f"{step}, and there is one rank"
     if not is_dealing(trainer):
-        raise BadValueError(f"{found}, but the data is not a datamodule of tabvision", f"Use {micro_batches} ranks")
+        raise BadValueError(f"{found}, but the data is not a tabvision datamodule", f"Use {micro_batches} ranks")
     if not trainer.lightning_module.automatic_optimization:
         raise BadValueError(f"{found}, but the module's optimization is manual", f"Use {micro_batches} ranks")
     if trainer.strategy.handles_gradient_accumulation:
         name = type(trainer.strategy).__name__
-        raise BadValueError(f"{found}, but {name} accumulates in its own way", f"Use {micro_batches} ranks")
+        raise BadValueError(f"{found}, but {name} accumulates gradients in its own way", f"Use {micro_batches} ranks")
     limit: float = trainer.limit_train_batches
     if isinstance(limit, float) and limit != 1.0:
         raise BadValueError(f"{found}, but limit_train_batches={limit!r} is a fraction", "Pass a number of batches")
 
 
-def convert_counts(fit_loop: State, saved_ranks: int, ranks: int) -> bool:
+def convert_counts(fit_loop: dict[str, Any], saved_ranks: int, ranks: int) -> bool:
     """Convert a checkpoint's counts of batches per rank to another number of ranks, in place.
 
     Returns:

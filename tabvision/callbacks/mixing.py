@@ -110,10 +110,11 @@ class _Mixing(Owner, ABC):
     def _keys(self, batch: object) -> tuple[Sequence[Key], Key]:
         """Return the keys of the inputs and the target in a batch."""
         if isinstance(batch, MutableMapping):
-            inputs, target = self.inputs or self._known_inputs(batch), self.target or "target"
+            inputs = self.inputs or self._known_inputs(batch)
+            target = "target" if self.target is None else self.target
             if missing := [key for key in (*inputs, target) if key not in batch]:
                 problem = f"the batch lacks {missing}, it has {sorted(map(str, batch))}"
-                raise BadValueError(problem, "Name its parts: inputs=[...], target=...")
+                raise BadValueError(problem, "Name its keys: inputs=[...], target=...")
             return inputs, target
         if isinstance(batch, MutableSequence) and len(batch) > 1 and isinstance(batch[0], Tensor):
             return self.inputs or (0,), 1 if self.target is None else self.target
@@ -127,8 +128,10 @@ class _Mixing(Owner, ABC):
         unsupported = [key for key in present if key not in self.blends]
         if unsupported or not present:
             wanted = " or ".join(repr(key) for key in self.blends if key != "has_image")
-            problem = f"it blends {wanted}, and the batch has {unsupported or sorted(map(str, batch))}"
-            remedy = "Leave it out, or name the inputs to blend, which leaves the rest unchanged: inputs=[...]"
+            problem = f"only {wanted} can be blended, and the batch has {unsupported or sorted(map(str, batch))}"
+            remedy = (
+                f"Leave {type(self).__name__} out, or name the inputs to blend: inputs=[...]; the rest stays unchanged"
+            )
             raise BadValueError(problem, remedy)
         return present
 
@@ -147,7 +150,7 @@ class _Mixing(Owner, ABC):
             remedy = f"Pass {type(self).__name__}(num_classes=...); the loss then gets (B, C) class probabilities"
             raise BadValueError(problem, remedy)
         if len(target) and int(target.max()) >= self.num_classes:
-            problem = f"num_classes is {self.num_classes}, and a target is {int(target.max())}"
+            problem = f"class codes must be below num_classes={self.num_classes}, got {int(target.max())}"
             raise BadValueError(problem, "Pass the number of classes, one more than the largest code")
         return torch.nn.functional.one_hot(target.long(), self.num_classes).float()
 
@@ -187,7 +190,7 @@ class MixUp(_Mixing):
         fractions = torch.from_numpy(np.maximum(drawn, 1 - drawn)).to(order.device, torch.float32)
         for key in inputs:
             if not batch[key].is_floating_point():
-                problem = f"it blends floating-point numbers, and {key!r} is {batch[key].dtype}"
+                problem = f"inputs must be floating-point numbers, and {key!r} is {batch[key].dtype}"
                 raise BadTypeError(problem, "Normalize the batch in on_after_batch_transfer, or use CutMix")
             batch[key] = blend_rows(batch[key], fractions, order)
         return fractions
@@ -241,7 +244,7 @@ class CutMix(_Mixing):
         fraction = 1.0
         for key in inputs:
             if batch[key].ndim != 4:
-                problem = f"it needs images (B, C, H, W), and {key!r} has shape {tuple(batch[key].shape)}"
+                problem = f"inputs must be images (B, C, H, W), and {key!r} has shape {tuple(batch[key].shape)}"
                 raise BadValueError(problem, "Use MixUp, or name the images: inputs=[...]")
             size = (batch[key].shape[2], batch[key].shape[3])
             box = box_of(lam, (down, across), size)

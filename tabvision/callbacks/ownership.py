@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 from typing import Literal
 
-from torch.optim import Optimizer
 from typing_extensions import override
 
 from tabvision import lightning as pl
@@ -28,16 +27,17 @@ Quantity = Literal[
 ]  # fmt: skip
 
 _RATES: frozenset[Quantity] = frozenset({"the base rates", "the rate over time"})
-_THAW = "Leave it out and thaw layers with Unfreeze()"
+_UNFREEZE = "Leave it out and unfreeze layers with Unfreeze()"
+_AVERAGES = "averages the weights too, and keeps its own average"
 # Lightning's callbacks that set quantities owned by ours: the quantities, what they do, and what to use instead
 _RIVALS: tuple[tuple[type[Callback], frozenset[Quantity], str, str], ...] = (
     (
         BackboneFinetuning,
         _RATES | {"which layers train"},
-        "adds the backbone to the optimizer in mid-fit, at a rate of its own",
-        _THAW,
+        "adds the backbone to the optimizer during the fit, at a rate of its own",
+        _UNFREEZE,
     ),
-    (BaseFinetuning, frozenset({"which layers train"}), "freezes and thaws layers too", _THAW),
+    (BaseFinetuning, frozenset({"which layers train"}), "freezes and unfreezes layers too", _UNFREEZE),
     (
         StochasticWeightAveraging,
         _RATES,
@@ -50,15 +50,8 @@ _RIVALS: tuple[tuple[type[Callback], frozenset[Quantity], str, str], ...] = (
         "gives every param group one rate, which is ignored here",
         "Find it with tabvision.tuning.FindLR()",
     ),
-    *(
-        (
-            kind,
-            frozenset[Quantity]({"which weights are kept"}),
-            "averages the weights too, and keeps its own average",
-            "Leave it out",
-        )
-        for kind in (StochasticWeightAveraging, WeightAveraging)
-    ),
+    (StochasticWeightAveraging, frozenset({"which weights are kept"}), _AVERAGES, "Leave it out"),
+    (WeightAveraging, frozenset({"which weights are kept"}), _AVERAGES, "Leave it out"),
 )
 
 
@@ -85,6 +78,11 @@ class Owner(Callback):
         """Undo the changes made for the fit, for whatever runs after it."""
 
 
+def owner_of(trainer: pl.Trainer, quantity: Quantity) -> Callback | None:
+    """Return the callback of a Trainer that sets a quantity, if there is one."""
+    return next((each for each in callbacks_of(trainer, Callback) if quantity in getattr(each, "owns", ())), None)
+
+
 def check_owners(trainer: pl.Trainer) -> None:
     """Raise if two callbacks set the same quantity, or if one of Lightning's sets a quantity that another owns.
 
@@ -99,8 +97,8 @@ def check_owners(trainer: pl.Trainer) -> None:
         name = type(callback).__name__
         for quantity in sorted(getattr(callback, "owns", ())):
             if quantity in owners:
-                problem = f"{quantity} has one owner, and both {owners[quantity]} and {name} set it"
-                raise BadValueError(problem, f"Leave one out; {name} and {owners[quantity]} do not go together")
+                problem = f"only one callback may set {quantity}, got {owners[quantity]} and {name}"
+                raise BadValueError(problem, "Leave one of them out")
             owners[quantity] = name
     for callback, (kind, quantities, does, remedy) in itertools.product(callbacks, _RIVALS):
         owner = next((owners[each] for each in owners if each in quantities), None)
@@ -111,17 +109,6 @@ def check_owners(trainer: pl.Trainer) -> None:
 def check_no_scheduler(trainer: pl.Trainer) -> None:
     """Raise if the module's `configure_optimizers` returned a scheduler."""
     if trainer.lr_scheduler_configs:
-        problem = "the module's configure_optimizers returns a scheduler of its own, which would fight over the rate"
-        remedy = "Return the optimizer alone, or keep the scheduler and thaw layers with Unfreeze() in place of this callback"
+        problem = "the module's configure_optimizers returns a scheduler, which would set the rate as well"
+        remedy = "Return only the optimizer, or keep the scheduler and replace this callback with Unfreeze()"
         raise BadValueError(problem, remedy)
-
-
-def check_none_added(optimizer: Optimizer) -> None:
-    """Raise if a param group was added after the fit started, and so has no base rate."""
-    for number, group in enumerate(optimizer.param_groups):
-        if "initial_lr" not in group:
-            problem = f"param group {number} was added during the fit, and has no base rate to scale"
-            remedy = (
-                "Give the optimizer every parameter from the start and thaw with Unfreeze(), or add 'initial_lr' to it"
-            )
-            raise BadValueError(problem, remedy)

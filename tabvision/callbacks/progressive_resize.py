@@ -14,6 +14,7 @@ from tabvision.callbacks.ownership import Owner, Quantity
 from tabvision.callbacks.schedule import max_epochs
 from tabvision.checks import is_integer
 from tabvision.errors import BadTypeError, BadValueError, speaking
+from tabvision.lightning import datamodule_of
 from tabvision.nets.body import Body
 
 Size = tuple[int, int]
@@ -58,7 +59,7 @@ class ProgressiveResize(Owner):
                 raise BadValueError(f"epochs count from 0 and sides from 1, got {epoch!r}: {size!r}", remedy)
             found[epoch] = (sides[0], sides[1])
         if 0 not in found:
-            raise BadValueError(f"sizes must say what epoch 0 has, got {sizes!r}", remedy)
+            raise BadValueError(f"sizes must include epoch 0, got {sizes!r}", remedy)
         self.sizes = tuple(sorted(found.items()))
 
     def size_at(self, epoch: int) -> Size:
@@ -76,8 +77,7 @@ class ProgressiveResize(Owner):
 
     @override
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        # a resumed fit knows its epoch only now, and may skip on_train_epoch_start
-        _resizable(trainer).set_size(self.size_at(trainer.current_epoch))
+        self.on_train_epoch_start(trainer, pl_module)  # a resumed fit knows its epoch only now, and may skip it
 
     @override
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -90,7 +90,7 @@ class ProgressiveResize(Owner):
 
     @override
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        data = trainer.datamodule  # type: ignore[attr-defined]  # set by Lightning's connector
+        data = datamodule_of(trainer)
         if hasattr(data, "set_size"):  # if not, the fit has failed with that error
             data.set_size(self.sizes[-1][1])
 
@@ -100,7 +100,7 @@ class ProgressiveResize(Owner):
         image = getattr(schema, "image", None)
         start, last = self.sizes[-1]
         if schema is not None and image is None:
-            raise BadValueError("the data has no images", "Leave it out, or pass an ImageDataModule")
+            raise BadValueError("the data has no images", "Leave this callback out, or pass an ImageDataModule")
         if image is not None and tuple(image.size) != last:
             wanted, got = (" x ".join(map(str, size)) for size in (image.size, last))
             problem = f"the last size must be the data's, {wanted}, got {got}"
@@ -108,8 +108,8 @@ class ProgressiveResize(Owner):
             raise BadValueError(problem, f"Build the data with size={size}, or change the last size")
         ends = max_epochs(trainer)
         if ends <= start and not trainer.fast_dev_run:  # type: ignore[attr-defined]
-            problem = f"the last size starts in epoch {start}, but max_epochs={ends} ends before"
-            raise BadValueError(problem, "Train for more epochs, or bring the last size forward")
+            problem = f"the last size starts in epoch {start}, which max_epochs={ends} does not reach"
+            raise BadValueError(problem, "Train for more epochs, or start the last size earlier")
 
     def _check_network(self, module: pl.LightningModule) -> None:
         """Raise if the network does not accept images of every size, checked by dry runs on one image."""
@@ -121,7 +121,7 @@ class ProgressiveResize(Owner):
                 net.feature_shape(size)
             except BadValueError as error:
                 problem = f"from epoch {epoch} on, {error.args[0]}"
-                raise BadValueError(problem, "Pass sizes that it takes, or another network") from error
+                raise BadValueError(problem, "Pass sizes that the network accepts, or use another network") from error
 
 
 def _image_net(module: pl.LightningModule, size: Size) -> Body | None:
@@ -138,9 +138,9 @@ def _image_net(module: pl.LightningModule, size: Size) -> Body | None:
 @speaking("ProgressiveResize")
 def _resizable(trainer: pl.Trainer) -> Any:  # noqa: ANN401 - any datamodule with a `set_size`
     """Return the trainer's datamodule; raise if its images cannot be resized."""
-    data = trainer.datamodule  # type: ignore[attr-defined]  # set by Lightning's connector
+    data = datamodule_of(trainer)
     if data is None:
-        raise BadTypeError("it needs a datamodule, got loaders alone", "Pass fit(module, datamodule)")
+        raise BadTypeError("it needs a datamodule, got only loaders", "Pass fit(module, datamodule)")
     if not hasattr(data, "set_size"):
         problem = f"{type(data).__name__} has no set_size"
         remedy = "Give it `def set_size(self, size)`, which loads images of (height, width) from the next pass on"

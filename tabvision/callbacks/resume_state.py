@@ -13,7 +13,6 @@ from tabvision import lightning as pl
 from tabvision.lightning import ModelCheckpoint, WeightAveraging, callbacks_of
 from tabvision.random_state import random_state
 
-State = dict[str, Any]
 # DDP's flag for copying rank 0's buffers to all ranks before the next forward pass; it is False after a pass without a step,
 # such as in validation or accumulation
 _SHARES = "require_forward_param_sync"
@@ -77,7 +76,7 @@ def restore_buffers(module: pl.LightningModule, saved: dict[str, Any]) -> None:
         setattr(model, _SHARES, saved.get("shares", True))
 
 
-def state_on(saved: Sequence[State], rank: int, ranks: int) -> State:
+def state_on(saved: Sequence[dict[str, Any]], rank: int, ranks: int) -> dict[str, Any]:
     """Return the state from which a rank resumes, given those of all ranks that saved a checkpoint.
 
     If the number of ranks has changed, rank 0 gets all sums, and every rank gets the mean of the accumulated gradients.

@@ -14,7 +14,7 @@ from typing_extensions import override
 
 from tabvision import lightning as pl
 from tabvision.callbacks.layer_groups import Groups, checked_groups, divide_optimizers, layer_groups_of
-from tabvision.callbacks.ownership import Owner, Quantity, check_no_scheduler, check_none_added
+from tabvision.callbacks.ownership import Owner, Quantity, check_no_scheduler
 from tabvision.errors import BadValueError, count, speaking
 from tabvision.lightning import EarlyStopping, GradientAccumulationScheduler, Timer, callbacks_of
 from tabvision.nets.layer_groups import group_sizes
@@ -78,20 +78,19 @@ class Schedule(Owner, ABC):
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         check_no_scheduler(trainer)
         if not any(optimizer.param_groups for optimizer in trainer.optimizers):  # Lightning's placeholder has none
-            problem = "one optimizer is scheduled, and the module's configure_optimizers returns none"
-            raise BadValueError(problem, "Return one there, or leave this callback out")
-        if len(trainer.optimizers) > 1:
-            num_optimizers = len(trainer.optimizers)
-            problem = f"one optimizer is scheduled, got {num_optimizers}, whose steps Lightning counts together"
-            raise BadValueError(problem, "Join them into one with several param groups, or leave this callback out")
-        for optimizer in trainer.optimizers:
-            if self.needs_groups:
-                found = layer_groups_of(pl_module, self.groups)
-                divide_optimizers([optimizer], found, pl_module)
-                self.sizes = group_sizes(found)
-                self.peaks(len(found))  # raise for wrong rates before training starts
-            for group in optimizer.param_groups:  # saved with the optimizer, for a resumed fit
-                group.setdefault("initial_lr", group["lr"])
+            problem = "the module's configure_optimizers must return one optimizer, got none"
+            raise BadValueError(problem, "Return one, or leave this callback out")
+        if (number := len(trainer.optimizers)) > 1:
+            returned = f"{number}, whose steps Lightning counts together"
+            problem = f"the module's configure_optimizers must return one optimizer, got {returned}"
+            raise BadValueError(problem, "Return one with several param groups, or leave this callback out")
+        if self.needs_groups:
+            found = layer_groups_of(pl_module, self.groups)
+            divide_optimizers(trainer.optimizers, found, pl_module)
+            self.sizes = group_sizes(found)
+            self.peaks(len(found))  # raise for wrong rates before training starts
+        for group in trainer.optimizers[0].param_groups:  # saved with the optimizer, for a resumed fit
+            group.setdefault("initial_lr", group["lr"])
         super().on_fit_start(trainer, pl_module)
 
     @override
@@ -109,14 +108,13 @@ class Schedule(Owner, ABC):
         self._log_changed_length(trainer, saved.get("total", self._length.total), "when saved")
         if self.has_horizon:
             self._warn_of_early_stopping(trainer)
-        for optimizer in trainer.optimizers:
-            for group in optimizer.param_groups:  # a checkpoint saved without a schedule removes it
-                group.setdefault("initial_lr", group["lr"])
-            groups = _numbered(optimizer)
-            peaks = self.peaks(1 + max(number for number, _ in groups))
-            if peaks is not None:
-                for number, group in groups:
-                    group["initial_lr"] = float(peaks[number])  # of numpy a checkpoint would not be read
+        groups = _numbered(trainer.optimizers[0])
+        for _, group in groups:  # a checkpoint saved without a schedule removes it
+            group.setdefault("initial_lr", group["lr"])
+        peaks = self.peaks(1 + max(number for number, _ in groups))
+        if peaks is not None:
+            for number, group in groups:
+                group["initial_lr"] = float(peaks[number])  # a checkpoint with numpy's floats could not be read
         self._last_set = -1
         self._apply(trainer)
         super().on_train_start(trainer, pl_module)
@@ -236,18 +234,26 @@ class Schedule(Owner, ABC):
 
     def _apply(self, trainer: pl.Trainer) -> None:
         step = self._last_set = trainer.global_step - self._first_step
-        for optimizer in trainer.optimizers:
-            check_none_added(optimizer)
-            groups = _numbered(optimizer)
-            num_groups = 1 + max(number for number, _ in groups)
-            settings = [self.setting(step, self._length, number, num_groups) for number in range(num_groups)]
-            for number, group in groups:
-                factor, momentum = settings[number]
-                group["lr"] = float(group["initial_lr"] * factor)
-                if momentum is not None and "betas" in group:
-                    group["betas"] = (float(momentum), *group["betas"][1:])
-                elif momentum is not None and group.get("momentum"):  # SGD without momentum stays without
-                    group["momentum"] = float(momentum)
+        _check_none_added(trainer.optimizers[0])
+        groups = _numbered(trainer.optimizers[0])
+        num_groups = 1 + max(number for number, _ in groups)
+        settings = [self.setting(step, self._length, number, num_groups) for number in range(num_groups)]
+        for number, group in groups:
+            factor, momentum = settings[number]
+            group["lr"] = float(group["initial_lr"] * factor)
+            if momentum is not None and "betas" in group:
+                group["betas"] = (float(momentum), *group["betas"][1:])
+            elif momentum is not None and group.get("momentum"):  # SGD without momentum stays without
+                group["momentum"] = float(momentum)
+
+
+def _check_none_added(optimizer: Optimizer) -> None:
+    """Raise if a param group was added after the fit started, and so has no base rate."""
+    for number, group in enumerate(optimizer.param_groups):
+        if "initial_lr" not in group:
+            problem = f"param group {number} was added during the fit, and has no base rate to scale"
+            remedy = "Give the optimizer all parameters from the start and use Unfreeze(), or set its 'initial_lr'"
+            raise BadValueError(problem, remedy)
 
 
 def _time_limits(trainer: pl.Trainer) -> list[Timer]:

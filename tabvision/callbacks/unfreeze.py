@@ -25,7 +25,14 @@ from tabvision.callbacks.ownership import Owner, Quantity
 from tabvision.callbacks.schedule import max_epochs
 from tabvision.checks import check_choice, is_integer
 from tabvision.errors import BadValueError, count, speaking
-from tabvision.lightning import Callback, DDPStrategy, DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
+from tabvision.lightning import (
+    Callback,
+    DDPStrategy,
+    DeepSpeedStrategy,
+    FSDPStrategy,
+    ModelParallelStrategy,
+    callbacks_of,
+)
 from tabvision.nets.layer_groups import LayerGroup, num_new
 from tabvision.nets.layers import PRETRAINED_NORMS, norms_with_statistics, restore_pretrained_norms
 from tabvision.nets.weights import plain_name
@@ -229,6 +236,11 @@ class Unfreeze(Owner):
         return [(group, number >= first) for number, group in enumerate(found)]
 
 
+def unfreeze_of(trainer: pl.Trainer) -> Unfreeze | None:
+    """Return the callback that decides which layers train, if there is one."""
+    return next(iter(callbacks_of(trainer, Unfreeze)), None)
+
+
 def _configure_with_all_layers(module: pl.LightningModule, groups: Groups | None) -> None:
     """Make all layers trainable while the module creates its optimizers, which may filter by `requires_grad`."""
     own = vars(module).get("configure_optimizers")  # LightningCLI sets it on the object
@@ -255,8 +267,8 @@ def _check_strategy(trainer: pl.Trainer) -> None:
     strategy = trainer.strategy
     if isinstance(strategy, DeepSpeedStrategy | FSDPStrategy | ModelParallelStrategy):
         name = type(strategy).__name__
-        problem = f"layers cannot be unfrozen in stages under {name}, which shards what trains at the start"
-        raise BadValueError(problem, 'Use strategy="ddp", or train every layer from the start')
+        problem = f"layers cannot be unfrozen in stages under {name}, which shards only those that train at first"
+        raise BadValueError(problem, 'Use strategy="ddp", or train all layers from the start')
     if isinstance(strategy, DDPStrategy) and getattr(strategy, "_ddp_comm_state", None) is not None:
-        problem = "a DDP communication hook with state would lose it when layers are unfrozen"
-        raise BadValueError(problem, "Leave the hook out, or use one without state")
+        problem = "a DDP communication hook would lose its state when layers are unfrozen"
+        raise BadValueError(problem, "Leave it out, or use one without state")

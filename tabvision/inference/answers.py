@@ -48,7 +48,7 @@ def answer_frame(
     decoded = calibration.decode(task, predictions)
     columns = task.answers(predictions, decoded, schema.target, proba=proba)
     endings = [name.removeprefix("prediction") for name in columns]
-    if proba and calibration.half_widths:
+    if proba:
         columns |= calibration.intervals(endings, decoded)
     if deviations is not None and not task.is_classes:
         columns |= {f"uncertainty{ending}": deviations[:, index] for index, ending in enumerate(endings)}

@@ -193,8 +193,8 @@ def finite_answers(predictions: NDArray[Any]) -> NDArray[Any]:
     """Return the predictions; raise if any is not finite, as after training that diverged."""
     if not np.isfinite(predictions).all():
         bad = int((~np.isfinite(predictions).all(axis=1)).sum())
-        problem = f"the network's answer to {count(bad, 'row')} is not finite, as after a training run that diverged"
-        raise BadValueError(problem, "Use an earlier checkpoint, or train again at a lower rate")
+        problem = f"the network's answers to {count(bad, 'row')} are not finite, as after training that diverged"
+        raise BadValueError(problem, "Use an earlier checkpoint, or train again at a lower learning rate")
     return predictions
 
 

@@ -8,6 +8,7 @@ import inspect
 import pickle
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -82,7 +83,7 @@ def open_checkpoint(
     """
     if isinstance(source, SchemaNetwork):
         if named := [*own, *([] if module_class is None else ["module_class"])]:
-            problem = f"a module in memory has all its pieces, and {named[0]} has no effect"
+            problem = f"a module in memory is complete, so {named[0]} has no effect"
             raise BadValueError(problem, f"Leave {named[0]} out, or pass the path of a checkpoint")
         saved: dict[str, Any] = {}
         source.on_save_checkpoint(saved)  # type: ignore[operator]  # one in memory is a LightningModule
@@ -117,7 +118,7 @@ def read_checkpoint(origin: Origin) -> dict[str, Any]:
     checkpoint, name = _read_plain(origin), origin_name(origin)
     facts = checkpoint.get(CHECKPOINT_KEY) if isinstance(checkpoint, dict) else None
     if not isinstance(facts, dict):
-        raise BadTypeError(f"{name} was not written by a tabvision module", "Pass a checkpoint of one")
+        raise BadTypeError(f"{name} is not a checkpoint of a tabvision module", "Pass one that a Trainer wrote")
     remedy = f"Open it with tabvision {facts.get('version')}, which wrote it, or train again"
     check_format(facts.get("format"), OLDEST_FORMAT, CHECKPOINT_FORMAT, name, remedy)
     return checkpoint  # type: ignore[no-any-return]  # a dict, as checked above
@@ -163,14 +164,14 @@ def read_state(origin: Origin, folders: Collection[str] = ()) -> dict[str, Any]:
     for path in files:
         if "://" in path and not any(path.startswith(folder) and ".." not in path for folder in folders):
             # Lightning checks local paths against its folder, but not URLs, so it would remove local:///home
-            problem = f"{name} has its Trainer replace {path!r}, which is not in the folder of its checkpoints"
+            problem = f"{name} would make the Trainer replace {path!r}, which is not in the folder of its checkpoints"
             raise BadValueError(problem, ASK_FOR_THE_ORIGINAL)
     return checkpoint
 
 
 def _check_kind(content: bytes, name: str) -> None:
     """Raise for files that are easily mistaken for a checkpoint, without opening them."""
-    suffix = name[name.rfind(".") :].lower() if "." in name else ""
+    suffix = PurePath(name).suffix.lower()
     if suffix in (".yaml", ".yml"):
         remedy = f"Train it first: tabvision fit --config {name}; then pass the .ckpt file that it writes"
         raise BadValueError(f"{name} is a recipe, not a checkpoint, and was not opened", remedy)
@@ -206,7 +207,7 @@ def _build(
     except TabvisionError:
         raise
     except BudgetExceededError as error:
-        problem = f"the settings in {name} ask for a far larger {_module_name(kind)} than its weights are for"
+        problem = f"the settings in {name} build a far larger {_module_name(kind)} than its weights fit"
         raise BadValueError(problem, ASK_FOR_THE_ORIGINAL) from error
     except (TypeError, ValueError, RuntimeError, ArithmeticError, LookupError, AttributeError) as error:
         problem = f"the settings in {name} do not build a {_module_name(kind)} ({first_line(error)})"
@@ -218,8 +219,8 @@ def _check_own(kind: type, saved: Mapping[str, object], own: Mapping[str, Any], 
     for piece in own:
         if piece not in {*inspect.signature(kind).parameters, *saved}:
             raise UnknownNameError(f"setting of {_module_name(kind)}", piece, sorted(saved))
-        if piece in saved and not (isinstance(saved[piece], str) and saved[piece] == OWN):
-            problem = f"{name} holds its {piece}, {saved[piece]!r:.80}, and another has no effect"
+        if saved.get(piece, OWN) != OWN:
+            problem = f"{name} holds its {piece}, {saved[piece]!r:.80}, so another one has no effect"
             raise BadValueError(problem, f"Leave {piece} out")
 
 

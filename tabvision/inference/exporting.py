@@ -24,6 +24,7 @@ from typing_extensions import override
 
 from tabvision import __version__
 from tabvision.batch import Batch
+from tabvision.data.tables.text_file import first_line
 from tabvision.data.tables.write import check_destination, interrupts_held, written_whole
 from tabvision.errors import BadValueError, speaking
 from tabvision.inference.batches import input_names
@@ -39,7 +40,7 @@ from tabvision.schema import Schema
 _TOLERANCE = 1e-5  # absolute for a probability, relative to size and std for a number
 _CHECKED_ROWS = (1, 2, 7)
 
-Network: TypeAlias = Callable[[dict[str, Tensor]], NDArray[Any]]
+_Network: TypeAlias = Callable[[dict[str, Tensor]], NDArray[Any]]
 
 
 @final
@@ -93,7 +94,7 @@ def export(
         error = net.largest_error(load(partial))
         if not error <= _TOLERANCE:
             problem = f"the file's answers differ from the module's by {error:.2g}, more than {_TOLERANCE:g}"
-            raise BadValueError(problem, "Use the checkpoint with Predictor; and please report it")
+            raise BadValueError(problem, "Use the checkpoint with Predictor, and please report this")
     return _Exported(path, path.stat().st_size, error)
 
 
@@ -109,7 +110,7 @@ class _ExportedNetwork(nn.Module):
         self.module, self.calibration, self.deviations = module, calibration, deviations
         self.names = input_names(module.schema)
         if not self.names:
-            raise BadValueError("the module reads no column and no image", "Train it on data with inputs")
+            raise BadValueError("the module reads neither columns nor images", "Train it on data with inputs")
 
     @override
     def forward(self, *arrays: Tensor) -> Tensor | tuple[Tensor, Tensor]:
@@ -150,14 +151,13 @@ class _ExportedNetwork(nn.Module):
                 self, arrays, dynamic_shapes=(tuple({0: rows} for _ in arrays),), strict=False
             )
         except Exception as error:  # torch may raise any class for code that it cannot trace
-            reason = str(error).strip().splitlines()[0].rstrip(".")
-            problem = f"{type(self.module).__name__} cannot be traced ({reason})"
-            raise BadValueError(problem, "Its forward must be tensor operations on the batch alone") from error
+            problem = f"{type(self.module).__name__} cannot be traced ({first_line(error)})"
+            raise BadValueError(problem, "Its forward may use only tensor operations on the batch") from error
         for node in program.graph.nodes:
             node.meta.pop("stack_trace", None)  # it would reveal this machine's file paths
         return program
 
-    def largest_error(self, network: Network) -> float:
+    def largest_error(self, network: _Network) -> float:
         """Return the largest difference of a network's answers from this module's; for numbers relative to size and std."""
         generator = torch.Generator().manual_seed(1)
         task, errors = self.module.task, []
@@ -215,7 +215,7 @@ def _write_pt2(program: ExportedProgram, path: Path, facts: str) -> None:
     path.write_bytes(content.getvalue())  # a copy: a view in the traceback of a full disk crashes Python 3.12.1
 
 
-def _open_onnx(path: Path) -> Network:
+def _open_onnx(path: Path) -> _Network:
     import onnxruntime
 
     session = onnxruntime.InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
@@ -227,7 +227,7 @@ def _open_onnx(path: Path) -> Network:
     return predict
 
 
-def _open_pt2(path: Path) -> Network:
+def _open_pt2(path: Path) -> _Network:
     net = torch.export.load(path).module()
 
     def predict(arrays: dict[str, Tensor]) -> NDArray[Any]:
@@ -238,7 +238,7 @@ def _open_pt2(path: Path) -> Network:
     return predict
 
 
-_FORMATS: dict[str, tuple[Callable[[ExportedProgram, Path, str], None], Callable[[Path], Network]]] = {
+_FORMATS: dict[str, tuple[Callable[[ExportedProgram, Path, str], None], Callable[[Path], _Network]]] = {
     ".onnx": (_write_onnx, _open_onnx),
     ".pt2": (_write_pt2, _open_pt2),
 }

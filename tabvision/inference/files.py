@@ -19,7 +19,7 @@ from tabvision.schema import Schema
 Origin: TypeAlias = str | Path | bytes
 """A file: its path, an http or https URL, hf://user/model, a URL of a store such as s3:// or gs://, or its bytes."""
 
-_MAX_DOWNLOAD = 4 << 30  # in bytes
+_MAX_DOWNLOAD = 4 << 30  # the most bytes to accept from a server
 _TIMEOUT_SECONDS = 30.0  # without receiving a byte
 _CHUNK = 1 << 20
 _ON_HUB = re.compile(r"hf://([^/@:]+/[^/@:]+)(?:@((?:refs/(?:pr|convert)/)?[^/@]+))?(?:/(.+))?", re.IGNORECASE)
@@ -44,17 +44,16 @@ def origin_name(origin: Origin) -> str:
         >>> origin_name("best.ckpt"), origin_name(b"PK")
         ('best.ckpt', 'the 2 bytes')
     """
-    return f"the {len(origin):,} bytes" if isinstance(origin, bytes) else str(origin)
+    return str(origin) if isinstance(origin, str | Path) else f"the {len(origin):,} bytes"
 
 
-def read_bytes(origin: Origin, *, kind: str = ".ckpt", max_bytes: int = _MAX_DOWNLOAD) -> bytes:
+def read_bytes(origin: Origin, *, kind: str = ".ckpt") -> bytes:
     """Return all bytes of the file.
 
     Args:
         origin: A path, an http or https URL, hf://user/model for a repository on the Hugging Face hub, optionally with
             @revision and /file, a URL that fsspec opens, such as s3:// or gs://, or the bytes themselves.
         kind: The suffix to name in error messages.
-        max_bytes: The most bytes to accept from a server.
 
     Raises:
         BadTypeError: The origin is not a path, a URL or bytes.
@@ -64,21 +63,16 @@ def read_bytes(origin: Origin, *, kind: str = ".ckpt", max_bytes: int = _MAX_DOW
     if isinstance(origin, bytes | bytearray | memoryview):
         return bytes(origin)
     if not isinstance(origin, str | Path):
-        problem = f"a file must be a path, an http address or bytes, got {type(origin).__name__}"
-        raise BadTypeError(problem, f"Pass such as 'best{kind}'")
-    scheme = _scheme_of(origin) if isinstance(origin, str) else None
+        problem = f"a file must be a path, a URL or bytes, got {type(origin).__name__}"
+        raise BadTypeError(problem, f"Pass a path such as 'best{kind}'")
+    url = str(origin)
+    scheme = _scheme_of(url)  # None for a Path, which keeps only one of two slashes
     if scheme in ("http", "https"):
-        with _explained(str(origin)), _opener().open(str(origin), timeout=_TIMEOUT_SECONDS) as response:
-            received = _read_limited(response, str(origin), max_bytes)
-            declared = response.headers.get("Content-Length", "")
-            if declared.isdigit() and len(received) < int(declared):
-                problem = f"{origin!s} broke off after {len(received):,} of {int(declared):,} bytes"
-                raise BadValueError(problem, "Try again")
-            return received
+        return _from_web(url)
     if scheme == "hf":
-        return _from_hub(str(origin), kind, max_bytes)
+        return _from_hub(url, kind)
     if scheme is not None:
-        return _from_store(str(origin), scheme, kind, max_bytes)
+        return _from_store(url, scheme, kind)
     file = Path(origin).expanduser()
     if "\0" in str(file) or not file.is_file():
         raise _missing(origin, kind)
@@ -106,35 +100,45 @@ def _explained(url: str) -> Iterator[None]:
         raise BadValueError(problem, "Check the address, or download the file and pass its path") from error
 
 
-def _from_hub(url: str, kind: str, max_bytes: int) -> bytes:
+def _from_web(url: str) -> bytes:
+    with _explained(url), _opener().open(url, timeout=_TIMEOUT_SECONDS) as response:
+        received = _read_limited(response, url)
+        declared = response.headers.get("Content-Length", "")
+        if declared.isdigit() and len(received) < int(declared):
+            problem = f"the download of {url} stopped after {len(received):,} of {int(declared):,} bytes"
+            raise BadValueError(problem, "Try again")
+        return received
+
+
+def _from_hub(url: str, kind: str) -> bytes:
     """Return the bytes of a file on the Hugging Face hub through its cache, or from the cache alone when offline."""
     from huggingface_hub import errors, hf_hub_download, hf_hub_url
 
     found = _ON_HUB.fullmatch(url)
     if found is None:
         ways = f"hf://user/model, hf://user/model@revision or hf://user/model/file{kind}"
-        raise BadValueError(f"an address on the hub is {ways}, got {url}", "Correct the address")
+        raise BadValueError(f"an address on the hub must be {ways}, got {url}", "Correct the address")
     repo, revision, file = found[1], found[2], found[3] or f"{'best' if kind == '.ckpt' else 'model'}{kind}"
     try:
         size, is_reached = _size_on_hub(hf_hub_url(repo, file, revision=revision))
-        if size is None or size <= max_bytes:
+        if size is None or size <= _MAX_DOWNLOAD:
             return Path(hf_hub_download(repo, file, revision=revision, local_files_only=not is_reached)).read_bytes()
     except errors.LocalEntryNotFoundError as error:
         problem = f"{url} is not in the cache of the hub, and the hub cannot be reached"
         raise BadValueError(problem, "Connect to the network, or pass the path of a file") from error
     except errors.EntryNotFoundError as error:
-        raise MissingFileError(f"{repo} holds no {file}", f"Name the file: hf://{repo}/path/of/it") from error
+        raise MissingFileError(f"{repo} has no {file}", f"Name the file: hf://{repo}/path/to/file") from error
     except errors.RevisionNotFoundError as error:
         remedy = "Pass a branch, a tag or a commit, or leave it out"
         raise BadValueError(f"{repo} has no revision {revision!r}", remedy) from error
     except errors.RepositoryNotFoundError as error:
-        problem = f"there is no repository {repo} on the hub, or it is private and your token does not open it"
+        problem = f"the hub has no repository {repo}, or it is private and your token does not give access"
         raise BadValueError(problem, "Check the name, or log in: hf auth login, or set HF_TOKEN") from error
     except Exception as error:  # errors of the network, the repository's name or the cache
         reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
         raise BadValueError(f"{url} could not be read ({reason:.300})", "Check the address and the network") from error
     remedy = "Download it and pass its path, if it is what you expect"
-    raise BadValueError(f"{url} holds {size:,} bytes, and at most {max_bytes:,} are read", remedy)
+    raise BadValueError(f"{url} holds {size:,} bytes, and at most {_MAX_DOWNLOAD:,} are read", remedy)
 
 
 def _size_on_hub(url: str) -> tuple[int | None, bool]:
@@ -149,7 +153,7 @@ def _size_on_hub(url: str) -> tuple[int | None, bool]:
         return None, False
 
 
-def _from_store(url: str, scheme: str, kind: str, max_bytes: int) -> bytes:
+def _from_store(url: str, scheme: str, kind: str) -> bytes:
     """Return the bytes of a file in a store; chained URLs (`zip://a::http://b`) are not opened."""
     import fsspec  # type: ignore[import-untyped]  # ships no types
 
@@ -160,20 +164,20 @@ def _from_store(url: str, scheme: str, kind: str, max_bytes: int) -> bytes:
     with _explained(url):
         try:
             with fsspec.open(url, "rb") as file:
-                return _read_limited(file, url, max_bytes)
+                return _read_limited(file, url)
         except FileNotFoundError as error:
             raise _missing(url, kind) from error
         except ImportError as error:  # its message names the package
             raise BadValueError(f"{url} cannot be opened here ({error})", "Install it with pip") from error
 
 
-def _read_limited(file: IO[bytes] | http.client.HTTPResponse, url: str, max_bytes: int) -> bytes:
+def _read_limited(file: IO[bytes] | http.client.HTTPResponse, url: str) -> bytes:
     received = bytearray()
     while chunk := file.read(_CHUNK):
         received += chunk
-        if len(received) > max_bytes:
+        if len(received) > _MAX_DOWNLOAD:
             remedy = "Download it and pass its path, if it is what you expect"
-            raise BadValueError(f"{url} sends more than {max_bytes:,} bytes", remedy)
+            raise BadValueError(f"{url} sends more than {_MAX_DOWNLOAD:,} bytes", remedy)
     return bytes(received)
 
 
@@ -202,14 +206,14 @@ def check_facts(schema: Schema, width: int, name: str) -> None:
             finite, or an image's range of values is not valid.
     """
     names = schema.task.names(schema.target)
-    what = "class" if schema.task.is_classes else "target column"
+    what = "class" if schema.task.is_classes else "target"
     if len(names) != width or len(set(names)) < width:
-        raise _damaged_schema(name, f"its answers need {width} different names of a {what}, got {listed(names)}")
+        raise _damaged_schema(name, f"it must have {width} different {what} names, got {listed(names)}")
     if any("\ud800" <= letter <= "\udfff" for each in names for letter in str(each)):
         raise _damaged_schema(name, "a name holds a lone surrogate")
     for category in schema.categorical:
         if len(set(category.vocabulary)) < len(category.vocabulary):
-            raise _damaged_schema(name, f"the vocabulary of {category.name!r} holds a value twice")
+            raise _damaged_schema(name, f"the vocabulary of {category.name!r} contains a value twice")
     for number in schema.continuous:
         if not (math.isfinite(number.mean) and math.isfinite(number.std) and number.std > 0):
             raise _damaged_schema(name, f"{number.name!r} has mean {number.mean:g} and std {number.std:g}")

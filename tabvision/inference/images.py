@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
@@ -33,11 +33,11 @@ from tabvision.errors import BadTypeError, MissingFileError, count
 from tabvision.inference.batches import Inputs, is_row
 from tabvision.schema import Image, Schema
 
-MAX_THREADS = 16
+_MAX_THREADS = 16
 _MAX_SAMPLED, _DEEP = 16, 16  # images whose headers are read for a note; bits per value
-BATCHES_AHEAD = 2
+_BATCHES_AHEAD = 2
 _Pending = tuple[NDArray[np.int64], NDArray[np.uint8], list[Future[Drawn]]]  # rows, pixels, and their chunks
-CHUNK_ROWS = 8  # rows per thread task: enough to draw random numbers together, few enough to split a batch
+_CHUNK_ROWS = 8  # rows per thread task: enough to draw random numbers together, few enough to split a batch
 
 
 @final
@@ -96,18 +96,18 @@ class ImageBatches:
         assert self.augment is not None or not view
         drawn_as = View(size, resize, self.augment if view else None, seed=view)
         with ThreadPoolExecutor(
-            min(MAX_THREADS, os.cpu_count() or 1), thread_name_prefix="tabvision-images"
+            min(_MAX_THREADS, os.cpu_count() or 1), thread_name_prefix="tabvision-images"
         ) as threads:
             num_rows = len(self.sources) // len(self.image.columns)
             for start in range(0, num_rows, batch_size):
                 rows = np.arange(start, min(start + batch_size, num_rows))
                 images = self._images_of(rows)
                 pixels = np.empty((len(images), *self.image.size, self.image.channels), np.uint8)
-                chunks = [slice(first, first + CHUNK_ROWS) for first in range(0, len(images), CHUNK_ROWS)]
+                chunks = [slice(first, first + _CHUNK_ROWS) for first in range(0, len(images), _CHUNK_ROWS)]
                 draw = functools.partial(draw_rows, self._store, drawn_as)
                 drawn = [threads.submit(draw, images[chunk], pixels[chunk], view) for chunk in chunks]
                 pending.append((rows, pixels, drawn))
-                if len(pending) > BATCHES_AHEAD:
+                if len(pending) > _BATCHES_AHEAD:
                     yield self._finished(*pending.popleft(), drawn_as, view)
             while pending:
                 yield self._finished(*pending.popleft(), drawn_as, view)
@@ -122,7 +122,7 @@ class ImageBatches:
     ) -> dict[str, NDArray[Any]]:
         """Wait until every chunk of a batch is drawn, and return its arrays."""
         reasons = {
-            number * CHUNK_ROWS + position: reason
+            number * _CHUNK_ROWS + position: reason
             for number, chunk in enumerate(chunks)
             for position, reason in chunk.result().reasons.items()
         }
@@ -156,7 +156,7 @@ def _source_in(cell: object, root: Path | str) -> ImageSource | None:
         return os.path.join(root, cell) if str(cell) else None  # noqa: PTH118 - as for a table of images
     is_image = isinstance(cell, bytes | PilImage.Image | np.ndarray)
     if not is_image and not pd.isna(cell):
-        problem = f"a cell of images holds {type(cell).__name__}"
+        problem = f"a cell of an image column holds {type(cell).__name__}"
         raise BadTypeError(problem, "Pass a path, bytes, a PIL image or an array")
     return cell if is_image else None  # type: ignore[return-value]  # one of these
 
@@ -179,8 +179,8 @@ class ImageReader:
     """
 
     schema: Schema
-    augment: Augmentation | None = None
-    form: TextFormat = field(default_factory=TextFormat)
+    augment: Augmentation | None
+    form: TextFormat
 
     def __call__(self, source: object, *, labeled: bool = False) -> Inputs:
         """Return the images in a folder, a table of file names, one image, or a list.
@@ -238,7 +238,7 @@ class ImageReader:
         """Raise if most rows lack their image, which means that the table names files wrongly; a few rows may."""
         if len(files) > 1:
             where = f"they are read from {str(root) or '.'!r}"
-            remedy = f"Write the paths in full, with their suffix: {where} (by command --root, --suffix)"
+            remedy = f"Write the paths in full, with their suffix: {where} (on the command line: --root, --suffix)"
             named = ImageTable(pd.DataFrame({PATH_COLUMN: files}))
             check_missing(named, self._image.columns, remedy, optional=self._image.optional)
 

@@ -95,8 +95,9 @@ class InputReader:
             return found
         if found.frame is None or found.shown:
             names = listed([repr(name) for name in self.schema.inputs])
-            problem = f"the source holds images alone, and the model reads columns as well: {names}"
-            raise BadTypeError(problem, f"Pass a table with them that names the images in {self.schema.image.name!r}")
+            problem = f"the source holds only images, and the model reads columns as well: {names}"
+            remedy = f"Pass a table with these columns that names the images in {self.schema.image.name!r}"
+            raise BadTypeError(problem, remedy)
         is_plain = isinstance(source, Mapping) or (isinstance(source, list | tuple) and isinstance(source[0], Mapping))
         rows = self._of_rows(source if is_plain else found.frame, form)
         return replace(found, arrays=rows.arrays, unseen_rows=rows.unseen_rows, outside_rows=rows.outside_rows)

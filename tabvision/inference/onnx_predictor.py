@@ -48,6 +48,8 @@ class OnnxPredictor:
 
     @speaking()
     def __init__(self, path: Origin, *, threads: int | None = None, task: Task | type[Task] | None = None) -> None:
+        if threads is not None:
+            check_whole("threads", threads, 0, remedy="Leave it out for one per core")
         content, name = read_bytes(path, kind=".onnx"), origin_name(path)
         self._session = _session(content, name, threads)
         self._content: bytes = content
@@ -65,7 +67,7 @@ class OnnxPredictor:
         check_facts(self.schema, self.schema.task.num_predictions, name)
         self._names = [value.name for value in self._session.get_inputs()]
         if not self._names or not {*self._names} <= {*input_names(self.schema)}:
-            problem = f"{name} takes {listed(self._names) or 'nothing'}, which is not what its schema says"
+            problem = f"{name} has the inputs {listed(self._names) or 'none'}, which do not match its schema"
             raise BadValueError(problem, _REEXPORT)
         self._read = InputReader(self.schema)
 
@@ -92,9 +94,9 @@ class OnnxPredictor:
             TabvisionError: The rows are invalid in another way.
         """
         if batch_size is not None:
-            check_whole("batch_size", batch_size, remedy="Pass such as 64")
+            check_whole("batch_size", batch_size, remedy="Pass a number such as 64")
         if uncertainty and OUTPUTS[1] not in (output.name for output in self._session.get_outputs()):
-            problem = "an uncertainty is how far the members of a network differ, and this file holds none"
+            problem = "the uncertainty is how much the members of a network differ, and this file does not contain it"
             raise BadValueError(problem, f"If the network has several members: {_REEXPORT}")
         inputs = source if isinstance(source, Inputs) else self._read(source)
         settings: dict[str, Any] = {"num_answers": self.schema.task.num_predictions, "batch_size": batch_size}
@@ -119,7 +121,7 @@ class OnnxPredictor:
         except Exception as error:  # onnxruntime has its own error classes
             raise BadValueError(f"the model failed ({type(error).__name__})", _REEXPORT) from error
         if found.shape != (len(arrays["index"]), self.schema.task.num_predictions) or found.dtype.kind != "f":
-            problem = f"the model answers in shape {found.shape} of {found.dtype}, which is not what its schema says"
+            problem = f"the model returned {found.dtype} of shape {found.shape}, which does not match its schema"
             raise BadValueError(problem, _REEXPORT)
         return found
 

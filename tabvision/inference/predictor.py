@@ -15,7 +15,7 @@ from torch import Tensor
 from tabvision.augment.settings import augmentation_named
 from tabvision.batch import Batch
 from tabvision.checks import check_whole
-from tabvision.data.tables.text_file import TextFormat
+from tabvision.data.tables.text_file import TextFormat, first_line
 from tabvision.data.tables.write import check_destination
 from tabvision.data.targets import encode_target
 from tabvision.errors import BadTypeError, BadValueError, count, listed, speaking
@@ -79,7 +79,7 @@ class Predictor:
             self.device = torch.device(best if device == "auto" else device)
             torch.empty(1, device=self.device)  # raise if the device cannot be used
         except (RuntimeError, AssertionError, TypeError, NotImplementedError) as error:
-            problem = f"there is no device {device!r} here ({str(error).splitlines()[0].rstrip('.')})"
+            problem = f"device {device!r} cannot be used here ({first_line(error)})"
             raise BadValueError(problem, 'Pass "auto" for the best available, or "cpu"') from error
         self._opened, self.net = opened, opened.net.to(self.device)
         self._inference_net = self.net.for_inference()
@@ -153,12 +153,12 @@ class Predictor:
         if tta is not None:
             check_whole("tta", tta, 0, remedy="Pass 4, or None for the plain view alone")
         if batch_size is not None:
-            check_whole("batch_size", batch_size, remedy="Pass such as 64")
+            check_whole("batch_size", batch_size, remedy="Pass a number such as 64")
         inputs = source if isinstance(source, Inputs) else self._read(source)
         if tta and inputs.images is None:
             raise BadValueError(f"tta={tta} is for images, and this module reads rows", "Leave tta out")
         if tta and self._own_augmentation:
-            without = f"{self._own_augmentation}, the augmentation of your own, which no checkpoint holds"
+            without = f"{self._own_augmentation}, your own augmentation, which a checkpoint cannot hold"
             logging.getLogger("tabvision").info(f"tta augments images as in training, but without {without}.")
         settings: dict[str, Any] = {"num_answers": self.net.task.num_predictions, "batch_size": batch_size}
         predictions = predict_all(self.answers, inputs, **settings)
@@ -236,7 +236,7 @@ class Predictor:
         file = None if out is None else check_destination(out, suffixes=[".ckpt"], overwrite=overwrite, reads=reads)
         if file is not None and self._origin is None:
             problem = "a module in memory has no checkpoint to write a calibrated copy of"
-            raise BadValueError(problem, "Save it with a Trainer first and pass the path, or do not pass out")
+            raise BadValueError(problem, "Save it with a Trainer first and pass the path, or pass out=None")
         inputs = self._read(source, **form, labeled=True)
         target = encode_target(self._labeled_frame(inputs), self.schema.target)
         with torch.inference_mode():
@@ -256,13 +256,13 @@ class Predictor:
         """Return the rows with their targets; raise if they are images without targets, or a model's own answers."""
         if inputs.frame is None:
             remedy = "Pass a folder of class folders, or a table with the target"
-            raise BadTypeError("the target of each image is needed, got images alone", remedy)
+            raise BadTypeError("images must have their targets, got only images", remedy)
         schema, width = self.schema, self.schema.task.num_predictions
         answers = answer_frame(schema, np.full((1, width), 1 / width)).columns
         own = [name for name in schema.target.columns if name in answers]
         if own and len(answers) > 1 and {*answers} <= {*inputs.frame.columns}:  # such as a run's predictions.csv
             others = listed([*answers[1:]])
-            problem = f"column {own[0]!r} holds what a model answered (it has {others} as well), not the target"
+            problem = f"column {own[0]!r} holds a model's answers, not the target (the rows also have {others})"
             raise BadValueError(problem, f"Pass rows whose {own[0]!r} is the target")
         return inputs.frame
 
@@ -310,7 +310,7 @@ class Predictor:
         """Return the standard deviation, over the network's members, of each prediction for a batch, (B, C)."""
         logits = self._inference_net.member_logits(self.batch(arrays)).float()
         if logits.shape[1] == 1:
-            problem = "an uncertainty is how far the members of a network differ, and this one has a single member"
+            problem = "the uncertainty is how much the members of a network differ, and this one has a single member"
             raise BadValueError(problem, "Train a TabularModule with its default network, or a bag: --preset best")
         scaled = self.calibration.scale(logits.flatten(0, 1))
         members = self.net.task.activate(scaled).unflatten(0, logits.shape[:2])  # type: ignore[no-untyped-call]
@@ -331,5 +331,5 @@ def _readable(inputs: Inputs) -> NDArray[np.bool_]:
             raise BadValueError(problem, "Pass images that can be read, with their target")
         log.info(f"{problem}; they are left out.")
     for name, num in inputs.absent.items():
-        log.info(f"{num:,} of {count(inputs.num_rows, 'row')} without an image in {name!r}.")
+        log.info(f"{num:,} of {count(inputs.num_rows, 'row')} have no image in {name!r}.")
     return readable

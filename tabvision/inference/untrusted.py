@@ -68,11 +68,11 @@ def _checked_copy(archive: zipfile.ZipFile, num_bytes: int, name: str) -> io.Byt
     entries = archive.infolist()
     stored = all(entry.compress_type == zipfile.ZIP_STORED and not entry.flag_bits & 1 for entry in entries)
     if not stored or len(entries) > _MAX_ENTRIES or sum(entry.file_size for entry in entries) > num_bytes:
-        problem = f"{name} would expand to more than its {num_bytes:,} bytes, as no Trainer writes it"
+        problem = f"{name} would expand to more than its {num_bytes:,} bytes, unlike what a Trainer writes"
         raise BadValueError(problem, ASK_FOR_THE_ORIGINAL)
     names = {entry.filename.lower() for entry in entries}  # torch's library ignores case
     if len(names) < len(entries):
-        raise BadValueError(f"{name} holds one entry twice, as no Trainer writes it", ASK_FOR_THE_ORIGINAL)
+        raise BadValueError(f"{name} holds an entry twice, unlike what a Trainer writes", ASK_FOR_THE_ORIGINAL)
     copy = io.BytesIO()
     with zipfile.ZipFile(copy, "w") as written:
         for entry in entries:
@@ -98,12 +98,12 @@ def check_plain(data: object, budget: int, name: str) -> None:
             items = list(value)
         else:
             if isinstance(value, Tensor) and value.numel() * value.element_size() > budget:
-                problem = f"{name} holds a tensor of shape {tuple(value.shape)}, more than the file has bytes"
+                problem = f"{name} holds a tensor of shape {tuple(value.shape)}, which is larger than the file"
                 raise BadValueError(problem, ASK_FOR_THE_ORIGINAL)
             continue
         seen += len(items)
         if depth > _MAX_DEPTH or seen > budget:
-            problem = f"the facts in {name} are nested deeper or hold more than the file itself"
+            problem = f"the data in {name} is nested too deeply, or is larger than the file when written out"
             raise BadValueError(problem, ASK_FOR_THE_ORIGINAL)
         waiting += [(item, depth + 1) for item in items if not isinstance(item, str | int | float)]
 
@@ -139,8 +139,12 @@ class _Depths:
     def problem(self) -> str | None:
         """Return what is wrong so far, or None."""
         if self.num_long > _MAX_LONG:
-            return "holds a great many integers of more than 64 bits"
-        return "nests tuples without end" if self.stack and self.stack[-1] > _MAX_TUPLE_DEPTH else None
+            return f"holds more than {_MAX_LONG:,} integers of more than 64 bits"
+        return (
+            f"nests tuples more than {_MAX_TUPLE_DEPTH} deep"
+            if self.stack and self.stack[-1] > _MAX_TUPLE_DEPTH
+            else None
+        )
 
     def step(self, operator: pickletools.OpcodeInfo, argument: object) -> None:
         """Apply one operator to the stack, using Python's own table of what each pops and pushes."""

@@ -18,6 +18,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from tabvision import lightning as pl
+from tabvision.data.tables.files import PARQUET_SUFFIXES
 from tabvision.data.tables.write import check_destination, writing, written_whole
 from tabvision.errors import BadTypeError, BadValueError, MissingFileError, count, listed, speaking
 from tabvision.inference.answers import answer_frame
@@ -63,15 +64,15 @@ class PredictionWriter(Callback):
     def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         check_trainer(trainer)
         if (num_loaders := len(trainer.num_predict_batches)) > 1:
-            problem = f"it writes the rows of one loader, got {num_loaders}"
+            problem = f"there must be one loader of rows to predict, got {num_loaders}"
             raise BadValueError(problem, "Predict one loader at a time, each into a folder of its own")
         if not isinstance(pl_module, SupervisedModule):
             problem = f"the module must be a tabvision module, got {type(pl_module).__name__}"
-            raise BadTypeError(problem, "Write a callback of your own, or pass such a module")
+            raise BadTypeError(problem, "Pass one, or write a callback of your own")
         with writing(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
         if there := sorted(path.name for path in self.folder.glob("rank-*")):
-            raise BadValueError(f"{str(self.folder)!r} holds {listed(there)} already", "Name an empty folder")
+            raise BadValueError(f"{str(self.folder)!r} already holds {listed(there)}", "Name an empty folder")
         # this waits for all ranks, so that none writes before all have checked
         self._run = trainer.strategy.broadcast(uuid.uuid4().hex)
         sampler = getattr(getattr(trainer.predict_dataloaders, "batch_sampler", None), "sampler", None)
@@ -160,9 +161,7 @@ def merge_predictions(folder: str | Path, out: str | Path, *, rows: int | None =
         MissingFileError: There are no shards.
         BadValueError: A rank is missing or has not finished, or a row is missing or occurs twice.
     """
-    path = check_destination(out, overwrite=overwrite, reads=[folder])
-    if path.suffix.lower() not in (".parquet", ".pq"):
-        raise BadValueError(f"{path.name!r} is not Parquet", "End it in .parquet")
+    path = check_destination(out, suffixes=PARQUET_SUFFIXES, overwrite=overwrite, reads=[folder])
     shards = _checked_shards(Path(folder).expanduser())
     numbers = _row_numbers(shards, rows)
     source = pa.dataset.dataset([str(shard) for shard in shards], format="parquet")
@@ -188,7 +187,7 @@ def _checked_shards(folder: Path) -> list[Path]:
         raise BadValueError(problem, "Copy the shards of all ranks of one run into one folder")
     ranks = {fact["ranks"] for fact in facts}
     if len(ranks) > 1 or [fact["rank"] for fact in facts] != list(range(max(ranks))):
-        problem = f"{str(folder)!r} holds {count(len(shards), 'shard')} of a run of {listed(sorted(ranks))}"
+        problem = f"{str(folder)!r} holds {count(len(shards), 'shard')} of a run on {listed(sorted(ranks))} ranks"
         raise BadValueError(problem, "Copy the shards of all ranks of one run into one folder")
     return shards
 
@@ -212,10 +211,10 @@ def _row_numbers(shards: list[Path], expected: int | None) -> NDArray[np.int64]:
     )
     found.sort()  # in place, since a billion rows take 8 GB
     if twice := int((np.diff(found) == 0).sum()):
-        raise BadValueError(f"{count(twice, 'row')} came twice", "Predict again into an empty folder")
+        raise BadValueError(f"the shards hold {count(twice, 'row')} twice", "Predict again into an empty folder")
     total = _facts(shards[0])["total"] if expected is None else expected
     if total is not None and len(found) != total:
-        problem = f"{count(total, 'row')} were to be predicted, the shards hold {len(found):,}"
+        problem = f"the shards must hold {count(total, 'row')}, got {len(found):,}"
         remedy = "Predict again; or if unreadable images were left out, pass the number of rows: rows="
         raise BadValueError(problem, remedy)
     return found
@@ -260,7 +259,7 @@ def gather(outputs: Sequence[Any] | None) -> dict[str, Tensor]:
         return {"predictions": torch.empty(0, 0), "index": torch.empty(0, dtype=torch.int64)}
     index, order = torch.cat([rank["index"] for rank in ranks]).sort()
     if repeated := int((index.diff() == 0).sum()):
-        problem = f"each row must come once, but {count(repeated, 'row')} came again"
+        problem = f"each row must occur once, got {count(repeated, 'repeated row')}"
         raise BadValueError(problem, "Gather one call of trainer.predict at a time")
     others = [name for name in ("predictions", "loss", "fold") if name in ranks[0]]
     return {name: torch.cat([rank[name] for rank in ranks])[order] for name in others} | {"index": index}

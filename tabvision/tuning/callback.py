@@ -11,7 +11,7 @@ from typing_extensions import override
 from tabvision import lightning as pl
 from tabvision.checks import check_choice
 from tabvision.errors import BadValueError, speaking
-from tabvision.lightning import Callback, callbacks_of, check_trainer
+from tabvision.lightning import Callback, callbacks_of, check_trainer, datamodule_of
 from tabvision.tuning.sweep import WAYS, LRFinding, Way, check_sweep, lr_find
 
 logger = logging.getLogger("tabvision")
@@ -82,7 +82,7 @@ class FindLR(Callback):
 
     def _find(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         settings: dict[str, Any] = {"start": self.start, "end": self.end, "num_steps": self.num_steps}
-        data: Any = trainer.datamodule  # type: ignore[attr-defined]  # set by Lightning's connector
+        data = datamodule_of(trainer)
         if data is not None:
             data = copy.copy(data)
             for hook in ("prepare_data", "setup", "teardown"):  # the data is prepared, and the fit still needs it

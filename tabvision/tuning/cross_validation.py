@@ -147,15 +147,13 @@ def _check(module: object, data: object, trainer: object) -> None:
         raise BadTypeError(f"data must be a TabularDataModule, got {type(data).__name__}", "Build one from the table")
     if not callable(trainer):
         problem = f"trainer must be a function that returns a new Trainer, got {type(trainer).__name__}"
-        raise BadTypeError(problem, "Pass such as trainer=lambda: pl.Trainer(callbacks=[FitTable()])")
+        raise BadTypeError(problem, "Pass a function such as lambda: pl.Trainer(callbacks=[FitTable()])")
     if not data.may_fold:
-        problem = (
-            "rows that are split by time have no folds: a network would learn from rows later than those it answers"
-        )
+        problem = "rows split by time have no folds: a network would learn from rows later than those it predicts"
         raise BadValueError(problem, "Fit the module itself, and validate it on the latest rows")
     if OWN in (module.hparams["net"], module.hparams["numbers"]):
         problem = "each fold trains a network built from settings, and this module has a part of your own"
-        raise BadValueError(problem, "Take a network and an encoder of numbers by name")
+        raise BadValueError(problem, "Choose the network and the encoder of numbers by name")
     if module.hparams["bag"] > 1:
         raise BadValueError(f"module must be a single network, got a bag of {module.hparams['bag']}", "Leave bag out")
 
@@ -182,7 +180,7 @@ def _data_of_networks(
     parts = [data.without_fold(fold) for fold in range(num_folds)]
     if empty := sum(not len(part.parts["val"].rows) for part in parts):
         problem = (
-            f"num_folds={num_folds!r} leaves {count(empty, 'fold')} without a row, of too few training rows or groups"
+            f"num_folds={num_folds!r} leaves {count(empty, 'fold')} without a row: there are too few rows or groups"
         )
         raise BadValueError(problem, f"Pass at most {num_folds - empty}")
     return parts

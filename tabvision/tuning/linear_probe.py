@@ -84,7 +84,7 @@ def probe(module: VisionModule, data: ImageDataModule) -> Probe:
     """
     if not isinstance(module, VisionModule) or not isinstance(data, ImageDataModule):
         got = f"{type(module).__name__} and {type(data).__name__}"
-        problem = f"a probe is of a VisionModule and an ImageDataModule, got {got}"
+        problem = f"a probe needs a VisionModule and an ImageDataModule, got {got}"
         raise BadTypeError(problem, "Pass probe(VisionModule(data.schema), data)")
     data.part("val")
     start = time.perf_counter()

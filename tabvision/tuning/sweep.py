@@ -14,8 +14,8 @@ import torch
 from typing_extensions import override
 
 from tabvision import lightning as pl
-from tabvision.checks import check_whole
-from tabvision.errors import BadValueError, count, speaking
+from tabvision.checks import check_whole, is_number
+from tabvision.errors import BadTypeError, BadValueError, count, speaking
 from tabvision.lightning import (
     Callback,
     CUDAAccelerator,
@@ -118,7 +118,7 @@ def lr_find(
         raise BadValueError(problem, "Return the loss, under manual optimization too")
     lrs, losses = suggestions.usable(sweep.lrs, sweep.losses, sweep.num_steps)
     if len(losses) < 2:
-        problem = f"the loss must be a number for more than {count(len(sweep.losses), 'step')}"
+        problem = f"the loss must be finite for more than {count(len(sweep.losses), 'step')}"
         raise BadValueError(problem, "Start at a smaller rate, or look at the data and the loss")
     found = {way: getattr(suggestions, way)(lrs, losses) for way in ("valley", "steep", "minimum", "slide")}
     found["lowest"] = suggestions.lowest(*suggestions.usable(sweep.lrs, sweep.raw_losses, sweep.num_steps))
@@ -243,7 +243,9 @@ def _sweep_trainer(trainer: pl.Trainer, callbacks: list[Callback]) -> pl.Trainer
 
 def check_sweep(start: float, end: float, num_steps: int) -> None:
     """Raise unless the rates are positive and increase, and there are enough steps."""
+    problem = f"rates must increase from above zero, got start={start!r} and end={end!r}"
+    if not (is_number(start) and is_number(end)):
+        raise BadTypeError(problem, "Leave both out for 1e-7 to 10")
     if not 0 < start < end < math.inf:
-        problem = f"rates must increase from above zero, got start={start!r} and end={end!r}"
         raise BadValueError(problem, "Leave both out for 1e-7 to 10")
     check_whole("num_steps", num_steps, _LEAST_STEPS, remedy="Leave it out for 100")

@@ -73,7 +73,9 @@ def test_values_are_the_same_whatever_type_new_tensors_have(layout: torch.memory
 def test_other_channels_than_means_are_refused(layout: torch.memory_format) -> None:
     images = torch.zeros(1, 2, 4, 4, dtype=torch.uint8).to(memory_format=layout)
 
-    with pytest.raises(BadValueError, match=r"must be \(B, 3, H, W\), as there are means, got \(1, 2, 4, 4\)"):
+    with pytest.raises(
+        BadValueError, match=r"must be \(B, 3, H, W\), with a channel for each mean, got \(1, 2, 4, 4\)"
+    ):
         normalize(images, MEAN, SPREAD)
 
 

@@ -167,7 +167,7 @@ def test_too_large_features_are_told_and_computed_as_without(photos: Path, caplo
 
     assert not different(large.state_dict(), without.state_dict())
     (told,) = (record.message for record in caplog.records if "FrozenFeatures" in record.message)
-    assert "more than most_gb=1e-06, so they are recomputed" in told
+    assert "more than most_gb=1e-06, so they are computed anew" in told
 
 
 def test_beside_mixup_only_validation_features_are_kept_and_the_fit_is_as_without(
@@ -182,7 +182,7 @@ def test_beside_mixup_only_validation_features_are_kept_and_the_fit_is_as_withou
     assert not different(kept.state_dict(), without.state_dict())
     assert "image" in seen.trained[0][0]
     assert "image" not in seen.validated[1][0]
-    assert any("MixUp blends images, so features of training images" in record.message for record in caplog.records)
+    assert any("MixUp blends images, so the features of training images" in record.message for record in caplog.records)
 
 
 def test_after_the_fit_images_are_read(photos: Path, quick_trainer: MakeTrainer) -> None:
@@ -295,7 +295,7 @@ def test_features_on_disk_are_read_by_the_next_fit_with_the_same_bits(photos: Pa
     with pytest.raises(BadValueError, match="cannot be read"):
         fit()
 
-    with pytest.raises(BadValueError, match="is a file"):
+    with pytest.raises(BadValueError, match="got the file"):
         FrozenFeatures(folder=next(iter(files)))
 
 

@@ -101,23 +101,25 @@ def test_a_divided_optimizer_stays_as_it_is_and_a_shared_parameter_counts_once()
 def test_groups_that_do_not_hold_the_parameters_once_are_refused_by_name() -> None:
     module = make_module()
     module.head = module.body[0]  # type: ignore[assignment]
-    with pytest.raises(BadValueError, match="2 parameters in more than one layer group"):
+    with pytest.raises(BadValueError, match="each parameter must be in one layer group, got 2 repeated parameters"):
         groups_of(module)
 
     module = make_module()
     layers = layer_groups_of(module, lambda module: [module.body, module.head])
-    sentence = r"2 parameters of the optimizer in no layer group: middle\.0\.bias, middle\.0\.weight"
+    sentence = r"the optimizer has 2 parameters in no layer group: middle\.0\.bias, middle\.0\.weight"
     with pytest.raises(BadValueError, match=sentence):
         divide_optimizers([module.configure_optimizers()], layers, module)
 
     module = make_module()
     optimizer = torch.optim.SGD(module.head.parameters(), lr=0.1)
-    with pytest.raises(BadValueError, match=r"6 parameters of the layer groups not in the optimizer: .*body\.0\.bias"):
+    with pytest.raises(
+        BadValueError, match=r"the layer groups have 6 parameters that the optimizer lacks: .*body\.0\.bias"
+    ):
         divide_optimizers([optimizer], groups_of(module), module)
 
     module = make_module()
     optimizer = torch.optim.SGD([*module.parameters(), nn.Parameter(torch.zeros(1))], lr=0.1)
-    with pytest.raises(BadValueError, match=r"1 parameter of the optimizer in no layer group: .*not the module's"):
+    with pytest.raises(BadValueError, match=r"the optimizer has 1 parameter in no layer group: .*not the module's"):
         divide_optimizers([optimizer], groups_of(module), module)
 
 

@@ -48,9 +48,11 @@ def test_two_owners_of_one_quantity_are_refused_in_any_order(
     quantity: str, make: Callable[[], list[pl.Callback]], turned: bool, quick_trainer: MakeTrainer
 ) -> None:
     one, other = make()[:: -1 if turned else 1]
-    names = f"both {type(one).__name__} and {type(other).__name__} set it"
+    names = f"{type(one).__name__} and {type(other).__name__}"
 
-    with pytest.raises(BadValueError, match=f"{quantity} has one owner, and {names}. Leave one out"):
+    with pytest.raises(
+        BadValueError, match=f"only one callback may set {quantity}, got {names}. Leave one of them out"
+    ):
         quick_trainer(max_epochs=2, callbacks=[one, other]).fit(make_module(), make_loader())
 
 
@@ -76,7 +78,7 @@ class WithScheduler(UserModule):
 def test_a_scheduler_of_the_users_own_is_refused(make: Callable[[], pl.Callback], quick_trainer: MakeTrainer) -> None:
     trainer = quick_trainer(max_epochs=2, callbacks=[make()])
 
-    with pytest.raises(BadValueError, match="returns a scheduler of its own, which would fight over the rate"):
+    with pytest.raises(BadValueError, match="returns a scheduler, which would set the rate as well"):
         trainer.fit(WithScheduler(), make_loader())
 
 
@@ -87,7 +89,9 @@ def test_who_owns_the_rate_names_unfreeze_as_the_way_to_keep_the_scheduler(
     callback = make()
 
     name = type(callback).__name__
-    with pytest.raises(BadValueError, match=rf"{name}: .* or keep the scheduler and thaw layers with Unfreeze\(\)"):
+    with pytest.raises(
+        BadValueError, match=rf"{name}: .* or keep the scheduler and replace this callback with Unfreeze\(\)"
+    ):
         quick_trainer(max_epochs=2, callbacks=[callback]).fit(WithScheduler(), make_loader())
 
 
@@ -128,7 +132,7 @@ RIVALS: list[tuple[dict[str, Callable[[], pl.Callback]], Callable[[], pl.Callbac
     (
         RATE_OWNERS | LAYER_OWNERS,
         BackboneFinetuning,
-        r"BackboneFinetuning adds the backbone to the optimizer in mid-fit.* thaw layers with Unfreeze\(\)",
+        r"BackboneFinetuning adds the backbone to the optimizer during the fit.* unfreeze layers with Unfreeze\(\)",
     ),
     (
         WEIGHT_OWNERS,
@@ -136,7 +140,7 @@ RIVALS: list[tuple[dict[str, Callable[[], pl.Callback]], Callable[[], pl.Callbac
         "StochasticWeightAveraging averages the weights too, and keeps its own average. Leave it out",
     ),
     (WEIGHT_OWNERS, EMAWeightAveraging, "EMAWeightAveraging averages the weights too.* Leave it out"),
-    (LAYER_OWNERS, Milestones, r"Milestones freezes and thaws layers too.* thaw layers with Unfreeze\(\)"),
+    (LAYER_OWNERS, Milestones, r"Milestones freezes and unfreezes layers too.* unfreeze layers with Unfreeze\(\)"),
 ]
 
 

@@ -195,7 +195,7 @@ def test_a_fast_dev_run_needs_no_last_stage(quick_trainer: MakeTrainer) -> None:
             Image(size=(24, 24)),
             "the last size must be the data's, 24 x 24, got 12 x 12. Build the data with size=12, or",
         ),
-        (None, "the data has no images. Leave it out, or pass an ImageDataModule"),
+        (None, "the data has no images. Leave this callback out, or pass an ImageDataModule"),
     ],
 )
 def test_a_last_size_that_is_not_the_datas_is_refused(
@@ -206,7 +206,9 @@ def test_a_last_size_that_is_not_the_datas_is_refused(
 
 
 def test_a_last_size_that_no_epoch_reaches_is_refused(quick_trainer: MakeTrainer) -> None:
-    with pytest.raises(BadValueError, match=r"the last size starts in epoch 3, but max_epochs=3 ends before\. Train f"):
+    with pytest.raises(
+        BadValueError, match=r"the last size starts in epoch 3, which max_epochs=3 does not reach\. Train f"
+    ):
         fit(quick_trainer, SizedData(), max_epochs=3)
 
 
@@ -302,10 +304,10 @@ def test_data_that_cannot_change_size_are_refused_as_are_loaders_alone(quick_tra
         trainer.fit(make_module(), data)
 
     trainer = quick_trainer(callbacks=[ProgressiveResize({0: 12})])
-    with pytest.raises(BadTypeError, match="it needs a datamodule, got loaders alone"):
+    with pytest.raises(BadTypeError, match="it needs a datamodule, got only loaders"):
         trainer.fit(make_module(), SizedData().train_dataloader())
 
 
 def test_two_that_set_the_size_are_refused(quick_trainer: MakeTrainer) -> None:
-    with pytest.raises(BadValueError, match="the image size has one owner, and both ProgressiveResize and Pro"):
+    with pytest.raises(BadValueError, match="only one callback may set the image size, got ProgressiveResize and Pro"):
         fit(quick_trainer, SizedData(), ProgressiveResize({0: 12}))

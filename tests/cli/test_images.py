@@ -193,7 +193,9 @@ def test_what_the_model_answered_is_not_taken_for_the_target(capsys: pytest.Capt
     assert main(["calibrate", *words, "calibrated.ckpt"]) == 2
     assert main(["report", *words, "report.html"]) == 2
 
-    sentence = "column 'label' holds what a model answered (it has probability_cat, probability_dog as well)"
+    sentence = (
+        "column 'label' holds a model's answers, not the target (the rows also have probability_cat, probability_dog)"
+    )
     assert capsys.readouterr().err.count(sentence) == 2
 
 

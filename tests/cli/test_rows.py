@@ -42,7 +42,7 @@ def test_photos_that_have_moved_are_found_by_root_and_suffix(
         with subtests.test(command=command):
             words = [command, "run/best.ckpt", "rows.csv", "--out", out]
             assert main(words) == 2
-            assert "(by command --root, --suffix)" in capsys.readouterr().err
+            assert "(on the command line: --root, --suffix)" in capsys.readouterr().err
             assert main([*words, "--root", "moved", "--suffix", ".jpg"]) == 0
     assert len(pd.read_csv("a.csv")) == 24
     assert main(["predict", "run/best.ckpt", "moved", "--out", "b.csv", "--root", "."]) == 2

@@ -293,7 +293,7 @@ def test_a_fit_that_diverged_is_a_sentence_and_no_answers(folder: Path, capsys: 
         status = main([*TRAIN, "--epochs", "1", "--lr", "1e30", "--out", "far"])
 
     assert status == 2
-    assert "is not finite, as after a training run that diverged" in capsys.readouterr().err
+    assert "are not finite, as after training that diverged" in capsys.readouterr().err
     assert not (folder / "far" / "predictions.csv").exists()
 
 

@@ -170,7 +170,7 @@ def test_a_checkpoint_removes_no_folder_by_its_address(
 
     assert main(["fit", "--config", "recipe.yaml", "--ckpt_path", "other.ckpt"]) == 2
 
-    assert "has its Trainer replace 'local://" in capsys.readouterr().err
+    assert "would make the Trainer replace 'local://" in capsys.readouterr().err
     assert (tmp_path / "mine").exists()
 
 

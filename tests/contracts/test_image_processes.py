@@ -141,11 +141,11 @@ def test_merged_points_are_pixels_of_each_image_as_one_process_answers(
 
 
 def test_shards_that_lack_a_row_are_refused(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(BadValueError, match="38 rows were to be predicted, the shards hold 37"):
+    with pytest.raises(BadValueError, match="the shards must hold 38 rows, got 37"):
         merge_predictions(folder / "shards", tmp_path / "all.parquet", rows=38)
     (tmp_path / "half").mkdir()
     (tmp_path / "half" / "rank-00000.parquet").write_bytes((folder / "shards" / "rank-00000.parquet").read_bytes())
-    with pytest.raises(BadValueError, match="holds 1 shard of a run of 2"):
+    with pytest.raises(BadValueError, match="holds 1 shard of a run on 2 ranks"):
         merge_predictions(tmp_path / "half", tmp_path / "all.parquet")
 
 

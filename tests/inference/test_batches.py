@@ -83,7 +83,7 @@ def test_no_rows_have_answers_as_wide_as_others() -> None:
 def test_an_answer_that_is_no_number_is_refused() -> None:
     inputs = Inputs(2, {"continuous": np.array([[1.0], [np.nan]], np.float32)})
 
-    with pytest.raises(BadValueError, match="answer to 1 row is not finite"):
+    with pytest.raises(BadValueError, match="answers to 1 row are not finite"):
         predict_all(lambda arrays: arrays["continuous"], inputs, num_answers=1)
 
 

@@ -146,7 +146,7 @@ def test_flipped_bytes_are_refused_or_change_nothing_that_runs(tmp_path: Path) -
 def test_a_checkpoint_of_something_else_is_refused(content: object, tmp_path: Path) -> None:
     torch.save(content, tmp_path / "other.ckpt")
 
-    with pytest.raises(BadTypeError, match=r"other.ckpt was not written by a tabvision module"):
+    with pytest.raises(BadTypeError, match=r"other.ckpt is not a checkpoint of a tabvision module"):
         Predictor(tmp_path / "other.ckpt")
 
 
@@ -271,11 +271,11 @@ def test_a_body_of_the_users_own_is_asked_for_and_takes_the_weights(tmp_path: Pa
 
 
 def test_a_piece_that_has_no_effect_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(BadValueError, match=r"holds its widths, \[8\], and another has no effect. Leave widths"):
+    with pytest.raises(BadValueError, match=r"holds its widths, \[8\], so another one has no effect. Leave widths"):
         open_checkpoint(trained("binary")[0], widths=[4])
     with pytest.raises(UnknownNameError, match=r"no setting of VisionModule named 'boddy'. Choices: body"):
         open_checkpoint(with_own_body(tmp_path / "own.ckpt")[0], boddy=nn.Identity())
-    with pytest.raises(BadValueError, match="a module in memory has all its pieces, and body has no effect"):
+    with pytest.raises(BadValueError, match="a module in memory is complete, so body has no effect"):
         open_checkpoint(trained("binary")[2], body=nn.Identity())
 
 

@@ -47,6 +47,14 @@ class Untraceable(SupervisedModule):
         return []
 
 
+class Silent(Untraceable):
+    """Its forward fails without a message."""
+
+    @override
+    def forward(self, batch: Batch) -> Tensor:
+        raise AssertionError
+
+
 class Forgetful(SupervisedModule):
     """Its answers change from call to call."""
 
@@ -169,9 +177,11 @@ def test_a_calibrated_checkpoint_is_exported_with_its_calibration(tmp_path: Path
 # Refused in a sentence.
 
 
-def test_a_module_that_cannot_be_traced_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(BadValueError, match=r"export: Untraceable cannot be traced \(.*Its forward must be tensor"):
-        export(Untraceable(tabular_data("regression").schema), tmp_path / "model.onnx")
+@pytest.mark.parametrize("kind", [Untraceable, Silent])
+def test_a_module_that_cannot_be_traced_is_refused(kind: type[SupervisedModule], tmp_path: Path) -> None:
+    sentence = rf"export: {kind.__name__} cannot be traced \(.+\)\. Its forward may use only tensor operations"
+    with pytest.raises(BadValueError, match=sentence):
+        export(kind(tabular_data("regression").schema), tmp_path / "model.onnx")
 
     assert not list(tmp_path.iterdir())
 
@@ -222,5 +232,5 @@ def test_a_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_a_module_without_inputs_is_refused() -> None:
     module = TabularModule(trained("binary")[2].schema)
     module.schema = type(module.schema)(target=module.schema.target)
-    with pytest.raises(BadValueError, match="the module reads no column and no image"):
+    with pytest.raises(BadValueError, match="the module reads neither columns nor images"):
         _ExportedNetwork(module, Calibration(), deviations=False)

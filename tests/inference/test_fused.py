@@ -95,7 +95,7 @@ def test_losses_are_those_of_the_answers(
 ) -> None:
     results = predictor.losses(raw)
 
-    assert f"10 of {len(raw)} rows without an image in 'back'" in caplog.text
+    assert f"10 of {len(raw)} rows have no image in 'back'" in caplog.text
 
     assert len(results) == len(raw)
     np.testing.assert_allclose(results.predictions[:, 0], predictor.predict(raw)["prediction"], rtol=1e-5)
@@ -118,7 +118,7 @@ def test_images_without_their_columns_are_refused(predictor: Predictor, raw: pd.
     buffer = io.BytesIO()
     Image.new("RGB", (8, 8)).save(buffer, "PNG")
 
-    with pytest.raises(BadTypeError, match="images alone"):
+    with pytest.raises(BadTypeError, match="the source holds only images"):
         predictor.predict([buffer.getvalue()])
     with pytest.raises(MissingColumnsError, match="back"):
         predictor.predict(raw.drop(columns="back"))

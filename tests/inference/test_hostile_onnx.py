@@ -78,10 +78,10 @@ def test_an_operator_after_the_answer_may_change_it() -> None:
     [
         (
             with_last("Cast", onnx.TensorProto.STRING, to=onnx.TensorProto.STRING),
-            r"in shape .* of object, which is not",
+            r"returned object of shape .*, which does not",
         ),
-        (with_last("ReduceMean", keepdims=1), r"in shape \(1, 1\) of float32, which is not what its schema says"),
-        (with_last("Transpose"), r"in shape \(2, 40\) of float32"),
+        (with_last("ReduceMean", keepdims=1), r"returned float32 of shape \(1, 1\), which does not match its schema"),
+        (with_last("Transpose"), r"returned float32 of shape \(2, 40\)"),
         (lambda model: model.graph.ClearField("output"), "the model failed"),
     ],
     ids=["texts", "one row", "lying", "nothing"],
@@ -97,7 +97,7 @@ def test_a_network_that_answers_no_numbers_is_told() -> None:
         model.graph.node.append(onnx.helper.make_node("Sqrt", ["last"], ["worse"]))
         model.graph.output[0].name = "worse"
 
-    with pytest.raises(BadValueError, match="answer to 40 rows is not finite, as after a training run that diverged"):
+    with pytest.raises(BadValueError, match="answers to 40 rows are not finite, as after training that diverged"):
         OnnxPredictor(changed(diverged)).predict(raw())
 
 

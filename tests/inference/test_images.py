@@ -156,7 +156,7 @@ def test_looking_again_says_that_an_own_augmentation_is_missing(
     predictor.predict(paths)
     assert not caplog.messages
     predictor.predict(paths, tta=1)
-    assert "without darkened, the augmentation of your own" in caplog.messages[0]
+    assert "without darkened, your own augmentation" in caplog.messages[0]
 
 
 def test_batches_of_another_size_change_nothing(predictor: Predictor, paths: list[str]) -> None:
@@ -211,5 +211,5 @@ def test_an_empty_folder_is_refused(predictor: Predictor, tmp_path: Path) -> Non
 
 
 def test_calibrating_needs_the_answers(predictor: Predictor, paths: list[str]) -> None:
-    with pytest.raises(BadTypeError, match="the target of each image is needed"):
+    with pytest.raises(BadTypeError, match="images must have their targets"):
         predictor.calibrate(paths)

@@ -200,7 +200,7 @@ def test_rows_and_files_that_name_images_give_the_same_as_the_frame(table: pd.Da
 def test_images_alone_are_refused_where_columns_are_read_as_well(table: pd.DataFrame, tmp_path: Path) -> None:
     sources: list[Any] = [tmp_path, list(table["photo"]), table["photo"].iloc[0]]
     for source in sources:
-        with pytest.raises(BadTypeError, match=r"the source holds images alone.*'job'.*names the images in 'photo'"):
+        with pytest.raises(BadTypeError, match=r"the source holds only images.*'job'.*names the images in 'photo'"):
             InputReader(both())(source)
     with pytest.raises(MissingColumnsError, match="'photo'"):
         InputReader(both())(table.drop(columns="photo"))

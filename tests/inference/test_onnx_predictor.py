@@ -70,7 +70,9 @@ def test_the_uncertainty_is_that_of_the_predictor(target: str, own_inputs: bool,
 
 
 def test_a_file_of_a_single_member_holds_no_uncertainty() -> None:
-    with pytest.raises(BadValueError, match=r"this file holds none\. If the network has several members: Export it"):
+    with pytest.raises(
+        BadValueError, match=r"this file does not contain it\. If the network has several members: Export it"
+    ):
         asked().predict(raw(), uncertainty=True)
 
 
@@ -122,6 +124,12 @@ def test_eight_threads_have_the_same_answers(either: Callable[..., Any]) -> None
 def test_threads_wait_asleep() -> None:
     options = asked()._session.get_session_options()
     assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"
+
+
+@pytest.mark.parametrize(("threads", "kind"), [(-1, BadValueError), ("2", BadTypeError)])
+def test_a_wrong_number_of_threads_is_refused(threads: Any, kind: type[TabvisionError]) -> None:
+    with pytest.raises(kind, match=r"OnnxPredictor: threads must be .+, got"):
+        OnnxPredictor(exported("binary"), threads=threads)
 
 
 def test_a_file_comes_from_an_address_or_from_memory() -> None:
@@ -267,12 +275,12 @@ def test_a_format_that_never_was_is_refused(version: int) -> None:
 def test_facts_of_another_model_are_refused() -> None:
     other = asked("multiclass").facts | {"inputs": []}
     with pytest.raises(
-        BadValueError, match=r"model answers in shape \(40, 2\) of float32, which is not what its schema says"
+        BadValueError, match=r"model returned float32 of shape \(40, 2\), which does not match its schema"
     ):
         OnnxPredictor(rewritten(exported("binary"), other)).predict(raw())
 
     schema = facts()["schema"] | {"continuous": []}
-    with pytest.raises(BadValueError, match="takes continuous, categorical, which is not what its schema says"):
+    with pytest.raises(BadValueError, match="has the inputs continuous, categorical, which do not match its schema"):
         OnnxPredictor(rewritten(exported("binary"), facts() | {"schema": schema}))
 
 

@@ -307,7 +307,7 @@ def test_a_wrong_batch_size_is_refused(batch_size: Any, error: type[Exception]) 
 
 @pytest.mark.parametrize("device", ["gpu", "cuda:99", "", 3.5])
 def test_a_device_that_is_not_there_is_refused(device: Any) -> None:
-    with pytest.raises(BadValueError, match=r"Predictor: there is no device .* here.*Pass \"auto\""):
+    with pytest.raises(BadValueError, match=r"Predictor: device .* cannot be used here.*Pass \"auto\""):
         Predictor(trained("binary")[0], device=device)
 
 

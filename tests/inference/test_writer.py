@@ -95,9 +95,9 @@ def test_a_rank_without_rows_is_no_loss(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("ranks", "rows", "message"),
     [
-        ([[0, 1], [2, 2]], None, "1 row came twice"),
-        ([[0, 1], [3]], 4, "4 rows were to be predicted, the shards hold 3. Predict again"),
-        ([[0, 1], [2]], 2, "2 rows were to be predicted, the shards hold 3"),
+        ([[0, 1], [2, 2]], None, "the shards hold 1 row twice"),
+        ([[0, 1], [3]], 4, "the shards must hold 4 rows, got 3. Predict again"),
+        ([[0, 1], [2]], 2, "the shards must hold 2 rows, got 3"),
     ],
 )
 def test_rows_that_are_missing_or_come_twice_are_told(
@@ -115,7 +115,7 @@ def test_rows_that_are_missing_or_come_twice_are_told(
 def test_the_shards_say_how_many_rows_there_should_be(tmp_path: Path) -> None:
     shard(tmp_path / "s", 0, 1, [4, 9], total=3)
 
-    with pytest.raises(BadValueError, match="3 rows were to be predicted, the shards hold 2"):
+    with pytest.raises(BadValueError, match="the shards must hold 3 rows, got 2"):
         merge_predictions(tmp_path / "s", tmp_path / "all.parquet")
 
     assert merge_predictions(tmp_path / "s", tmp_path / "all.parquet", rows=2) == 2
@@ -152,7 +152,7 @@ def test_a_missing_rank_is_told(tmp_path: Path) -> None:
     shard(tmp_path / "s", 0, 3, [0])
     shard(tmp_path / "s", 2, 3, [1])
 
-    with pytest.raises(BadValueError, match="holds 2 shards of a run of 3"):
+    with pytest.raises(BadValueError, match="holds 2 shards of a run on 3 ranks"):
         merge_predictions(tmp_path / "s", tmp_path / "all.parquet")
 
 
@@ -178,7 +178,7 @@ def test_a_shard_that_lacks_rows_or_is_damaged_is_told(tmp_path: Path) -> None:
 def test_an_empty_folder_and_another_suffix_are_refused(tmp_path: Path) -> None:
     with pytest.raises(MissingFileError, match="merge_predictions: no shards in"):
         merge_predictions(tmp_path, tmp_path / "all.parquet")
-    with pytest.raises(BadValueError, match=r"'all.csv' is not Parquet"):
+    with pytest.raises(BadValueError, match=r"the name must end in .parquet or .pq, got 'all.csv'"):
         merge_predictions(tmp_path, tmp_path / "all.csv")
 
 
@@ -186,7 +186,7 @@ def test_a_folder_with_shards_is_not_written_to_again(tmp_path: Path, quick_trai
     _, data, module = trained("binary")
     shard(tmp_path, 0, 1, [0])
 
-    with pytest.raises(BadValueError, match=r"PredictionWriter: .* holds rank-00000.parquet already"):
+    with pytest.raises(BadValueError, match=r"PredictionWriter: .* already holds rank-00000.parquet"):
         quick_trainer(callbacks=[PredictionWriter(tmp_path)]).predict(module, data)
 
 
@@ -213,7 +213,7 @@ def test_rows_are_gathered_by_their_number_each_once() -> None:
     empty = {"predictions": torch.empty(0, 1), "index": torch.empty(0, dtype=torch.int64)}
     assert gather([empty, output(1), empty])["index"].tolist() == [1]
 
-    with pytest.raises(BadValueError, match="gather: each row must come once, but 2 rows came again"):
+    with pytest.raises(BadValueError, match="gather: each row must occur once, got 2 repeated rows"):
         gather([output(1, 2, 3), output(3, 1)])
 
 
@@ -256,5 +256,5 @@ def test_several_loaders_are_refused_since_their_rows_would_be_mixed(tmp_path: P
     _, data, module = trained("binary")
     data.setup("predict")
 
-    with pytest.raises(BadValueError, match="it writes the rows of one loader, got 2"):
+    with pytest.raises(BadValueError, match="there must be one loader of rows to predict, got 2"):
         quick_trainer(callbacks=[PredictionWriter(tmp_path)]).predict(module, [data.predict_dataloader()] * 2)

@@ -178,7 +178,7 @@ class WithoutNumbers(UserModule):
 
 
 def test_a_loss_that_is_no_number_is_named(quick_trainer: MakeTrainer) -> None:
-    with pytest.raises(BadValueError, match="lr_find: the loss must be a number for more than 1 step"):
+    with pytest.raises(BadValueError, match="lr_find: the loss must be finite for more than 1 step"):
         lr_find(quick_trainer(), WithoutNumbers(), make_loader())
 
 

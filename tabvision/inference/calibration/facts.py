@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar, cast, final
+from typing import TYPE_CHECKING, Any, TypeVar, final
 
 import numpy as np
 
@@ -67,9 +67,10 @@ class Calibration:
         """Return the logits, a tensor or an array, divided by the temperature."""
         if not self.temperatures:
             return logits
-        values, divisor = cast("Any", logits), cast("Any", self.temperatures)
-        is_tensor = hasattr(values, "new_tensor")
-        return cast("Logits", values / (values.new_tensor(divisor) if is_tensor else np.array(divisor)))
+        values: Any = logits
+        new = values.new_tensor if hasattr(values, "new_tensor") else np.array
+        scaled: Logits = values / new(self.temperatures)
+        return scaled
 
     def decode(self, task: Task, predictions: NDArray[Any]) -> NDArray[Any]:
         """Return the decoded predictions, as `task.decode` does, with the thresholds if there are any."""

@@ -11,7 +11,7 @@ from tabvision.errors import BadValueError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-LOWEST, HIGHEST = 0.02, 50.0  # temperatures beyond these mean uninformative rows, or answers no better than chance
+_LOWEST, _HIGHEST = 0.02, 50.0  # temperatures beyond these mean uninformative rows, or answers no better than chance
 _NUM_BINS = 15
 _STEPS = 200
 
@@ -94,12 +94,12 @@ def _fit(logits: NDArray[Any], codes: NDArray[Any]) -> float:
     """Find the best temperature by Newton's method within a bracket, on its inverse, in which the loss is convex."""
     values = logits.astype(np.float64)
     values = values - np.take_along_axis(values, codes[:, None], axis=1)  # relative to the true class
-    low, high = 1 / HIGHEST, 1 / LOWEST
+    low, high = 1 / _HIGHEST, 1 / _LOWEST
     if _slope(values, high)[0] <= 0:
         if values.max() <= 0:
-            problem = "all rows are answered correctly, so no temperature is best"
-            raise BadValueError(problem, "Pass rows that the training did not see, and more of them")
-        problem = f"the answers are so unsure that the best temperature is below {LOWEST}"
+            problem = "the answers to all rows are right, so no temperature is best"
+            raise BadValueError(problem, "Pass more rows, which training did not see")
+        problem = f"the answers are so unsure that the best temperature is below {_LOWEST}"
         raise BadValueError(problem, "Train longer, then calibrate")
     if _slope(values, low)[0] >= 0:
         problem = "the answers are no better than chance on these rows, so no temperature is best"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from tabvision.checks import check_choice
-from tabvision.errors import BadValueError, speaking
+from tabvision.errors import BadValueError, count, speaking
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -58,7 +58,7 @@ def best_threshold(probabilities: NDArray[Any], is_yes: NDArray[Any], metric: st
     check_choice("metric", metric, METRICS)
     chances, truth = np.asarray(probabilities, dtype=np.float64), np.asarray(is_yes).astype(bool)
     if not truth.any() or truth.all():
-        problem = f"a threshold needs rows of both kinds, got {int(truth.sum())} yes in {len(truth)}"
+        problem = f"a threshold needs rows of both classes, got {int(truth.sum())} yes in {count(len(truth), 'row')}"
         raise BadValueError(problem, "Pass more rows")
     # score every threshold that separates rows, in ascending order
     order = np.argsort(chances)

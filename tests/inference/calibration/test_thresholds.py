@@ -50,7 +50,7 @@ def test_no_threshold_is_better(metric: str, subtests: pytest.Subtests) -> None:
 def test_any_probabilities_have_a_threshold_that_scores_as_it_says(rows: list[tuple[float, bool]], metric: str) -> None:
     chances, truth = np.array([row[0] for row in rows], dtype=np.float32), np.array([row[1] for row in rows])
     if truth.all() or not truth.any():
-        with pytest.raises(BadValueError, match="a threshold needs rows of both kinds"):
+        with pytest.raises(BadValueError, match="a threshold needs rows of both classes"):
             best_threshold(chances, truth, metric)
         return
 
