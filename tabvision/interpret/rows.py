@@ -33,8 +33,6 @@ class _ImageColumn:
 
     name: str
     position: int
-    continuous: tuple[()] = ()
-    categorical: tuple[()] = ()
 
 
 Column: TypeAlias = Source | _ImageColumn
