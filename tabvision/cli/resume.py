@@ -41,9 +41,9 @@ def resume_run(arguments: argparse.Namespace) -> None:
         problem = f"--resume goes on as the recipe of the run says, got {listed(others or arguments.data)} as well"
         raise BadValueError(problem, "Leave that out; tabvision fit --config takes a changed recipe")
     folder = Path(arguments.resume).expanduser()
-    _check_run(folder)
     file = recipe_file(folder)
     recipe = read_recipe(file)
+    _check_resumable(folder, file)
     if "--devices" in given_flags(arguments):
         recipe["trainer"]["devices"] = arguments.devices
     seed_everything(recipe["seed_everything"], workers=True, verbose=False)
@@ -59,12 +59,8 @@ def resume_run(arguments: argparse.Namespace) -> None:
     run_job(job, folder, report=not arguments.no_report, resume=True)
 
 
-def _check_run(folder: Path) -> None:
-    """Raise unless a folder has an interrupted run."""
-    recipe = recipe_file(folder)
-    if not recipe.is_file():
-        problem = f"{str(folder)!r} holds no run, which would have a recipe.yaml"
-        raise MissingFileError(problem, "Pass the folder of a run, such as runs/people")
+def _check_resumable(folder: Path, recipe: Path) -> None:
+    """Raise unless the run in a folder was interrupted, and is still where it began."""
     begins_anew, again = recipe.name != RESUME_FILE, f"tabvision fit --config {recipe}"
     if is_finished(folder):
         longer = f"{again} --ckpt_path {folder / 'last.ckpt'} --trainer.max_epochs N"

@@ -134,10 +134,18 @@ def _write_results(
     if job.intervals is not None and fitted.results is not None:
         add_intervals(fitted.results, job.intervals, folder / "best.ckpt", *([folder / TRAINED] if job.refit else []))
     if report and fitted.results is not None:
-        share = next((callback.linear_share for callback in callbacks_of(fitted.trainer, AverageAndStop)), 0.0)
-        settings: dict[str, Any] = {"linear_share": share, "learns_all": job.refit or fitted.is_linear}
-        settings |= {"seconds": seconds, "rates": _rates_of(fitted.trainer)}
-        write_run_report(job, folder, fitted.results, tested, metrics=measured, baseline=naive, **settings)
+        write_run_report(
+            job,
+            folder,
+            fitted.results,
+            tested,
+            metrics=measured,
+            baseline=naive,
+            seconds=seconds,
+            rates=_rates_of(fitted.trainer),
+            linear_share=next((each.linear_share for each in callbacks_of(fitted.trainer, AverageAndStop)), 0.0),
+            learns_all=job.refit or fitted.is_linear,
+        )
     if fitted.is_linear:  # after the report, which shows the head that was measured
         anew = refit_head(job, folder, fitted.trainer)
     if job.verifiable:  # after all files are final

@@ -13,7 +13,7 @@ import yaml
 from tabvision.cli.jobs import LOGGERS, Job
 from tabvision.cli.safe import listed_classes
 from tabvision.data.tables.write import written_whole
-from tabvision.errors import BadValueError, listed
+from tabvision.errors import BadValueError, MissingFileError, listed
 from tabvision.lightning import in_this_tree, tree
 
 _ROWS = "# rows: "  # start of a recipe's first line, before the hash of the run's rows
@@ -60,8 +60,12 @@ def read_recipe(file: Path) -> dict[str, Any]:
     """Return a recipe written by `tabvision train`, whose classes are all parts of tabvision or Lightning.
 
     Raises:
+        MissingFileError: The folder has no recipe.
         BadValueError: It is not such a recipe, or names other classes.
     """
+    if not file.is_file():
+        problem = f"{str(file.parent)!r} holds no run, which would have a recipe.yaml"
+        raise MissingFileError(problem, "Pass the folder of a run, such as runs/people")
     try:
         recipe = dict(yaml.safe_load(in_this_tree(file.read_text(encoding="utf-8"))))
         names = [*_class_paths([recipe["data"], recipe["model"], recipe["trainer"]])]
