@@ -29,7 +29,7 @@ def run(arguments: argparse.Namespace) -> None:
     given = [each for each in (arguments.checkpoint, arguments.data) if each is not None]
     if len(given) != (0 if arguments.run else 2):
         names = " ".join([*given, *(["--run", arguments.run] if arguments.run else [])])
-        problem = f"a checkpoint and rows are needed, or a run, got {names or 'neither'}"
+        problem = f"a checkpoint and rows, or a run, are needed, got {names or 'neither'}"
         raise BadValueError(problem, "Pass CKPT DATA, or --run DIR alone")
     if arguments.run:
         folder = Path(arguments.run).expanduser()
@@ -92,10 +92,10 @@ def _part_of(run: Path, parts: Container[PartName]) -> PartName:
             print(f"On the {name} rows of the run")
             return name
     if "val" not in parts:
-        problem = f"the run in {str(run)!r} held out no rows, and was calibrated out of fold where it predicts classes"
+        problem = f"the run in {str(run)!r} held out no rows (a run without them calibrates classes out of fold)"
         raise BadValueError(problem, "Pass CKPT and rows of your own, or train with --calibration 0.1")
     if learned_from_validation(run):
-        problem = f"best.ckpt of {str(run)!r} was trained anew on the validation rows of the run"
+        problem = f"best.ckpt in {str(run)!r} was retrained on the validation rows of the run"
         remedy = "Pass CKPT and rows of your own, or train with --calibration 0.1 or --no-refit"
         raise BadValueError(f"{problem}, so they cannot calibrate it", remedy)
     print(f"On the validation rows of the run{chosen_by_validation(run)}")

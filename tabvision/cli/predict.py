@@ -83,8 +83,8 @@ def _answers(arguments: argparse.Namespace, predictor: Predictor, inputs: Inputs
     if arguments.strict and names:
         found = {name: inputs.unseen.get(name, 0) + inputs.outside.get(name, 0) for name in names}
         unlike = listed([f"{name!r} ({count(num, 'row')})" for name, num in found.items()])
-        remedy = "Correct these rows, or leave --strict out to answer them all the same"
-        raise BadValueError(f"some values are unlike those of training: {unlike}", remedy)
+        remedy = "Correct these rows, or leave --strict out to predict them anyway"
+        raise BadValueError(f"some values are unlike the training values: {unlike}", remedy)
     answers = predictor.predict(
         inputs, proba=not arguments.no_proba, tta=arguments.tta, uncertainty=arguments.uncertainty
     )
@@ -100,8 +100,8 @@ def _answer_in_blocks(arguments: argparse.Namespace, predictor: Predictor, block
     """Predict a table larger than memory block by block, into one Parquet file."""
     out = Path(arguments.out).expanduser()
     if out.suffix.lower() not in (".parquet", ".pq"):
-        problem = f"the table would not fit in memory, and answers go into {out.name!r} only as a whole"
-        raise BadValueError(problem, "End --out in .parquet, which is written block by block")
+        problem = f"the table does not fit in memory, and {out.name!r} cannot be written block by block"
+        raise BadValueError(problem, "Pass --out with a name that ends in .parquet")
     columns = [*predictor.schema.inputs, *(arguments.keep or ())]
     totals: dict[str, dict[str, int]] = {"unseen": {}, "outside": {}}
     num_rows = 0
@@ -139,7 +139,7 @@ def _kept_columns(arguments: argparse.Namespace, predictor: Predictor, inputs: I
     if not keep:
         return pd.DataFrame()
     if inputs.frame is None or inputs.shown:
-        raise BadValueError("--keep names columns of a table, and DATA is photos alone", "Leave --keep out")
+        raise BadValueError("--keep names columns of a table, and DATA has only photos", "Leave --keep out")
     check_present(keep, inputs.frame.columns, "Correct --keep")
     return inputs.frame[[*dict.fromkeys(keep)]]
 

@@ -38,7 +38,7 @@ def with_photos(arguments: argparse.Namespace, schema: Schema, source: Any) -> A
         return source
     if schema.image is None or not are_tables(source if isinstance(source, list) else [source]):
         option = "--suffix" if root is None else "--root"
-        problem = f"{option} is for a table that names photos, got {source}"
+        problem = f"{option} is for a table of photo paths, got {source}"
         raise BadValueError(problem, f"Leave {option} out" if schema.image is None else "Pass the table")
     frame = read_frame(source, **text_format(schema, **form_of(arguments)), known=schema.known_columns)
     check_present(schema.image.columns, frame.columns, "Name the files in that column, as in training")

@@ -189,7 +189,7 @@ def _fit(job: Job, model: SupervisedModule, folder: Path, held: ExitStack, *, re
     held.enter_context(alone_in(folder))
     with (
         cleared_if_nothing_is_saved(folder),
-        tidied(trainer, f"; go on with --resume {folder}"),
+        tidied(trainer, f"; continue with --resume {folder}"),
         reworded_resume_errors(),
     ):
         if resume and trainer.is_global_zero:
@@ -228,8 +228,8 @@ def _begin_logging(logger: Any) -> None:  # noqa: ANN401 - of any package
         logger.experiment  # noqa: B018 - created on first access
     except Exception as error:
         name = type(logger).__name__.removesuffix("Logger").lower()
-        problem = f"--logger {name} cannot begin ({' '.join(str(error).split()).rstrip('.'):.300})"
-        raise BadValueError(_WHO, problem, "Do what it asks for, or leave --logger out") from error
+        problem = f"--logger {name} cannot start ({' '.join(str(error).split()).rstrip('.'):.300})"
+        raise BadValueError(_WHO, problem, "Do what it asks, or leave --logger out") from error
 
 
 def _evaluate_best(
@@ -327,4 +327,4 @@ def _extra_loggers(job: Job, folder: Path) -> list[Any]:
     except ModuleNotFoundError as error:
         name = names[0].rpartition(".")[2].removesuffix("Logger").lower()
         problem = f"--logger {name} needs a package that is not installed"
-        raise BadValueError(_WHO, problem, f"pip install {name}") from error
+        raise BadValueError(_WHO, problem, f"Install it: pip install {name}") from error

@@ -95,15 +95,13 @@ def guard_checkpoints(trainer: pl.Trainer) -> None:
 def _read_state(trainer: pl.Trainer, checkpoint_path: str | Path, **_: object) -> dict[str, Any]:
     kind = type(trainer.strategy)
     if kind.load_checkpoint is not Strategy.load_checkpoint:
-        problem = f"{kind.__name__} opens {str(checkpoint_path)!r} in a way of its own, which may run code"
+        problem = f"{kind.__name__} opens {str(checkpoint_path)!r} in its own way, which may run code"
         raise BadValueError(problem, "Resume from Python with trainer.fit(ckpt_path=...), if you trust the file")
     folders = [str(folder) for each in trainer.checkpoint_callbacks if (folder := getattr(each, "dirpath", None))]
     state = read_state(checkpoint_path, folders)
     if trainer.state.fn == TrainerFn.FITTING and "optimizer_states" not in state:
-        problem = (
-            f"{str(checkpoint_path)!r} holds weights alone, and a fit resumes from the state of its optimizer as well"
-        )
-        raise BadValueError(problem, "Pass the last.ckpt that the run wrote beside it")
+        problem = f"{str(checkpoint_path)!r} holds only weights, and a fit also resumes the state of its optimizer"
+        raise BadValueError(problem, "Pass the last.ckpt that the run wrote next to it")
     return state
 
 

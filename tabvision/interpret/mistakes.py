@@ -143,7 +143,7 @@ def threshold_curves(results: Results) -> pd.DataFrame:
     """
     names = list(results.schema.target.classes)
     if not results.schema.task.is_classes or (results.is_one_class and len(names) != 2):
-        raise BadValueError("a threshold needs two classes, or labels", "Pass results of such a target")
+        raise BadValueError("a threshold needs two classes, or labels", "Pass results with two classes, or with labels")
     thresholds = np.arange(1, 100) / 100
     truth = results.target[:, None] == 1 if results.is_one_class else results.target == 1
     scores = results.predictions[:, -1:] if results.is_one_class else results.predictions
@@ -228,6 +228,6 @@ def likely_mislabeled(results: Results, k: int = 20) -> pd.DataFrame:
 
 def _classes_of(results: Results) -> list[Any]:
     if not results.is_one_class:
-        problem = f"rows of one class each are needed, and the target is {results.schema.task.name}"
-        raise BadValueError(problem, "Pass such results")
+        problem = f"one class per row is needed, and the target is {results.schema.task.name}"
+        raise BadValueError(problem, "Pass results with one class per row")
     return list(results.schema.target.classes)

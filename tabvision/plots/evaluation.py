@@ -121,7 +121,7 @@ def effects(frame: pd.DataFrame, *, title: str = "") -> Figure:
     check_frame(frame, ("answer", "mean"), "Pass what interpret.effects gave")
     column, second = frame.columns[:2]
     if second != "answer":
-        raise BadValueError("effects of two columns together have no lines", "Pass the effects of one column")
+        raise BadValueError("effects of two columns cannot be drawn as lines", "Pass the effects of one column")
     ranges = frame.groupby("answer", sort=False, observed=True)["mean"].agg(lambda mean: mean.max() - mean.min())
     answers = list(ranges.sort_values(ascending=False, kind="stable").index[:_MAX_LINES])
     figure, (axes,) = panels(3.4)

@@ -200,7 +200,8 @@ class _Service:
                     WRONG_VALUES, 'The field "row" must hold the columns as JSON, and each field come once.'
                 )
             if wrong := [name for name, it in files.items() if name not in columns or not isinstance(it, UploadFile)]:
-                raise RequestError(WRONG_VALUES, f"The field {wrong[0]!r} is no image of {listed([*columns])}.")
+                sentence = f"The field {wrong[0]!r} is not one of the image columns ({listed([*columns])})."
+                raise RequestError(WRONG_VALUES, sentence)
             images = {name: await value.read() for name, value in files.items() if isinstance(value, UploadFile)}
         rows, is_one = rows_of_json(text.encode(), self.model.schema, self.limits)
         if not is_one:
