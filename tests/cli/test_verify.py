@@ -83,7 +83,7 @@ def test_so_are_tables_and_photos(words: list[str]) -> None:
             lambda: Path("ratings.csv").write_text("who,film,stars,when\n"),
             "'ratings.csv' is not the file that the fit used",
         ),
-        ((RUN / "checkpoints/step=9.ckpt").unlink, ".ckpt' is missing"),
+        ((RUN / "checkpoints/step=9.ckpt").unlink, "'checkpoints/step=9.ckpt', listed in"),
         (lambda: with_other_weights(RUN / "checkpoints/step=9.ckpt"), ".ckpt' is not the file that the fit used"),
         (
             lambda: (RUN / "recipe.yaml").write_text("{}"),
@@ -118,7 +118,7 @@ def test_a_forged_chain_is_found_by_a_full_replay(name: str, run: Path, capsys: 
     assert main(["verify", str(run), "--share", "1"]) == 1
 
     out = capsys.readouterr().out
-    assert f"net.users.weight of {Path(name).name} is not what" in out
+    assert f"net.users.weight of {Path(name).name} differs from the replay's" in out
     assert "3 of 3 stretches were replayed, and 1 differs" in out
 
 
