@@ -350,6 +350,19 @@ def test_predict_keeps_columns_as_they_stand_in_the_file() -> None:
 
 
 @pytest.mark.usefixtures("run")
+def test_columns_to_keep_are_not_taken_for_predictions(capsys: pytest.CaptureFixture[str]) -> None:
+    people(5).assign(error="none", probability_no=0.5, probability_yes=0.5).to_csv("new.csv", index=False)
+    words = ["predict", "runs/people/best.ckpt", "new.csv", "--device", "cpu", "--no-proba", "--out", "answers.csv"]
+    capsys.readouterr()
+
+    assert main([*words, "--keep", "error,probability_no,probability_yes"]) == 0
+
+    told = capsys.readouterr().out
+    assert "5 rows predicted" in told
+    assert "known target" not in told
+
+
+@pytest.mark.usefixtures("run")
 def test_a_column_to_keep_that_the_table_lacks_is_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["predict", "runs/people/best.ckpt", "people.csv", "--keep", "jobb", "--out", "a.csv"]) == 2
     assert "'jobb' (did you mean 'job'?). Correct --keep." in capsys.readouterr().err
