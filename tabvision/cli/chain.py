@@ -49,15 +49,10 @@ def write_chain(folder: Path, recipe: Mapping[str, Any], datamodule: object, dev
     photos = [Path(file) for file in getattr(datamodule, "files", ()) if file]
     read = [file for path in paths for file in (path.rglob("*") if path.is_dir() else [path])]
     files = [folder / "recipe.yaml", *sorted({file for file in (*read, *photos) if file.is_file()})]
-    steps = [0] * len(files)
-    for step, file in checkpoints_of(folder):
-        files.append(file)
-        steps.append(step)
-    for name in ("last.ckpt", "best.ckpt"):
-        files.append(folder / name)
-        steps.append(steps[-1])
+    written = [*((0, file) for file in files), *checkpoints_of(folder)]
+    written += [(written[-1][0], folder / name) for name in ("last.ckpt", "best.ckpt")]
     lines = [json.dumps({"trained_on": facts_of(device)})]
-    for step, file in zip(steps, files, strict=True):
+    for step, file in written:
         name = str(file.relative_to(folder)) if file.is_relative_to(folder) else str(file)
         link = {"step": step, "file": name, "sha256": _sha256(file), "previous": _hash(lines[-1])}
         lines.append(json.dumps(link, ensure_ascii=False))

@@ -134,7 +134,7 @@ class _SchemaCLI(LightningCLI):
 
     @override
     def _run_subcommand(self, subcommand: str) -> None:
-        misconfigured = reworded_trainer_errors(_WHO, only=MisconfigurationException)
+        misconfigured = reworded_trainer_errors(_WHO, only=(MisconfigurationException,))
         with tidied(self.trainer), misconfigured, reworded_resume_errors():
             super()._run_subcommand(subcommand)
 

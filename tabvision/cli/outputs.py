@@ -211,7 +211,7 @@ def write_run_report(
             facts=_facts(job, folder, tested, seconds, rates),
             data=data.sampled(),
             divided_by=_time_column(job),
-            measured_on=_measured_rows(job, folder, results, linear_share=linear_share, learns_all=learns_all),
+            measured_on=_measured_on(job, folder, results, linear_share=linear_share, learns_all=learns_all),
             metrics=metrics,
             baseline=baseline,
             history=pd.read_csv(history) if history.exists() else None,
@@ -223,7 +223,7 @@ def write_run_report(
         print(f"No report was written: {type(error).__name__}: {shown(str(error))}")
 
 
-def _measured_rows(job: Job, folder: Path, results: Results, *, linear_share: float, learns_all: bool) -> str:
+def _measured_on(job: Job, folder: Path, results: Results, *, linear_share: float, learns_all: bool) -> str:
     """Return which rows a run was measured on, and what else they were used for, as part of a sentence."""
     if "val" in job.datamodule.parts:
         tables = getattr(job.datamodule, "tables", {})

@@ -51,7 +51,7 @@ def resume_run(arguments: argparse.Namespace) -> None:
     quiet = arguments.quiet or recipe["data"]["init_args"].get("verbose") is False
     schema = {} if module is None else {"schema": module.schema}
     data = build(recipe["data"], **schema, verbose=not quiet)
-    again = f"start again with --overwrite, or train on with the new rows: --from {folder / 'best.ckpt'}"
+    again = f"start again with --overwrite, or continue with the new rows: --from {folder / 'best.ckpt'}"
     check_rows(file, data, again)
     given = {"intervals": arguments.intervals, "refit": arguments.refit}
     kept = settings_of_run(file) | {name: value for name, value in given.items() if value is not None}

@@ -23,24 +23,23 @@ from tabvision.inference.checkpoint import read_state
 from tabvision.lightning import CSVLogger, MisconfigurationException, Strategy, TQDMProgressBar, TrainerFn, tree
 
 _WHO = "recipe"
+_SETTING_ERRORS = (ValueError, TypeError, RuntimeError, MisconfigurationException)
 _CONNECTOR = "checkpoint_connector.py"  # Lightning's module that restores a checkpoint
 
 
 @contextmanager
-def reworded_trainer_errors(speaker: str, *, only: type[Exception] = Exception) -> Iterator[None]:
+def reworded_trainer_errors(speaker: str, *, only: tuple[type[Exception], ...] = _SETTING_ERRORS) -> Iterator[None]:
     """Reword a Trainer's errors about its settings as one sentence.
 
     Args:
         speaker: The name that starts the sentence.
-        only: The type of errors to reword, if a user's own code runs too.
+        only: The types of errors to reword; fewer if a user's own code runs too.
     """
     try:
         yield
     except TabvisionError:
         raise
-    except (ValueError, TypeError, RuntimeError, MisconfigurationException) as error:
-        if not isinstance(error, only):
-            raise
+    except only as error:
         problem = " ".join(str(error).split()).rstrip(".")
         raise BadValueError(speaker, problem, f"Correct that setting; they are those of {tree()}.Trainer") from error
 

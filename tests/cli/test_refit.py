@@ -166,7 +166,7 @@ def test_a_resumed_run_on_other_data_is_not_trained_anew(capsys: pytest.CaptureF
 
     assert main(["train", "--resume", "run", "--refit"]) == 2
 
-    assert "on no table" in capsys.readouterr().err
+    assert "this run is not on a table" in capsys.readouterr().err
 
 
 def test_rows_that_it_learned_from_do_not_calibrate_it(capsys: pytest.CaptureFixture[str]) -> None:
