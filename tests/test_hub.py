@@ -143,7 +143,7 @@ def test_commands_take_the_address(run: Path, tmp_path: Path, capsys: pytest.Cap
 
     printed = capsys.readouterr().out
     assert served.equals(Predictor(run / "best.ckpt", device="cpu").predict(raw()))
-    assert "Use it anywhere: tabvision predict hf://user/model new_rows.csv" in printed
+    assert "Use it anywhere: tabvision predict hf://user/model new_rows.csv --out answers.csv" in printed
     assert "accuracy" in printed
     assert (tmp_path / "answers.csv").exists()
 

@@ -86,11 +86,11 @@ def _memory_error(error: MemoryError | RuntimeError) -> TabvisionError:
     reason = str(error).strip().split("\n")[0].rstrip(".")
     if type(error).__name__ == "OutOfMemoryError":  # torch's, on a GPU; torch may not be imported
         remedy = "Pass a smaller --batch-size or --size, or --precision bf16-mixed"
-        return BadValueError(f"the memory of the GPU does not suffice: {reason}", remedy)
+        return BadValueError(f"the GPU is out of memory: {reason}", remedy)
     if not isinstance(error, MemoryError) and "can't allocate memory" not in reason:
         raise error
-    remedy = "Pass a smaller --batch-size or --size; rows that exceed the memory train with --prepared FOLDER"
-    return BadValueError(f"the memory does not suffice{f': {reason}' if reason else ''}", remedy)
+    remedy = "Pass a smaller --batch-size or --size; a table larger than memory trains with --prepared FOLDER"
+    return BadValueError(f"out of memory{f': {reason}' if reason else ''}", remedy)
 
 
 def _run(words: list[str]) -> int:

@@ -135,7 +135,7 @@ def task(text: str) -> tuple[str, dict[str, Any]]:
     if name not in TASKS:
         raise argparse.ArgumentTypeError(f"must be {', '.join(TASKS[:-1])} or {TASKS[-1]}, got {name!r}")
     if wrong := [it for it in settings if not re.fullmatch(r"\w+=.+", it)]:
-        raise argparse.ArgumentTypeError(f"settings follow as NAME=VALUE, got {wrong[0]!r}")
+        raise argparse.ArgumentTypeError(f"settings must be NAME=VALUE, got {wrong[0]!r}")
     pairs = (setting.split("=", 1) for setting in settings)
     return name, {key: _value(value) for key, value in pairs}
 

@@ -49,15 +49,10 @@ def write_chain(folder: Path, recipe: Mapping[str, Any], datamodule: object, dev
     photos = [Path(file) for file in getattr(datamodule, "files", ()) if file]
     read = [file for path in paths for file in (path.rglob("*") if path.is_dir() else [path])]
     files = [folder / "recipe.yaml", *sorted({file for file in (*read, *photos) if file.is_file()})]
-    steps = [0] * len(files)
-    for step, file in checkpoints_of(folder):
-        files.append(file)
-        steps.append(step)
-    for name in ("last.ckpt", "best.ckpt"):
-        files.append(folder / name)
-        steps.append(steps[-1])
+    written = [*((0, file) for file in files), *checkpoints_of(folder)]
+    written += [(written[-1][0], folder / name) for name in ("last.ckpt", "best.ckpt")]
     lines = [json.dumps({"trained_on": facts_of(device)})]
-    for step, file in zip(steps, files, strict=True):
+    for step, file in written:
         name = str(file.relative_to(folder)) if file.is_relative_to(folder) else str(file)
         link = {"step": step, "file": name, "sha256": _sha256(file), "previous": _hash(lines[-1])}
         lines.append(json.dumps(link, ensure_ascii=False))
@@ -89,15 +84,15 @@ def read_chain(folder: Path) -> tuple[dict[str, str], list[Stretch], str]:
             raise BadValueError(problem, remedy)
         file = folder / name if (folder / name).is_file() else Path(name).expanduser()
         if not file.is_file():
-            where = "data are looked for from the folder in which the fit was started"
-            raise MissingFileError(f"{name!r} is missing, which {str(chain)!r} names", f"Put it back; {where}")
+            where = "paths of data start from the folder in which the fit was started"
+            raise MissingFileError(f"{name!r}, listed in {str(chain)!r}, is missing", f"Put it back; {where}")
         if _sha256(file) != digest:
-            problem = f"{str(file)!r} is not the file of the fit: its hash is not that in {str(chain)!r}"
+            problem = f"{str(file)!r} is not the file that the fit used: its hash is not the one in {str(chain)!r}"
             raise BadValueError(problem, remedy)
     kept = [(step, folder / name) for step, name, *_ in wanted if Path(name).parts[:1] == (CHECKPOINTS,)]
     names = {name for _, name, *_ in wanted}
     if kept != checkpoints_of(folder) or not kept or not {"recipe.yaml", "best.ckpt", "last.ckpt"} <= names:
-        raise BadValueError(f"{str(chain)!r} does not name every file of the run", remedy)
+        raise BadValueError(f"{str(chain)!r} does not list every file of the run", remedy)
     found = [
         Stretch(start, first, end, last, is_final=end == kept[-1][1])
         for (first, start), (last, end) in zip([(0, None), *kept[:-1]], kept, strict=True)

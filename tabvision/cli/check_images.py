@@ -75,7 +75,7 @@ def _images(arguments: argparse.Namespace) -> pd.DataFrame:
         if are_tables([source]):
             raise BadValueError(f"{source!r} is a table", "Name its columns of image paths: --image A,B")
         if arguments.root is not None or arguments.suffix is not None or form_of(arguments):
-            problem = f"--root, --suffix and the form of a table need --image, got {source!r} alone"
+            problem = f"--root, --suffix and the options for text files need --image, got {source!r} alone"
             raise BadValueError(problem, "Name its columns of image paths: --image A,B")
         table = all_images(source)
         return pd.DataFrame({PATH_COLUMN: pd.array(table.files(np.arange(len(table.frame))), dtype="str")})

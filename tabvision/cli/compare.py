@@ -33,16 +33,14 @@ def _table_of(found: pd.DataFrame) -> str:
     best = found.attrs["best"]
     columns = [name for name in found if found[name].notna().any() and any(found[name] != "")]
     rows = [[f"{name} " if best.get(name) else name for name in columns]]  # pad the names to leave room for a star
-    for _, row in found.iterrows():
-        cells = []
-        for name in columns:
-            value: object = row[name]
-            if isinstance(value, float):
-                text = f"{value:g}" if name == "seconds" else format_number(value)
-            else:
-                text = "" if value is None else str(value)
-            mark = "*" if row["run"] in best.get(name, ()) else " " if best.get(name) else ""
-            cells.append(text + mark)
-        rows.append(cells)
+    for row in found.to_dict("records"):
+        marks = ["*" if row["run"] in best.get(name, ()) else " " if best.get(name) else "" for name in columns]
+        rows.append([_cell(name, row[name]) + mark for name, mark in zip(columns, marks, strict=True)])
     legend = "\n* the best of these runs" if best else ""
     return format_table(rows) + legend
+
+
+def _cell(name: object, value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:g}" if name == "seconds" else format_number(value)
+    return "" if value is None else str(value)

@@ -48,7 +48,7 @@ def _kind_of_list(data: list[str]) -> str:
     has_folder = any(Path(each).expanduser().is_dir() for each in data)
     if has_folder or (not are_tables(data) and any(are_tables([each]) for each in data)):
         problem = (
-            f"DATA is one folder, or the files of one table, or photos, got {listed([repr(each) for each in data])}"
+            f"DATA must be one folder, the files of one table, or photos, got {listed([repr(each) for each in data])}"
         )
         raise BadValueError("tabvision train", problem, "Pass one of these")
     return "table" if are_tables(data) else "images"
@@ -63,7 +63,7 @@ def check_held_out(arguments: argparse.Namespace) -> None:
     for option, held_out in (("--validation", arguments.validation), ("--test", arguments.test)):
         if isinstance(held_out, str) and Path(held_out).expanduser().resolve() in training:
             problem = f"{option} {held_out} is part of DATA, so its rows would train and measure the network"
-            raise BadValueError("tabvision train", problem, "Pass rows that do not train, or a fraction such as 0.2")
+            raise BadValueError("tabvision train", problem, "Pass rows that are not in DATA, or a fraction such as 0.2")
 
 
 def _learns_from_columns(arguments: argparse.Namespace) -> bool:

@@ -6,13 +6,10 @@ import argparse
 import json
 from pathlib import Path
 
-from tabvision.cli.options import form_of
-from tabvision.cli.printing import format_number, format_table, json_number, short_name
-from tabvision.cli.rows import with_photos
+from tabvision.cli.printing import format_number, format_table, json_number
+from tabvision.cli.rows import measured_rows
 from tabvision.data.tables.write import FORMATS, check_destination, write_frame, written_whole
-from tabvision.errors import count, speaking
-from tabvision.inference import Predictor
-from tabvision.inference.results import noun_of
+from tabvision.errors import speaking
 from tabvision.interpret import evaluate
 
 
@@ -22,12 +19,10 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.out:
         suffixes, reads = [".json", *FORMATS], [arguments.checkpoint, *arguments.data]
         check_destination(arguments.out, suffixes=suffixes, overwrite=arguments.overwrite, reads=reads)
-    predictor = Predictor(arguments.checkpoint, device=arguments.device)
-    data = arguments.data[0] if len(arguments.data) == 1 else arguments.data
-    results = predictor.losses(with_photos(arguments, predictor.schema, data), **form_of(arguments))
+    _, results, title = measured_rows(arguments)
     found = evaluate(results)
     rows = [[name, *map(format_number, values)] for name, *values in found.itertuples(index=False)]
-    print(format_table([[f"{count(len(results), noun_of(results))} of {short_name(data)}", *found.columns[1:]], *rows]))
+    print(format_table([[title, *found.columns[1:]], *rows]))
     print(f"low, high: {found.attrs['note']}")
     if arguments.out:
         path = Path(arguments.out).expanduser()

@@ -46,7 +46,7 @@ def free_folder(out: str | None, data: Source, *, overwrite: bool, reads: Sequen
     if is_worker():
         return folder
     if folder.exists() and not folder.is_dir():
-        raise BadValueError(f"{folder} is a file, and a folder is needed", "Choose another folder with --out")
+        raise BadValueError(f"{folder} is a file, not a folder", "Choose another folder with --out")
     held = [name for name in _FILES if (folder / name).exists()]
     for name in held:
         check_not_read(folder / name, [*(data if isinstance(data, list) else [data]), *reads])
@@ -56,7 +56,7 @@ def free_folder(out: str | None, data: Source, *, overwrite: bool, reads: Sequen
         if "last.ckpt" in held and not is_finished(folder):
             problem = f"{folder} holds a run that was interrupted"
             remedy = (
-                f"Go on with --resume {folder}, or replace it with --overwrite, or choose another folder with --out"
+                f"Continue it with --resume {folder}, replace it with --overwrite, or choose another folder with --out"
             )
         raise BadValueError(problem, remedy)
     return folder
@@ -100,7 +100,7 @@ def alone_in(folder: Path) -> Iterator[None]:
         try:
             lock(held)
         except BlockingIOError as error:
-            problem = f"another run is writing into {folder}"
+            problem = f"another run is writing to {folder}"
             raise BadValueError(_WHO, problem, "Wait until it ends, or choose another folder with --out") from error
         yield
     finally:

@@ -46,7 +46,7 @@ def image_job(arguments: argparse.Namespace) -> Job:
     settings, model = _settings(arguments, "images")
     paths = settings.pop("image", [])
     if len(paths) > 1:
-        problem = f"a network of images alone sees one image of each row, got --image {','.join(paths)}"
+        problem = f"a network of images alone reads one image per row, got --image {','.join(paths)}"
         raise BadValueError("tabvision train", problem, "Name one, or give the table other columns to learn from")
     settings |= {"path": paths[0]} if paths else {}
     epochs = arguments.epochs or _EPOCHS
@@ -81,10 +81,11 @@ def _best_body(arguments: argparse.Namespace, data: ImageDataModule, settings: M
     is_wanted = len(bodies) > 1 or arguments.probe
     if is_wanted and "val" not in data.parts:
         option = "--probe" if arguments.probe else f"--body {settings['body']}"
-        problem = f"{option} measures a linear probe on held-out images, and none are held out"
+        problem = f"{option} measures a linear probe on held-out images, but none are held out"
         raise BadValueError(problem, "Leave --validation none out, or name one body and no --probe")
     if len(bodies) > 1 and arguments.probe is False:
-        raise BadValueError("--no-probe leaves out what compares several bodies", "Name one body, or leave it out")
+        problem = "several bodies are compared by linear probes, got --no-probe"
+        raise BadValueError(problem, "Name one body, or leave --no-probe out")
     is_pretrained = settings.get("weights", "default") is not None and vars(arguments)["from"] is None
     num_rows = len(data.parts["train"].rows)
     # by default, probe a pretrained body, unless the recipe must reproduce the run bit for bit
@@ -133,7 +134,7 @@ def _settings(arguments: argparse.Namespace, kind: str) -> tuple[dict[str, Any],
             these[name] = None
     if kind == "images" and settings.pop("day_first", False) and not (arguments.split or "").startswith("time"):
         problem = "--day-first is for dates, and a network of images alone reads none"
-        raise BadValueError(problem, "Leave it out, or split by time")
+        raise BadValueError(problem, "Leave --day-first out, or split by time")
     if arguments.validation is not None or arguments.split is not None or isinstance(arguments.test, float):
         settings["split"] = split_setting(arguments, DEFAULT_VALIDATION)
     return settings, model
@@ -153,7 +154,7 @@ def _fine_tuning(
         rates |= {name: float(text) for name, text in lr_setting("base_lr", arguments.lr).items()}
     except ValueError:
         problem = f"--lr must be one number for photos, the head's rate, got {arguments.lr!r}"
-        raise BadValueError(problem, "Pass such as --lr 2e-3") from None
+        raise BadValueError(problem, "Pass a number, such as --lr 2e-3") from None
     frozen = arguments.freeze_epochs
     if frozen is None:
         frozen = min(freeze_epochs, epochs - 1)
@@ -163,7 +164,7 @@ def _fine_tuning(
     if (arguments.frozen_bf16 or arguments.features) and not frozen:
         option = "--frozen-bf16" if arguments.frozen_bf16 else "--features"
         problem = f"{option} is for epochs with a frozen body, and this run has none"
-        raise BadValueError(problem, "Leave it out, or raise --epochs and --freeze-epochs")
+        raise BadValueError(problem, f"Leave {option} out, or raise --epochs and --freeze-epochs")
     if not frozen:
         return [component("tabvision.callbacks.FineTune", **rates, freeze_epochs=0)]
     stages = component("tabvision.callbacks.FineTune", **rates, freeze_epochs=frozen, frozen_pct_start=_PCT_START)
@@ -183,7 +184,7 @@ def fused_job(arguments: argparse.Namespace) -> Job:
     On a large one, or for a given number of epochs, the body is fine-tuned in the second of two stages.
     """
     if arguments.body is not None and "," in arguments.body:
-        problem = f"several bodies are compared for images alone, got --body {arguments.body}"
+        problem = f"several bodies can be compared only without other columns, got --body {arguments.body}"
         raise BadValueError("tabvision train", problem, "Name one, or compare them with --image-only first")
     settings, model = _settings(arguments, "fused")
     is_fixed = arguments.epochs is not None or arguments.freeze_epochs is not None

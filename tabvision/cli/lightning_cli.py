@@ -94,15 +94,13 @@ class _SchemaCLI(LightningCLI):
         """
         settings = self._settings
         if settings.get("weights_only") is False:
-            problem = (
-                "weights_only: false would run the code that a checkpoint may hold, and a recipe may not ask for that"
-            )
+            problem = "a recipe must not set weights_only: false, which would run code that a checkpoint may hold"
             raise BadValueError(_WHO, problem, "Leave weights_only out; checkpoints are read as plain data")
         if self._called in ("validate", "test") and not settings.get("ckpt_path"):
             recipes = settings.get("config") or ()
             found = [best for recipe in recipes if (best := Path(str(recipe)).with_name("best.ckpt")).is_file()]
             if not found:
-                problem = "there is no best.ckpt beside the recipe, and the network of a recipe alone is untrained"
+                problem = "no checkpoint to measure was given, and there is no best.ckpt next to the recipe"
                 raise MissingFileError(_WHO, problem, "Pass --ckpt_path with the checkpoint to measure")
             settings["ckpt_path"] = str(found[-1])
             print(f"Measuring {found[-1]}")
@@ -136,7 +134,7 @@ class _SchemaCLI(LightningCLI):
 
     @override
     def _run_subcommand(self, subcommand: str) -> None:
-        misconfigured = reworded_trainer_errors(_WHO, only=MisconfigurationException)
+        misconfigured = reworded_trainer_errors(_WHO, only=(MisconfigurationException,))
         with tidied(self.trainer), misconfigured, reworded_resume_errors():
             super()._run_subcommand(subcommand)
 
@@ -150,14 +148,14 @@ class _SchemaCLI(LightningCLI):
         trainer: Any = self.trainer
         monitored = [str(getattr(callback, "monitor", None)) for callback in callbacks_of(trainer, Callback)]
         if parts and "val" not in parts and (lacking := [name for name in monitored if name.startswith("val/")]):
-            problem = f"a callback monitors {lacking[0]!r}, and the data has no validation rows"
-            remedy = "Set data.init_args.split to a fraction such as 0.2, or have it monitor train/loss"
+            problem = f"a callback monitors {lacking[0]!r}, but the data has no validation rows"
+            remedy = "Set data.init_args.split to a fraction such as 0.2, or let it monitor train/loss"
             raise BadValueError(_WHO, problem, remedy)
         keepers = callbacks_of(trainer, AverageAndStop)
         has_folds = any(keeper.uses_folds(trainer, self.model, self.datamodule) for keeper in keepers)
         if "oof/loss" in monitored and not has_folds:
-            problem = "a callback monitors 'oof/loss', and no member of this network leaves out rows for others"
-            remedy = "Set data.init_args.split to a fraction such as 0.2, and have it monitor val/loss"
+            problem = "a callback monitors 'oof/loss', but no member of this network leaves out a fold"
+            remedy = "Set data.init_args.split to a fraction such as 0.2, and let it monitor val/loss"
             raise BadValueError(_WHO, problem, remedy)
 
     def after_fit(self) -> None:

@@ -35,7 +35,7 @@ def _find(arguments: argparse.Namespace) -> None:
         if arguments.plot:
             with speaking("tabvision lr-find"):
                 check_not_read(plot, [cli.config.data.get("init_args", {}).get("source")])
-        misconfigured = reworded_trainer_errors("tabvision lr-find", only=MisconfigurationException)
+        misconfigured = reworded_trainer_errors("tabvision lr-find", only=(MisconfigurationException,))
         with tidied(cli.trainer), misconfigured:
             found = lr_find(cli.trainer, cli.model, cli.datamodule)
     for way in WAYS:

@@ -277,7 +277,10 @@ def check_options(arguments: argparse.Namespace, kind: str) -> None:
             flag = option.flag.replace("--", "--no-", 1) if value is False else option.flag
             alone = " alone" if kind == "fused" and "images" in kinds else ""
             problem = f"{flag} is for {wanted}{alone}, and {short_name(arguments.data)} is taken as {_KINDS[kind]}"
-            ways = {"table": "name the column of images with --image COL", "fused": "the other columns by --image-only"}
+            ways = {
+                "table": "name the column of images with --image COL",
+                "fused": "the other columns with --image-only",
+            }
             way = ways.get(kind, "") if "images" in kinds else ""
             remedy = f"Leave {flag} out, or {way or 'see tabvision train --help'}"
             raise BadValueError(problem, remedy)

@@ -12,7 +12,7 @@ import torch
 
 from tabvision.cli.folder import OUT_OF_FOLD, PROBE, TRAINED, chosen_by_validation, recipe_file
 from tabvision.cli.jobs import Job
-from tabvision.cli.printing import format_number, format_table, metrics_by_name, short_name
+from tabvision.cli.printing import format_number, format_table, json_number, short_name
 from tabvision.cli.run_recipe import hash_of_rows
 from tabvision.cli.splits import how_held_out
 from tabvision.data import CollabDataModule
@@ -130,7 +130,10 @@ def naive_metrics(data: DataModule, part: PartName) -> dict[str, float]:
 def print_metrics(
     measured: Mapping[str, float], naive: Mapping[str, float], title: str
 ) -> dict[str, dict[str, float | None]]:
-    """Print the metrics beside those of a naive prediction and name those that are worse; return them by name.
+    """Print the metrics beside those of a naive prediction and name those that are worse.
+
+    Returns:
+        Each metric of the model and of the naive prediction, with None for unknown values, as JSON can hold it.
 
     Example:
         >>> found = print_metrics({"val/loss": 0.5, "val/mae": 2.0}, {"val/mae": 1.0}, "validation")
@@ -138,8 +141,13 @@ def print_metrics(
         loss        0.5000
         mae         2.0000  1.0000
         Worse than the naive prediction, which ignores the input: mae.
+        >>> found
+        {'loss': {'model': 0.5, 'naive': None}, 'mae': {'model': 2.0, 'naive': 1.0}}
     """
-    found = metrics_by_name(measured, naive)
+    found = {
+        name.removeprefix("val/"): {"model": json_number(measured[name]), "naive": json_number(naive.get(name))}
+        for name in sorted(measured)
+    }
     rows = [(name, format_number(each["model"]), format_number(each["naive"])) for name, each in found.items()]
     print(format_table([(title, "model", "naive"), *rows]))
     worse = [
@@ -168,59 +176,70 @@ def write_run_report(
     results: Results,
     tested: Mapping[str, float],
     *,
+    metrics: Mapping[str, float],
+    baseline: Mapping[str, float],
     seconds: float,
-    rates: Sequence[float] = (),
-    linear_share: float = 0.0,
-    learns_all: bool = False,
-    **figures: Mapping[str, float],
+    rates: Sequence[float],
+    linear_share: float,
+    learns_all: bool,
 ) -> None:
-    """Write report.html; if that fails, only print why, since the run is complete without it."""
-    best = folder / "best.ckpt"
-    measured = folder / TRAINED if job.refit else best
-    which = "of training, each predicted by the parts of the network that did not learn from it"
-    chooses = any(each["class_path"].endswith(".FitTable") for each in job.recipe["trainer"]["callbacks"])
-    which += "; these predictions also chose the epoch" if chooses else ""
-    if "val" in job.datamodule.parts:
-        which = f"held out for validation ({_how_held_out(job)})"
-        which += "" if job.monitor == "oof/loss" else chosen_by_validation(folder)
-        which += "; best.ckpt then learned from these rows too" if learns_all else ""
-    if linear_share:
-        which += (
-            f"; a linear model makes up {linear_share:.0%} of every prediction, but has no part in the losses by epoch"
-        )
-    rows = f"{count(len(results), noun_of(results))} {which}"
+    """Write report.html; if that fails, only print why, since the run is complete without it.
+
+    Args:
+        job: The run.
+        folder: Its folder.
+        results: The held-out rows, with the predictions of the network that was measured on them.
+        tested: Its metrics on the test rows; empty without such rows.
+        metrics: Its metrics on the held-out rows.
+        baseline: Those of a naive prediction.
+        seconds: How long the run took.
+        rates: The peak learning rates of the layer groups, in ascending order.
+        linear_share: The fraction of every prediction that a linear model makes up.
+        learns_all: Whether best.ckpt was, or will be, trained on the held-out rows too.
+    """
+    data, history = job.datamodule, folder / "metrics.csv"
+    # a bag, and a run that started from a trained network, cannot be repeated from a recipe
+    has_recipe = (folder / "recipe.yaml").exists() and job.num_folds == 1
     try:
         from tabvision.cli.report import report_on  # needs packages that may not be installed
 
-        history = pd.read_csv(folder / "metrics.csv") if (folder / "metrics.csv").exists() else None
-        seen = _training_counts(job.datamodule, results) if isinstance(job.datamodule, CollabDataModule) else []
-        details: dict[str, Any] = {
-            "measured_on": rows,
-            "history": history,
-            "slice_by": seen,
-            "overwrite": True,
-            **figures,
-        }
-        predictor, page = Predictor(measured, device="cpu"), folder / "report.html"
-        facts = _facts(job, folder, seconds, rates)
-        if tested:
-            said = ", ".join(f"{name[4:]} {format_number(value)}" for name, value in sorted(tested.items()))  # val/…
-            facts["on test rows"] = f"{said} ({count(len(job.datamodule.parts['test'].rows), 'row')})"
-        # a bag, and a run that started from a trained network, cannot be repeated from a recipe
-        has_recipe = (folder / "recipe.yaml").exists() and job.num_folds == 1
-        repeat = "tabvision fit --config recipe.yaml" if has_recipe else ""
-        details |= {"repeat": repeat, "divided_by": _time_column(job)}
-        report_on(predictor, results, page, checkpoint=best, facts=facts, data=job.datamodule.sampled(), **details)
+        report_on(
+            Predictor(folder / TRAINED if job.refit else folder / "best.ckpt", device="cpu"),
+            results,
+            folder / "report.html",
+            checkpoint=folder / "best.ckpt",
+            facts=_facts(job, folder, tested, seconds, rates),
+            data=data.sampled(),
+            divided_by=_time_column(job),
+            measured_on=_measured_on(job, folder, results, linear_share=linear_share, learns_all=learns_all),
+            metrics=metrics,
+            baseline=baseline,
+            history=pd.read_csv(history) if history.exists() else None,
+            slice_by=_training_counts(data, results) if isinstance(data, CollabDataModule) else [],
+            repeat="tabvision fit --config recipe.yaml" if has_recipe else "",
+            overwrite=True,
+        )
     except Exception as error:
         print(f"No report was written: {type(error).__name__}: {shown(str(error))}")
 
 
-def _how_held_out(job: Job) -> str:
-    """Return how the validation rows of a run were chosen: by its recipe's split, or by the folders of its photos."""
-    tables = getattr(job.datamodule, "tables", {})
-    if "train" in tables and tables["train"].part is not None:
-        return "from a separate folder"
-    return how_held_out(job.recipe["data"]["init_args"].get("split"))
+def _measured_on(job: Job, folder: Path, results: Results, *, linear_share: float, learns_all: bool) -> str:
+    """Return which rows a run was measured on, and what else they were used for, as part of a sentence."""
+    if "val" in job.datamodule.parts:
+        tables = getattr(job.datamodule, "tables", {})
+        is_folder = "train" in tables and tables["train"].part is not None
+        split = job.recipe["data"]["init_args"].get("split")
+        which = f"held out for validation ({'from a separate folder' if is_folder else how_held_out(split)})"
+        which += "" if job.monitor == "oof/loss" else chosen_by_validation(folder)
+        which += "; best.ckpt then learned from these rows too" if learns_all else ""
+    else:
+        which = "of training, each predicted by the parts of the network that did not learn from it"
+        chooses = any(each["class_path"].endswith(".FitTable") for each in job.recipe["trainer"]["callbacks"])
+        which += "; these predictions also chose the epoch" if chooses else ""
+    if linear_share:
+        share = f"a linear model makes up {linear_share:.0%} of every prediction"
+        which += f"; {share}, but has no part in the losses by epoch"
+    return f"{count(len(results), noun_of(results))} {which}"
 
 
 def _time_column(job: Job) -> str | None:
@@ -230,8 +249,10 @@ def _time_column(job: Job) -> str | None:
     return split["init_args"].get("column") if is_by_time else None
 
 
-def _facts(job: Job, folder: Path, seconds: float, rates: Sequence[float]) -> dict[str, object]:
-    """Return the facts for a run's report about how it was made."""
+def _facts(
+    job: Job, folder: Path, tested: Mapping[str, float], seconds: float, rates: Sequence[float]
+) -> dict[str, object]:
+    """Return the facts for a run's report about how it was made, and its metrics on test rows."""
     facts: dict[str, object] = {"data": short_name(job.recipe["data"]["init_args"].get("source", ""))}
     if (recipe := recipe_file(folder)).exists() and (known := hash_of_rows(recipe)):
         facts["hash of the rows"] = known[:16]
@@ -240,6 +261,9 @@ def _facts(job: Job, folder: Path, seconds: float, rates: Sequence[float]) -> di
         each = f"{rates[0]:.3g}" if len(rates) == 1 else f"{rates[0]:.3g} to {rates[-1]:.3g}, by layer"
         facts["highest learning rate"] = each
     facts["time"] = f"{seconds:,.1f} seconds"
+    if tested:
+        said = [f"{name.removeprefix('val/')} {format_number(value)}" for name, value in sorted(tested.items())]
+        facts["on test rows"] = f"{', '.join(said)} ({count(len(job.datamodule.parts['test'].rows), 'row')})"
     return facts
 
 

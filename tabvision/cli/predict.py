@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import functools
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -35,16 +36,17 @@ def run(arguments: argparse.Namespace) -> int:
     """Write one row of predictions per row or image; return 1 if no image could be read."""
     check_destination(arguments.out, overwrite=arguments.overwrite, reads=[arguments.checkpoint, *arguments.data])
     predictor = Predictor(arguments.checkpoint, device=arguments.device)
-    image = predictor.schema.image if predictor.schema.is_of_images else None  # otherwise rows are those of a table
     inputs = _read(arguments, predictor)
     if isinstance(inputs, TableBlocks):
         return _answer_in_blocks(arguments, predictor, inputs)
     kept = _kept_columns(arguments, predictor, inputs)
     answers = _answers(arguments, predictor, inputs, kept)
     write_frame(answers, arguments.out, overwrite=arguments.overwrite)
-    failed = int(answers["error"].notna().sum()) if "error" in answers else 0
-    print(f"{count(len(answers) - failed, 'row' if image is None else 'photo')} predicted: {arguments.out}")
-    for sentence in _notes(predictor, inputs, kept, _metrics_line(predictor, inputs, answers)):
+    own = answers.iloc[:, kept.shape[1] :]  # columns to keep come first, and may have any names
+    failed = int(own["error"].notna().sum()) if "error" in own else 0
+    noun = "photo" if predictor.schema.is_of_images else "row"
+    print(f"{count(len(answers) - failed, noun)} predicted: {arguments.out}")
+    for sentence in _notes(predictor, inputs, kept, _metrics_line(predictor, inputs, own)):
         print(sentence)
     if failed:
         print(f"{count(failed, 'photo')} could not be read; the column error says why")
@@ -79,12 +81,10 @@ def _answers(arguments: argparse.Namespace, predictor: Predictor, inputs: Inputs
         BadValueError: With `--strict`, a row has an unseen category, text instead of a number, a date with a time zone
             unlike in training, or a number or date far out of range.
     """
-    names = {**inputs.unseen, **inputs.outside}
-    if arguments.strict and names:
-        found = {name: inputs.unseen.get(name, 0) + inputs.outside.get(name, 0) for name in names}
+    if arguments.strict and (found := Counter(inputs.unseen) + Counter(inputs.outside)):
         unlike = listed([f"{name!r} ({count(num, 'row')})" for name, num in found.items()])
-        remedy = "Correct these rows, or leave --strict out to answer them all the same"
-        raise BadValueError(f"some values are unlike those of training: {unlike}", remedy)
+        remedy = "Correct these rows, or leave --strict out to predict them anyway"
+        raise BadValueError(f"some values are unlike the training values: {unlike}", remedy)
     answers = predictor.predict(
         inputs, proba=not arguments.no_proba, tta=arguments.tta, uncertainty=arguments.uncertainty
     )
@@ -100,24 +100,23 @@ def _answer_in_blocks(arguments: argparse.Namespace, predictor: Predictor, block
     """Predict a table larger than memory block by block, into one Parquet file."""
     out = Path(arguments.out).expanduser()
     if out.suffix.lower() not in (".parquet", ".pq"):
-        problem = f"the table would not fit in memory, and answers go into {out.name!r} only as a whole"
-        raise BadValueError(problem, "End --out in .parquet, which is written block by block")
+        problem = f"the table does not fit in memory, and {out.name!r} cannot be written block by block"
+        raise BadValueError(problem, "Pass --out with a name that ends in .parquet")
     columns = [*predictor.schema.inputs, *(arguments.keep or ())]
-    totals: dict[str, dict[str, int]] = {"unseen": {}, "outside": {}}
-    num_rows = 0
+    unseen, outside, num_rows = Counter[str](), Counter[str](), 0
     with written_in_blocks(out) as append:
         for file, frame in blocks.read(columns):
             with named_file(file):
                 inputs = predictor.read(frame)
                 answers = _answers(arguments, predictor, inputs, _kept_columns(arguments, predictor, inputs))
-            for kind, total in totals.items():
-                total.update({name: total.get(name, 0) + num for name, num in getattr(inputs, kind).items()})
+            unseen.update(inputs.unseen)
+            outside.update(inputs.outside)
             append(answers)
             num_rows += len(frame)
     print(f"{count(num_rows, 'row')} predicted block by block: {arguments.out}")
-    unseen, outside = ({name: range(num) for name, num in each.items()} for each in totals.values())
-    whole: Any = {"unseen_rows": unseen, "outside_rows": outside}
-    for sentence in _notes(predictor, Inputs(num_rows, **whole), pd.DataFrame(), []):
+    unseen_rows, outside_rows = ({name: np.arange(num) for name, num in each.items()} for each in (unseen, outside))
+    whole = Inputs(num_rows, unseen_rows=unseen_rows, outside_rows=outside_rows)
+    for sentence in _notes(predictor, whole, pd.DataFrame(), []):
         print(sentence)
     return 0
 
@@ -139,7 +138,7 @@ def _kept_columns(arguments: argparse.Namespace, predictor: Predictor, inputs: I
     if not keep:
         return pd.DataFrame()
     if inputs.frame is None or inputs.shown:
-        raise BadValueError("--keep names columns of a table, and DATA is photos alone", "Leave --keep out")
+        raise BadValueError("--keep names columns of a table, and DATA has only photos", "Leave --keep out")
     check_present(keep, inputs.frame.columns, "Correct --keep")
     return inputs.frame[[*dict.fromkeys(keep)]]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from tabvision.errors import shown
@@ -33,19 +33,6 @@ def format_number(value: float | None) -> str:
     if value is None or math.isnan(value):
         return ""
     return f"{value:.4f}" if value == 0 or 1e-3 <= abs(value) < 1e5 else f"{value:.4g}"
-
-
-def metrics_by_name(measured: Mapping[str, float], naive: Mapping[str, float]) -> dict[str, dict[str, float | None]]:
-    """Return each metric of the model and of a naive prediction as plain data, with None for unknown values.
-
-    Example:
-        >>> metrics_by_name({"val/loss": 0.5, "val/f1": float("nan")}, {"val/f1": 0.1})
-        {'f1': {'model': None, 'naive': 0.1}, 'loss': {'model': 0.5, 'naive': None}}
-    """
-    return {
-        name.removeprefix("val/"): {"model": json_number(measured.get(name)), "naive": json_number(naive.get(name))}
-        for name in sorted(measured)
-    }
 
 
 def json_number(value: float | None) -> float | None:

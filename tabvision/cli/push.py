@@ -17,4 +17,4 @@ def run(arguments: argparse.Namespace) -> None:
         print(f"Would upload {', '.join(f'{name} ({len(content):,} bytes)' for name, content in files.items())}.")
         return
     address = push(arguments.folder, arguments.repo, private=arguments.private, license=arguments.license)
-    print(f"Uploaded. Use it anywhere: tabvision predict {address} new_rows.csv")
+    print(f"Uploaded. Use it anywhere: tabvision predict {address} new_rows.csv --out answers.csv")

@@ -51,9 +51,9 @@ def _data_settings(arguments: argparse.Namespace) -> dict[str, Any]:
     targets = arguments.target or [None]
     if len(targets) > 1:
         problem = f"ratings have one --target, got {len(targets)}: {', '.join(targets)}"
-        raise BadValueError(problem, "Name one column, or none where each row means yes")
+        raise BadValueError(problem, "Name one column, or none if each row means that the user took the item")
     if targets[0] is not None and arguments.negatives is not None:
-        raise BadValueError("--negatives is for rows without ratings", "Leave --negatives out, or --target")
+        raise BadValueError("--negatives is for rows without ratings", "Leave out --negatives or --target")
     settings = {"source": arguments.data, "duplicates": "few", **source_settings(arguments, "ratings")}
     settings["split"] = ratings_split_setting(arguments)
     renamed = {"rating": settings.pop("target", None), "missing": settings.pop("missing_target", None)}

@@ -19,8 +19,8 @@ def run(arguments: argparse.Namespace) -> None:
         check_destination(arguments.out, overwrite=arguments.overwrite, reads=[arguments.checkpoint])
     module = open_checkpoint(arguments.checkpoint).module
     if not isinstance(module, CollabModule):
-        problem = f"{arguments.checkpoint} holds a {type(module).__name__}, which knows no users and items"
-        raise BadTypeError(problem, "Train on ratings: tabvision train DATA --user COL --item COL")
+        problem = f"{arguments.checkpoint} holds a {type(module).__name__}, which was not trained on ratings"
+        raise BadTypeError(problem, "Train one on ratings: tabvision train DATA --user COL --item COL")
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         least = {} if arguments.min_pairs is None else {"min_pairs": arguments.min_pairs}

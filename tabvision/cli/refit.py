@@ -50,15 +50,15 @@ def refits(job: Job) -> bool:
     data = job.datamodule
     is_table = type(data) is TabularDataModule
     reasons = {
-        "this run is on no table, or on one with photos": not is_table,
+        "this run is not on a table, or its table has photos": not is_table,
         "there are no validation rows": "val" not in data.parts,
         "a prepared table is not read into memory": data.sampled() is not data,
-        "--from goes on with a network": job.module is not None,
-        "--verifiable is for a network that learned from the training rows alone": job.verifiable,
+        "--from continues with a trained network": job.module is not None,
+        "--verifiable is for a network trained only on the training rows": job.verifiable,
     }
     reason = next((text for text, holds in reasons.items() if holds), "")
     if job.refit and reason:
-        raise BadValueError(f"--refit trains a network anew on the validation rows, and {reason}", "Leave --refit out")
+        raise BadValueError(f"--refit retrains a network with the validation rows, but {reason}", "Leave --refit out")
     if job.refit is not None:
         return job.refit
     return not reason and not data.may_fold
@@ -89,7 +89,7 @@ def refit(job: Job, folder: Path, fitted: pl.Trainer) -> Refit:
     trainer = make_trainer(replace(job, recipe=recipe), folder, logger=False, enable_checkpointing=False)
     seed_everything(job.recipe["seed_everything"], verbose=False)
     module: Any = build(job.recipe["model"], data.schema)
-    with tidied(fitted, f"; go on with --resume {folder}"):
+    with tidied(fitted, f"; continue with --resume {folder}"):
         trainer.fit(module, data)
     module.scale_logits(1 / average.temperature)
     best = folder / "best.ckpt"

@@ -14,13 +14,10 @@ import pandas as pd
 import torch
 
 from tabvision import __version__
-from tabvision.cli.options import form_of
-from tabvision.cli.printing import short_name
-from tabvision.cli.rows import with_photos
+from tabvision.cli.rows import measured_rows
 from tabvision.data.tables.write import check_destination
-from tabvision.errors import count, speaking
+from tabvision.errors import speaking
 from tabvision.inference import Predictor, Results
-from tabvision.inference.results import noun_of
 from tabvision.interpret import importance
 from tabvision.interpret.evaluate import scores
 from tabvision.report import write_report
@@ -34,13 +31,10 @@ _MIN_ROWS, _MAX_ROWS = 500, 10_000  # rows to measure importance on
 @speaking("tabvision report")
 def run(arguments: argparse.Namespace) -> None:
     """Predict the rows and write the page."""
-    data = arguments.data[0] if len(arguments.data) == 1 else arguments.data
     reads = [arguments.checkpoint, *arguments.data]
     check_destination(arguments.out, suffixes=[".html"], overwrite=arguments.overwrite, reads=reads)
-    predictor = Predictor(arguments.checkpoint, device=arguments.device)
-    results = predictor.losses(with_photos(arguments, predictor.schema, data), **form_of(arguments))
+    predictor, results, rows = measured_rows(arguments)
     task = predictor.schema.task
-    rows = f"{count(len(results), noun_of(results))} of {short_name(data)}"
     report_on(
         predictor,
         results,

@@ -38,12 +38,12 @@ def resume_run(arguments: argparse.Namespace) -> None:
     """
     others = [flag for flag in given_flags(arguments) if flag not in _ALLOWED]
     if arguments.data or others:
-        problem = f"--resume goes on as the recipe of the run says, got {listed(others or arguments.data)} as well"
-        raise BadValueError(problem, "Leave that out; tabvision fit --config takes a changed recipe")
+        problem = f"--resume continues with the recipe of the run, got {listed(others or arguments.data)} as well"
+        raise BadValueError(problem, "Leave that out, or train a changed recipe with tabvision fit --config")
     folder = Path(arguments.resume).expanduser()
-    _check_run(folder)
     file = recipe_file(folder)
     recipe = read_recipe(file)
+    _check_resumable(folder, file)
     if "--devices" in given_flags(arguments):
         recipe["trainer"]["devices"] = arguments.devices
     seed_everything(recipe["seed_everything"], workers=True, verbose=False)
@@ -51,7 +51,7 @@ def resume_run(arguments: argparse.Namespace) -> None:
     quiet = arguments.quiet or recipe["data"]["init_args"].get("verbose") is False
     schema = {} if module is None else {"schema": module.schema}
     data = build(recipe["data"], **schema, verbose=not quiet)
-    again = f"start again with --overwrite, or train on with the new rows: --from {folder / 'best.ckpt'}"
+    again = f"start again with --overwrite, or continue with the new rows: --from {folder / 'best.ckpt'}"
     check_rows(file, data, again)
     given = {"intervals": arguments.intervals, "refit": arguments.refit}
     kept = settings_of_run(file) | {name: value for name, value in given.items() if value is not None}
@@ -59,17 +59,13 @@ def resume_run(arguments: argparse.Namespace) -> None:
     run_job(job, folder, report=not arguments.no_report, resume=True)
 
 
-def _check_run(folder: Path) -> None:
-    """Raise unless a folder has an interrupted run."""
-    recipe = recipe_file(folder)
-    if not recipe.is_file():
-        problem = f"{str(folder)!r} holds no run, which would have a recipe.yaml"
-        raise MissingFileError(problem, "Pass the folder of a run, such as runs/people")
+def _check_resumable(folder: Path, recipe: Path) -> None:
+    """Raise unless the run in a folder was interrupted, and is still where it began."""
     begins_anew, again = recipe.name != RESUME_FILE, f"tabvision fit --config {recipe}"
     if is_finished(folder):
         longer = f"{again} --ckpt_path {folder / 'last.ckpt'} --trainer.max_epochs N"
         longer = longer if begins_anew else f"tabvision train --from {folder / 'best.ckpt'}"
-        raise BadValueError(f"the run in {str(folder)!r} is finished", f"To train on: {longer}")
+        raise BadValueError(f"the run in {str(folder)!r} is finished", f"To train longer: {longer}")
     if not (folder / "last.ckpt").is_file():
         problem = f"{str(folder)!r} has no last.ckpt, which is saved after each epoch"
         by_recipe = f", or by its recipe: {again}" if begins_anew else ""
@@ -77,7 +73,7 @@ def _check_run(folder: Path) -> None:
     states = read_state(folder / "last.ckpt").get("callbacks", {}).values()
     folders = [state["dirpath"] for state in states if isinstance(state, dict) and "dirpath" in state]
     if moved := [each for each in folders if Path(str(each)).resolve() != folder.resolve()]:
-        problem = f"the run in {str(folder)!r} was begun in {str(moved[0])!r}, where its best network is looked for"
+        problem = f"the run in {str(folder)!r} was started in {str(moved[0])!r}, where it saves its checkpoints"
         raise BadValueError(problem, "Move the folder back")
 
 
@@ -100,14 +96,14 @@ def warm_started(job: Job, checkpoint: str) -> Job:
         kind = model["class_path"].rpartition(".")[2]
         if type(known).__name__ != kind:
             problem = f"{checkpoint} holds a {type(known).__name__}, and these rows are for a {kind}"
-            raise BadValueError(problem, "Name a checkpoint of such rows, or leave --from out")
+            raise BadValueError(problem, "Name a checkpoint trained on such rows, or leave --from out")
         settings = {name: value for name, value in model["init_args"].items() if name != "lr"}
         if fixed := [name for name, value in settings.items() if known.hparams.get(name, value) != value]:
-            problem = f"--{fixed[0].replace('_', '-')} builds another network than the one in {checkpoint}"
-            raise BadValueError(problem, "Leave it out, or leave --from out")
+            problem = f"--{fixed[0].replace('_', '-')} asks for another network than the one in {checkpoint}"
+            raise BadValueError(problem, "Leave one of the two out")
         module = known.grow(job.datamodule.schema)
         if job.monitor == "oof/loss" and getattr(module, "fold_members", 1) < 2:
-            problem = f"the network in {checkpoint} cannot hold rows out for itself"
+            problem = f"no rows are held out, and the network in {checkpoint} has no members that leave out folds"
             raise BadValueError(problem, "Hold some out: --validation 0.2")
         kept = {name: value for name, value in data["init_args"].items() if name not in _OF_SCHEMA}
         data = component(data["class_path"], **kept)

@@ -10,10 +10,21 @@ import pandas as pd
 
 from tabvision.checks import check_present
 from tabvision.cli.options import form_of
+from tabvision.cli.printing import short_name
 from tabvision.data.tables.files import are_tables, folder_of
 from tabvision.data.tables.read import read_frame, text_format
-from tabvision.errors import BadValueError
+from tabvision.errors import BadValueError, count
+from tabvision.inference import Predictor, Results
+from tabvision.inference.results import noun_of
 from tabvision.schema import Schema
+
+
+def measured_rows(arguments: argparse.Namespace) -> tuple[Predictor, Results, str]:
+    """Return the predictor of `CKPT`, its results for the labeled rows `DATA`, and which these are: "876 rows of new.csv"."""
+    predictor = Predictor(arguments.checkpoint, device=arguments.device)
+    source = arguments.data[0] if len(arguments.data) == 1 else arguments.data
+    results = predictor.losses(with_photos(arguments, predictor.schema, source), **form_of(arguments))
+    return predictor, results, f"{count(len(results), noun_of(results))} of {short_name(source)}"
 
 
 def with_photos(arguments: argparse.Namespace, schema: Schema, source: Any) -> Any:  # noqa: ANN401 - any source
@@ -27,7 +38,7 @@ def with_photos(arguments: argparse.Namespace, schema: Schema, source: Any) -> A
         return source
     if schema.image is None or not are_tables(source if isinstance(source, list) else [source]):
         option = "--suffix" if root is None else "--root"
-        problem = f"{option} is for a table that names photos, got {source}"
+        problem = f"{option} is for a table of photo paths, got {source}"
         raise BadValueError(problem, f"Leave {option} out" if schema.image is None else "Pass the table")
     frame = read_frame(source, **text_format(schema, **form_of(arguments)), known=schema.known_columns)
     check_present(schema.image.columns, frame.columns, "Name the files in that column, as in training")

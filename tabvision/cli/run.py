@@ -134,10 +134,18 @@ def _write_results(
     if job.intervals is not None and fitted.results is not None:
         add_intervals(fitted.results, job.intervals, folder / "best.ckpt", *([folder / TRAINED] if job.refit else []))
     if report and fitted.results is not None:
-        share = next((callback.linear_share for callback in callbacks_of(fitted.trainer, AverageAndStop)), 0.0)
-        settings: dict[str, Any] = {"linear_share": share, "learns_all": job.refit or fitted.is_linear}
-        settings |= {"seconds": seconds, "rates": _rates_of(fitted.trainer)}
-        write_run_report(job, folder, fitted.results, tested, metrics=measured, baseline=naive, **settings)
+        write_run_report(
+            job,
+            folder,
+            fitted.results,
+            tested,
+            metrics=measured,
+            baseline=naive,
+            seconds=seconds,
+            rates=_rates_of(fitted.trainer),
+            linear_share=next((each.linear_share for each in callbacks_of(fitted.trainer, AverageAndStop)), 0.0),
+            learns_all=job.refit or fitted.is_linear,
+        )
     if fitted.is_linear:  # after the report, which shows the head that was measured
         anew = refit_head(job, folder, fitted.trainer)
     if job.verifiable:  # after all files are final
@@ -181,7 +189,7 @@ def _fit(job: Job, model: SupervisedModule, folder: Path, held: ExitStack, *, re
     held.enter_context(alone_in(folder))
     with (
         cleared_if_nothing_is_saved(folder),
-        tidied(trainer, f"; go on with --resume {folder}"),
+        tidied(trainer, f"; continue with --resume {folder}"),
         reworded_resume_errors(),
     ):
         if resume and trainer.is_global_zero:
@@ -220,8 +228,8 @@ def _begin_logging(logger: Any) -> None:  # noqa: ANN401 - of any package
         logger.experiment  # noqa: B018 - created on first access
     except Exception as error:
         name = type(logger).__name__.removesuffix("Logger").lower()
-        problem = f"--logger {name} cannot begin ({' '.join(str(error).split()).rstrip('.'):.300})"
-        raise BadValueError(_WHO, problem, "Do what it asks for, or leave --logger out") from error
+        problem = f"--logger {name} cannot start ({' '.join(str(error).split()).rstrip('.'):.300})"
+        raise BadValueError(_WHO, problem, "Do what it asks, or leave --logger out") from error
 
 
 def _evaluate_best(
@@ -319,4 +327,4 @@ def _extra_loggers(job: Job, folder: Path) -> list[Any]:
     except ModuleNotFoundError as error:
         name = names[0].rpartition(".")[2].removesuffix("Logger").lower()
         problem = f"--logger {name} needs a package that is not installed"
-        raise BadValueError(_WHO, problem, f"pip install {name}") from error
+        raise BadValueError(_WHO, problem, f"Install it: pip install {name}") from error

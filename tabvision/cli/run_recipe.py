@@ -13,7 +13,7 @@ import yaml
 from tabvision.cli.jobs import LOGGERS, Job
 from tabvision.cli.safe import listed_classes
 from tabvision.data.tables.write import written_whole
-from tabvision.errors import BadValueError, listed
+from tabvision.errors import BadValueError, MissingFileError, listed
 from tabvision.lightning import in_this_tree, tree
 
 _ROWS = "# rows: "  # start of a recipe's first line, before the hash of the run's rows
@@ -46,7 +46,7 @@ def settings_of_run(recipe: Path) -> dict[str, Any]:
         is_known = False
     if not is_known:
         problem = f"{str(recipe)!r} holds settings that tabvision train does not write: {text!r}"
-        raise BadValueError(problem, "Remove that line, and pass them again")
+        raise BadValueError(problem, "Remove that line, and pass the options again")
     return found
 
 
@@ -60,8 +60,12 @@ def read_recipe(file: Path) -> dict[str, Any]:
     """Return a recipe written by `tabvision train`, whose classes are all parts of tabvision or Lightning.
 
     Raises:
+        MissingFileError: The folder has no recipe.
         BadValueError: It is not such a recipe, or names other classes.
     """
+    if not file.is_file():
+        problem = f"{str(file.parent)!r} holds no run: it has no recipe.yaml"
+        raise MissingFileError(problem, "Pass the folder of a run, such as runs/people")
     try:
         recipe = dict(yaml.safe_load(in_this_tree(file.read_text(encoding="utf-8"))))
         names = [*_class_paths([recipe["data"], recipe["model"], recipe["trainer"]])]
@@ -74,7 +78,7 @@ def read_recipe(file: Path) -> dict[str, Any]:
     if own := [name for name in names if name not in known]:
         last = file.with_name("last.ckpt")
         remedy = f"Pass it to tabvision fit --config {file} --ckpt_path {last}, if you trust it"
-        raise BadValueError(f"{str(file)!r} names {listed(own)}, which is no part of tabvision or Lightning", remedy)
+        raise BadValueError(f"{str(file)!r} names {listed(own)}, which is not part of tabvision or Lightning", remedy)
     return recipe
 
 
@@ -94,8 +98,8 @@ def check_rows(recipe: Path, data: Any, remedy: str) -> None:  # noqa: ANN401 - 
         BadValueError: They changed, so training rows could end up held out.
     """
     if (known := hash_of_rows(recipe)) and known != _hash_of_rows(data):
-        problem = f"the rows, or their division, are not those with which the run in {str(recipe.parent)!r} began"
-        raise BadValueError(problem, f"Put the data back as they were; or {remedy}")
+        problem = f"the rows or their split have changed since the run in {str(recipe.parent)!r} started"
+        raise BadValueError(problem, f"Restore the data, or {remedy}")
 
 
 def _hash_of_rows(data: Any) -> str:  # noqa: ANN401 - as above

@@ -105,13 +105,13 @@ def check_writes_here(trainer: Mapping[str, object], data: Mapping[str, object])
         >>> check_writes_here({"logger": {"init_args": {"save_dir": "runs"}}}, {})
         >>> check_writes_here({"default_root_dir": "/"}, {})
         Traceback (most recent call last):
-        tabvision.errors.BadValueError: recipe: --safe writes below the working folder alone, got '/'. Name a folder in it.
+        tabvision.errors.BadValueError: recipe: --safe writes only inside the working folder, got '/'. Name a folder in it.
     """
     settings = data.get("init_args")
     written = [settings.get(name) for name in _WRITTEN] if isinstance(settings, Mapping) else []
     for _, text in texts_in([trainer, *written]):
         if _OUTSIDE.match(text):
-            problem = f"--safe writes below the working folder alone, got {text!r}"
+            problem = f"--safe writes only inside the working folder, got {text!r}"
             raise BadValueError("recipe", problem, "Name a folder in it")
 
 

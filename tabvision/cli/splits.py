@@ -42,7 +42,7 @@ def _named_split(arguments: argparse.Namespace, test: float | None) -> dict[str,
     if way in ("time", "group", "column") and not column:
         remedy = "--timestamp COL" if arguments.user else f"--split {way}:COL"
         remedy += ", or --split last if the rows are in order of time" if way == "time" else ""
-        raise BadValueError(f"--split {way} needs to know the column", f"Pass {remedy}")
+        raise BadValueError(f"--split {way} needs a column", f"Pass {remedy}")
     if way == "column" or (way == "last" and arguments.user):
         for name, value in {"--test": test, "--validation": given}.items():
             if value is not None:

@@ -98,7 +98,7 @@ def _note_cost(num_rows: int, members: int, num_outputs: int) -> None:
 def _check_preset(arguments: argparse.Namespace) -> None:
     """Raise if an option contradicts the preset."""
     if arguments.preset == "fast" and arguments.epochs:
-        problem = f"--preset fast says how many epochs there are, got --epochs {arguments.epochs} as well"
+        problem = f"--preset fast sets the number of epochs, got --epochs {arguments.epochs} as well"
         raise BadValueError(problem, "Leave one of the two out")
     if arguments.preset == "best":
         for name, value in (("validation", arguments.validation), ("split", arguments.split)):
@@ -113,6 +113,6 @@ def _check_intervals(task: Task, num_rows: int, coverage: float) -> None:
     if "intervals" not in task.calibrated_by:
         raise BadValueError(f"--intervals is for numbers, and the target is {task.name}", "Leave --intervals out")
     if not num_rows:
-        problem = "--intervals are by the errors on held-out rows, and no rows are held out"
+        problem = "--intervals are fitted to the errors on held-out rows, but no rows are held out"
         raise BadValueError(problem, "Leave --validation none out")
     half_widths(np.zeros((num_rows, 1)), np.zeros((num_rows, 1)), coverage)

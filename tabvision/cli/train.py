@@ -90,5 +90,5 @@ def _check_verifiable(arguments: argparse.Namespace) -> None:
         "--probe": arguments.probe,
     }
     if arguments.verifiable and (found := [flag for flag, value in others.items() if value]):
-        problem = f"--verifiable is for a fit that its recipe repeats to the bit, which {found[0]} rules out"
+        problem = f"--verifiable is for a fit that its recipe repeats bit for bit, which {found[0]} rules out"
         raise BadValueError("tabvision train", problem, "Leave one of the two out")

@@ -23,24 +23,23 @@ from tabvision.inference.checkpoint import read_state
 from tabvision.lightning import CSVLogger, MisconfigurationException, Strategy, TQDMProgressBar, TrainerFn, tree
 
 _WHO = "recipe"
+_SETTING_ERRORS = (ValueError, TypeError, RuntimeError, MisconfigurationException)
 _CONNECTOR = "checkpoint_connector.py"  # Lightning's module that restores a checkpoint
 
 
 @contextmanager
-def reworded_trainer_errors(speaker: str, *, only: type[Exception] = Exception) -> Iterator[None]:
+def reworded_trainer_errors(speaker: str, *, only: tuple[type[Exception], ...] = _SETTING_ERRORS) -> Iterator[None]:
     """Reword a Trainer's errors about its settings as one sentence.
 
     Args:
         speaker: The name that starts the sentence.
-        only: The type of errors to reword, if a user's own code runs too.
+        only: The types of errors to reword; fewer if a user's own code runs too.
     """
     try:
         yield
     except TabvisionError:
         raise
-    except (ValueError, TypeError, RuntimeError, MisconfigurationException) as error:
-        if not isinstance(error, only):
-            raise
+    except only as error:
         problem = " ".join(str(error).split()).rstrip(".")
         raise BadValueError(speaker, problem, f"Correct that setting; they are those of {tree()}.Trainer") from error
 
@@ -95,15 +94,13 @@ def guard_checkpoints(trainer: pl.Trainer) -> None:
 def _read_state(trainer: pl.Trainer, checkpoint_path: str | Path, **_: object) -> dict[str, Any]:
     kind = type(trainer.strategy)
     if kind.load_checkpoint is not Strategy.load_checkpoint:
-        problem = f"{kind.__name__} opens {str(checkpoint_path)!r} in a way of its own, which may run code"
+        problem = f"{kind.__name__} opens {str(checkpoint_path)!r} in its own way, which may run code"
         raise BadValueError(problem, "Resume from Python with trainer.fit(ckpt_path=...), if you trust the file")
     folders = [str(folder) for each in trainer.checkpoint_callbacks if (folder := getattr(each, "dirpath", None))]
     state = read_state(checkpoint_path, folders)
     if trainer.state.fn == TrainerFn.FITTING and "optimizer_states" not in state:
-        problem = (
-            f"{str(checkpoint_path)!r} holds weights alone, and a fit resumes from the state of its optimizer as well"
-        )
-        raise BadValueError(problem, "Pass the last.ckpt that the run wrote beside it")
+        problem = f"{str(checkpoint_path)!r} holds only weights, and a fit also resumes the state of its optimizer"
+        raise BadValueError(problem, "Pass the last.ckpt that the run wrote next to it")
     return state
 
 

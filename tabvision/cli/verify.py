@@ -84,7 +84,7 @@ def run(arguments: argparse.Namespace) -> int:
         with speaking(_WHO):
             difference = _replay(recipe, stretch, exact=not other)
         forged += bool(difference)
-        print(f"steps {stretch.first:,} to {stretch.last:,}: {difference or 'as the recipe and data give'}", flush=True)
+        print(f"steps {stretch.first:,} to {stretch.last:,}: {difference or 'the same when replayed'}", flush=True)
     print(_summary(len(stretches), len(drawn), forged))
     return int(forged > 0)
 
@@ -222,7 +222,7 @@ def _difference(
     )
     ours, theirs = dict(_values(one)), dict(_values(other))
     if name := next((name for name in {**ours, **theirs} if ours.get(name) != theirs.get(name)), ""):
-        return f"{name} of {file.name} is not what the replay gives"
+        return f"{name} of {file.name} differs from the replay's"
     statistics = {name for name in moving if name.endswith(("running_mean", "running_var"))}  # on another scale
     for names in (moving - statistics, statistics):
         moved, away = (

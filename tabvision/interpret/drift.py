@@ -68,15 +68,10 @@ def drift(
             known[name] = RawColumn(name, "number", (), (), "strict")
         elif isinstance(column, Timestamps):
             known[name] = RawColumn(name, "date", (), (), "iso")
-        else:
-            known[name] = RawColumn(name, "category", (), ())
-    names = list(known) if columns is None else list(columns)
+    names = list(columns) if columns is not None else common if schema is None else list(known)
     for frame in frames:
         check_present(names, frame.columns, "Name columns that both tables have")
-    rows = []
-    for name in names:
-        source = known.get(name, RawColumn(name, "category", (), ()))
-        rows.append(_compare_column(source, one, other))
+    rows = [_compare_column(known.get(name, RawColumn(name, "category", (), ())), one, other) for name in names]
     found = pd.DataFrame(rows, columns=["column", "measure", "distance", "missing", "unseen", "outside", "p_value"])
     found["drifted"] = found["p_value"] < _ALPHA
     return found.sort_values(["drifted", "distance"], ascending=False, kind="stable", ignore_index=True)

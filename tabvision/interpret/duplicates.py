@@ -76,7 +76,7 @@ def duplicates(
         check_whole("max_photos", max_photos)
     predictor = model if isinstance(model, Predictor) else Predictor(model)
     if not predictor.schema.is_of_images or not hasattr(predictor.module, "body"):
-        raise BadTypeError("the model has no body of photos", "Pass a VisionModule or its checkpoint")
+        raise BadTypeError("the model must read only photos and have a body", "Pass a VisionModule or its checkpoint")
     if isinstance(source, ImageDataModule):
         inputs, parts, labels = _photos_of_data(source, predictor.schema, max_photos)
     else:

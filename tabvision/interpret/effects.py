@@ -77,7 +77,8 @@ def effects(
     check_whole("grid", grid, 2)
     names = [column] if isinstance(column, str) else list(column)
     if len(set(names)) < len(names) or not 1 <= len(names) <= 2:
-        raise BadValueError(f"column must be one column or two, got {column!r}", 'Pass such as "age" or ["age", "job"]')
+        problem = f"column must be one column or two, got {column!r}"
+        raise BadValueError(problem, 'Pass a name or a list of two: "age" or ["age", "job"]')
     predictor = predictor_of(model)
     known = {source.name: source for source in sources_of(predictor.schema)}
     for name in names:
@@ -88,7 +89,7 @@ def effects(
     if kind == "pdp":
         return _partial_dependence(predictor, inputs, inputs.frame, columns, grid)
     if len(columns) > 1:
-        raise BadValueError(f"accumulated local effects are of one column, got {names}", 'Pass one, or kind="pdp"')
+        raise BadValueError(f"accumulated local effects take one column, got {names}", 'Pass one, or kind="pdp"')
     return _accumulated_effects(predictor, inputs, inputs.frame, columns[0], grid)
 
 
@@ -114,7 +115,7 @@ def _accumulated_effects(
     predictor: Predictor, inputs: Inputs, frame: pd.DataFrame, column: Source, grid: int
 ) -> pd.DataFrame:
     if column.kind == "category":
-        problem = f"accumulated local effects need values in an order, and {column.name!r} holds categories"
+        problem = f"accumulated local effects need ordered values, and {column.name!r} holds categories"
         raise BadTypeError(problem, 'Pass kind="pdp"')
     ends, numbers = _grid(frame, column, grid), _numbers(frame, column)
     if len(ends) < 2:

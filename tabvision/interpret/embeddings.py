@@ -168,7 +168,7 @@ def factor_rows(module: SupervisedModule, index: int) -> NDArray[np.float32]:
 def check_ratings_module(module: object) -> None:
     """Raise a BadTypeError if the module is not a CollabModule."""
     if not isinstance(module, CollabModule):
-        remedy = "From a checkpoint it comes by CollabModule.load_from_checkpoint(path, weights_only=True)"
+        remedy = "Load a checkpoint with CollabModule.load_from_checkpoint(path, weights_only=True)"
         raise BadTypeError(f"a CollabModule is needed, got {type(module).__name__}", remedy)
 
 

@@ -53,8 +53,8 @@ def evaluate(results: Results, *, coverage: float = 0.95, repeats: int = 500, se
         >>> found[["metric", "model", "naive"]].values.tolist()[0], bool(found["low"][0] < 0.75 < found["high"][0])
         (['accuracy', 0.75, 0.75], True)
     """
-    check_whole("repeats", repeats, 20, remedy="Pass such as 500")
-    check_fraction("coverage", coverage, "()", remedy="Pass such as 0.95")
+    check_whole("repeats", repeats, 20)
+    check_fraction("coverage", coverage, "()", remedy="Pass a fraction such as 0.95")
     if not len(results):
         raise BadValueError("the results have no rows, so there is nothing to measure", "Pass rows with their target")
     task = results.schema.task

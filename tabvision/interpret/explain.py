@@ -67,7 +67,7 @@ def explain(
     source: Any = row.to_dict() if isinstance(row, pd.Series) else row
     to = predictor.read(source)
     if to.num_rows != 1:
-        raise BadValueError(f"row must be one row, got {to.num_rows:,}", "Pass such as frame.iloc[0]")
+        raise BadValueError(f"row must be one row, got {to.num_rows:,}", "Pass one, such as frame.iloc[0]")
     to, is_frame = with_features(predictor, to), isinstance(source, pd.DataFrame)
     values = {name: source[name].iloc[0] if is_frame else source[name] for name in raw_columns(predictor)}
     num_pairs = (samples + 1) // 2

@@ -27,7 +27,7 @@ Maps: TypeAlias = list[NDArray[np.float32]]
 
 _BATCH_SIZE = 16  # images to keep a graph in memory for
 _MAX_PREFIX = 16  # the most tokens before the patches: a class token, and registers
-_REMEDY = "Pass layer= the name of a part with a spatial map, as in module.named_modules()"
+_REMEDY = "Pass as layer the name of a part with a spatial map, as in module.named_modules()"
 
 
 @speaking("gradcam")
@@ -72,9 +72,8 @@ def gradcam(
     check_whole("batch_size", batch_size)
     predictor = model if isinstance(model, Predictor) else Predictor(model)
     if predictor.schema.image is None:
-        raise BadTypeError(
-            "the model must read images, and it reads columns", "Look at these with importance and effects"
-        )
+        problem = "the model must read images, and it reads only columns"
+        raise BadTypeError(problem, "Use importance and effects for columns")
     if layer is not None and layer not in dict(predictor.module.named_modules()):
         raise UnknownNameError("layer", layer, [name for name, _ in predictor.module.named_modules() if name])
     inputs = images if isinstance(images, Inputs) else predictor.read(images)
@@ -150,8 +149,8 @@ def _scores(predictor: Predictor, logits: Tensor, target: Label | None) -> Tenso
             raise UnknownNameError("target", str(target), list(map(str, names)))
         return columns[:, names.index(target)]
     if not task.is_classes and logits.shape[1] > 1:
-        problem = f"the model answers {logits.shape[1]} numbers"
-        raise BadValueError(problem, f"Pass target= one of them, such as {names[0]!r}")
+        problem = f"the model predicts {logits.shape[1]} numbers"
+        raise BadValueError(problem, f"Pass the one to explain, such as target={names[0]!r}")
     predictions = task.activate(calibration.scale(logits.detach())).cpu().numpy()
     decoded = calibration.decode(task, predictions)
     codes = torch.from_numpy(decoded if decoded.ndim == 1 else predictions.argmax(axis=1)).to(logits.device)
@@ -183,11 +182,9 @@ def _coarse(
         if matters.any():  # after a transformer's last block often only the class token does
             found: Tensor = speaks.detach().relu()
             return found
-    problem = (
-        f"{layer!r} puts out no spatial map that the answer depends on"
-        if layer
-        else ("the network has no spatial map that its answer depends on, nor tokens of which the grid is known")
-    )
+    problem = "the network has no spatial map that its answer depends on, and no tokens in a known grid"
+    if layer:
+        problem = f"the output of {layer!r} is not a spatial map that the answer depends on"
     raise BadValueError(problem, _REMEDY)
 
 

@@ -99,7 +99,7 @@ def importance(
         is_whole = orders.dtype.kind in "iu" and orders.ndim == 2 and orders.shape[1] == num_rows and len(orders)
         if not is_whole or (np.sort(orders) != np.arange(num_rows)).any():
             problem = f"permutations must be orders of the {num_rows:,} rows, got an array of shape {orders.shape}"
-            raise BadValueError(problem, f"Pass such as [rng.permutation({num_rows}) for _ in range(5)]")
+            raise BadValueError(problem, f"Pass a list such as [rng.permutation({num_rows}) for _ in range(5)]")
     values, unshuffled, is_gain = _measure(predictor, inputs, columns, orders, metric)
     worse = (values - unshuffled) * (-1 if is_gain else 1)
     frame = pd.DataFrame(

@@ -143,12 +143,13 @@ def threshold_curves(results: Results) -> pd.DataFrame:
     """
     names = list(results.schema.target.classes)
     if not results.schema.task.is_classes or (results.is_one_class and len(names) != 2):
-        raise BadValueError("a threshold needs two classes, or labels", "Pass results of such a target")
+        raise BadValueError("a threshold needs two classes, or labels", "Pass results with two classes, or with labels")
+    truth, scores = results.target == 1, results.predictions
+    if results.is_one_class:  # the positive class is the only label
+        names, truth, scores = names[-1:], truth[:, None], scores[:, -1:]
     thresholds = np.arange(1, 100) / 100
-    truth = results.target[:, None] == 1 if results.is_one_class else results.target == 1
-    scores = results.predictions[:, -1:] if results.is_one_class else results.predictions
     parts = []
-    for index, name in enumerate(names[-1:] if results.is_one_class else names):
+    for index, name in enumerate(names):
         yes, score = truth[:, index], np.sort(scores[:, index])
         hits = np.sort(scores[yes, index])
         predicted = len(score) - np.searchsorted(score, thresholds, side="right")
@@ -228,6 +229,6 @@ def likely_mislabeled(results: Results, k: int = 20) -> pd.DataFrame:
 
 def _classes_of(results: Results) -> list[Any]:
     if not results.is_one_class:
-        problem = f"rows of one class each are needed, and the target is {results.schema.task.name}"
-        raise BadValueError(problem, "Pass such results")
+        problem = f"one class per row is needed, and the target is {results.schema.task.name}"
+        raise BadValueError(problem, "Pass results with one class per row")
     return list(results.schema.target.classes)

@@ -9,7 +9,7 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
-from tabvision.errors import BadTypeError
+from tabvision.errors import BadTypeError, cut
 from tabvision.inference import Results
 from tabvision.inference.batches import Inputs
 from tabvision.interpret.gradcam import gradcam
@@ -54,8 +54,8 @@ class Photo:
         """
         kind = {None: "answer: ", True: "right: ", False: "wrong: "}[self.is_right]
         probability = "" if self.probability is None else f" ({self.probability:.2f})"
-        answer = f"{kind}{_cut(self.answer, most - len(kind + probability))}{probability}"
-        return [f"true: {_cut(self.label, most - len('true: '))}", answer, f"loss {self.loss:.3g}"]
+        answer = f"{kind}{cut(self.answer, most - len(kind + probability))}{probability}"
+        return [f"true: {cut(self.label, most - len('true: '))}", answer, f"loss {self.loss:.3g}"]
 
 
 def photos_of(results: Results, rows: NDArray[np.integer], model: Model | None = None) -> list[Photo]:
@@ -122,11 +122,8 @@ def _drawn(results: Results) -> dict[int, NDArray[np.uint8]]:
     return found
 
 
-def _cut(text: str, most: int) -> str:
-    """Return a text on one line, cut to at most `most` characters."""
-    line = " ".join(text.split())
-    return line if len(line) <= most else line[: most - 1].rstrip() + "…"
-
-
 def _text(label: Any) -> str:  # noqa: ANN401 - a label, or several numbers
-    return ", ".join(map(four_digits, label.tolist())) if isinstance(label, np.ndarray) else str(label) or "none"
+    """Return a label or several numbers on one line."""
+    if isinstance(label, np.ndarray):
+        return ", ".join(map(four_digits, label.tolist()))
+    return " ".join(str(label).split()) or "none"

@@ -11,7 +11,7 @@ from tabvision.data import CollabDataModule
 from tabvision.data.splits.base import PartName
 from tabvision.errors import BadValueError, speaking
 from tabvision.interpret.embeddings import check_ratings_module
-from tabvision.interpret.recommend import PASS_A_NUMBER, item_scores, seen_items
+from tabvision.interpret.recommend import item_scores, seen_items
 from tabvision.modules import CollabModule
 from tabvision.modules.collab_network import sorted_pairs
 
@@ -48,14 +48,14 @@ def ranking_metrics(
         BadValueError: `k` or `max_users` is below 1, or the part does not exist or has no pair of known user and item.
     """
     check_ratings_module(module)
-    check_whole("k", k, remedy=PASS_A_NUMBER)
+    check_whole("k", k)
     pairs = data.held_out_pairs(part)
     held_out, training = sorted_pairs(pairs[:, (pairs > 0).all(dim=0)]), sorted_pairs(data.training_pairs())
     users = np.unique(held_out[0].numpy())
     if not len(users):
         raise BadValueError(f"no {part} pair has a known user and item", "Pass another part or split")
     if max_users is not None:
-        check_whole("max_users", max_users, remedy=PASS_A_NUMBER)
+        check_whole("max_users", max_users)
         users = np.sort(np.random.default_rng(seed).permutation(users)[:max_users])
     popular = np.bincount(training[1].numpy(), minlength=module.item.cardinality)[1:].astype(np.float32)
     found, top_k = list[float](), min(k, len(popular))

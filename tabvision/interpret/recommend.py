@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from tabvision.batch import Batch
 
 _BATCH_SIZE = 65_536  # items to score at once
-PASS_A_NUMBER = "Pass a number such as 10"
 
 
 @speaking("recommend")
@@ -52,8 +51,8 @@ def recommend(
         BadValueError: `k` is below 1, `min_pairs` is below 0, or the module does not know what users have seen.
     """
     check_ratings_module(module)
-    check_whole("k", k, remedy=PASS_A_NUMBER)
-    check_whole("min_pairs", min_pairs, 0, remedy=PASS_A_NUMBER)
+    check_whole("k", k)
+    check_whole("min_pairs", min_pairs, 0)
     code = _code_of(module, 0, user)
     if (exclude_seen or min_pairs) and not module.seen.shape[1]:
         problem = "the module does not know what users have seen: it was not trained with a CollabDataModule"
@@ -91,8 +90,8 @@ def similar_items(module: CollabModule, item: Label, k: int = 10, *, min_pairs: 
         BadValueError: `k` is below 1, or `min_pairs` is below 0.
     """
     check_ratings_module(module)
-    check_whole("k", k, remedy=PASS_A_NUMBER)
-    check_whole("min_pairs", min_pairs, 0, remedy=PASS_A_NUMBER)
+    check_whole("k", k)
+    check_whole("min_pairs", min_pairs, 0)
     index = _code_of(module, 1, item) - 1
     if index < 0:
         labels = [str(label) for label in module.item.vocabulary]

@@ -33,8 +33,6 @@ class _ImageColumn:
 
     name: str
     position: int
-    continuous: tuple[()] = ()
-    categorical: tuple[()] = ()
 
 
 Column: TypeAlias = Source | _ImageColumn
@@ -44,7 +42,7 @@ def predictor_of(model: Model) -> Predictor:
     """Return the predictor of a model; raise if it reads only images."""
     predictor = model if isinstance(model, Predictor) else Predictor(model)
     if not sources_of(predictor.schema):
-        problem = "the model must read columns of a table, and it reads images alone"
+        problem = "the model must read columns of a table, and it reads only images"
         raise BadTypeError(problem, "Look at its images with gradcam and plots.top_losses")
     return predictor
 
@@ -67,7 +65,7 @@ def read_rows(
     """Return the inputs of at most `max_rows` random rows, in order; their `frame` is the raw table."""
     inputs = predictor.read(rows)
     if inputs.frame is None:
-        raise BadTypeError("rows must be a frame or a table file", "Pass such as pd.DataFrame(rows)")
+        raise BadTypeError("rows must be a frame or a table file", "Pass a frame, such as pd.DataFrame(rows)")
     if not inputs.num_rows:
         raise BadValueError("there are no rows", "Pass at least one")
     if fold is not None:

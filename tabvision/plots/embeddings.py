@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from tabvision.checks import check_whole
 from tabvision.errors import speaking
-from tabvision.interpret.recommend import PASS_A_NUMBER
 from tabvision.plots.style import check_frame, drawable, font_families, short
 
 _MAX_LABEL = 34  # the most characters of a label
@@ -61,7 +60,7 @@ def embedding_map(
     """
     names = [f"axis_{number}" for number in axes]
     check_frame(frame, names, "Pass what tabvision.interpret.pca gave, with enough axes")
-    check_whole("max_labels", max_labels, 0, remedy=PASS_A_NUMBER)
+    check_whole("max_labels", max_labels, 0)
     figure = Figure(figsize=(11, 8), layout="constrained")
     canvas = FigureCanvasAgg(figure)
     plane = figure.subplots()
@@ -132,7 +131,7 @@ def bias_bars(frame: pd.DataFrame, k: int = 10, *, title: str = "") -> Figure:
         ['Fargo', 'Heat']
     """
     check_frame(frame, ["bias"], "Pass what interpret.item_bias gave")
-    check_whole("k", k, remedy=PASS_A_NUMBER)
+    check_whole("k", k)
     ordered = frame.sort_values("bias", kind="stable")
     ends = ordered if len(ordered) <= 2 * k else pd.concat([ordered.head(k), ordered.tail(k)])
     figure = Figure(figsize=(8, 0.28 * len(ends) + 1.2), layout="constrained")

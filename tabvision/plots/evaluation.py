@@ -15,7 +15,6 @@ from matplotlib.patheffects import withStroke
 
 from tabvision.checks import check_whole
 from tabvision.errors import BadValueError, speaking
-from tabvision.interpret.recommend import PASS_A_NUMBER
 from tabvision.plots.style import COLORS, INK, check_frame, label_ticks, legend, panels, set_figure_title, short
 
 _MAX_WRITTEN = 12  # the most classes with a number in each cell
@@ -90,7 +89,7 @@ def importance(frame: pd.DataFrame, k: int = 20, *, title: str = "") -> Figure:
         ['job', 'age']
     """
     check_frame(frame, ("column", "importance"), "Pass what interpret.importance gave")
-    check_whole("k", k, remedy=PASS_A_NUMBER)
+    check_whole("k", k)
     top = frame.sort_values("importance", ascending=False, kind="stable").head(k)
     figure, (axes,) = panels(0.9 + _BAR * len(top))
     std, line = (top["std"].fillna(0) if "std" in top else None), {"ecolor": INK, "elinewidth": 1}
@@ -122,7 +121,7 @@ def effects(frame: pd.DataFrame, *, title: str = "") -> Figure:
     check_frame(frame, ("answer", "mean"), "Pass what interpret.effects gave")
     column, second = frame.columns[:2]
     if second != "answer":
-        raise BadValueError("effects of two columns together have no lines", "Pass the effects of one column")
+        raise BadValueError("effects of two columns cannot be drawn as lines", "Pass the effects of one column")
     ranges = frame.groupby("answer", sort=False, observed=True)["mean"].agg(lambda mean: mean.max() - mean.min())
     answers = list(ranges.sort_values(ascending=False, kind="stable").index[:_MAX_LINES])
     figure, (axes,) = panels(3.4)
@@ -275,7 +274,7 @@ def slices(frame: pd.DataFrame, k: int = 20, *, title: str = "") -> Figure:
         ['cook (9)', 'pilot (4)']
     """
     check_frame(frame, ("rows", "error", "low", "high"), "Pass what interpret.errors_by or worst_slices gave")
-    check_whole("k", k, remedy=PASS_A_NUMBER)
+    check_whole("k", k)
     top = frame.head(k)
     of_all = "slice" in top and "column" in top
     names = [f"{column}: {value}" for column, value in zip(top["column"], top["slice"], strict=True)] if of_all else []

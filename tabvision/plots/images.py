@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from tabvision.checks import check_whole
-from tabvision.errors import BadValueError, speaking
+from tabvision.errors import BadValueError, count, speaking
 from tabvision.inference import Results
 from tabvision.interpret.mistakes import worst_rows
 from tabvision.interpret.photos import Photo, overlaid, photos_of
@@ -41,7 +41,8 @@ def image_grid(images: Sequence[Any], labels: Sequence[object] = (), *, columns:
         5
     """
     if not len(images) or (len(labels) and len(labels) != len(images)):
-        problem = f"there must be an image, and a label for each or none, got {len(images)} and {len(labels)}"
+        given = f"{count(len(images), 'image')} and {count(len(labels), 'label')}"
+        problem = f"images are needed, and a label for each or none at all, got {given}"
         raise BadValueError(problem, "Pass what data.show_batch() gives: image_grid(*zip(*shown))")
     across = columns or math.ceil(math.sqrt(len(images)))
     down = math.ceil(len(images) / across)

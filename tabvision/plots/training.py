@@ -60,7 +60,7 @@ def history(metrics: Metrics | Mapping[str, Metrics], *, title: str = "") -> Fig
     rates = [name for frame in frames.values() for name in frame.filter(regex=_RATE).dropna(axis=1, how="all")]
     num_panels = len(names) + bool(rates)
     if not num_panels:
-        raise BadValueError("there is no metric of any epoch", _REMEDY)
+        raise BadValueError("no metric has a value in any epoch", _REMEDY)
     columns = min(2, num_panels)
     rows = math.ceil(num_panels / columns)
     figure, grid = panels(2.2 * rows + 0.6, rows, columns)
@@ -112,7 +112,7 @@ def _read(metrics: object) -> pd.DataFrame:
         try:
             metrics = pd.read_csv(path)
         except (pd.errors.EmptyDataError, pd.errors.ParserError) as error:
-            raise BadValueError(f"{str(path)!r} is no table of metrics", _REMEDY) from error
+            raise BadValueError(f"{str(path)!r} is not a table of metrics", _REMEDY) from error
     if not isinstance(metrics, pd.DataFrame):
         raise BadTypeError(f"a path or a frame is needed, got {type(metrics).__name__}", _REMEDY)
     return metrics.rename(columns=str).reset_index(drop=True)
@@ -162,7 +162,9 @@ def schedule(
         ['learning rate', 'momentum']
     """
     if num_epochs < 1 or batches_per_epoch < 1 or not groups:
-        problem = f"there must be an epoch, a batch and a group, got {num_epochs}, {batches_per_epoch}, {list(groups)}"
+        problem = (
+            f"at least one epoch, batch and group are needed, got {num_epochs}, {batches_per_epoch}, {list(groups)}"
+        )
         raise BadValueError(problem, "Pass what the Trainer will have")
     ends = epoch_ends(batches_per_epoch, [1] * num_epochs)
     length = RunLength(ends[-1], tuple(ends))

@@ -123,7 +123,7 @@ def _summary(runs: Sequence[Run], frame: pd.DataFrame, title: str) -> dict[str, 
         _settings_section(runs),
     ]
     return {
-        "title": title or f"Runs that predict {listed(target)}" if target else title or "Runs",
+        "title": title or (f"Runs that predict {listed(target)}" if target else "Runs"),
         "answer": f"Of {num_runs}, {'; '.join(said)}." if said else f"{num_runs}.",
         "sections": [section for section in sections if section["texts"] or section["parts"]],
     }

@@ -88,9 +88,8 @@ def _oddities_of_photos(predictor: Predictor, data: ImageDataModule) -> dict[str
 
 def _listed(pairs: pd.DataFrame) -> str:
     """Return the names of paired photos, each with its folder, which may be the label."""
-    names = ["/".join(Path(str(file)).parts[-2:]) for file in pairs["first"]]
-    others = ["/".join(Path(str(file)).parts[-2:]) for file in pairs["second"]]
-    return listed([f"{one} and {other}" for one, other in zip(names, others, strict=True)])
+    names = pairs[["first", "second"]].map(lambda file: "/".join(Path(str(file)).parts[-2:]))
+    return listed([f"{one} and {other}" for one, other in names.itertuples(index=False)])
 
 
 def _appearance(data: ImageDataModule, part: PartName) -> pd.DataFrame:

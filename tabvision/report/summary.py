@@ -176,14 +176,12 @@ def _calibration_section(results: Results) -> Section:
         return section_of("How reliable its intervals are", text)
     found = reliability(results)
     error = float(found.attrs["expected_calibration_error"])
-    is_sure, is_wrong = (
-        "Its probabilities can be taken at face value.",
-        "tabvision calibrate brings the two closer together.",
-    )
-    text = (
-        f"On average, the model's confidence and how often it is right differ by {rounded(100 * error)} percentage points. "
-        f"{is_sure if error <= _SURE_ENOUGH else is_wrong}"
-    )
+    points = f"{rounded(100 * error)} percentage points"
+    text = f"On average, the model's confidence and how often it is right differ by {points}. "
+    if error <= _SURE_ENOUGH:
+        text += "Its probabilities can be taken at face value."
+    else:
+        text += "tabvision calibrate brings the two closer together."
     shown = found.set_axis(["probability", "observed frequency", "predictions"], axis=1)
     parts = [part_of("How often a prediction with each probability is right", shown, "reliability", found)]
     if not results.is_one_class or len(results.schema.target.classes) == 2:

@@ -63,7 +63,7 @@ def _svg(figure: str, data: Table, caption: str, number: int) -> Markup:
     frame = frame_of(data)
     if figure == "confusion_matrix":
         frame = frame.iloc[:, 1:].set_axis(frame.iloc[:, 0].tolist())
-    drawn: Any = frame if "run" not in frame or figure != "history" else dict(list(frame.groupby("run", sort=False)))
+    drawn: Any = dict(list(frame.groupby("run", sort=False))) if figure == "history" and "run" in frame else frame
     text = re.sub(_NOT_FOR_PAGES, "", svg_of(getattr(plots, figure)(drawn), str(number)), flags=re.DOTALL)
     text = re.sub(r' xmlns(:xlink)?="[^"]*"', "", text)
     text = re.sub(r'<g id="[^"]*"', "<g", text).replace(INK, "currentColor")

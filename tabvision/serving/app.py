@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import math
 import secrets
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -142,17 +141,18 @@ class _Service:
         declared, most = request.headers.get("content-length", ""), self.limits.max_bytes
         with self.bytes.reserve(min(int(declared), most) if declared.isdigit() else most):
             body = await _read_body(request, self.limits)
+            rows: list[Any]
+            is_one, images = False, list[bytes]()
             if not takes_images:
                 rows, is_one = rows_of_json(body, self.model.schema, self.limits)
-                answers = await self.batcher.submit(rows)
-                return _reply(answers[0] if is_one else answers)
-            if not self.model.schema.is_of_images:
+            elif self.model.schema.is_of_images:
+                rows = images = await self._images(request, body)
+            else:
                 row, images = await self._row(request, body)
-                with self.pixels.reserve(await self._num_pixels(images)):
-                    return _reply((await self.batcher.submit([row]))[0])
-            images = await self._images(request, body)
+                rows, is_one = [row], True
             with self.pixels.reserve(await self._num_pixels(images)):
-                return _reply(await self.batcher.submit(images))
+                answers = await self.batcher.submit(rows)
+            return _reply(answers[0] if is_one else answers)
 
     async def _num_pixels(self, images: list[bytes]) -> int:
         if not images and not self.model.schema.is_of_images:
@@ -193,7 +193,8 @@ class _Service:
             RequestError: A field is neither `row` nor an image column, or the columns are invalid.
         """
         image = self.model.schema.image
-        columns = () if image is None else image.columns
+        assert image is not None, "_predict passes forms to models of images only"
+        columns = image.columns
         async with self._form(request, body) as form:
             text, files = form.get("row"), {name: value for name, value in form.multi_items() if name != "row"}
             if not isinstance(text, str) or len(form.multi_items()) != len(files) + 1:
@@ -201,7 +202,8 @@ class _Service:
                     WRONG_VALUES, 'The field "row" must hold the columns as JSON, and each field come once.'
                 )
             if wrong := [name for name, it in files.items() if name not in columns or not isinstance(it, UploadFile)]:
-                raise RequestError(WRONG_VALUES, f"The field {wrong[0]!r} is no image of {listed([*columns])}.")
+                sentence = f"The field {wrong[0]!r} is not one of the image columns ({listed(columns)})."
+                raise RequestError(WRONG_VALUES, sentence)
             images = {name: await value.read() for name, value in files.items() if isinstance(value, UploadFile)}
         rows, is_one = rows_of_json(text.encode(), self.model.schema, self.limits)
         if not is_one:
@@ -268,9 +270,9 @@ async def _read_body(request: Request, limits: Limits) -> bytes:
 
 
 def _reply(content: object, status: int = 200) -> Response:
-    """Return a strict JSON response; a NaN in it turns it into a failure."""
+    """Return a strict JSON response, with numpy's scalars as Python's; a NaN in it turns it into a failure."""
     try:
-        text = json.dumps(content, allow_nan=False, ensure_ascii=False, default=_plain)
+        text = json.dumps(content, allow_nan=False, ensure_ascii=False, default=np.generic.item)
     except ValueError:
         return _failure(FAILED, "The model's answer is not a finite number. Check its weights and its training.")
     return Response(text.encode(), status, media_type="application/json", headers=_SAFE)
@@ -313,15 +315,6 @@ class _HeaderChecks:
             sentence = f"This server is not known as {host!r}. Call it as {', '.join(sorted(self.hosts))}."
             return _failure(FORBIDDEN, sentence)
         return None
-
-
-def _plain(value: object) -> object:
-    if not isinstance(value, np.generic):
-        raise TypeError(f"{type(value).__name__} is not JSON")
-    number = value.item()
-    if isinstance(number, float) and not math.isfinite(number):
-        raise ValueError("not finite")
-    return number
 
 
 async def _refused(_: Request, error: Exception) -> Response:

@@ -137,7 +137,7 @@ def _check_row(number: int, row: dict[str, Any], schema: Schema, limits: Limits)
     """Raise if the row has a bad value, or lacks a column, which a frame of several rows would fill with missing values."""
     if len(row) > _MAX_NAMES + len(schema.inputs):
         raise RequestError(
-            TOO_LARGE, f"Row {number} has {len(row):,} names, and the model reads {len(schema.inputs):,}."
+            TOO_LARGE, f"Row {number} has {len(row):,} names, but the model reads {len(schema.inputs):,}."
         )
     if missing := [name for name in schema.inputs if name not in row]:
         error = MissingColumnsError(f"Row {number}", missing, row, "Send null for a value that is not known")
@@ -171,7 +171,9 @@ class SharedBudget:
     def reserve(self, number: int) -> Iterator[None]:
         """Hold a number of units inside the `with` block; raise if the others leave too few."""
         if self.used and self.used + number > self.most:
-            raise RequestError(OVERLOADED, f"The server is busy with as many {self.what} as it takes. Try again later.")
+            raise RequestError(
+                OVERLOADED, f"The server already holds as many {self.what} as it allows. Try again later."
+            )
         self.used += number
         try:
             yield
@@ -221,6 +223,6 @@ class Limits:
             value = getattr(self, field.name)
             is_kind = is_number if field.name == "read_seconds" else is_integer
             if not is_kind(value):
-                raise BadTypeError(f"{field.name} must be a number, got {value!r}", "Pass such as 1000")
+                raise BadTypeError(f"{field.name} must be a number, got {value!r}", "Pass a number such as 1000")
             if not value > 0:
-                raise BadValueError(f"{field.name} must be above 0, got {value!r}", "Pass such as 1000")
+                raise BadValueError(f"{field.name} must be above 0, got {value!r}", "Pass a number such as 1000")

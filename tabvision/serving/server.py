@@ -112,14 +112,15 @@ def listen(host: str, port: int) -> socket.socket:
         BadValueError: The port or address is invalid or in use.
     """
     if not is_integer(port):
-        raise BadTypeError(f"port must be a whole number, got {port!r}", "Pass such as 8000")
+        raise BadTypeError(f"port must be a whole number, got {port!r}", "Pass a port such as 8000")
     if not 0 <= port <= 65_535:
-        raise BadValueError(f"port must lie in 0 to 65535, got {port}", "Pass such as 8000")
+        raise BadValueError(f"port must lie in 0 to 65535, got {port}", "Pass a port such as 8000")
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listening = socket.socket(family, kind, protocol)
     except OSError as error:
-        raise BadValueError(f"host {host!r} cannot be resolved ({error.strerror})", "Pass such as 127.0.0.1") from error
+        problem = f"host {host!r} cannot be resolved ({error.strerror})"
+        raise BadValueError(problem, "Pass an address such as 127.0.0.1") from error
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(address)

@@ -120,7 +120,7 @@ def test_photos_of_a_run_are_calibrated_on(
     ("words", "sentence"),
     [
         (["--run", "nowhere"], "'nowhere' holds no run"),
-        (["best.ckpt"], "a checkpoint and rows are needed, or a run, got best.ckpt"),
+        (["best.ckpt"], "a checkpoint and rows, or a run, are needed, got best.ckpt"),
         (["best.ckpt", "rows.csv", "--run", "x"], "got best.ckpt rows.csv --run x"),
     ],
 )

@@ -134,7 +134,7 @@ def test_an_untrained_network_is_not_measured(command: str, capsys: pytest.Captu
     Path("runs/people/best.ckpt").unlink()
 
     assert main([command, "--config", "runs/people/recipe.yaml"]) == 2
-    assert "there is no best.ckpt beside the recipe, and the network of a recipe alone" in capsys.readouterr().err
+    assert "no checkpoint to measure was given, and there is no best.ckpt next to the recipe" in capsys.readouterr().err
 
 
 def test_the_demo_runs_the_whole_way(capsys: pytest.CaptureFixture[str]) -> None:
@@ -169,7 +169,7 @@ def test_the_demo_replaces_no_files_of_the_users(capsys: pytest.CaptureFixture[s
         (["train", "people.csv", "--target", "paid", "--lr", "0"], "a learning rate must be above zero"),
         (["train", "people.csv", "--target", "paid", "--lr", "fast"], "rates must be numbers"),
         (["train", "people.csv", "--target", "paid", "--categorical", "jobb"], "did you mean 'job'"),
-        (["train", "people.csv", "--target", "paid", "--out", "people.csv"], "is a file, and a folder is needed"),
+        (["train", "people.csv", "--target", "paid", "--out", "people.csv"], "is a file, not a folder"),
         (["predict", "best.ckpt", "people.csv", "--out", "a.csv"], "no checkpoint at 'best.ckpt'"),
         (["predict", "people.csv", "people.csv", "--out", "a.csv"], "people.csv"),
         (["predict", "people.csv", "people.csv", "--out", "people.csv"], "people.csv"),
@@ -350,6 +350,19 @@ def test_predict_keeps_columns_as_they_stand_in_the_file() -> None:
 
 
 @pytest.mark.usefixtures("run")
+def test_columns_to_keep_are_not_taken_for_predictions(capsys: pytest.CaptureFixture[str]) -> None:
+    people(5).assign(error="none", probability_no=0.5, probability_yes=0.5).to_csv("new.csv", index=False)
+    words = ["predict", "runs/people/best.ckpt", "new.csv", "--device", "cpu", "--no-proba", "--out", "answers.csv"]
+    capsys.readouterr()
+
+    assert main([*words, "--keep", "error,probability_no,probability_yes"]) == 0
+
+    told = capsys.readouterr().out
+    assert "5 rows predicted" in told
+    assert "known target" not in told
+
+
+@pytest.mark.usefixtures("run")
 def test_a_column_to_keep_that_the_table_lacks_is_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["predict", "runs/people/best.ckpt", "people.csv", "--keep", "jobb", "--out", "a.csv"]) == 2
     assert "'jobb' (did you mean 'job'?). Correct --keep." in capsys.readouterr().err
@@ -364,7 +377,7 @@ def test_predict_says_which_values_are_unlike_those_of_training_and_strict_refus
     capsys.readouterr()
 
     assert main([*words, "--strict"]) == 2
-    assert "unlike those of training: 'age' (1 row)" in capsys.readouterr().err
+    assert "unlike the training values: 'age' (1 row)" in capsys.readouterr().err
     assert not Path("answers.csv").exists()
     assert main(words) == 0
     assert "1 of 5 rows whose 'age' is far outside the training range" in capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""A disk that is full: a sentence, and no file that is cut short under its final name. And memory that does not suffice."""
+"""A disk that is full: a sentence, and no file that is cut short under its final name. And too little memory."""
 
 import errno
 import gc
@@ -148,9 +148,9 @@ def _fill_a_gpu() -> None:
 @pytest.mark.parametrize(
     ("fail", "sentence"),
     [
-        (lambda: np.empty(1 << 50), "the memory does not suffice: Unable to allocate 8.00 PiB for an array"),
-        (lambda: torch.empty(1 << 50), "the memory does not suffice: .*can't allocate memory"),
-        (_fill_a_gpu, "the memory of the GPU does not suffice: CUDA out of memory"),
+        (lambda: np.empty(1 << 50), "out of memory: Unable to allocate 8.00 PiB for an array"),
+        (lambda: torch.empty(1 << 50), "out of memory: .*can't allocate memory"),
+        (_fill_a_gpu, "the GPU is out of memory: CUDA out of memory"),
     ],
 )
 def test_memory_that_does_not_suffice_is_one_sentence(

@@ -92,8 +92,8 @@ def test_photos_alone_are_learned_from_if_asked_or_if_there_is_nothing_else(caps
     ("words", "expected"),
     [
         (["--image", "file,sides"], "sides"),
-        (["--image", "file", "--body", "a,b"], "several bodies are compared for images alone"),
-        (["--image", "file,back", "--image-only"], "one image of each row"),
+        (["--image", "file", "--body", "a,b"], "several bodies can be compared only without other columns"),
+        (["--image", "file,back", "--image-only"], "one image per row"),
         (["--image", "file", "--label-depth", "2"], "--label-depth is for images"),
         (["--image", "file", "--preset", "best"], "--preset is for a table"),
     ],

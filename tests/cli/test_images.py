@@ -153,7 +153,7 @@ def test_a_table_of_paths_and_several_labels_trains_and_is_asked_with_tta() -> N
 @pytest.mark.usefixtures("told")
 def test_columns_of_photos_without_a_table_cannot_be_kept(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["predict", "runs/photos/best.ckpt", "photos", "--keep", "id", "--out", "answers.csv"]) == 2
-    assert "--keep names columns of a table, and DATA is photos alone." in capsys.readouterr().err
+    assert "--keep names columns of a table, and DATA has only photos." in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("told")
@@ -247,7 +247,7 @@ def test_a_model_below_the_naive_answer_is_told_of(capsys: pytest.CaptureFixture
         (["phottos", "--user", "a", "--item", "b"], "no file 'phottos'. Did you mean 'photos'?"),
         (["photos", "--body", "resnet3"], "no network named 'resnet3'"),
         (["photos", "--probe", "--verifiable"], "which --probe rules out"),
-        (["photos", "--no-probe", "--body", "resnet18,resnet34"], "--no-probe leaves out what compares several bodies"),
+        (["photos", "--no-probe", "--body", "resnet18,resnet34"], "compared by linear probes, got --no-probe"),
         (["photos", "--lr", "fast"], "--lr must be one number"),
         (["photos", "--augment", "strange"], "'strange'"),
         (["nowhere/", "--image", "file"], "nowhere"),
@@ -358,7 +358,7 @@ def test_such_a_head_then_learns_from_the_validation_photos_too(capsys: pytest.C
     assert {name.partition(".")[0] for name in changed} == {"head"}
     assert not Path("probed/trained.ckpt").exists()
     assert main(["calibrate", "--run", "probed", "--out", "calibrated.ckpt"]) == 2
-    assert "was trained anew on the validation rows of the run" in capsys.readouterr().err
+    assert "was retrained on the validation rows of the run" in capsys.readouterr().err
 
 
 def test_a_network_beside_a_head_that_learns_from_more_photos_has_a_handicap(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -126,7 +126,7 @@ def test_a_recipe_that_monitors_folds_which_no_member_leaves_out_is_refused(caps
 
     assert main(["fit", "--config", RECIPE]) == 2
 
-    assert "monitors 'oof/loss', and no member of this network leaves out rows" in capsys.readouterr().err
+    assert "monitors 'oof/loss', but no member of this network leaves out a fold" in capsys.readouterr().err
 
 
 def test_a_recipe_without_a_logger_writes_into_a_folder_of_its_name_and_says_so(

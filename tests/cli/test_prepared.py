@@ -38,7 +38,7 @@ def test_a_table_that_would_not_fit_is_prepared_trained_and_answered_by_the_same
     assert "Preparing 'people.parquet'" in first
     assert len([*(tmp_path / "cache" / "tabvision").glob("prepared-*/prepared.json")]) == 1
     assert "500 rows predicted block by block" in said.out
-    assert "End --out in .parquet" in refused
+    assert "Pass --out with a name that ends in .parquet" in refused
     answers, whole = pd.read_parquet("blocks.parquet"), pd.read_parquet("whole.parquet")
     pd.testing.assert_frame_equal(answers, whole, rtol=1e-5)
     held_out = pd.read_csv("runs/people/predictions.csv")

@@ -89,7 +89,7 @@ def test_a_checkpoint_of_a_table_is_refused(tmp_path: Path) -> None:
     words = ["train", str(tmp_path / "people.csv"), "--target", "paid", "--epochs", "1", "--no-report"]
     assert main([*words, "--out", str(tmp_path / "run")]) == 0
 
-    with pytest.raises(BadTypeError, match="holds a TabularModule, which knows no users and items"):
+    with pytest.raises(BadTypeError, match="holds a TabularModule, which was not trained on ratings"):
         run(str(tmp_path / "run/best.ckpt"), "--user", "1")
 
 

@@ -1,4 +1,4 @@
-"""A run whose validation rows are the latest trains its network anew on them as well."""
+"""A run whose validation rows are the latest retrains its network on them as well."""
 
 import json
 import shutil
@@ -166,7 +166,7 @@ def test_a_resumed_run_on_other_data_is_not_trained_anew(capsys: pytest.CaptureF
 
     assert main(["train", "--resume", "run", "--refit"]) == 2
 
-    assert "on no table" in capsys.readouterr().err
+    assert "this run is not on a table" in capsys.readouterr().err
 
 
 def test_rows_that_it_learned_from_do_not_calibrate_it(capsys: pytest.CaptureFixture[str]) -> None:
@@ -174,7 +174,7 @@ def test_rows_that_it_learned_from_do_not_calibrate_it(capsys: pytest.CaptureFix
 
     assert main(["calibrate", "--run", "run", "--out", "calibrated.ckpt"]) == 2
 
-    assert "was trained anew on the validation rows" in capsys.readouterr().err
+    assert "was retrained on the validation rows" in capsys.readouterr().err
     assert not Path("calibrated.ckpt").exists()
 
 

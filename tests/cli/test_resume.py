@@ -63,7 +63,7 @@ def test_a_resumed_run_ends_where_an_uninterrupted_one_does(
     assert not (cut / "predictions.csv").exists()
 
     assert main([*words, "--out", str(cut)]) == 2
-    assert f"Go on with --resume {cut}" in capsys.readouterr().err
+    assert f"Continue it with --resume {cut}" in capsys.readouterr().err
     assert main(["train", "--resume", str(cut), "--no-report"]) == 0
 
     for name in EQUAL:
@@ -86,7 +86,7 @@ def test_a_run_that_began_with_a_trained_network_goes_on_too(capsys: pytest.Capt
     for name in ("metrics.csv", "predictions.csv", "resume.yaml"):
         assert (cut / name).read_bytes() == (whole / name).read_bytes(), name
     assert main(["train", "--resume", str(cut)]) == 2
-    assert f"To train on: tabvision train --from {cut}/best.ckpt" in capsys.readouterr().err
+    assert f"To train longer: tabvision train --from {cut}/best.ckpt" in capsys.readouterr().err
 
 
 @pytest.mark.slow
@@ -178,15 +178,17 @@ def test_what_cannot_be_resumed_is_a_sentence_that_says_what_to_do(
         state = torch.load("done/last.ckpt", weights_only=True)
         torch.save({**state, "callbacks": {}}, f"{name}/last.ckpt")
     wanted = {
-        ("done",): "the run in 'done' is finished. To train on: tabvision fit --config done/recipe.yaml --ckpt_path",
+        (
+            "done",
+        ): "the run in 'done' is finished. To train longer: tabvision fit --config done/recipe.yaml --ckpt_path",
         ("nowhere",): "'nowhere' holds no run",
         ("early",): "'early' has no last.ckpt",
-        ("moved",): "the run in 'moved' was begun in",
-        ("own",): "names mine.TabularDataModule, which is no part of tabvision",
-        ("logger",): "names os.system, which is no part of tabvision",
+        ("moved",): "the run in 'moved' was started in",
+        ("own",): "names mine.TabularDataModule, which is not part of tabvision",
+        ("logger",): "names os.system, which is not part of tabvision",
         ("broken",): "'broken/recipe.yaml' is not a recipe that tabvision train wrote",
-        ("moved", "--epochs", "3"): "--resume goes on as the recipe of the run says, got --epochs as well",
-        ("moved", "people.csv"): "--resume goes on as the recipe of the run says, got people.csv as well",
+        ("moved", "--epochs", "3"): "--resume continues with the recipe of the run, got --epochs as well",
+        ("moved", "people.csv"): "--resume continues with the recipe of the run, got people.csv as well",
     }
     for words, sentence in wanted.items():
         with subtests.test(words=words):
@@ -209,9 +211,7 @@ def test_rows_that_have_changed_are_not_gone_on_with(
         for words in (["train", "--resume", run, "--no-report"], ["calibrate", "--run", run, "--out", "new.ckpt"]):
             with subtests.test(words=words):
                 assert main(words) == 2
-                said = (
-                    f"the rows, or their division, are not those with which the run in '{run}' began. Put the data back"
-                )
+                said = f"the rows or their split have changed since the run in '{run}' started. Restore the data"
                 assert said in capsys.readouterr().err
 
 
@@ -220,7 +220,7 @@ def test_weights_alone_are_not_resumed_from_and_the_last_state_is(capsys: pytest
     words = ["fit", "--config", "done/recipe.yaml", "--trainer.enable_progress_bar=false", "--trainer.max_epochs=3"]
 
     assert main([*words, "--ckpt_path", "done/best.ckpt"]) == 2
-    assert "'done/best.ckpt' holds weights alone" in capsys.readouterr().err
+    assert "'done/best.ckpt' holds only weights" in capsys.readouterr().err
     assert main([*words, "--ckpt_path", "done/last.ckpt"]) == 0
 
     assert torch.load("runs/people/version_1/checkpoints/last.ckpt", weights_only=True)["epoch"] == 2

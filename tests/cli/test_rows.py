@@ -46,13 +46,13 @@ def test_photos_that_have_moved_are_found_by_root_and_suffix(
             assert main([*words, "--root", "moved", "--suffix", ".jpg"]) == 0
     assert len(pd.read_csv("a.csv")) == 24
     assert main(["predict", "run/best.ckpt", "moved", "--out", "b.csv", "--root", "."]) == 2
-    assert "--root is for a table that names photos, got moved" in capsys.readouterr().err
+    assert "--root is for a table of photo paths, got moved" in capsys.readouterr().err
 
 
 def test_a_network_without_photos_takes_no_folder_of_them(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["predict", f"{run}/best.ckpt", "people.csv", "--out", "a.csv", "--suffix", ".jpg"]) == 2
 
-    assert "--suffix is for a table that names photos, got people.csv. Leave --suffix out" in capsys.readouterr().err
+    assert "--suffix is for a table of photo paths, got people.csv. Leave --suffix out" in capsys.readouterr().err
 
 
 def test_a_column_of_photos_is_not_left_out_as_well(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

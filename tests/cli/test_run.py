@@ -268,7 +268,7 @@ def test_a_folder_into_which_another_run_writes_is_left_alone(folder: Path, caps
 
     os.close(held)
     assert status == 2
-    assert "another run is writing into run. Wait until it ends" in capsys.readouterr().err
+    assert "another run is writing to run. Wait until it ends" in capsys.readouterr().err
     assert (folder / "run" / "recipe.yaml").read_text() == "of the other run"
 
     held = os.open(folder / "run", os.O_RDONLY)
@@ -304,7 +304,7 @@ def test_ctrl_c_names_the_best_network_so_far_and_leaves_whole_files(subtests: p
         status, error = interrupted(*words, until="runs/people/best.ckpt")
 
         best = "runs/people/best.ckpt"
-        sentence = f"tabvision: stopped; the best network so far is {best}; go on with --resume runs/people"
+        sentence = f"tabvision: stopped; the best network so far is {best}; continue with --resume runs/people"
         assert (status, error) == (130, sentence)
         metrics = pd.read_csv("runs/people/metrics.csv")
         assert metrics["epoch"].is_unique
@@ -365,7 +365,7 @@ def test_a_recipe_without_validation_rows_is_refused_if_they_choose_its_checkpoi
     Path("whole.yaml").write_text(yaml.safe_dump(recipe))
 
     assert main(["fit", "--config", "whole.yaml"]) == 2
-    assert "monitors 'val/loss', and the data has no validation rows" in capsys.readouterr().err
+    assert "monitors 'val/loss', but the data has no validation rows" in capsys.readouterr().err
 
     recipe["trainer"]["callbacks"][-3]["init_args"]["monitor"] = "train/loss"
     Path("whole.yaml").write_text(yaml.safe_dump(recipe))

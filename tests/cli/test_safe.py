@@ -162,7 +162,7 @@ def test_what_runs_commands_is_refused_in_every_mode(capsys: pytest.CaptureFixtu
 
 @pytest.mark.parametrize("text", ["/tmp/x", "../x", "a/../../x", "~/x", "s3://bucket/x", "file:///tmp/x", "C:\\x"])
 def test_a_path_out_of_the_working_folder_is_seen(text: str) -> None:
-    with pytest.raises(BadValueError, match="--safe writes below the working folder alone, got "):
+    with pytest.raises(BadValueError, match="--safe writes only inside the working folder, got "):
         check_writes_here({"callbacks": [{"init_args": {"filename": text}}]}, {})
     check_writes_here(
         {"default_root_dir": "runs/a..b", "max_epochs": 1, "logger": None}, {"init_args": {"cache": None}}
@@ -179,7 +179,7 @@ def test_safe_mode_writes_below_the_working_folder_alone(capsys: pytest.CaptureF
     for key, value in places.items():
         write(**{key: value})
         assert main(["fit", "--safe", "--config", "recipe.yaml"]) == 2
-        assert "--safe writes below the working folder alone, got '/tmp/x'" in capsys.readouterr().err
+        assert "--safe writes only inside the working folder, got '/tmp/x'" in capsys.readouterr().err
 
 
 def test_safe_mode_takes_the_working_folder_off_the_search_path(tmp_path: Path) -> None:

@@ -178,7 +178,7 @@ def test_without_ratings_the_metrics_are_of_pairs_and_negatives_as_during_the_fi
         (["--validation", "none", "--split", "time:day"], "so --split time:day has nothing to do"),
         (["--task", "binary,odd=1"], "no setting of --task binary named 'odd'"),
         (["--task", "binary,threshold=2"], "threshold"),
-        (["--split", "group"], "--split group needs to know the column. Pass --split group:COL"),
+        (["--split", "group"], "--split group needs a column. Pass --split group:COL"),
         (["--split", "column:part", "--test", "0.1"], "there is no --test 0.1"),
         (["--split", "time:paid"], "column 'paid' must hold dates"),
         (["--split", "group:nowhere"], "'nowhere'"),
@@ -186,7 +186,7 @@ def test_without_ratings_the_metrics_are_of_pairs_and_negatives_as_during_the_fi
         (["--class-weights", "1,2,3", "--task", "binary"], "class_weights must have 2 numbers, got 3"),
         (["--sampler", "nowhere"], "the frame lacks 1 column: 'nowhere'"),
         (["--preset", "best", "--split", "random"], "got --split random as well"),
-        (["--preset", "fast"], "--preset fast says how many epochs there are, got --epochs 1 as well"),
+        (["--preset", "fast"], "--preset fast sets the number of epochs, got --epochs 1 as well"),
         (["--test", "none.csv"], "none.csv"),
     ],
 )
@@ -227,7 +227,7 @@ def test_a_logger_that_cannot_begin_is_a_sentence(
     monkeypatch.setattr(TensorBoardLogger, "experiment", property(refuse))
 
     assert main([*TRAIN, "--logger", "tensorboard"]) == 2
-    assert "tabvision train: --logger tensorboard cannot begin (No key. Log in). Do what" in capsys.readouterr().err
+    assert "tabvision train: --logger tensorboard cannot start (No key. Log in). Do what" in capsys.readouterr().err
     assert not [*RUN.iterdir()]
 
 
@@ -374,7 +374,7 @@ def test_a_table_and_a_folder_are_not_one_source(tmp_path: Path, capsys: pytest.
     assert main(["train", "people.csv", "photos", "--target", "paid"]) == 2
 
     assert (
-        "DATA is one folder, or the files of one table, or photos, got 'people.csv', 'photos'"
+        "DATA must be one folder, the files of one table, or photos, got 'people.csv', 'photos'"
         in capsys.readouterr().err
     )
 

@@ -99,7 +99,7 @@ def test_a_recipe_cannot_ask_for_a_checkpoint_to_run(capsys: pytest.CaptureFixtu
     write_recipe(weights_only=False, ckpt_path="good.ckpt")
 
     assert main(["fit", "--config", "recipe.yaml"]) == 2
-    assert "recipe: weights_only: false would run the code" in capsys.readouterr().err
+    assert "recipe: a recipe must not set weights_only: false, which would run code" in capsys.readouterr().err
 
 
 def test_a_good_checkpoint_is_resumed_from_a_path_and_an_address(capsys: pytest.CaptureFixture[str]) -> None:
@@ -180,5 +180,5 @@ def test_a_strategy_that_opens_checkpoints_itself_resumes_none(strategy: str) ->
     trainer.strategy.__class__ = getattr(strategies, strategy)
     guard_checkpoints(trainer)
 
-    with pytest.raises(BadValueError, match=f"recipe: {strategy} opens 'good.ckpt' in a way of its own, which may run"):
+    with pytest.raises(BadValueError, match=f"recipe: {strategy} opens 'good.ckpt' in its own way, which may run"):
         trainer.strategy.load_checkpoint("good.ckpt")

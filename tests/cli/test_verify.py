@@ -78,11 +78,17 @@ def test_so_are_tables_and_photos(words: list[str]) -> None:
     ("change", "sentence"),
     [
         ((RUN / "chain.jsonl").unlink, "'runs/ratings' has no chain.jsonl, which tabvision train --verifiable"),
-        (Path("ratings.csv").unlink, "'ratings.csv' is missing, which 'runs/ratings/chain.jsonl' names"),
-        (lambda: Path("ratings.csv").write_text("who,film,stars,when\n"), "'ratings.csv' is not the file of the fit"),
-        ((RUN / "checkpoints/step=9.ckpt").unlink, ".ckpt' is missing"),
-        (lambda: with_other_weights(RUN / "checkpoints/step=9.ckpt"), ".ckpt' is not the file of the fit"),
-        (lambda: (RUN / "recipe.yaml").write_text("{}"), "'runs/ratings/recipe.yaml' is not the file of the fit"),
+        (Path("ratings.csv").unlink, "'ratings.csv', listed in 'runs/ratings/chain.jsonl', is missing"),
+        (
+            lambda: Path("ratings.csv").write_text("who,film,stars,when\n"),
+            "'ratings.csv' is not the file that the fit used",
+        ),
+        ((RUN / "checkpoints/step=9.ckpt").unlink, "'checkpoints/step=9.ckpt', listed in"),
+        (lambda: with_other_weights(RUN / "checkpoints/step=9.ckpt"), ".ckpt' is not the file that the fit used"),
+        (
+            lambda: (RUN / "recipe.yaml").write_text("{}"),
+            "'runs/ratings/recipe.yaml' is not the file that the fit used",
+        ),
     ],
     ids=["no chain", "no data", "data", "no checkpoint", "checkpoint", "recipe"],
 )
@@ -112,7 +118,7 @@ def test_a_forged_chain_is_found_by_a_full_replay(name: str, run: Path, capsys: 
     assert main(["verify", str(run), "--share", "1"]) == 1
 
     out = capsys.readouterr().out
-    assert f"net.users.weight of {Path(name).name} is not what" in out
+    assert f"net.users.weight of {Path(name).name} differs from the replay's" in out
     assert "3 of 3 stretches were replayed, and 1 differs" in out
 
 
@@ -148,5 +154,5 @@ def test_a_draw_finds_forgeries_as_often_as_the_formula_says(num_forged: int, sh
 def test_what_a_recipe_cannot_repeat_is_not_verifiable(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*TABLE, "--preset", "best"]) == 2
     assert (
-        "--verifiable is for a fit that its recipe repeats to the bit, which --preset best" in capsys.readouterr().err
+        "--verifiable is for a fit that its recipe repeats bit for bit, which --preset best" in capsys.readouterr().err
     )

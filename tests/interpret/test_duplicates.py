@@ -138,5 +138,5 @@ def test_numbers_out_of_range_are_a_sentence(settings: dict[str, Any]) -> None:
 def test_a_model_of_rows_has_no_photos() -> None:
     pair = Pair(TabularModule, "binary")
 
-    with pytest.raises(BadTypeError, match="duplicates: the model has no body of photos"):
+    with pytest.raises(BadTypeError, match="duplicates: the model must read only photos and have a body"):
         duplicates(pair.module(pair.data().schema), {"x": 1.0})

@@ -170,10 +170,10 @@ def test_a_named_layer_is_looked_at() -> None:
     ("make", "settings", "error", "words"),
     [
         (bright_net, {"layer": "body.nett"}, UnknownNameError, "'body.nett'"),
-        (bright_net, {"layer": "head"}, BadValueError, "'head' puts out no spatial map"),
+        (bright_net, {"layer": "head"}, BadValueError, "the output of 'head' is not a spatial map"),
         (bright_net, {"target": "cat"}, UnknownNameError, "'cat'"),
         (bright_net, {"batch_size": 0}, BadValueError, "batch_size"),
-        (lambda: bright_net(Points(num_points=1)), {}, BadValueError, "the model answers 2 numbers"),
+        (lambda: bright_net(Points(num_points=1)), {}, BadValueError, "the model predicts 2 numbers"),
     ],
 )
 def test_what_has_no_map_is_a_sentence(make: Any, settings: dict[str, Any], error: type[Exception], words: str) -> None:

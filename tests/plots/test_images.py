@@ -30,7 +30,7 @@ def test_a_grid_shows_each_image_under_its_label() -> None:
 
 @pytest.mark.parametrize(("num", "labels"), [(0, []), (2, ["a"])])
 def test_a_grid_of_nothing_or_with_too_few_labels_is_a_sentence(num: int, labels: list[str]) -> None:
-    with pytest.raises(BadValueError, match="there must be an image, and a label for each or none"):
+    with pytest.raises(BadValueError, match="images are needed, and a label for each or none at all"):
         image_grid([np.zeros((4, 4, 3), dtype=np.uint8)] * num, labels)
 
 

@@ -39,7 +39,7 @@ def test_frozen_epochs_are_shaded_and_named() -> None:
 
 
 def test_a_schedule_of_nothing_is_refused() -> None:
-    with pytest.raises(BadValueError, match="there must be an epoch, a batch and a group"):
+    with pytest.raises(BadValueError, match="at least one epoch, batch and group are needed"):
         schedule(OneCycle(), num_epochs=0, batches_per_epoch=10)
 
 
@@ -102,9 +102,9 @@ def test_what_holds_no_metrics_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(MissingFileError, match="there is no file"):
         history(tmp_path / "none.csv")
-    with pytest.raises(BadValueError, match="is no table of metrics"):
+    with pytest.raises(BadValueError, match="is not a table of metrics"):
         history(tmp_path / "empty.csv")
-    with pytest.raises(BadValueError, match="there is no metric of any epoch"):
+    with pytest.raises(BadValueError, match="no metric has a value in any epoch"):
         history(pd.DataFrame({"epoch": [0]}))
     with pytest.raises(BadTypeError, match="a path or a frame is needed, got int"):
         history(wrong)

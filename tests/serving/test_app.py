@@ -171,7 +171,7 @@ def test_wrong_rows_among_many_spoil_nobody_elses_answer() -> None:
         (b'{"x": 1e999, "z": 1, "job": "cook", "size": "s"}', 422, "finite"),
         (json.dumps([{"x": 1}] * 51).encode(), 413, "51 rows, more than the limit of 50"),
         (json.dumps({"x": 1, "z": 1, "job": "a" * 201, "size": "s"}).encode(), 413, "a text of 201 characters"),
-        (json.dumps({f"x{name}": 1 for name in range(1_005)}).encode(), 413, "1,005 names, and the model reads 4"),
+        (json.dumps({f"x{name}": 1 for name in range(1_005)}).encode(), 413, "1,005 names, but the model reads 4"),
         (b" " * 20_001, 413, "20,000 bytes at most"),
     ],
     ids=lambda value: str(value)[:24],

@@ -308,7 +308,7 @@ def test_a_body_for_which_others_leave_no_room_is_asked_to_come_again() -> None:
             while (refused := client.post("/predict", json=plain_rows(10))).status_code == 200:
                 pass  # until the server has read the other's head
         assert refused.status_code == 503
-        assert refused.json() == {"error": "The server is busy with as many bytes as it takes. Try again later."}
+        assert refused.json() == {"error": "The server already holds as many bytes as it allows. Try again later."}
         while (answered := client.post("/predict", json=plain_rows(10))).status_code == 503:
             pass  # until it has seen the other leave
         assert answered.status_code == 200

@@ -116,7 +116,7 @@ def test_a_budget_is_common_but_one_request_always_fits() -> None:
     budget = SharedBudget(10, "pixels")
 
     with budget.reserve(11):
-        with pytest.raises(RequestError, match="as many pixels as it takes"), budget.reserve(1):
+        with pytest.raises(RequestError, match="as many pixels as it allows"), budget.reserve(1):
             pass
         assert budget.used == 11
     with budget.reserve(5), budget.reserve(5):
