@@ -68,10 +68,14 @@ def files_to_push(run: str | Path, repo: str, *, license: str | None = None) -> 
     opened = open_checkpoint(best)
     files = {name: (folder / name).read_bytes() for name in _METRICS if (folder / name).is_file()}
     recipe = folder / "recipe.yaml"
-    if recipe.is_file():
-        plain = _without_folders(yaml.safe_load(recipe.read_text(encoding="utf-8")))
-        files["recipe.yaml"] = yaml.safe_dump(plain, sort_keys=False, allow_unicode=True).encode()
-    facts = json.loads(files["metrics.json"]) if "metrics.json" in files else {}
+    try:
+        facts = dict(json.loads(files.get("metrics.json", "{}")))
+        if recipe.is_file():
+            plain = _without_folders(yaml.safe_load(recipe.read_bytes()))
+            files["recipe.yaml"] = yaml.safe_dump(plain, sort_keys=False, allow_unicode=True).encode()
+    except (TypeError, ValueError, RecursionError, yaml.YAMLError) as error:
+        problem = f"metrics.json or recipe.yaml in {str(folder)!r} is damaged ({error})"
+        raise BadValueError(problem, "Restore it, or train again") from error
     facts.setdefault("network", type(opened.module).__name__)
     card = model_card(opened.module.schema, facts, repo, license=license, has_recipe="recipe.yaml" in files)
     return {"README.md": card.encode(), "best.ckpt": best.read_bytes(), **files}

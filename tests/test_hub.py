@@ -211,3 +211,11 @@ def test_the_card_of_a_network_of_images_asks_for_photos() -> None:
 def test_a_folder_without_a_network_is_told(tmp_path: Path) -> None:
     with pytest.raises(MissingFileError, match=r"push: .* holds no best.ckpt"):
         push(tmp_path, "user/model")
+
+
+@pytest.mark.parametrize(("name", "text"), [("metrics.json", "{"), ("metrics.json", "[1]"), ("recipe.yaml", "a: [")])
+def test_a_damaged_file_of_a_run_is_named(run: Path, name: str, text: str) -> None:
+    (run / name).write_text(text)
+
+    with pytest.raises(BadValueError, match=rf"push: metrics.json or recipe.yaml in '{run}' is damaged"):
+        push(run, "user/model")

@@ -79,8 +79,18 @@ def is_finished(folder: Path) -> bool:
 
 
 def learned_from_validation(folder: Path) -> bool:
-    """Return whether the best.ckpt of a finished run was refitted with the validation rows."""
-    return is_finished(folder) and "refit" in json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    """Return whether the best.ckpt of a finished run was refitted with the validation rows.
+
+    Raises:
+        BadValueError: The run's metrics.json is damaged.
+    """
+    if not is_finished(folder):
+        return False
+    file = folder / "metrics.json"
+    try:
+        return "refit" in dict(json.loads(file.read_bytes()))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise BadValueError(f"{str(file)!r} is damaged ({error})", "Restore it, or train again") from error
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """`tabvision train --from`: a trained network goes on with rows that bring new categories, columns and classes."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -64,3 +65,14 @@ def test_what_does_not_go_on_is_refused_in_a_sentence(
 
     assert sentence in capsys.readouterr().err
     assert not (folder / "refused").exists()
+
+
+def test_a_run_whose_metrics_are_damaged_is_refused(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copy(folder / "old" / "best.ckpt", tmp_path)
+    (tmp_path / "metrics.json").write_text("{")
+
+    assert main(["train", str(folder / "new.csv"), "--from", str(tmp_path / "best.ckpt"), *WORDS]) == 2
+
+    assert f"'{tmp_path / 'metrics.json'}' is damaged" in capsys.readouterr().err
