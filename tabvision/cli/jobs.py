@@ -91,6 +91,7 @@ class Job:
         probe: The linear probe to save with the run; None for none.
         refit: Whether to retrain on training and validation rows after measuring the first network; None for the default,
             which does so if the validation rows are the latest.
+        report: Whether to write report.html; None for yes.
         quiet: Whether to show nothing during the fit.
     """
 
@@ -101,6 +102,7 @@ class Job:
     intervals: float | None = None
     probe: Probe | None = None
     refit: bool | None = None
+    report: bool | None = None
     quiet: bool = False
 
     @property

@@ -53,10 +53,14 @@ def resume_run(arguments: argparse.Namespace) -> None:
     data = build(recipe["data"], **schema, verbose=not quiet)
     again = f"start again with --overwrite, or continue with the new rows: --from {folder / 'best.ckpt'}"
     check_rows(file, data, again)
-    given = {"intervals": arguments.intervals, "refit": arguments.refit}
+    given = {
+        "intervals": arguments.intervals,
+        "refit": arguments.refit,
+        "report": False if arguments.no_report else None,
+    }
     kept = settings_of_run(file) | {name: value for name, value in given.items() if value is not None}
     job = Job(recipe=recipe, datamodule=data, module=module, quiet=quiet, **kept)
-    run_job(job, folder, report=not arguments.no_report, resume=True)
+    run_job(job, folder, resume=True)
 
 
 def _check_resumable(folder: Path, recipe: Path) -> None:

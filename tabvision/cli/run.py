@@ -87,7 +87,7 @@ class _Fitted:
     is_linear: bool = False
 
 
-def run_job(job: Job, folder: Path, *, report: bool = True, resume: bool = False) -> None:
+def run_job(job: Job, folder: Path, *, resume: bool = False) -> None:
     """Train, or resume an interrupted run, and write every result to the run's own folder."""
     job, data = replace(job, refit=refits(job) or job.refit), job.datamodule  # keep None, which a head checks too
     model: Any = job.module or build(job.recipe["model"], data.schema)
@@ -103,7 +103,7 @@ def run_job(job: Job, folder: Path, *, report: bool = True, resume: bool = False
             anew = refit(job, folder, fitted.trainer) if job.refit else None
         if fitted.trainer.is_global_zero:
             fitted = replace(fitted, is_linear=fitted.is_linear and refits_head(job))
-            _write_results(job, model, folder, fitted, tested, anew, start=start, report=report)
+            _write_results(job, model, folder, fitted, tested, anew, start=start)
 
 
 def _write_results(
@@ -115,7 +115,6 @@ def _write_results(
     anew: Refit | None,
     *,
     start: float,
-    report: bool,
 ) -> None:
     """Print the metrics and write the outputs of a finished run."""
     data = job.datamodule
@@ -133,7 +132,7 @@ def _write_results(
     seconds = max(0.0, time.time() - start)  # the clock may have been set back
     if job.intervals is not None and fitted.results is not None:
         add_intervals(fitted.results, job.intervals, folder / "best.ckpt", *([folder / TRAINED] if job.refit else []))
-    if report and fitted.results is not None:
+    if job.report is not False and fitted.results is not None:
         write_run_report(
             job,
             folder,

@@ -18,7 +18,7 @@ from tabvision.lightning import in_this_tree, tree
 
 _ROWS = "# rows: "  # start of a recipe's first line, before the hash of the run's rows
 _SETTINGS = "# settings of the run: "  # start of the second line, if there are settings that a recipe cannot hold
-_KEPT = {"refit": bool, "intervals": float}  # these settings and their types
+_KEPT = {"refit": bool, "intervals": float, "report": bool}  # these settings and their types
 _ALL_HASHED, _SOME_HASHED = 1_000_000, 4_096  # hash all rows of a part up to the first, else about the second
 
 

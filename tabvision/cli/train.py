@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import functools
 import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from tabvision.cli.options import check_options
@@ -59,7 +60,7 @@ def _train(arguments: argparse.Namespace) -> None:
             job = warm_started(job, checkpoint)
     if arguments.columns and not is_worker():
         print(format_table([("column", "use", "facts"), *job.datamodule.schema.column_uses()], left=3))
-    run_job(job, find_folder(), report=not arguments.no_report)
+    run_job(replace(job, report=False if arguments.no_report else None), find_folder())
 
 
 def _job_of(arguments: argparse.Namespace, kind: str) -> Job:

@@ -64,7 +64,8 @@ def test_a_resumed_run_ends_where_an_uninterrupted_one_does(
 
     assert main([*words, "--out", str(cut)]) == 2
     assert f"Continue it with --resume {cut}" in capsys.readouterr().err
-    assert main(["train", "--resume", str(cut), "--no-report"]) == 0
+    assert main(["train", "--resume", str(cut)]) == 0
+    assert not (cut / "report.html").exists()  # as the run was told at its start
 
     for name in EQUAL:
         assert (cut / name).read_bytes() == (whole / name).read_bytes(), name
