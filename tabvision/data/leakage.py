@@ -174,8 +174,8 @@ def _summing_columns(schema: Schema, training: DataPart) -> list[tuple[int, str]
             for at in np.flatnonzero(is_right)[:_MAX_CHECKED]:
                 every = errors(np.arange(len(used)), signs[at : at + 1], members[at : at + 1])
                 if np.mean(every <= _ROUNDING * scale) >= _NEARLY_ALL:
-                    names = [schema.continuous[columns[member]].name for member in members[at]]
-                    return list(zip(signs[at].tolist(), names, strict=True))
+                    terms = zip((-signs[at]).tolist(), members[at].tolist(), strict=True)  # added columns come first
+                    return [(-minus, schema.continuous[columns[member]].name) for minus, member in sorted(terms)]
     return []
 
 

@@ -135,7 +135,7 @@ def bikes(rows: int = 300) -> pd.DataFrame:
 def test_columns_that_add_up_to_the_target_are_named() -> None:
     (note,) = said(made_of(bikes(), "count"))
 
-    assert note.startswith("'registered' + 'casual' add up to the target in nearly every training row.")
+    assert note.startswith("'casual' + 'registered' add up to the target in nearly every training row.")
     assert note.endswith("leave out what is not: ignore=['registered'] (--ignore registered).")
 
 
@@ -146,7 +146,7 @@ def test_three_columns_with_signs_are_named_even_if_a_row_in_two_hundred_is_wron
 
     (note,) = said(made_of(frame, "profit"))
 
-    assert note.startswith("'a' - 'd' - 'b' add up to the target")
+    assert note.startswith("'a' - 'b' - 'd' add up to the target")
 
 
 def test_a_sum_is_found_with_missing_parts_and_among_many_columns() -> None:

@@ -188,7 +188,7 @@ def test_a_column_with_the_name_of_a_fact_is_told_apart() -> None:
         ("x", {"kind": "ice"}, UnknownNameError, "no kind named 'ice'"),
         ("x", {"grid": 1}, BadValueError, "grid must be at least 2"),
         ("job", {"kind": "ale"}, BadTypeError, "'job' holds categories"),
-        (["x", "z"], {"kind": "ale"}, BadValueError, "of one column"),
+        (["x", "z"], {"kind": "ale"}, BadValueError, "take one column"),
     ],
 )
 def test_what_cannot_be_is_refused(column: Any, settings: Any, error: type[Exception], message: str) -> None:
