@@ -32,7 +32,8 @@ from tabvision.schema import DateFormat, LeftOut, NumberFormat, UnixUnit
 Kind = Literal["continuous", "categorical", "dates"]
 
 _logger = logging.getLogger("tabvision")
-MAX_INTEGER_CATEGORIES = 20  # fastai's `cont_cat_split(max_card=20)`
+MAX_INTEGER_CATEGORIES = 10  # integers with more distinct values are numbers
+_MAX_CHANCE = 20  # so few distinct integers may look like dates by chance
 _MIN_DISTINCT, _MIN_TEXTS = 0.98, 50  # an identifier: at least this fraction of distinct texts, of so many texts
 _MAX_RANGE, _LONG = 1.1, 10**14  # a key's numbers span at most 1.1 times its rows, or have 15 digits or more
 
@@ -110,7 +111,7 @@ def infer_kinds(
 
     Continuous: floats, durations and most integers; text that is numbers in all but 1 % of the rows, or whose numbers all
     have the same sign ($, €, £, ¥, %), unit (12 kg) or thousands separators, or are durations or times of day.
-    Categorical: other text, bools, pandas categories, and integers with at most 20 distinct values or beyond 2**53.
+    Categorical: other text, bools, pandas categories, and integers with at most 10 distinct values or beyond 2**53.
     Dates: dates, text with dates of one format in every row, integers that are all dates such as 20241231, and Unix time if
     the column has the name of a time. Left out: constant and empty columns, and identifiers, which are text with at least
     98 % distinct values, or integers that are all distinct and look like a key (rising, or with few gaps, or of 15
@@ -286,7 +287,7 @@ def _infer_text(column: Text, *, day_first: bool) -> _Inferred:
     """Return the kind of a column of text: dates, numbers, an identifier or a category."""
     text = column.without_blank()
     orders = dates_in(text, day_first=day_first)
-    if orders == ("Ymd",) and num_distinct_text(text, at_most=MAX_INTEGER_CATEGORIES) <= MAX_INTEGER_CATEGORIES:
+    if orders == ("Ymd",) and num_distinct_text(text, at_most=_MAX_CHANCE) <= _MAX_CHANCE:
         orders = ()  # with few distinct whole numbers, it may be chance
     if len(orders) == 1:
         return _Inferred("dates", note=note_on_dates(text, orders[0]), form=orders[0])
@@ -353,7 +354,7 @@ def unix_unit(column: Column) -> UnixUnit | None:
         return None
     ends = np.array([np.nanmin(column.values), np.nanmax(column.values)], dtype=np.float64)
     unit = next((it for it in UNIX_UNITS if are_date_numbers(ends, it).all()), None)
-    return unit if unit and len(distinct_numbers(column.values)) > MAX_INTEGER_CATEGORIES else None
+    return unit if unit and len(distinct_numbers(column.values)) > _MAX_CHANCE else None
 
 
 def are_date_numbers(numbers: NDArray[np.float64], form: DateFormat) -> NDArray[np.bool_]:
@@ -384,7 +385,7 @@ def _are_days(column: Column) -> bool:
     values = column.values[~np.isnan(column.values)]
     for tried in (sample_of(values), values):
         distinct = np.unique(tried)
-        if len(distinct) <= MAX_INTEGER_CATEGORIES or not np.isfinite(distinct).all() or (distinct % 1).any():
+        if len(distinct) <= _MAX_CHANCE or not np.isfinite(distinct).all() or (distinct % 1).any():
             return False
         if len(str(int(distinct[0]))) != len(str(int(distinct[-1]))) or not are_date_numbers(distinct, "Ymd").all():
             return False

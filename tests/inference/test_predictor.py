@@ -256,9 +256,7 @@ def test_a_task_of_the_users_own_is_asked_for_by_each_predictor(tmp_path: Path) 
         lambda: OnnxPredictor(tmp_path / "own.onnx"),
     ]
     for opened in opening:
-        with pytest.raises(
-            BadValueError, match=r"the task 'distance' is a custom one.*Predictor\(path, task=MyTask\)"
-        ):
+        with pytest.raises(BadValueError, match=r"the task 'distance' is a custom one.*Predictor\(path, task=MyTask\)"):
             opened()
 
 

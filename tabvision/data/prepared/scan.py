@@ -71,13 +71,15 @@ class Scan:
     def run(self) -> Schema:
         """Read the rows, starting over if some show that a column is not what it seemed, and return the schema."""
         for _ in range(_MAX_PASSES):
+            known = dict(self.tables[0].known)
             try:
                 with notes_at(not self._evidence):
                     return self._run()
             except ReadAgain as again:
                 texts = dict.fromkeys(self.categories, "str")
                 rows = [(frame.astype(texts), is_training) for frame, is_training in again.evidence]
-                self._evidence = [*self._evidence, *rows] if rows else []  # no rows: a column is now known to be text
+                # no evidence of a column that is now known to be text, perhaps by the block that was read ahead
+                self._evidence = [*self._evidence, *rows] if known == self.tables[0].known else []
         problem = f"the kinds of its columns keep changing, most recently in row {self._evidence[-1][0].index[0]}"
         raise BadValueError(problem, "State them with categorical=, continuous=, dates= or ignore=")
 
