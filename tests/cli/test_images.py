@@ -340,7 +340,7 @@ def test_such_a_head_then_learns_from_the_validation_photos_too(capsys: pytest.C
     words = ["train", "photos", *SMALL, "--weights", trained_weights(), "--lr", "1e-9", "--out"]
     assert main([*words, "part", "--no-refit"]) == 0
     assert "--no-refit" not in capsys.readouterr().out
-    assert settings_of_run(Path("part/recipe.yaml")) == {"refit": False}  # for a run that goes on
+    assert settings_of_run(Path("part/recipe.yaml")) == {"refit": False, "report": False}  # for a run that goes on
 
     assert main([*words, "probed"]) == 0
 
