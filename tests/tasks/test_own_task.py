@@ -205,7 +205,7 @@ def test_its_exported_file_answers_as_the_checkpoint_does(fitted: Fit, tmp_path:
 
     pd.testing.assert_frame_equal(exported.predict(frame(20)), expected, rtol=1e-4)
     pd.testing.assert_frame_equal(pickle.loads(pickle.dumps(exported)).predict(frame(20)), expected, rtol=1e-4)
-    with pytest.raises(BadValueError, match=r"^OnnxPredictor: the task 'quantile' is the user's own"):
+    with pytest.raises(BadValueError, match=r"^OnnxPredictor: the task 'quantile' is a custom one"):
         OnnxPredictor(tmp_path / "model.onnx")
 
 
