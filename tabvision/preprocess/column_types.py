@@ -33,7 +33,7 @@ Kind = Literal["continuous", "categorical", "dates"]
 
 _logger = logging.getLogger("tabvision")
 MAX_INTEGER_CATEGORIES = 10  # integers with more distinct values are numbers
-_MAX_CHANCE = 20  # so few distinct integers may look like dates by chance
+_MOST_BY_CHANCE = 20  # so few distinct integers may look like dates by chance
 _MIN_DISTINCT, _MIN_TEXTS = 0.98, 50  # an identifier: at least this fraction of distinct texts, of so many texts
 _MAX_RANGE, _LONG = 1.1, 10**14  # a key's numbers span at most 1.1 times its rows, or have 15 digits or more
 
@@ -287,7 +287,7 @@ def _infer_text(column: Text, *, day_first: bool) -> _Inferred:
     """Return the kind of a column of text: dates, numbers, an identifier or a category."""
     text = column.without_blank()
     orders = dates_in(text, day_first=day_first)
-    if orders == ("Ymd",) and num_distinct_text(text, at_most=_MAX_CHANCE) <= _MAX_CHANCE:
+    if orders == ("Ymd",) and num_distinct_text(text, at_most=_MOST_BY_CHANCE) <= _MOST_BY_CHANCE:
         orders = ()  # with few distinct whole numbers, it may be chance
     if len(orders) == 1:
         return _Inferred("dates", note=note_on_dates(text, orders[0]), form=orders[0])
@@ -354,7 +354,7 @@ def unix_unit(column: Column) -> UnixUnit | None:
         return None
     ends = np.array([np.nanmin(column.values), np.nanmax(column.values)], dtype=np.float64)
     unit = next((it for it in UNIX_UNITS if are_date_numbers(ends, it).all()), None)
-    return unit if unit and len(distinct_numbers(column.values)) > _MAX_CHANCE else None
+    return unit if unit and len(distinct_numbers(column.values)) > _MOST_BY_CHANCE else None
 
 
 def are_date_numbers(numbers: NDArray[np.float64], form: DateFormat) -> NDArray[np.bool_]:
@@ -385,7 +385,7 @@ def _are_days(column: Column) -> bool:
     values = column.values[~np.isnan(column.values)]
     for tried in (sample_of(values), values):
         distinct = np.unique(tried)
-        if len(distinct) <= _MAX_CHANCE or not np.isfinite(distinct).all() or (distinct % 1).any():
+        if len(distinct) <= _MOST_BY_CHANCE or not np.isfinite(distinct).all() or (distinct % 1).any():
             return False
         if len(str(int(distinct[0]))) != len(str(int(distinct[-1]))) or not are_date_numbers(distinct, "Ymd").all():
             return False
