@@ -291,6 +291,15 @@ def test_several_labels_as_whole_numbers_become_shares() -> None:
     assert batch["target"].is_floating_point()
 
 
+def test_the_target_may_come_first_in_a_list() -> None:
+    batch = [torch.tensor([0, 1]), torch.randn(2, 3, 4, 4)]
+
+    MixUp(num_classes=2, inputs=[1], target=0).on_train_batch_start(quiet_trainer(), pl.LightningModule(), batch, 0)
+
+    assert batch[0].shape == (2, 2)
+    assert batch[1].shape == (2, 3, 4, 4)
+
+
 def test_a_batch_of_one_row_is_blended_with_itself() -> None:
     image = torch.randn(1, 3, 4, 4)
     batch = {"image": image.clone(), "target": torch.tensor([1])}
