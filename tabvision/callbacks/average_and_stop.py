@@ -128,6 +128,7 @@ class AverageAndStop(Owner):
             self._first_step = trainer.global_step
             self.best_score, self.best_epoch, self._best = math.inf, -1, {}
             self.scores, self.temperature, self.linear_share = [], 1.0, 0.0
+            self._scale_inputs(trainer, pl_module)
         self._live = _averaged_tensors(trainer, pl_module)
         if self._average:  # loaded before the module was moved to its device
             self._average = {name: value.to(self._live[name].device) for name, value in self._average.items()}
@@ -270,15 +271,19 @@ class AverageAndStop(Owner):
             average.copy_(live)
             live.copy_(kept)
 
+    def _scale_inputs(self, trainer: pl.Trainer, module: Any) -> None:  # noqa: ANN401 - perhaps not ours
+        """Scale the inputs of a new network by how much of the target each column explains, outside each fold."""
+        if self.has_folds and hasattr(module, "scale_inputs"):
+            module.scale_inputs(_training_rows(trainer))
+            broadcast_tensors(module.buffers())  # ranks may differ in the last bit
+
     def _stack_linear(self, trainer: pl.Trainer, module: Any) -> None:  # noqa: ANN401 - perhaps not ours
         """Average the network with a linear model, weighted to do best on the held-out folds (stacking)."""
         if not self.has_folds or not hasattr(module, "stack_linear"):
             return
         data = datamodule_of(trainer)
-        batch = data.fold_loader().batch_of(data.parts["train"].rows)
         with evaluating(module):
-            moved = trainer.strategy.batch_to_device(trainer.precision_plugin.convert_input(batch))
-            share = trainer.strategy.broadcast(module.stack_linear(moved))  # ranks may differ in the last bit
+            share = trainer.strategy.broadcast(module.stack_linear(_training_rows(trainer)))  # as above
         broadcast_tensors([*module.parameters(), *module.buffers()])
         self.linear_share = 1 - share
         if share < 1:
@@ -318,6 +323,13 @@ class AverageAndStop(Owner):
         if not trainer.barebones:  # a barebones Trainer warns on every call of log
             pl_module.log("oof/loss", loss, prog_bar=True, sync_dist=True)
         return float(loss)
+
+
+def _training_rows(trainer: pl.Trainer) -> Any:  # noqa: ANN401 - a batch
+    """Return all training rows with their folds as one batch on the module's device, the same on all ranks."""
+    data = datamodule_of(trainer)
+    batch = data.fold_loader().batch_of(data.parts["train"].rows)
+    return trainer.strategy.batch_to_device(trainer.precision_plugin.convert_input(batch))
 
 
 def save_kept_weights(trainer: pl.Trainer) -> None:

@@ -23,6 +23,7 @@ from tabvision.nets.hiding import Hidden
 from tabvision.nets.layer_groups import LayerGroup
 from tabvision.nets.numeric import PiecewiseNumbers, PlainNumbers
 from tabvision.nets.packed import NUMBER_WIDTH, PackedNet
+from tabvision.nets.relevance import scale_inputs
 from tabvision.nets.stacking import stack_linear
 from tabvision.schedules import Rates
 from tabvision.schema import Continuous, Schema, SchemaSource, grown_widths, schema_of
@@ -219,6 +220,16 @@ class TabularNetwork(SchemaNetwork):
         """Multiply all logits by a factor, in the last layer; a user's own network stays as it is."""
         if self.hparams["net"] != OWN:
             scale_outputs(self.layer_groups()[-1].modules, factor)
+
+    def scale_inputs(self, tensors: Mapping[str, Tensor]) -> None:
+        """Scale each column's inputs by how much of the target the column explains alone, unless the network was trained.
+
+        Args:
+            tensors: The training rows with their `fold`, under the keys of a batch.
+        """
+        net: nn.Module = self.net
+        if isinstance(net, PackedNet) and self.fold_members > 1:
+            scale_inputs(net, tensors)
 
     def stack_linear(self, tensors: Mapping[str, Tensor]) -> float:
         """Average each member with a linear model of the rows outside its fold, weighted to do best on the held-out folds.

@@ -61,6 +61,8 @@ class FoldedNet(nn.Module):
         super().__init__()
         inputs = net.embeddings
         (bias, weight), *later = folded_layers(net)
+        if inputs.members > 1:
+            weight = weight * inputs.scale.unsqueeze(2)
         self.members, self.width, self.num_later = len(weight), later[0][1].shape[1], len(later)
         self.numbers = _FoldedNumbers(net)
         of_categories = []  # (k, cardinality, outputs) each
@@ -120,9 +122,7 @@ class _FoldedNumbers(nn.Module):
         numbers = net.embeddings.numbers
         self.parts, self.members = numbers.parts, net.embeddings.members
         num, most, self.width = numbers.table.shape  # width over all members
-        # the lower edges of each column's second and later bins; infinity where there is no such bin
-        scale, shift = numbers.scale[:, 1:].double(), numbers.shift[:, 1:].double()
-        edges = torch.where(scale > 0, -shift / scale, torch.inf)
+        edges = numbers.inner_edges()
         passed = numbers.table.cumsum(1) - numbers.table
         start, slope = (it.repeat_interleave(self.parts, 1) for it in (passed, numbers.table / self.parts))
         if numbers.knots is not None:
@@ -132,7 +132,7 @@ class _FoldedNumbers(nn.Module):
             start, slope = start + (knots[:, :, :-1] - part * rise).flatten(1, 2), slope + rise.flatten(1, 2)
         shift_and_scale = self.parts * torch.stack([numbers.shift, numbers.scale], dim=2)
         held = {
-            "edges": edges.to(numbers.scale.dtype),
+            "edges": edges,
             "first_rows": torch.arange(num, device=edges.device) * (most * self.parts),
             "low": numbers.low,
             "high": numbers.high,

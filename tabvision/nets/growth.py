@@ -146,9 +146,18 @@ def copy_table_net(known: PackedNet | EmbeddingMLP, new: PackedNet | EmbeddingML
     copy_outputs(known.head, new.head, has_more=has_more, rows=rows if first is known.head else None)
     if first is not known.head:
         _copy_layer(first, grown_first, rows)
-    if isinstance(known, PackedNet) and isinstance(new, PackedNet) and known.direct is not None:
+    if isinstance(known, PackedNet) and isinstance(new, PackedNet):
+        _copy_packed_inputs(known, new, ([*itertools.chain(*old_spans)], [*itertools.chain(*new_spans)]))
+
+
+def _copy_packed_inputs(known: PackedNet, new: PackedNet, positions: _Rows) -> None:
+    """Copy the scales of a packed network's inputs, and the direct layer; a new column has a scale of one."""
+    old_positions, new_positions = positions
+    if known.embeddings.members > 1:
+        new.embeddings.scale[:, new_positions] = known.embeddings.scale[:, old_positions]
+    if known.direct is not None:
         assert new.direct is not None, "built by the same settings"
-        _copy_layer(known.direct, new.direct, rows)
+        _copy_layer(known.direct, new.direct, positions)
 
 
 def _first_layer(net: PackedNet | EmbeddingMLP) -> nn.Module:

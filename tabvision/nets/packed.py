@@ -207,6 +207,16 @@ class _PackedNumbers(nn.Module):
             )
         return torch.addcmul(bias + encoded, held, weight)
 
+    def inner_edges(self) -> Tensor:
+        """Return where the second and later bins start, after squashing, (N, most bins - 1); infinity for none."""
+        scale, shift = self.scale[:, 1:].double(), self.shift[:, 1:].double()
+        return torch.where(scale > 0, -shift / scale, torch.inf).to(self.scale.dtype)
+
+    def bins_of(self, continuous: Tensor) -> Tensor:
+        """Return the number of the bin of each value, (B, N) int64."""
+        held = squash(continuous.clamp(self.low, self.high))
+        return torch.searchsorted(self.inner_edges(), held.t().contiguous(), right=True).t()
+
     def _inside_bins(self, positions: Tensor, knots: Tensor) -> Tensor:
         """Return what the knots add, (B, N, width): their values, joined by lines that start and end each bin at zero.
 
@@ -231,7 +241,12 @@ class _PackedNumbers(nn.Module):
 
 @final
 class _Inputs(nn.Module):
-    """The input side: embeddings and encoded numbers of each row, (B, 1 or k, width)."""
+    """The input side: embeddings and encoded numbers of each row, (B, 1 or k, width).
+
+    If the members have inputs of their own, these are multiplied by `scale`, (k, width), which `scale_inputs` sets.
+    """
+
+    scale: Tensor
 
     def __init__(
         self,
@@ -257,6 +272,7 @@ class _Inputs(nn.Module):
         self.categories = Embeddings(cardinalities, widths, members=members, unknown_share=unknown_share)
         self.numbers = _PackedNumbers(bins, members, bin_parts)
         self.width = sum(widths) + NUMBER_WIDTH * len(bins)
+        self.register_buffer("scale", torch.ones(members, self.width) if members > 1 else None)
 
     @override
     def forward(self, continuous: Tensor, categorical: Tensor) -> Tensor:
@@ -267,7 +283,8 @@ class _Inputs(nn.Module):
             parts.append(embedded if self.members > 1 else embedded.unsqueeze(1))
         if len(self.numbers.table):
             parts.append(self._by_member(self.numbers(continuous)))
-        return torch.cat(parts, dim=2)
+        inputs = torch.cat(parts, dim=2)
+        return inputs * self.scale if self.members > 1 else inputs
 
     def spans(self) -> tuple[list[range], list[range]]:
         """Return the positions of the inputs that come from each number, and from each category."""
@@ -291,7 +308,12 @@ class _Inputs(nn.Module):
         ]
         if numbers:
             parts.append(self._by_member(self.numbers(continuous, numbers)))
-        return torch.cat(parts, dim=2)
+        inputs = torch.cat(parts, dim=2)
+        if self.members == 1:
+            return inputs
+        of_numbers, of_categories = self.spans()
+        spans = [*(of_categories[it] for it in categories), *(of_numbers[it] for it in numbers)]
+        return inputs * self.scale[:, [*itertools.chain(*spans)]]
 
     def _by_member(self, encoded: Tensor) -> Tensor:
         """Return the encodings of numbers, (B, N, members * 8), as (B, members, N * 8)."""
@@ -322,7 +344,7 @@ class PackedLinear(nn.Module):
 
 
 def _with_later_parts(net: nn.Module, state: dict[str, Any], prefix: str, *_: object) -> None:
-    """Fill in the direct layer and the parts of bins that an older checkpoint lacks, with zeros, which change no answer."""
+    """Fill in the parts that an older checkpoint lacks, such that they change no answer: zeros, and ones for scales."""
     if any(name.startswith(f"{prefix}head.") for name in state):
         numbers = f"{prefix}embeddings.numbers"
         if f"{numbers}.fine" in state:  # for a few days before 0.2.0: the rise in each part of a bin
@@ -334,6 +356,8 @@ def _with_later_parts(net: nn.Module, state: dict[str, Any], prefix: str, *_: ob
         for name, value in net.state_dict(prefix=prefix).items():
             if name.startswith(f"{prefix}direct.") or name == f"{numbers}.knots":
                 state.setdefault(name, torch.zeros_like(value))
+            elif name == f"{prefix}embeddings.scale":
+                state.setdefault(name, torch.ones_like(value))
 
 
 @final

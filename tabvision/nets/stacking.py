@@ -41,13 +41,15 @@ def stack_linear(net: PackedNet, tensors: Mapping[str, Tensor], task: Task) -> f
     Source: weights chosen by held-out predictions, Wolpert 1992, "Stacked Generalization".
     """
     continuous, categorical, fold = tensors["continuous"], tensors["categorical"], tensors["fold"].cpu()
-    inputs = net.embeddings(continuous, categorical)
-    most = _MOST_INPUTS_WIDE if len(fold) < inputs.shape[2] else _MOST_INPUTS
-    is_small = len(fold) > 1 and inputs.numel() <= most
+    most = _MOST_INPUTS_WIDE if len(fold) < net.embeddings.width else _MOST_INPUTS
+    is_small = 1 < len(fold) <= most / (net.embeddings.members * net.embeddings.width)
     has_grown = not isinstance(net.head, PackedLinear)
-    if not isinstance(net.direct, PackedLinear) or has_grown or not is_small or not inputs.isfinite().all():
+    if not isinstance(net.direct, PackedLinear) or has_grown or not is_small:
         return 1.0
-    own, inputs = net(continuous, categorical).float().cpu(), inputs.float().cpu()
+    inputs = net.embeddings(continuous, categorical).float().cpu()
+    if not inputs.isfinite().all():
+        return 1.0
+    own = net(continuous, categorical).float().cpu()
     basis = _basis(net, continuous, inputs)
     features = torch.bmm(inputs.transpose(0, 1), basis).transpose(0, 1)
     mean, std = mean_and_std(features)
