@@ -66,14 +66,13 @@ class _Rows(NamedTuple):
             (num_folds,) float64, in [0, 1].
         """
         num_classes = int(self.target.max()) + 1
-        _, value = torch.unique(column, return_inverse=True)
-        pairs, pair = torch.unique(value * num_classes + self.target, return_inverse=True)
-        of_value, of_class, of_pair = self._sums(value), self._sums(self.target), self._sums(pair)
+        pairs, pair = torch.unique(column * num_classes + self.target, return_inverse=True)
+        of_value, of_class, of_pair = self._sums(column), self._sums(self.target), self._sums(pair)
         total = of_value.sum(1)
         within = torch.zeros_like(of_value).index_add_(1, pairs // num_classes, of_pair.square())
         within = total - torch.where(of_value > 0, within / of_value, 0).sum(1)
         left = within / (total - of_class.square().sum(1) / total)  # of the Gini impurity
-        num_rows = total.square() / self._sums(torch.zeros_like(value), self.weight)[:, 0]  # as many of equal weight
+        num_rows = total.square() / self._sums(torch.zeros_like(column), self.weight)[:, 0]  # as many of equal weight
         found = (num_rows - (of_value > 0).sum(1) - left * (num_rows - 1)) / num_rows
         return found.nan_to_num(0, 0, 0).clamp(min=0)  # NaN or infinite for a single class, and if no rows are left
 
