@@ -65,7 +65,9 @@ def read_recipe(file: Path) -> dict[str, Any]:
     """
     if not file.is_file():
         problem = f"{str(file.parent)!r} holds no run: it has no recipe.yaml"
-        remedy = "Pass the folder of a run, such as runs/people. A run with --preset best must start again, with --overwrite"
+        remedy = (
+            "Pass the folder of a run, such as runs/people. A run with --preset best must start again, with --overwrite"
+        )
         raise MissingFileError(problem, remedy)
     try:
         recipe = dict(yaml.safe_load(in_this_tree(file.read_text(encoding="utf-8"))))
