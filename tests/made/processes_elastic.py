@@ -202,24 +202,27 @@ def sweep_bits(folder: Path, ranks: int) -> dict[str, Any]:
 
 
 def main(folder: Path) -> None:
-    """Sweep every case."""
-    _sweep(folder, EVERY)
-
-
-def few(folder: Path) -> None:
-    """Sweep one case from the middle."""
-    _sweep(folder, {"staged": ((6, DOUBLED), (6, HALVED))})
-
-
-def _sweep(folder: Path, cases: dict[str, Moves]) -> None:
-    torch.set_num_threads(1)
-    ranks = int(os.environ.get("RANKS", "1"))
-    seen = sweep(folder, ranks, cases)
-    cut = folder / "cut" / "cut.ckpt"
+    """Sweep every case, and an epoch that was cut short."""
+    ranks, cut = _ranks(), folder / "cut" / "cut.ckpt"
+    seen = sweep(folder, ranks, EVERY)
     if ranks == 2:
         seen |= sweep_bits(folder, ranks)
     elif cut.exists():
         seen[f"staged: 2 to {ranks} after a cut"] = fit("staged", folder / "resumed", cut, ranks=ranks)
+    _save(seen, folder)
+
+
+def few(folder: Path) -> None:
+    """Sweep one case from the middle."""
+    _save(sweep(folder, _ranks(), {"staged": ((6, DOUBLED), (6, HALVED))}), folder)
+
+
+def _ranks() -> int:
+    torch.set_num_threads(1)
+    return int(os.environ.get("RANKS", "1"))
+
+
+def _save(seen: dict[str, Any], folder: Path) -> None:
     if int(os.environ.get("LOCAL_RANK", "0")) == 0:
         torch.save(seen, folder / f"seen{len([*folder.glob('seen*')])}.pt")
 
