@@ -65,9 +65,14 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def wheel(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Built from the checkout itself."""
+    return wheel_from(checkout, tmp_path_factory.mktemp("wheel"))
+
+
 @pytest.mark.slow
-def test_a_wheel_works_from_an_empty_folder(checkout: Path, tmp_path: Path) -> None:
-    wheel = wheel_from(checkout, tmp_path)
+def test_a_wheel_works_from_an_empty_folder(wheel: Path, tmp_path: Path) -> None:
     site, empty = tmp_path / "site", tmp_path / "empty"
     run(*PIP, "install", *ALONE, "--target", site, wheel, folder=tmp_path)
     empty.mkdir()
@@ -92,23 +97,21 @@ def test_a_wheel_works_from_an_empty_folder(checkout: Path, tmp_path: Path) -> N
 
 
 @pytest.mark.slow
-def test_the_source_distribution_builds_the_same_wheel(checkout: Path, tmp_path: Path) -> None:
+def test_the_source_distribution_builds_the_same_wheel(checkout: Path, wheel: Path, tmp_path: Path) -> None:
     build = "from setuptools import build_meta; print(build_meta.build_sdist(r'{}'))"
     printed = run(sys.executable, "-c", build.format(tmp_path), folder=checkout)
-    (tmp_path / "direct").mkdir()
     (tmp_path / "indirect").mkdir()
 
-    direct = wheel_from(checkout, tmp_path / "direct")
     indirect = wheel_from(tmp_path / printed.split()[-1], tmp_path / "indirect")
 
-    assert files_of(direct) == files_of(indirect)
-    tops = {name.split("/")[0] for name in files_of(direct)}
+    assert files_of(wheel) == files_of(indirect)
+    tops = {name.split("/")[0] for name in files_of(wheel)}
     assert tops == {"tabvision", f"tabvision-{__version__}.dist-info"}
     code = [path for path in (ROOT / "tabvision").rglob("*") if path.suffix != ".pyc" and path.is_file()]
     recipes = [*ROOT.glob("models/*/recipe.yaml"), *ROOT.glob("datamodules/*.py")]
     expected = {path.relative_to(ROOT).as_posix() for path in code}
     expected |= {f"tabvision/recipes/{path.relative_to(ROOT).as_posix()}" for path in recipes}
-    assert expected == {name for name in files_of(direct) if name.startswith("tabvision/")}
+    assert expected == {name for name in files_of(wheel) if name.startswith("tabvision/")}
 
 
 def test_the_oldest_versions_are_the_lower_bounds_and_each_python_is_run_by_the_workflow() -> None:

@@ -24,8 +24,7 @@ def test_a_fit_goes_on_with_fewer_ranks_and_with_more(tmp_path: Path) -> None:
 
     found = compared(tmp_path)
 
-    assert {"staged: 1 to 2 after 6", "staged: 2 to 1 after 6", "staged: 2, cut", "staged: 2, first"} <= {*found}
-    assert "staged: 2 to 1 after a cut" in found
+    assert {"staged: 1 to 2 after 6", "staged: 2 to 1 after 6"} <= {*found}
     assert {key: differs for key, differs in found.items() if differs} == {}
 
 
@@ -41,7 +40,7 @@ def test_from_every_step_with_every_kind_of_fit(tmp_path: Path) -> None:
     moves = {
         f"{name}: {before} to {after} after {step}" for name, each in EVERY.items() for step, (before, after) in each
     }
-    assert moves <= {*found}
+    assert moves | {"staged: 2, cut", "staged: 2, first", "staged: 2 to 1 after a cut"} <= {*found}
     assert {key: differs for key, differs in found.items() if differs} == {}
 
 

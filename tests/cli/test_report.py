@@ -65,7 +65,7 @@ def test_a_report_says_what_share_a_linear_model_has(capsys: pytest.CaptureFixtu
     frame = pd.DataFrame(draw.normal(size=(80, 6)), columns=list("abcdef"))
     frame.assign(y=frame.sum(axis=1) + draw.normal(size=80)).to_csv("sums.csv", index=False)
 
-    assert main(["train", "sums.csv", "--target", "y", "--accelerator", "cpu"]) == 0
+    assert main(["train", "sums.csv", "--target", "y", "--batch-size", "80", "--accelerator", "cpu"]) == 0
 
     share = re.search(r"a linear model makes up (\d+%)", capsys.readouterr().out)
     assert share is not None

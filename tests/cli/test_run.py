@@ -134,17 +134,17 @@ def test_a_larger_distance_is_worse_and_a_larger_accuracy_is_not(capsys: pytest.
 BEST = ["train", "people.csv", "--target", "paid", "--accelerator", "cpu", "--preset", "best"]
 
 
+@pytest.mark.slow  # the next test is the quick one
 def test_the_best_preset_writes_a_bag_and_an_answer_to_every_row(capsys: pytest.CaptureFixture[str]) -> None:
     nothing_to_learn().to_csv("people.csv", index=False)
-    assert main(TRAIN) == 0
-    assert main([*BEST, "--batch-size", "4", "--overwrite"]) == 0  # so few epochs have their hundred batches
+    assert main([*BEST, "--batch-size", "4"]) == 0  # so few epochs have their hundred batches
 
     told = capsys.readouterr().out
     assert "Network 5 of 5: 80 training rows." in told
     assert ["out-of-fold", "model", "naive"] in [line.split() for line in told.splitlines()]
     assert told.splitlines()[-1] == "A recipe holds one fit, and this run had 5; the same command repeats it."
     written = {path.name for path in Path("runs/people").iterdir()}
-    assert written == {"best.ckpt", "metrics.json", "predictions.csv", "report.html"}  # no recipe of the older run
+    assert written == {"best.ckpt", "metrics.json", "predictions.csv", "report.html"}
     assert sorted(pd.read_csv("runs/people/predictions.csv")["row"]) == [*range(80)]
     bag = TabularModule.load_from_checkpoint("runs/people/best.ckpt")
     assert bag.hparams["bag"] == 5
@@ -152,13 +152,19 @@ def test_the_best_preset_writes_a_bag_and_an_answer_to_every_row(capsys: pytest.
     assert pd.read_csv("answers.csv")["uncertainty"].between(0, 0.5).all()
 
 
+@pytest.mark.usefixtures("run")
 def test_with_a_fixed_budget_each_network_of_the_best_preset_leaves_a_fifth_out(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert main([*BEST, "--epochs", "1", "--no-report"]) == 0
+    assert main([*BEST, "--epochs", "1", "--no-report", "--overwrite"]) == 0
 
-    assert "Network 1 of 5: 96 training rows." in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "Network 1 of 5: 96 training rows." in told
+    assert ["out-of-fold", "model", "naive"] in [line.split() for line in told.splitlines()]
+    written = {path.name for path in Path("runs/people").iterdir()}
+    assert written == {"best.ckpt", "metrics.json", "predictions.csv"}  # no recipe of the older run
     assert sorted(pd.read_csv("runs/people/predictions.csv")["row"]) == [*range(120)]
+    assert TabularModule.load_from_checkpoint("runs/people/best.ckpt").hparams["bag"] == 5
 
 
 def test_the_fast_preset_is_a_cycle_of_few_epochs(capsys: pytest.CaptureFixture[str]) -> None:

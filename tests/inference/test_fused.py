@@ -14,7 +14,6 @@ from tabvision.inference import OnnxPredictor, Predictor
 from tabvision.inference.exporting import export
 from tabvision.modules import FusedModule
 from tests.made.pairs import Pair
-from tests.made.sweeps import slow_but
 from tests.made.trainers import quiet_trainer
 
 PAIR = Pair(FusedModule, "regression")
@@ -101,7 +100,8 @@ def test_losses_are_those_of_the_answers(
     np.testing.assert_allclose(results.predictions[:, 0], predictor.predict(raw)["prediction"], rtol=1e-5)
 
 
-@pytest.mark.parametrize("suffix", slow_but([".pt2"], [".onnx", ".pt2"]))
+@pytest.mark.slow  # `test_exporting.py` quickly exports another module
+@pytest.mark.parametrize("suffix", [".onnx", ".pt2"])
 def test_an_exported_file_gives_the_same_answers(
     predictor: Predictor, folder: Path, raw: pd.DataFrame, tmp_path: Path, suffix: str
 ) -> None:

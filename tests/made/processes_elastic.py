@@ -53,10 +53,15 @@ CASES = {
 Moves = tuple[tuple[int, tuple[int, int]], ...]
 """After which steps how many ranks hand over to how many."""
 
-# In stages each step hands over in every way; other cases between and within accumulated steps.
+# In stages each step hands over in two of the four ways, so that each way meets each stage and each place in an epoch; other
+# cases between and within accumulated steps.
 EVERY: dict[str, Moves] = {
     **dict.fromkeys(CASES, ((5, DOUBLED), (10, HALVED))),
-    "staged": tuple((step, move) for step in range(1, EPOCHS * PER_EPOCH) for move in MOVES),
+    "staged": tuple(
+        (step, MOVES[(step + step // PER_EPOCH + more) % len(MOVES)])
+        for step in range(1, EPOCHS * PER_EPOCH)
+        for more in (0, 2)
+    ),
     "staged, 52 steps": ((21, DOUBLED), (42, HALVED)),
     "ratings": ((4, DOUBLED), (6, HALVED)),  # three steps in an epoch
     "images": ((7, DOUBLED), (7, HALVED)),
@@ -197,24 +202,27 @@ def sweep_bits(folder: Path, ranks: int) -> dict[str, Any]:
 
 
 def main(folder: Path) -> None:
-    """Sweep every case."""
-    _sweep(folder, EVERY)
-
-
-def few(folder: Path) -> None:
-    """Sweep one case from the middle."""
-    _sweep(folder, {"staged": ((6, DOUBLED), (6, HALVED))})
-
-
-def _sweep(folder: Path, cases: dict[str, Moves]) -> None:
-    torch.set_num_threads(1)
-    ranks = int(os.environ.get("RANKS", "1"))
-    seen = sweep(folder, ranks, cases)
-    cut = folder / "cut" / "cut.ckpt"
+    """Sweep every case, and an epoch that was cut short."""
+    ranks, cut = _ranks(), folder / "cut" / "cut.ckpt"
+    seen = sweep(folder, ranks, EVERY)
     if ranks == 2:
         seen |= sweep_bits(folder, ranks)
     elif cut.exists():
         seen[f"staged: 2 to {ranks} after a cut"] = fit("staged", folder / "resumed", cut, ranks=ranks)
+    _save(seen, folder)
+
+
+def few(folder: Path) -> None:
+    """Sweep one case from the middle."""
+    _save(sweep(folder, _ranks(), {"staged": ((6, DOUBLED), (6, HALVED))}), folder)
+
+
+def _ranks() -> int:
+    torch.set_num_threads(1)
+    return int(os.environ.get("RANKS", "1"))
+
+
+def _save(seen: dict[str, Any], folder: Path) -> None:
     if int(os.environ.get("LOCAL_RANK", "0")) == 0:
         torch.save(seen, folder / f"seen{len([*folder.glob('seen*')])}.pt")
 

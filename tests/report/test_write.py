@@ -16,7 +16,8 @@ from tabvision.report import write_report
 from tests.made.results import KINDS, others, results_of
 from tests.made.sweeps import slow_but
 
-QUICK = ("binary", "multilabel", "regression", "points")  # others draw with the same lines, or stand in a test below
+# Others draw with the same lines, or stand in a test below or in one of the command.
+QUICK = ("multilabel", "regression", "points")
 EVIL = "\"><script>alert(1)</script>&'{{ 7 * 7 }}<img src=x onerror=alert(1)>"
 
 

@@ -185,42 +185,37 @@ def test_each_network_has_the_modules_settings_and_optimizer() -> None:
 
 
 @pytest.fixture(scope="module")
-def bags(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Checkpoints of bags."""
-    folder = tmp_path_factory.mktemp("bags")
-    found = {}
-    for target in ("binary", "regression"):
-        data = tabular_data(target, split=None)
-        found[target] = saved(validated(data).module, folder / f"{target}.ckpt")
-    return found
+def bag(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The checkpoint of a bag."""
+    folder = tmp_path_factory.mktemp("bag")
+    return saved(validated(tabular_data("regression", split=None)).module, folder / "bag.ckpt")
 
 
-def test_a_checkpoint_answers_as_the_bag(bags: dict[str, Path]) -> None:
-    module = TabularModule.load_from_checkpoint(bags["regression"], weights_only=True)
+def test_a_checkpoint_answers_as_the_bag(bag: Path) -> None:
+    module = TabularModule.load_from_checkpoint(bag, weights_only=True)
     assert (module.hparams["bag"], module.fold_members) == (FOLDS, 1)
 
     expected = Predictor(module).predict(raw())
 
-    pd.testing.assert_frame_equal(Predictor(bags["regression"]).predict(raw()), expected)
-    assert Predictor(bags["regression"]).predict(raw().iloc[:1]).shape[0] == 1
+    pd.testing.assert_frame_equal(Predictor(bag).predict(raw()), expected)
+    assert Predictor(bag).predict(raw().iloc[:1]).shape[0] == 1
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("target", ["binary", "regression"])
-def test_an_exported_file_answers_as_the_bag(target: str, bags: dict[str, Path], tmp_path: Path) -> None:
-    onnx = export(bags[target], tmp_path / "bag.onnx").path
+def test_an_exported_file_answers_as_the_bag(bag: Path, tmp_path: Path) -> None:
+    onnx = export(bag, tmp_path / "bag.onnx").path
 
-    expected = Predictor(bags[target]).predict(raw())
+    expected = Predictor(bag).predict(raw())
     pd.testing.assert_frame_equal(OnnxPredictor(onnx).predict(raw()), expected, rtol=1e-4, atol=1e-5)
 
 
-def test_a_bag_is_served_and_calibrated(bags: dict[str, Path], tmp_path: Path) -> None:
-    with running(predictor := Predictor(bags["regression"])) as client:
+def test_a_bag_is_served_and_calibrated(bag: Path, tmp_path: Path) -> None:
+    with running(predictor := Predictor(bag)) as client:
         row = json.loads(raw(1).to_json(orient="records"))[0]
         answer = client.post("/predict", json=row).json()
     assert answer["prediction"] == pytest.approx(predictor.predict(row)["prediction"][0], rel=1e-5)
 
-    Predictor(bags["regression"]).calibrate(make_frame(60, seed=3), out=tmp_path / "calibrated.ckpt")
+    Predictor(bag).calibrate(make_frame(60, seed=3), out=tmp_path / "calibrated.ckpt")
 
     assert {"interval_low", "interval_high"} <= {*Predictor(tmp_path / "calibrated.ckpt").predict(raw())}
 
