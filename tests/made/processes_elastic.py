@@ -53,15 +53,10 @@ CASES = {
 Moves = tuple[tuple[int, tuple[int, int]], ...]
 """After which steps how many ranks hand over to how many."""
 
-# In stages each step hands over in two of the four ways, so that each way meets each stage and each place in an epoch; other
-# cases between and within accumulated steps.
+# In stages each step hands over in every way; other cases between and within accumulated steps.
 EVERY: dict[str, Moves] = {
     **dict.fromkeys(CASES, ((5, DOUBLED), (10, HALVED))),
-    "staged": tuple(
-        (step, MOVES[(step + step // PER_EPOCH + more) % len(MOVES)])
-        for step in range(1, EPOCHS * PER_EPOCH)
-        for more in (0, 2)
-    ),
+    "staged": tuple((step, move) for step in range(1, EPOCHS * PER_EPOCH) for move in MOVES),
     "staged, 52 steps": ((21, DOUBLED), (42, HALVED)),
     "ratings": ((4, DOUBLED), (6, HALVED)),  # three steps in an epoch
     "images": ((7, DOUBLED), (7, HALVED)),
