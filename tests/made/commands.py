@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import faulthandler
+import gc
 import multiprocessing
 import os
 import signal
@@ -66,6 +67,7 @@ class Forked:
 
 
 def _run(streams: list[IO[Any] | None], function: Callable[..., object], args: tuple[object, ...]) -> None:
+    gc.freeze()  # as in `processes`
     for number, stream in enumerate(streams):
         if stream is not None:
             os.dup2(stream.fileno(), number)

@@ -1,5 +1,6 @@
 """What gloo processes are asked that are forked from a test."""
 
+import gc
 import os
 import warnings
 from collections.abc import Callable
@@ -50,6 +51,7 @@ def on_ranks(ranks: int, script: str | Script, folder: Path) -> Path:
 
 
 def _rank(rank: int, script: str | Script, folder: Path, port: int, ranks: int) -> None:
+    gc.freeze()  # to collect an ONNX session of the parent would wait forever for its threads, which a fork does not have
     # Lightning takes it for a process that somebody else has started
     os.environ |= {"LOCAL_RANK": str(rank), "NODE_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     os.environ["RANKS"] = str(ranks)
