@@ -250,8 +250,9 @@ class AverageAndStop(Owner):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         if _LIVE in checkpoint and trainer.state.fn == TrainerFn.FITTING:  # otherwise the average is wanted
-            names = _averaged_tensors(trainer, pl_module)
-            self._average = {name: checkpoint["state_dict"][name].clone() for name in names}
+            saved = checkpoint["state_dict"]  # without what an older version did not have
+            new = _averaged_tensors(trainer, pl_module)
+            self._average = {name: saved.get(name, value).clone() for name, value in new.items()}
             pl_module.load_state_dict(checkpoint[_LIVE])
 
     def _save_average(self, trainer: pl.Trainer) -> None:
@@ -272,7 +273,7 @@ class AverageAndStop(Owner):
             live.copy_(kept)
 
     def _scale_inputs(self, trainer: pl.Trainer, module: Any) -> None:  # noqa: ANN401 - perhaps not ours
-        """Scale the inputs of a new network by how much of the target each column explains, outside each fold."""
+        """Scale the inputs of a new network by how much each column tells about the classes, outside each fold."""
         if self.has_folds and hasattr(module, "scale_inputs"):
             module.scale_inputs(_training_rows(trainer))
             broadcast_tensors(module.buffers())  # ranks may differ in the last bit

@@ -222,7 +222,7 @@ class TabularNetwork(SchemaNetwork):
             scale_outputs(self.layer_groups()[-1].modules, factor)
 
     def scale_inputs(self, tensors: Mapping[str, Tensor]) -> None:
-        """Scale each column's inputs by how much of the target the column explains alone, unless the network was trained.
+        """Scale each column's inputs by how much it tells about the classes alone; numbers and a trained network stay.
 
         Args:
             tensors: The training rows with their `fold`, under the keys of a batch.

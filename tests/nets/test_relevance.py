@@ -1,5 +1,6 @@
 """Scales of a packed network's inputs by what each column explains of the target."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -159,3 +160,25 @@ def test_only_a_first_fit_measures_the_columns() -> None:
     )
     quiet_trainer(max_epochs=2, callbacks=[FitTable()]).fit(module, other)
     assert torch.equal(module.net.embeddings.scale, found)
+
+
+def test_a_fit_that_an_older_version_began_goes_on_without_scales(tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    frame = pd.DataFrame(generator.normal(size=(80, 2)), columns=["a", "b"])
+    frame["y"] = np.where(frame["a"] > 0, "yes", "no")
+    data = TabularDataModule(frame, "y", split=None, batch_size=64)
+    trainer = quiet_trainer(max_epochs=2, callbacks=[FitTable()])
+    trainer.fit(TabularModule(data, members=MEMBERS), data)
+    trainer.save_checkpoint(tmp_path / "new.ckpt")
+    state = torch.load(tmp_path / "new.ckpt", weights_only=True)
+    for held in (state["state_dict"], *(each.get("best", {}) for each in state["callbacks"].values())):
+        held.pop("net.embeddings.scale", None)
+    state["current_model_state"] = dict(state["state_dict"])
+    torch.save(state, tmp_path / "old.ckpt")
+
+    module: Any = TabularModule(data, members=MEMBERS)
+    quiet_trainer(max_epochs=3, callbacks=[FitTable()]).fit(
+        module, data, ckpt_path=tmp_path / "old.ckpt", weights_only=True
+    )
+
+    assert (module.net.embeddings.scale == 1).all()
