@@ -14,6 +14,7 @@ from tabvision.data import TabularDataModule
 from tabvision.modules import TabularModule
 from tabvision.nets.column_sums import ColumnSums
 from tabvision.nets.folded import FoldedNet
+from tabvision.nets.growth import copy_table_net
 from tabvision.nets.packed import PackedNet
 from tabvision.nets.relevance import LEAST_SCALE, scale_inputs
 from tests.made.trainers import quiet_trainer
@@ -182,3 +183,26 @@ def test_a_fit_that_an_older_version_began_goes_on_without_scales(tmp_path: Path
     )
 
     assert (module.net.embeddings.scale == 1).all()
+
+
+def test_a_grown_network_keeps_the_scales_of_its_columns() -> None:
+    net, rows = made_net(), made_rows()
+    for parameter in net.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    scale_inputs(net, rows)
+    bins = [[-3.0, -1.0, 0.0, 1.0, 3.0]] * 3
+    grown = PackedNet([4, 6, 5], bins, 3, members=MEMBERS, widths=[8], own_inputs=True, direct=True).eval()
+    state = {name: value for name, value in net.state_dict().items() if "layers.0.linear" not in name}
+    known = {name: value for name, value in state.items() if grown.state_dict()[name].shape == value.shape}
+    grown.load_state_dict({**grown.state_dict(), **known})
+
+    copy_table_net(net, grown, has_more=False)
+
+    more = torch.randn(ROWS, 1), torch.randint(5, (ROWS, 1))
+    inputs = rows["continuous"], rows["categorical"]
+    found = grown(*(torch.cat(each, dim=1) for each in zip(inputs, more, strict=True)))
+    assert torch.allclose(found, net(*inputs), atol=1e-5)
+    numbers, categories = scales(grown)
+    assert torch.equal(numbers[:, :2], scales(net)[0])
+    assert (numbers[:, 2] == 1).all()
+    assert (categories[:, 2] == 1).all()
