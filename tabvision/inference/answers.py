@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -55,7 +56,15 @@ def answer_frame(
     elif deviations is not None:  # the label's, or the largest of several labels'
         one = decoded.ndim == 1
         columns["uncertainty"] = deviations[range(len(decoded)), decoded] if one else deviations.max(axis=1)
-    return pd.DataFrame(columns)
+    frame = pd.DataFrame(dict(enumerate(columns.values())))
+    frame.columns = _index_of(tuple(columns)).view()  # a view, since a user may name the index of its own frame
+    return frame
+
+
+@functools.lru_cache
+def _index_of(names: tuple[str, ...]) -> pd.Index:
+    """Return an index of names, kept for the next call: making it would take a fifth of the time of a single row."""
+    return pd.Index(names)
 
 
 def assemble_answers(
