@@ -53,6 +53,45 @@ if TYPE_CHECKING:
     from pytorch_lightning.trainer.states import TrainerFn, TrainerStatus
     from pytorch_lightning.utilities.combined_loader import CombinedLoader
     from pytorch_lightning.utilities.model_helpers import is_overridden
+
+    __all__ = [  # otherwise a user's strict type checker takes these for private
+        "ArgsType",
+        "BackboneFinetuning",
+        "BaseFinetuning",
+        "CSVLogger",
+        "CUDAAccelerator",
+        "Callback",
+        "CombinedLoader",
+        "DDPStrategy",
+        "DeepSpeedStrategy",
+        "DoublePrecision",
+        "EarlyStopping",
+        "EarlyStoppingReason",
+        "FSDPStrategy",
+        "GradientAccumulationScheduler",
+        "LearningRateFinder",
+        "LightningArgumentParser",
+        "LightningCLI",
+        "LightningDataModule",
+        "LightningModule",
+        "MisconfigurationException",
+        "MixedPrecision",
+        "ModelCheckpoint",
+        "ModelParallelStrategy",
+        "StochasticWeightAveraging",
+        "Strategy",
+        "TQDMProgressBar",
+        "Timer",
+        "TorchCheckpointIO",
+        "Trainer",
+        "TrainerFn",
+        "TrainerStatus",
+        "WeightAveraging",
+        "is_overridden",
+        "rank_zero_only",
+        "rank_zero_warn",
+        "seed_everything",
+    ]
 else:
 
     def __getattr__(name: str) -> Any:  # noqa: ANN401 - whatever Lightning offers

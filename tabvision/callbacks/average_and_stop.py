@@ -95,11 +95,12 @@ class AverageAndStop(Owner):
         self._average: dict[str, Tensor] = {}
         self._best: dict[str, Tensor] = {}
         self._first_step = self._last_step = 0
-        self._is_fitting = self._validated = self._resumed = False
+        self._is_fitting = self._is_swapped = self._validated = self._resumed = False
 
     @override
     @speaking()
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        self._stop_saving_average(trainer)  # a fit that failed did not
         super().setup(trainer, pl_module, stage)
         if stage != "fit":
             return
@@ -219,9 +220,17 @@ class AverageAndStop(Owner):
                 return
 
     @override
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        if self._is_swapped:
+            self._swap()
+        self._leave_folds(trainer)  # but keep the average, since a checkpoint may still be saved
+
+    @override
     def _release(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        self._is_fitting = False
-        vars(trainer.strategy).pop(_STATE_DICT, None)
+        self._stop_saving_average(trainer)
+        self._leave_folds(trainer)
+
+    def _leave_folds(self, trainer: pl.Trainer) -> None:
         if self.has_folds:
             datamodule_of(trainer).leave_folds()
 
@@ -243,7 +252,7 @@ class AverageAndStop(Owner):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         if self._is_fitting:
-            checkpoint[_LIVE] = self._live_state_dict()
+            checkpoint[_LIVE] = self._state_dict(averaged=False)
 
     @override
     def on_load_checkpoint(
@@ -257,20 +266,28 @@ class AverageAndStop(Owner):
 
     def _save_average(self, trainer: pl.Trainer) -> None:
         """Make every checkpoint hold the average until the fit ends; no callback hook runs for a weights-only checkpoint."""
-        self._live_state_dict = live = trainer.strategy.lightning_module_state_dict
+        own = trainer.strategy.lightning_module_state_dict
 
-        def state_dict() -> dict[str, Any]:
-            return {**live(), **self._average} if self._is_fitting else live()
+        def state_dict(*, averaged: bool = True) -> dict[str, Any]:
+            if not self._is_fitting or averaged == self._is_swapped:
+                return own()
+            return {**own(), **self._average}
 
+        self._state_dict = state_dict
         setattr(trainer.strategy, _STATE_DICT, state_dict)
+
+    def _stop_saving_average(self, trainer: pl.Trainer) -> None:
+        self._is_fitting = False
+        vars(trainer.strategy).pop(_STATE_DICT, None)
 
     @torch.no_grad()
     def _swap(self) -> None:
-        """Swap the average with the weights being trained."""
+        """Swap the average with the weights being trained, in the module and in `_average`."""
         for name, average in self._average.items():
             live, kept = self._live[name], average.clone()
             average.copy_(live)
             live.copy_(kept)
+        self._is_swapped = not self._is_swapped
 
     def _scale_inputs(self, trainer: pl.Trainer, module: Any) -> None:  # noqa: ANN401 - perhaps not ours
         """Scale the inputs of a new network by how much each column tells about the classes, outside each fold."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, final
 
 import torch
 from torch import Tensor
@@ -15,10 +15,12 @@ from tabvision.callbacks.loop_counts import (
     go_on_from_last_step,
     is_cut,
     leave_ended_epoch,
+    redo_batch_in_flight,
     reopen_cut_epoch,
     skip_training,
     stay_stopped,
     stop_restarting,
+    uncount_batch_in_flight,
     validate_first,
     was_stopped,
 )
@@ -49,6 +51,9 @@ from tabvision.lightning import (
 )
 from tabvision.nets.layers import of_all_ranks
 from tabvision.random_state import set_random_state
+
+if TYPE_CHECKING:
+    from pytorch_lightning.loops.fit_loop import _FitLoop as FitLoop
 
 
 @final
@@ -94,6 +99,7 @@ class ExactResume(Callback):
         self._module: pl.LightningModule | None = None
         self._inside_epoch = False
         self._ends_epoch = False
+        self._redoes_batch = False
         self._goes_on = False
         self._stopped = False
         self._at_cut: dict[str, Any] | None = None  # this rank's state if the fit ended inside an epoch
@@ -105,6 +111,10 @@ class ExactResume(Callback):
         self._module = pl_module
         write_checkpoints_whole(trainer)
         if stage == "fit":
+            # Lightning's scheduler of accumulation starts first, since it rejects a number that was restored before
+            callbacks = callbacks_of(trainer, Callback)
+            callbacks.sort(key=lambda each: not isinstance(each, GradientAccumulationScheduler))
+            trainer.callbacks = callbacks  # type: ignore[attr-defined]  # a plain list, set by Lightning's connector
             self._divide_steps(trainer, self.micro_batches or trainer.world_size)
             if isinstance(trainer.precision_plugin, DoublePrecision):
                 pl_module.double()  # Lightning does this only after restoring the weights, which rounds them
@@ -150,6 +160,7 @@ class ExactResume(Callback):
         ranks = saved.get("ranks", [])
         if not _can_continue(ranks, trainer):  # the sums belong to no rank; the epoch counts as done
             return
+        self._redoes_batch = redo_batch_in_flight(fit_loop)
         if trainer.state.fn == TrainerFn.FITTING:
             self._divide_as_saved(trainer, saved.get("micro_batches", len(ranks)), len(ranks), fit_loop)
         self._ends_epoch = go_on_from_last_step(fit_loop)
@@ -169,7 +180,7 @@ class ExactResume(Callback):
     @override
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.ckpt_path is None:  # drop state that was loaded for validation or testing
-            self._saved, self._ends_epoch, self._goes_on = {}, False, False
+            self._saved, self._ends_epoch, self._redoes_batch, self._goes_on = {}, False, False, False
         self._seed = self._saved.get("seed", trainer.strategy.broadcast(torch.initial_seed() % 2**63))
         self._set_random_state(trainer)  # so that the loader's iterator draws the same numbers
 
@@ -190,7 +201,7 @@ class ExactResume(Callback):
             self._restore(trainer, pl_module)
         else:
             self._go_on_with_other_ranks(trainer)
-        self._ends_epoch = self._goes_on = False
+        self._ends_epoch = self._redoes_batch = self._goes_on = False
 
     @override
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -250,9 +261,15 @@ class ExactResume(Callback):
         for name, gradient in mine.get("gradients", {}).items():
             parameter = pl_module.get_parameter(name)
             parameter.grad = gradient.to(parameter)
-        if self._goes_on:
-            forget_restart(trainer.fit_loop)
-        elif validate_first(trainer.fit_loop):
+        self._adjust_loop(trainer.fit_loop)
+
+    def _adjust_loop(self, loop: FitLoop) -> None:
+        """Adjust the counts of a loop that resumes inside an epoch."""
+        if self._redoes_batch:
+            uncount_batch_in_flight(loop)
+        elif self._goes_on:
+            forget_restart(loop)
+        elif validate_first(loop):
             self._inside_epoch = False  # the validation sets the random state of the first step
 
     def _go_on_with_other_ranks(self, trainer: pl.Trainer) -> None:

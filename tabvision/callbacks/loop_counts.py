@@ -57,6 +57,38 @@ def go_on_from_last_step(fit_loop: dict[str, Any]) -> bool:
     return True
 
 
+def redo_batch_in_flight(fit_loop: dict[str, Any]) -> bool:
+    """Make a fit that was saved while it failed inside a batch redo that batch, or its whole validation; adjust in place.
+
+    Returns:
+        Whether that is a batch of training.
+
+    Example:
+        >>> train, val = {"ready": 4, "processed": 3, "completed": 3}, {"ready": 2, "processed": 2, "completed": 2}
+        >>> loop = {"epoch_loop.batch_progress": {"total": train, "is_last_batch": True}}
+        >>> loop |= {"epoch_loop.val_loop.batch_progress": {"total": val, "current": val}}
+        >>> loop["state_dict"] = {"combined_loader": [{"epoch": 0, "done": 4, "steps": 4}]}
+        >>> redo_batch_in_flight(loop), loop["state_dict"]["combined_loader"]
+        (True, [{'epoch': 0, 'done': 3, 'steps': 4}])
+    """
+    batches, validated = fit_loop[_BATCHES], fit_loop[_VALIDATION]
+    if validated["current"]["ready"] != validated["current"]["completed"]:
+        validated["total"], validated["current"] = dict(_BEGUN), dict.fromkeys(_BEGUN, 0)
+    if batches["total"]["ready"] == batches["total"]["processed"]:
+        return False
+    batches["is_last_batch"] = False
+    for loader in fit_loop["state_dict"].get("combined_loader", ()):
+        if isinstance(loader, dict) and "done" in loader and "steps" in loader:  # one of ours
+            loader["done"] -= 1
+    return True
+
+
+def uncount_batch_in_flight(loop: FitLoop) -> None:
+    """Take back the step that Lightning will count for the logs when a loop resumes, as it does after a step."""
+    if not loop.epoch_loop._should_accumulate():  # noqa: SLF001 - a test guards it
+        loop.epoch_loop._batches_that_stepped -= 1  # noqa: SLF001
+
+
 def is_cut(loop: FitLoop) -> bool:
     """Return whether an epoch ends with batches left, since the fit reached `max_steps` or was told to stop."""
     assert loop._data_fetcher is not None  # noqa: SLF001 - it exists until the fit ends

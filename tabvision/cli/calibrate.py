@@ -14,6 +14,7 @@ from tabvision.cli.jobs import build
 from tabvision.cli.options import form_of
 from tabvision.cli.rows import with_photos
 from tabvision.cli.run_recipe import check_rows, read_recipe
+from tabvision.data import CollabDataModule
 from tabvision.data.images.files import PATH_COLUMN
 from tabvision.data.splits.base import PartName
 from tabvision.data.tables.read import read_frame
@@ -52,8 +53,9 @@ def run(arguments: argparse.Namespace) -> None:
         if values:
             numbers = values if isinstance(values, list) else [values]
             print(f"  {name}: {', '.join(f'{value:.6g}' for value in numbers)}")
-    for name, before in fitted.before.items():
-        print(f"  {name}: {before:.4f} before, {fitted.after[name]:.4f} after")
+    for name, after in fitted.after.items():
+        before = f"{fitted.before[name]:.4f} before, " if name in fitted.before else ""
+        print(f"  {name}: {before}{after:.4f} after")
 
 
 def _rows_of(run: Path) -> pd.DataFrame:
@@ -67,6 +69,9 @@ def _rows_of(run: Path) -> pd.DataFrame:
     recipe = read_recipe(file)["data"]
     known = {"schema": Predictor(run / "best.ckpt").schema} if file.name == RESUME_FILE else {}
     data, settings = build(recipe, **known), recipe["init_args"]
+    if isinstance(data, CollabDataModule) and data.rating is None:
+        problem = f"the rows of the run in {str(run)!r} have no ratings, so each of them is a yes"
+        raise BadValueError(problem, "Pass CKPT and rows with both answers in a column 'interaction'")
     check_rows(file, data, "pass CKPT and rows that did not train")
     data = data.sampled()  # a sample if the table is prepared
     name = _part_of(run, data.parts)

@@ -294,7 +294,8 @@ def print_files(job: Job, folder: Path, *, learns_all: bool = False) -> None:
         network = "a network retrained on training and validation rows, for the best number of epochs"
     # `fit` needs a recipe
     resumes = "" if job.module else ", to continue training from: `tabvision fit --config … --ckpt_path`"
-    left_out = [text for text, holds in {"the intervals": job.intervals, "the refit": job.refit}.items() if holds]
+    after_fit = {"the intervals": job.intervals, "the refit": job.refit, "the linear heads": (folder / PROBE).exists()}
+    left_out = [text for text, holds in after_fit.items() if holds]
     without = f" without {' and '.join(left_out)}" if left_out else ""
     texts = {
         "best.ckpt": f"{network}; all that `tabvision predict` needs",

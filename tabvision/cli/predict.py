@@ -27,8 +27,8 @@ from tabvision.data.targets import encode_target, missing_target
 from tabvision.errors import BadValueError, TabvisionError, count, listed, speaking
 from tabvision.inference import Predictor, Results
 from tabvision.inference.batches import Inputs
+from tabvision.inference.inputs import notes_on_unseen
 from tabvision.modules.collab_network import CollabNetwork
-from tabvision.plain import NumberFormat
 
 
 @speaking("tabvision predict")
@@ -181,31 +181,4 @@ def _notes(predictor: Predictor, inputs: Inputs, kept: pd.DataFrame, measured: l
         extra = [name for name in inputs.frame.columns if name not in used]
         notes += [f"Not used: {listed(extra)}"] if extra else []
     notes += [f"{num:,} of {rows} without an image in {name!r}" for name, num in inputs.absent.items()]
-    schema = predictor.schema  # a nominal number is also a category
-    nominal = {category.source for category in schema.categorical}
-    forms = {number.source: number.text for number in schema.continuous if number.source not in nominal}
-    tz_aware = {date.name: date.tz_aware for date in schema.dates}
-    for name, num in inputs.unseen.items():
-        unknown = f"with a {name!r} not seen in training, predicted as unknown"
-        if name in forms:
-            unknown = f"whose {name!r} is not a number{_such_as(forms[name])}, read as missing"
-        elif name in tz_aware:
-            unknown = (
-                f"whose {name!r} has {'no' if tz_aware[name] else 'a'} time zone, unlike the training rows, read in UTC"
-            )
-        notes.append(f"{num:,} of {rows} {unknown}")
-    far = "far outside the training range, so the prediction is a guess"
-    return notes + [f"{num:,} of {rows} whose {name!r} is {far}" for name, num in inputs.outside.items()]
-
-
-def _such_as(form: NumberFormat) -> str:
-    """Return words that show how numbers were written in training.
-
-    Example:
-        >>> _such_as("1.234,5"), _such_as("€,"), _such_as("lenient")
-        (' such as 1.234,5', ' such as €1.234,5', '')
-    """
-    if form == "lenient":
-        return ""
-    sign, comma = form[:1], form.endswith(",")
-    return f" such as {form if len(form) > 2 else sign + ('1.234,5' if comma else '1,234.5')}"
+    return notes + notes_on_unseen(predictor.schema, inputs)

@@ -152,6 +152,8 @@ def _write_results(
             head = write_chain(folder, job.recipe, data, fitted.trainer.strategy.root_device)
         print(f"The hash of the chain, to keep elsewhere: {head}")
     # last, since this file marks a run as finished
+    if (folder / PROBE).exists():  # best.ckpt may hold another head
+        model = type(model).load_from_checkpoint(folder / "best.ckpt", map_location="cpu", weights_only=True)
     write_metrics(job, model, folder, seconds, metrics, lr=rate, refit=None if anew is None else asdict(anew))
     (folder / TRAINED).unlink(missing_ok=True)
     print_files(job, folder, learns_all=fitted.is_linear)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import logging
 import os
+import signal
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,6 +26,7 @@ from tabvision.lightning import CSVLogger, MisconfigurationException, Strategy, 
 
 _WHO = "recipe"
 _SETTING_ERRORS = (ValueError, TypeError, RuntimeError, MisconfigurationException)
+_TERMINATED = 128 + signal.SIGTERM
 _CONNECTOR = "checkpoint_connector.py"  # Lightning's module that restores a checkpoint
 
 
@@ -46,7 +49,7 @@ def reworded_trainer_errors(speaker: str, *, only: tuple[type[Exception], ...] =
 
 @contextmanager
 def tidied(trainer: pl.Trainer, remedy: str = "") -> Iterator[None]:
-    """Merge the rows of each epoch in `metrics.csv` when the block ends, and name the best network if Ctrl-C ends it.
+    """Merge the rows of each epoch in `metrics.csv` when the block ends; name the best network if a signal ends it.
 
     Args:
         trainer: The Trainer that fits in the block.
@@ -54,18 +57,22 @@ def tidied(trainer: pl.Trainer, remedy: str = "") -> Iterator[None]:
 
     Raises:
         KeyboardInterrupt: With what was saved; it also replaces the SystemExit that a Trainer raises on Ctrl-C.
+        SystemExit: With the status of a process that SIGTERM ends; a Trainer's own has none, which means success.
     """
     loggers = [logger for logger in trainer.loggers if isinstance(logger, CSVLogger)]
     try:
         yield
     except (SystemExit, KeyboardInterrupt) as stop:
         is_ctrl_c = isinstance(stop, KeyboardInterrupt) or isinstance(stop.__context__, KeyboardInterrupt)
+        is_terminated = not is_ctrl_c and trainer.received_sigterm
+        best = best_networks(trainer)
+        found = f"the best network so far is {best[0]}{remedy}" if best else "no network was saved yet"
+        if is_terminated:
+            logging.getLogger("tabvision").warning(f"stopped by SIGTERM; {found}")
+            raise SystemExit(_TERMINATED) from stop
         if not is_ctrl_c or not trainer.is_global_zero:
             raise
-        best = best_networks(trainer)
-        raise KeyboardInterrupt(
-            f"the best network so far is {best[0]}{remedy}" if best else "no network was saved yet"
-        ) from stop
+        raise KeyboardInterrupt(found) from stop
     finally:
         for logger in loggers if trainer.is_global_zero else ():
             file = Path(logger.log_dir) / "metrics.csv"

@@ -81,6 +81,7 @@ def open_checkpoint(
             names a class outside tabvision without `module_class`; or one of the user's objects is missing or has no effect.
         UnknownNameError: The module has no such setting.
     """
+    source = getattr(source, "_orig_mod", source)  # torch.compile wraps a module
     if isinstance(source, SchemaNetwork):
         if named := [*own, *([] if module_class is None else ["module_class"])]:
             problem = f"a module in memory is complete, so {named[0]} has no effect"
@@ -197,6 +198,9 @@ def _build(
     }
     pieces = {piece: value for piece, value in own.items() if piece != "task"}  # the schema holds the task
     _check_own(kind, saved, pieces, name)
+    for setting, value in saved.items():
+        if _is_of_cli(value) and setting not in pieces:
+            raise kind.not_held(setting)
     tensors = weights.values() if isinstance(weights, Mapping) else ()
     num_elements = sum(tensor.numel() for tensor in tensors if isinstance(tensor, torch.Tensor))
     try:
@@ -219,9 +223,14 @@ def _check_own(kind: type, saved: Mapping[str, object], own: Mapping[str, Any], 
     for piece in own:
         if piece not in {*inspect.signature(kind).parameters, *saved}:
             raise UnknownNameError(f"setting of {_module_name(kind)}", piece, sorted(saved))
-        if saved.get(piece, OWN) != OWN:
+        if saved.get(piece, OWN) != OWN and not _is_of_cli(saved[piece]):
             problem = f"{name} holds its {piece}, {saved[piece]!r:.80}, so another one has no effect"
             raise BadValueError(problem, f"Leave {piece} out")
+
+
+def _is_of_cli(value: object) -> bool:
+    """Return whether a setting is an object as LightningCLI writes it down: its class and arguments."""
+    return isinstance(value, Mapping) and "class_path" in value
 
 
 def _module_name(kind: type) -> str:

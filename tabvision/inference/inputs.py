@@ -16,11 +16,11 @@ from tabvision.data.tables.cells import MISSING_WORDS
 from tabvision.data.tables.files import is_paths
 from tabvision.data.tables.read import read_frame, text_format
 from tabvision.data.tables.text_file import TextFormat
-from tabvision.errors import BadTypeError, listed
+from tabvision.errors import BadTypeError, count, listed
 from tabvision.inference.batches import Inputs, is_row
 from tabvision.preprocess import Columns, RowEncoder, to_arrays
 from tabvision.preprocess.parse import is_blank, is_tz_aware, parse_number
-from tabvision.schema import Schema
+from tabvision.schema import NumberFormat, Schema
 
 if TYPE_CHECKING:
     from tabvision.augment.settings import Augmentation
@@ -205,3 +205,35 @@ def _unseen_rows(
 
 def _values_of(source: str, rows: Any) -> Any:  # noqa: ANN401 - a series or a list
     return rows.frame[source] if isinstance(rows, Columns) else [row[source] for row in rows]
+
+
+def notes_on_unseen(schema: Schema, inputs: Inputs) -> list[str]:
+    """Return a sentence for each column that has values unlike those in training, so that predictions rest on less."""
+    rows, notes = count(inputs.num_rows, "row"), []
+    nominal = {category.source for category in schema.categorical}  # a nominal number is also a category
+    forms = {number.source: number.text for number in schema.continuous if number.source not in nominal}
+    tz_aware = {date.name: date.tz_aware for date in schema.dates}
+    for name, num in inputs.unseen.items():
+        unknown = f"with a {name!r} not seen in training, predicted as unknown"
+        if name in forms:
+            unknown = f"whose {name!r} is not a number{_such_as(forms[name])}, read as missing"
+        elif name in tz_aware:
+            unknown = (
+                f"whose {name!r} has {'no' if tz_aware[name] else 'a'} time zone, unlike the training rows, read in UTC"
+            )
+        notes.append(f"{num:,} of {rows} {unknown}")
+    far = "far outside the training range, so the prediction is a guess"
+    return notes + [f"{num:,} of {rows} whose {name!r} is {far}" for name, num in inputs.outside.items()]
+
+
+def _such_as(form: NumberFormat) -> str:
+    """Return words that show how numbers were written in training.
+
+    Example:
+        >>> _such_as("1.234,5"), _such_as("€,"), _such_as("lenient")
+        (' such as 1.234,5', ' such as €1.234,5', '')
+    """
+    if form == "lenient":
+        return ""
+    sign, comma = form[:1], form.endswith(",")
+    return f" such as {form if len(form) > 2 else sign + ('1.234,5' if comma else '1,234.5')}"

@@ -24,7 +24,7 @@ from tabvision.inference.batches import Arrays, Inputs, blend, predict_all
 from tabvision.inference.calibration.fit import Calibrated, check_settings, fit_calibration, save_calibrated
 from tabvision.inference.checkpoint import open_checkpoint
 from tabvision.inference.files import Origin
-from tabvision.inference.inputs import InputReader, Source
+from tabvision.inference.inputs import InputReader, Source, notes_on_unseen
 from tabvision.inference.results import Results, with_images
 from tabvision.modules.network import SchemaNetwork
 
@@ -246,7 +246,9 @@ class Predictor:
                 num_answers=self.net.task.num_outputs,
             )
         readable = _readable(inputs)
-        fitted = fit_calibration(self.net.task, logits[readable], target[readable], **settings)
+        fitted = fit_calibration(
+            self.net.task, logits[readable], target[readable], **settings, earlier=self.calibration
+        )
         self.calibration = fitted.calibration
         if file is not None and self._origin is not None:
             save_calibrated(self._origin, fitted.calibration, file)
@@ -259,6 +261,8 @@ class Predictor:
             raise BadTypeError("images must have their targets, got only images", remedy)
         schema, width = self.schema, self.schema.task.num_predictions
         answers = answer_frame(schema, np.full((1, width), 1 / width)).columns
+        for sentence in notes_on_unseen(schema, inputs):
+            logging.getLogger("tabvision").info(sentence)
         own = [name for name in schema.target.columns if name in answers]
         if own and len(answers) > 1 and {*answers} <= {*inputs.frame.columns}:  # such as a run's predictions.csv
             others = listed([*answers[1:]])

@@ -77,7 +77,7 @@ def photos_of(results: Results, rows: NDArray[np.integer], model: Model | None =
     for row, source in enumerate(some.images.sources):
         image, label, answer = drawn.get(row), _text(labels[row]), _text(answers[row])
         if task.moves_with_image:
-            label, answer = "left", f"right, off by {errors[row]:.3g}"
+            label, answer = "on the left", f"on the right, off by {errors[row]:.3g} pixels"
         found.append(
             Photo(
                 name=Path(source).name if isinstance(source, str | Path) else "",

@@ -88,10 +88,15 @@ def worst_slices(results: Results, k: int = 10) -> pd.DataFrame:
 
 
 def errors_of(results: Results) -> NDArray[np.float64]:
-    """Return each row's error, (N,): whether the class is wrong, the fraction of wrong labels, or the absolute error."""
+    """Return each row's error, (N,): whether the class is wrong, the fraction of wrong labels, or the absolute error.
+
+    That of points is how far they are off on average.
+    """
     if results.is_one_class:
         return np.asarray(results.decoded != results.target, dtype=np.float64)
     differences = np.abs(results.decoded.astype(np.float64) - results.target.astype(np.float64))
+    if results.schema.task.moves_with_image:
+        differences = np.hypot(differences[:, ::2], differences[:, 1::2])
     known = np.isfinite(differences)
     total = np.where(known, differences, 0).sum(axis=1)
     return np.where(known.any(axis=1), total / np.maximum(known.sum(axis=1), 1), np.nan)

@@ -24,16 +24,14 @@ def without_advice() -> Iterator[None]:
 
 
 def settings_not_taken(kind: type, settings: Iterable[str]) -> set[str]:
-    """Return the settings that **kwargs of a class would hand on to a base class which does not take them."""
+    """Return the settings that a class, with the classes to which it hands **kwargs, does not take."""
     left = {name for name in settings if not name.startswith("_")}  # others are Lightning's
-    hands_on = False
     for base in (base for base in kind.__mro__ if "__init__" in vars(base)):
         parameters = inspect.signature(base.__init__).parameters.values()  # type: ignore[misc]  # of each class its own
         left.difference_update(each.name for each in parameters)
         if not any(each.kind is each.VAR_KEYWORD for each in parameters):
             break
-        hands_on = True
-    return left if hands_on else set()
+    return left
 
 
 def is_damage(error: Exception, *, plain: bool) -> bool:

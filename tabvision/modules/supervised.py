@@ -12,7 +12,6 @@ from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
 from torchmetrics import MetricCollection
 from typing_extensions import override
 
@@ -164,7 +163,7 @@ class SupervisedModule(pl.LightningModule, SchemaNetwork):
 
     @override
     @speaking()
-    def configure_optimizers(self) -> Optimizer:
+    def configure_optimizers(self) -> Any:  # an optimizer; a subclass may return schedulers as well
         settings = self.hparams
         if self._optimizer == OWN:
             raise self.not_held("optimizer")
@@ -340,7 +339,8 @@ class SupervisedModule(pl.LightningModule, SchemaNetwork):
         facts = {"format": CHECKPOINT_FORMAT, "version": __version__, "module": type(self).__name__}
         datamodule = getattr(self._trainer, "datamodule", None)
         checkpoint[CHECKPOINT_KEY] = {**facts, **getattr(datamodule, "checkpoint_facts", dict)()}
-        for name in settings_not_taken(type(self), checkpoint.get("hyper_parameters", ())):
+        # LightningCLI passes all of them to the class again
+        for name in settings_not_taken(type(self), checkpoint.get("hyper_parameters", ())) - {"schema"}:
             del checkpoint["hyper_parameters"][name]
 
     def resume_state(self) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from tabvision.errors import count
 from tabvision.inference import Results
 from tabvision.inference.results import noun_of
 from tabvision.interpret.slices import errors_of
@@ -44,20 +45,23 @@ def headline(results: Results, baseline: Mapping[str, float]) -> str:
 def _answer_of_numbers(results: Results, baseline: Mapping[str, float]) -> tuple[str, float]:
     """Return the sentence for numbers, and the mean error of the naive answer, the mean of each number."""
     target, names = results.target.astype(np.float64), results.schema.target.columns
-    off = _mean(np.abs(results.decoded.astype(np.float64) - target))
-    naive = _mean(np.abs(target - _mean(target)))
+    differences = [results.decoded.astype(np.float64) - target, target - _mean(target)]
+    if are_points := results.schema.task.moves_with_image:
+        differences = [np.hypot(each[:, ::2], each[:, 1::2]) for each in differences]
+    off, naive = (_mean(np.abs(each)) for each in differences)
     naive_error = float(np.nanmean(naive))
     if len(names) == 1:
         naive_error = baseline.get("val/mae", naive_error)  # uses the training rows' mean, like the metrics table
         naive = np.array([naive_error])
-    unit = " pixels" if results.schema.task.moves_with_image else ""
-    if len(names) > _MAX_NAMED:
+    if are_points or len(names) > _MAX_NAMED:
         within, guess = rounded(float(np.nanmean(off))), rounded(naive_error)
-        what = f"the {len(names) // 2} points" if unit else f"each of {len(names)} numbers"
+        what, unit = f"each of {len(names)} numbers", ""
+        if are_points:
+            what, unit = f"the {count(len(names) // 2, 'point')}", " pixels"
         sentence = f"Predicts {what} within {within}{unit} on average; "
         return f"{sentence}a constant prediction of the mean is off by {guess}{unit}.", naive_error
-    within = " and ".join(f"{name} within {rounded(value)}{unit}" for name, value in zip(names, off, strict=True))
-    guess = " and ".join(f"{rounded(value)}{unit}" for value in naive)
+    within = " and ".join(f"{name} within {rounded(value)}" for name, value in zip(names, off, strict=True))
+    guess = " and ".join(map(rounded, naive))
     return f"Predicts {within} on average; a constant prediction of the mean is off by {guess}.", naive_error
 
 

@@ -7,13 +7,18 @@ from typing import Any
 import pytest
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import EarlyStopping, EMAWeightAveraging, ModelCheckpoint
+from pytorch_lightning.callbacks import (
+    EarlyStopping,
+    EMAWeightAveraging,
+    GradientAccumulationScheduler,
+    ModelCheckpoint,
+)
 from pytorch_lightning.loggers import CSVLogger
 from typing_extensions import override
 
 from tabvision.callbacks import AverageAndStop, ExactResume, FineTune, MixUp, OneCycle, Unfreeze
 from tabvision.modules import VisionModule
-from tests.made.modules import STEPS, Validated, make_loader
+from tests.made.modules import STEPS, Validated, different, make_loader
 from tests.made.resumes import EPOCHS, Case, Outcome, differences, outcome_of, parts_of
 from tests.made.sweeps import slow_but
 from tests.made.trainers import MakeTrainer, quiet_trainer
@@ -137,3 +142,61 @@ def test_a_fit_that_early_stopping_ended_inside_an_epoch_goes_on_only_without_it
     assert steps(stopping(), ckpt_path=tmp_path / "1.ckpt") == stopped
     with pytest.warns(match="callbacks used to create the checkpoint"):
         assert steps(ckpt_path=tmp_path / "1.ckpt") == 3 * STEPS
+
+
+class FailAt(pl.Callback):
+    """Fails in a hook once that many steps are done."""
+
+    def __init__(self, hook: str, step: int) -> None:
+        setattr(self, hook, self._fail)
+        self.step = step
+
+    def _fail(self, trainer: pl.Trainer, *_: Any) -> None:
+        if trainer.global_step == self.step and not trainer.sanity_checking:
+            raise RuntimeError("as a device may fail")
+
+
+@pytest.mark.parametrize("start", ["average and stop", "one cycle"])
+@pytest.mark.parametrize(
+    ("hook", "step"),
+    [
+        ("on_train_batch_start", PER_EPOCH + 2),
+        ("on_train_batch_start", 2 * PER_EPOCH - 1),  # in an epoch's last batch
+        ("on_train_batch_end", PER_EPOCH + 2),
+        ("on_validation_batch_end", PER_EPOCH),
+    ],
+)
+def test_a_fit_that_saved_itself_as_it_failed_goes_on_where_it_was(
+    start: str, hook: str, step: int, tmp_path: Path
+) -> None:
+    case = Case(lambda: [AverageAndStop(folds=False)] if start == "average and stop" else [OneCycle()])
+    whole = fit(case, tmp_path / "whole")
+    kept = ModelCheckpoint(tmp_path / "kept", "failed", save_on_exception=True, save_top_k=0)
+    with pytest.raises(RuntimeError, match="as a device may fail"):
+        fit(case, tmp_path / "failed", FailAt(hook, step), kept)
+
+    with pytest.warns(match="callbacks used to create the checkpoint"):
+        resumed = fit(case, tmp_path / "resumed", ckpt_path=tmp_path / "kept" / "failed.ckpt")
+
+    assert differences(whole, resumed) == []
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+def test_the_scheduler_of_accumulation_may_come_before_or_after(is_first: bool, tmp_path: Path) -> None:
+    def parts() -> list[pl.Callback]:
+        both: list[pl.Callback] = [GradientAccumulationScheduler({0: 2}), ExactResume()]
+        return both if is_first else both[::-1]
+
+    def fitted(*more: pl.Callback, ckpt_path: Path | None = None) -> pl.LightningModule:
+        pl.seed_everything(1, verbose=False)
+        module, data = parts_of(Case(list), tmp_path)
+        trainer = quiet_trainer(callbacks=[*parts(), *more], enable_checkpointing=bool(more), max_epochs=2)
+        trainer.fit(module, data, ckpt_path=ckpt_path, weights_only=True)
+        return module
+
+    whole = fitted(ModelCheckpoint(tmp_path / "kept", "{step}", every_n_train_steps=1, save_top_k=-1))
+
+    with pytest.warns(match="callbacks used to create the checkpoint"):
+        resumed = fitted(ckpt_path=tmp_path / "kept" / "step=4.ckpt")
+
+    assert not different(whole.state_dict(), resumed.state_dict())

@@ -438,3 +438,39 @@ def test_a_barebones_trainer_is_not_logged_to() -> None:
     pl.Trainer(barebones=True, accelerator="cpu", max_epochs=1, callbacks=[fit]).fit(TabularModule(data.schema), data)
 
     assert fit.best_epoch == 0
+
+
+class SaveIn(pl.Callback):
+    """Saves a checkpoint in the given hook of the first epoch, and the loss that is measured then."""
+
+    def __init__(self, hook: str, path: Path) -> None:
+        self.path, self.measured = path, 0.0
+        setattr(self, hook, self._save)
+
+    def _save(self, trainer: pl.Trainer, *_: Any) -> None:
+        if trainer.current_epoch == 0:
+            trainer.save_checkpoint(self.path)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, _module: pl.LightningModule) -> None:
+        if trainer.current_epoch == 0:
+            self.measured = float(trainer.callback_metrics["val/loss"])
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+@pytest.mark.parametrize("hook", ["on_validation_batch_end", "on_validation_epoch_end"])
+def test_a_checkpoint_saved_in_a_validation_has_the_weights_that_it_measures(
+    hook: str, is_first: bool, tmp_path: Path
+) -> None:
+    data = made_data(RandomSplit(0.3))
+    save, fit = SaveIn(hook, tmp_path / "saved.ckpt"), FitTable(folds=False)
+    trainer = quiet_trainer(
+        callbacks=[save, fit] if is_first else [fit, save], max_epochs=2, num_sanity_val_steps=0, log_every_n_steps=1
+    )
+    trainer.fit(TabularModule(data.schema, members=2), data)
+
+    module = TabularModule.load_from_checkpoint(save.path)
+
+    (measured,) = quiet_trainer().validate(module, data, verbose=False)
+    assert measured["val/loss"] == pytest.approx(save.measured)
+    saved = torch.load(save.path, weights_only=True)
+    assert different(saved["state_dict"], saved["current_model_state"])

@@ -1,5 +1,6 @@
 """`tabvision calibrate`, as a user types it."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ from tests.made.trained import trained
     ("target", "options", "told"),
     [
         ("binary", ["--metric", "f1"], ["temperatures: ", "thresholds: ", "expected_calibration_error: "]),
-        ("regression", ["--coverage", "0.8"], ["coverage: 0.8", "half_widths: ", "0.0000 before, 0.8"]),
+        ("regression", ["--coverage", "0.8"], ["coverage: 0.8", "half_widths: ", "coverage: 0.8"]),
     ],
 )
 def test_a_calibrated_checkpoint_is_written_and_told_of(
@@ -36,6 +37,21 @@ def test_a_calibrated_checkpoint_is_written_and_told_of(
     assert "Calibrated on 300 rows" in out
     for words in told:
         assert words in out
+    run(calibrate, tmp_path / "new.ckpt", tmp_path / "rows.csv", "--out", tmp_path / "again.ckpt", *options)
+    first, second = (re.findall(r"[\d.]+ (?=before|after)", each) for each in (out, capsys.readouterr().out))
+    assert second[0] == first[-1 if target == "regression" else 1], "the earlier corrections count as before"
+
+
+def test_pairs_without_ratings_are_no_rows_to_calibrate_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    draw = np.random.default_rng(0)
+    pairs = pd.DataFrame({"user": draw.integers(20, size=200), "item": draw.integers(30, size=200)}).drop_duplicates()
+    pairs.to_csv(tmp_path / "pairs.csv", index=False)
+    words = ["--user", "user", "--item", "item", "--epochs", "1", "--no-report", "--test", "0.2", "--quiet"]
+    assert main(["train", str(tmp_path / "pairs.csv"), *words, "--out", str(tmp_path / "run")]) == 0
+
+    assert main(["calibrate", "--run", str(tmp_path / "run"), "--out", str(tmp_path / "new.ckpt")]) == 2
+
+    assert "have no ratings, so each of them is a yes" in capsys.readouterr().err
 
 
 def test_an_unknown_metric_is_refused(tmp_path: Path) -> None:

@@ -33,6 +33,9 @@ def test_the_metrics_of_labeled_rows_are_printed_and_written(capsys: pytest.Capt
     assert set(written["accuracy"]) == {"model", "low", "high", "naive"}
     assert written["loss"]["naive"] is None
     assert table.loc["f1", "model"] == pytest.approx(written["f1"]["model"])
+    people(60).assign(job="diver").to_csv("unseen.csv", index=False)
+    assert main(["evaluate", CKPT, "unseen.csv", "--device", "cpu"]) == 0
+    assert "60 of 60 rows with a 'job' not seen in training, predicted as unknown" in capsys.readouterr().out
     assert main([*words, "--out", "found.json"]) == 2
     assert "is a file already" in capsys.readouterr().err
 

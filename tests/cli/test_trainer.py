@@ -1,6 +1,7 @@
 """Checkpoints named by a recipe or beside it: nothing in them runs, nothing is kept, and what is refused is a sentence."""
 
 import io
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import yaml
 from pytorch_lightning import strategies
 
 from tabvision.cli import main
-from tabvision.cli.trainer import guard_checkpoints
+from tabvision.cli.trainer import guard_checkpoints, tidied
 from tabvision.errors import BadValueError
 from tests.made.payload import Payload
 from tests.made.servers import Page, serving
@@ -49,6 +50,17 @@ def saved(checkpoint: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     Path("good.ckpt").write_bytes(checkpoint)
     found: dict[str, Any] = torch.load("good.ckpt", weights_only=True)
     return found
+
+
+def test_a_fit_that_sigterm_ends_has_not_succeeded(caplog: pytest.LogCaptureFixture) -> None:
+    trainer: Any = quiet_trainer()
+    trainer._signal_connector.received_sigterm = True
+
+    with pytest.raises(SystemExit) as stopped, tidied(trainer, "; continue"):
+        raise SystemExit  # as a Trainer does
+
+    assert stopped.value.code == 128 + signal.SIGTERM
+    assert caplog.messages[-1:] == ["stopped by SIGTERM; no network was saved yet"]
 
 
 def write_recipe(**changes: Any) -> None:

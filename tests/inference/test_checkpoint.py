@@ -194,6 +194,24 @@ def test_a_class_outside_tabvision_is_built_from_its_settings(tmp_path: Path) ->
     assert module.hparams["lr"] == 0.3
 
 
+def test_an_object_that_a_command_line_wrote_down_must_be_passed_again(tmp_path: Path) -> None:
+    path = own_checkpoint(tmp_path / "own.ckpt")
+    content = torch.load(path, weights_only=True)
+    content["hyper_parameters"]["size"] = {"class_path": "mine.Size", "init_args": {"width": 5}}
+    torch.save(content, path)
+
+    with pytest.raises(BadValueError, match=r"size= of your own, which no checkpoint holds\. Pass it again"):
+        open_checkpoint(path, Own)
+    assert open_checkpoint(path, Own, size=7).module.size == 7
+
+
+def test_a_compiled_module_is_opened_as_the_plain_one() -> None:
+    plain = open_checkpoint(trained("binary")[0]).module
+    compiled: Any = torch.compile(plain, backend="eager")
+
+    assert type(open_checkpoint(compiled).module) is type(plain)
+
+
 def test_the_wrong_class_does_not_fit(tmp_path: Path) -> None:
     with pytest.raises(BadValueError, match=r"the weights in .*own.ckpt do not fit TabularModule"):
         open_checkpoint(own_checkpoint(tmp_path / "own.ckpt"), TabularModule)

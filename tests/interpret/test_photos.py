@@ -109,7 +109,8 @@ def test_points_are_drawn_beside_the_answer(tmp_path: Path) -> None:
     row, column = (float(each.mean()) for each in np.nonzero(is_yellow[:, :32]))
     assert (row, column) == pytest.approx((24, 8), abs=1)
     assert is_yellow[:, 32:].any()
-    assert photo.answer.startswith("right, off by ")
+    off = np.hypot(*(results.decoded[0] - results.target[0]))
+    assert photo.answer == f"on the right, off by {off:.3g} pixels"
 
 
 def test_results_without_files_are_a_sentence() -> None:

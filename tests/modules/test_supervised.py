@@ -436,9 +436,15 @@ def test_a_command_line_of_a_users_own_keeps_the_settings_that_a_subclass_does_n
         "weight_decay": 0.0,
         "momentum": 0.0,
     }
-    again = Narrow.load_from_checkpoint(trainer.checkpoint_callback.best_model_path)
+    path = trainer.checkpoint_callback.best_model_path
+    again = Narrow.load_from_checkpoint(path)
     assert torch.equal(again.layer.weight, cli.model.layer.weight)
     assert again.hparams["lr"] == 0.2
+    more = [*words.replace("fit", "validate").replace("--model.lr=0.2", "").split(), folder, f"--ckpt_path={path}"]
+    validated = Linked(
+        Narrow, TabularDataModule, args=more, seed_everything_default=0, save_config_callback=None
+    )  # which passes the checkpoint's settings to the class
+    assert torch.equal(validated.model.layer.weight, cli.model.layer.weight)
 
 
 def test_a_module_takes_what_has_a_schema(quick_trainer: MakeTrainer) -> None:

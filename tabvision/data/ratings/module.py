@@ -184,7 +184,7 @@ class CollabDataModule(TensorDataModule):
         return {} if self.rating is None else super().baseline(part)
 
     @override
-    def train_dataloader(self) -> TensorLoader | NegativeLoader:  # type: ignore[override]  # the same batches, with more rows
+    def train_dataloader(self) -> TensorLoader | NegativeLoader:
         return self._with_negatives("train")
 
     @override
@@ -192,7 +192,7 @@ class CollabDataModule(TensorDataModule):
         return self._with_negatives("val") if "val" in self.parts else super().val_dataloader()
 
     @override
-    def test_dataloader(self) -> TensorLoader | NegativeLoader:  # type: ignore[override]  # as above
+    def test_dataloader(self) -> TensorLoader | NegativeLoader:
         return self._with_negatives("test")
 
     def _read(self, source: Source, schema: Schema | None) -> pd.DataFrame:

@@ -85,8 +85,9 @@ def _log_layout(file: TextFile, layout: Layout, names: Sequence[str] | None) -> 
     path = file.path
     with file.open_text() as text:
         head = re.sub(r'"[^"]*"', "", "".join(itertools.islice(text, _HEAD_ROWS)))
-    if file.skips_spaces and f"{layout.delimiter} " in head:
-        logger.info(f"Spaces after {layout.sep!r} in {path.name} are ignored, except within quotes.")
+    if file.skips_spaces and re.search(rf"(?:^|{re.escape(layout.delimiter)}) ", head, re.MULTILINE):
+        where = f"after {layout.sep!r} and at the start of a line"
+        logger.info(f"Spaces {where} in {path.name} are ignored, except within quotes.")
     if layout.sep != file.usual_delimiter and len(layout.header) > 1:
         logger.info(f"{path.name} is read with {layout.sep!r} between fields.")
     if padded := [name for name in layout.header if name != name.strip()]:
@@ -107,6 +108,9 @@ def _with_decimal_commas(frame: pd.DataFrame, known: Known) -> pd.DataFrame:
         >>> with notes_at(False):
         ...     _with_decimal_commas(pd.DataFrame({"size": ["1,5", "2"], "name": ["a", "1,5"]}), {})["size"].tolist()
         [1.5, 2.0]
+        >>> with notes_at(False):
+        ...     _with_decimal_commas(pd.DataFrame({"size": ["12,345", "-0,019"]}), {})["size"].tolist()
+        [12.345, -0.019]
     """
     texts = {
         name: pa.array(frame[name], pa.large_string())
@@ -119,7 +123,7 @@ def _with_decimal_commas(frame: pd.DataFrame, known: Known) -> pd.DataFrame:
         for name, values in texts.items()
         if all(pc.all(pc.match_substring_regex(part, number)).as_py() for part in (values[:_HEAD_ROWS], values))
     }
-    unambiguous = r",([0-9]{1,2}|[0-9]{4,})\s*$"
+    unambiguous = r"^\s*[+-]?0,[0-9]|,([0-9]{1,2}|[0-9]{4,})\s*$"
     if not any(pc.any(pc.match_substring_regex(values, unambiguous)).as_py() for values in found.values()):
         return frame
     numbers = {name: pd.to_numeric(frame[name].str.replace(",", ".", regex=False)) for name in found}

@@ -33,8 +33,9 @@ class Calibrated:
     Args:
         calibration: The corrections.
         num_rows: The number of rows that they were fitted to.
-        before: Metrics without the corrections, such as `expected_calibration_error`.
-        after: The same metrics with the corrections.
+        before: Metrics such as `expected_calibration_error`, with the predictor's earlier corrections if it had any. There
+            is no `coverage` without earlier intervals.
+        after: The same metrics with the new corrections.
     """
 
     calibration: Calibration
@@ -52,8 +53,11 @@ def fit_calibration(
     per_label: bool = False,
     metric: str | None = None,
     coverage: float = 0.9,
+    earlier: Calibration | None = None,
 ) -> Calibrated:
     """Fit a calibration to logits and true values, with settings already checked by `check_settings`.
+
+    It replaces an earlier calibration, if there was one, which is measured as `before`.
 
     Shape:
         - logits: (N, num_outputs) float
@@ -72,7 +76,8 @@ def fit_calibration(
             pairs = zip(chances.T, flags.T, strict=True)
             limits = tuple(best_threshold(of_label, is_yes, metric)[0] for of_label, is_yes in pairs)
             calibration = dataclasses.replace(calibration, thresholds=limits)
-    before, after = (_measures(task, logits, target, applied, metric) for applied in (Calibration(), calibration))
+    both = earlier or Calibration(), calibration
+    before, after = (_measures(task, logits, target, applied, metric) for applied in both)
     return Calibrated(calibration, len(target), before, after)
 
 
@@ -113,7 +118,7 @@ def _measures(
     predictions = activated(task, logits, applied)
     if "intervals" in task.calibrated_by:
         inside = np.abs(predictions - target) <= np.array(applied.half_widths or (0.0,))
-        return {"coverage": float(inside.mean())}
+        return {"coverage": float(inside.mean())} if applied.half_widths else {}
     found = {
         "expected_calibration_error": expected_calibration_error(predictions, target),
         "cross_entropy": cross_entropy(predictions, target),

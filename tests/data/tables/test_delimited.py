@@ -224,7 +224,11 @@ def test_spaces_after_a_delimiter_belong_to_it(tmp_path: Path, caplog: pytest.Lo
         ["nurse", None, None],
         ["pilot", 7, " kept"],
     ]
-    assert caplog.messages[0] == "Spaces after ',' in a.csv are ignored, except within quotes."
+    told = "Spaces after ',' and at the start of a line in a.csv are ignored, except within quotes."
+    assert caplog.messages[0] == told
+    caplog.clear()
+    assert read(tmp_path, "city,age\n Rome,3\nRome,4\n")["city"].tolist() == ["Rome", "Rome"]
+    assert caplog.messages == [told]
 
 
 def test_spaces_that_a_trained_column_may_hold_are_kept(tmp_path: Path) -> None:
