@@ -52,10 +52,14 @@ class Classes(Task):
         self, predictions: NDArray[Any], decoded: NDArray[Any], target: Target, *, proba: bool
     ) -> dict[str, Any]:
         """Return the column `label`, and with `proba` also `probability_<class>` for each class."""
-        columns: dict[str, Any] = {"label": self.labels(decoded, target)}
+        columns: dict[str, Any] = {"label": self._label_column(decoded, target)}
         if proba:
             columns |= {f"probability_{name}": predictions[:, index] for index, name in enumerate(target.classes)}
         return columns
+
+    def _label_column(self, decoded: NDArray[Any], target: Target) -> Any:  # noqa: ANN401 - an array of numpy or pandas
+        """Return the labels as a column of the answer."""
+        return self.labels(decoded, target)
 
     def _with(self, **facts: Any) -> Self:  # noqa: ANN401 - fields of any type
         """Return a copy with other facts; subclasses are dataclasses, although this class is not."""
@@ -160,7 +164,14 @@ class OneClass(Classes):
     def labels(self, codes: NDArray[Any], target: Target) -> NDArray[Any]:
         from tabvision.tasks import labels
 
-        return labels.as_array(target.classes).take(codes)  # type: ignore[no-any-return]  # behaves as an array
+        found: NDArray[Any] = labels.as_array(target.classes)[codes]
+        return found
+
+    @override
+    def _label_column(self, decoded: NDArray[Any], target: Target) -> Any:
+        from tabvision.tasks import labels
+
+        return labels.as_column(target.classes, decoded)
 
     @override
     def join_new(self, known: Tensor, new: Tensor) -> Tensor:

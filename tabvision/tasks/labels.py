@@ -202,17 +202,21 @@ def multi_hot(values: pd.Series, separator: str, classes: Sequence[str], name: s
     return flags
 
 
-def as_array(classes: Sequence[Label]) -> Any:  # noqa: ANN401 - an array of numpy, or of pandas if all labels are text
+def as_array(classes: Sequence[Label]) -> NDArray[Any]:
     """Return labels as an array that can be indexed with codes.
 
-    Text becomes pandas' own, which a frame takes as it is. Labels of several types stay Python objects, since numpy would
-    convert both 1 and "a" to text, and so do integers that do not fit one 64-bit type.
+    Text stays Python objects, since numpy's own strings are all as wide as the widest. So do labels of several types, since
+    numpy would convert both 1 and "a" to text, and integers that do not fit one 64-bit type.
     """
-    if all(isinstance(label, str) for label in classes):
-        return _as_texts(tuple(classes))
     one_kind = len({type(label) for label in classes}) == 1 and not isinstance(classes[0], str)
     found = np.array(classes, dtype=None if one_kind else object)
     return found if isinstance(classes[0], float) or found.dtype.kind != "f" else np.array(classes, dtype=object)
+
+
+def as_column(classes: Sequence[Label], codes: NDArray[Any]) -> Any:  # noqa: ANN401 - an array of numpy or pandas
+    """Return the labels of codes as a frame takes them fastest: text as pandas' own array."""
+    is_text = all(isinstance(label, str) for label in classes)
+    return (_as_texts(tuple(classes)) if is_text else as_array(classes)).take(codes)
 
 
 @functools.lru_cache
