@@ -59,7 +59,8 @@ class AverageAndStop(Owner):
     last tenth of all steps so far. BatchNorm's statistics are averaged too. Validation uses the average, and checkpoints
     hold it in addition to the weights being trained. After the fit the module has the average of the best epoch. If folds
     score it, it is then averaged with a linear model, weighted to do best on the folds; and for classes, its logits are
-    divided by the temperature that is best on the held-out rows.
+    divided by the temperature that is best on the held-out rows. Checkpoints saved during the fit lack these last two steps:
+    save the module again after it (`trainer.save_checkpoint`).
 
     The score is the loss on held-out rows. If the module is a packed network whose members have inputs of their own, each
     training row is held out from one member (a fold), and the score is that member's loss, logged as `oof/loss`, so that

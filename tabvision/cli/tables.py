@@ -105,6 +105,9 @@ def _check_preset(arguments: argparse.Namespace) -> None:
             if value is not None:
                 problem = f"with --preset best every row is held out once, got --{name} {value} as well"
                 raise BadValueError(problem, f"Leave --{name} out")
+        if arguments.calibration is not None:
+            problem = "--calibration keeps rows for `tabvision calibrate --run`, which takes no run with --preset best"
+            raise BadValueError(problem, "Leave --calibration out, or keep rows in a file of your own")
 
 
 @speaking("tabvision train")

@@ -140,9 +140,10 @@ def _grown_number(known: Continuous, new: Continuous) -> Continuous:
 
 def _grown_category(known: Categorical, new: Categorical) -> Categorical:
     titles: tuple[str, ...] = ()
-    if known.titles and new.titles:
-        more = [title for label, title in zip(new.vocabulary, new.titles, strict=True) if label not in known.vocabulary]
-        titles = (*known.titles, *more)
+    if known.titles or new.titles:  # without titles, labels stand for themselves
+        of_known, of_new = (each.titles or tuple(map(str, each.vocabulary)) for each in (known, new))
+        more = [title for label, title in zip(new.vocabulary, of_new, strict=True) if label not in known.vocabulary]
+        titles = (*of_known, *more)
     vocabulary = _joined_labels(known.vocabulary, new.vocabulary)
     return dataclasses.replace(known, vocabulary=vocabulary, titles=titles)
 

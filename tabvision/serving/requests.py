@@ -81,6 +81,8 @@ def check_images(images: Sequence[bytes], limits: Limits, image: Image | None = 
         try:
             height, width = open_as(data, image).size
         except UnreadableImageError as error:
+            if image is not None and image.optional:  # the row is predicted without it
+                continue
             raise RequestError(WRONG_VALUES, f"Image {number}: {error.reason}.") from error
         size = f"{width:,} x {height:,} pixels"
         if height * width > limits.max_pixels:

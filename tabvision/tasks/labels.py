@@ -135,7 +135,7 @@ def class_codes(values: pd.Series, classes: Sequence[Label], name: str) -> NDArr
         found = pc.index_in(pa.array(values, from_pandas=True), value_set=pa.array(list(classes)))
         codes = pc.fill_null(found, -1).to_numpy(zero_copy_only=False)
     else:
-        codes = _indices(values, classes, name)
+        codes = _indices(_as_numbers(values, classes), classes, name)
     if (unseen := codes < 0).any():
         raise _unseen(Counter(values[unseen].tolist()), "class", name)
     return np.asarray(codes, dtype=np.int64)
@@ -279,6 +279,19 @@ def _indices(values: pd.Series, classes: Sequence[Label], name: str) -> NDArray[
     one_kind = len(set(map(type, codes))) < 2
     found = pd.Index(list(codes), dtype=None if one_kind else object).get_indexer(pd.Index(values))
     return np.asarray(np.array([-1, *(code - 1 for code in codes.values())])[found + 1], dtype=np.int64)
+
+
+def _as_numbers(values: pd.Series, classes: Sequence[Label]) -> pd.Series:
+    """Return text as numbers if the classes are numbers and all of it can be read so, as from a text file.
+
+    Example:
+        >>> _as_numbers(pd.Series(["0", "1"]), [0, 1]).tolist(), _as_numbers(pd.Series(["0", "x"]), [0, 1]).tolist()
+        ([0, 1], ['0', 'x'])
+    """
+    if not isinstance(values.dtype, pd.StringDtype) or any(isinstance(label, str | bool) for label in classes):
+        return values
+    parsed = pd.to_numeric(values, errors="coerce")
+    return values if parsed.isna().any() else parsed
 
 
 def _separated(values: pd.Series, separator: str, name: str) -> tuple[Any, NDArray[np.int64]]:

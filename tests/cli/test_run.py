@@ -180,6 +180,7 @@ def test_the_fast_preset_is_a_cycle_of_few_epochs(capsys: pytest.CaptureFixture[
     ("words", "sentence"),
     [
         (["--validation", "0.3"], "with --preset best every row is held out once, got --validation 0.3 as well"),
+        (["--calibration", "0.1"], "which takes no run with --preset best. Leave --calibration out"),
         (["--user", "job", "--item", "age"], "--preset is for a table, and people.csv is taken as ratings"),
         (["--devices", "0"], "tabvision train: "),
     ],

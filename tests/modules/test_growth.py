@@ -19,7 +19,7 @@ from tabvision.modules.growth import grown_schema
 from tabvision.tasks import Binary, Multiclass
 from tests.made.modules import different
 from tests.made.pairs import Pair, make_frame, tabular_data
-from tests.made.ratings import made_ratings, ratings_data
+from tests.made.ratings import made_ratings, made_titles, ratings_data
 from tests.made.tables import quiet
 from tests.made.trainers import quiet_trainer, saved
 
@@ -194,6 +194,21 @@ def test_ratings_go_on_with_new_users_and_items(settings: dict[str, Any]) -> Non
     assert torch.equal(grown.seen, known.seen)
     trained(ratings_data(new, schema=grown.schema), grown)
     assert grown.seen.shape[1] > known.seen.shape[1]
+
+
+@pytest.mark.parametrize("has_titles", [(True, False), (False, True)])
+def test_items_keep_their_titles_if_other_ratings_have_none(has_titles: tuple[bool, bool]) -> None:
+    frame = made_ratings(30, 20)
+    films = [frame[frame["film"] <= 12], frame[frame["film"] > 8]]
+    old, new = (
+        ratings_data(rows, titles=made_titles() if has else None).schema
+        for rows, has in zip(films, has_titles, strict=True)
+    )
+
+    (item,) = (each for each in CollabModule(old).grow(new).schema.categorical if each.name == "film")
+
+    titled = range(1, 13) if has_titles[0] else range(13, 21)
+    assert item.titles == tuple(f"Film No. {film}" if film in titled else str(film) for film in item.vocabulary)
 
 
 @pytest.mark.parametrize("kind", [VisionModule, FusedModule])
