@@ -53,7 +53,7 @@ def test_classes_are_plain_values_in_order_and_codes_follow(values: Any, classes
 def test_a_class_keeps_its_code_in_another_kind_of_column() -> None:
     assert labels.class_codes(pd.Series(["1", "0"]), (0, 1), "y").tolist() == [1, 0]
     assert labels.class_codes(pd.Series(["0.5", "1e1"]), (0.5, 10.0), "y").tolist() == [0, 1]
-    with pytest.raises(BadValueError, match="not seen in training: '1' .* 'no'"):
+    with pytest.raises(BadValueError, match=r"not seen in training: '1' .* 'no'"):
         labels.class_codes(pd.Series(["1", "no"]), (0, 1), "y")
     assert labels.class_codes(pd.Series([1, 0]), (0.0, 1.0), "y").tolist() == [1, 0]
     assert labels.class_codes(pd.Series([1.0, 0.0]), (0, 1), "y").tolist() == [1, 0]
