@@ -101,7 +101,7 @@ class AverageAndStop(Owner):
     @override
     @speaking()
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        self._stop_saving_average(trainer)  # a fit that failed did not
+        self._stop_saving_average(trainer)  # a fit that failed goes on saving it
         super().setup(trainer, pl_module, stage)
         if stage != "fit":
             return

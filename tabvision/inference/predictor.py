@@ -255,7 +255,12 @@ class Predictor:
         return fitted
 
     def _labeled_frame(self, inputs: Inputs) -> pd.DataFrame:
-        """Return the rows with their targets; raise if they are images without targets, or a model's own answers."""
+        """Return the rows with their targets, and log which have unseen values.
+
+        Raises:
+            BadTypeError: The rows are images without targets.
+            BadValueError: The target's column holds a model's own answers.
+        """
         if inputs.frame is None:
             remedy = "Pass a folder of class folders, or a table with the target"
             raise BadTypeError("images must have their targets, got only images", remedy)
