@@ -121,7 +121,10 @@ def model_card(
     )
     rows = [count(schema.target.num_rows, "training and validation row")] if schema.target.num_rows else []
     data = ", ".join([*([_code(facts["data"])] if facts.get("data") else []), *rows]) or "Not recorded"
-    repeat = ["`recipe.yaml` is the recipe that reproduces the run on the same data."] if has_recipe else []
+    repeat = []
+    if has_recipe:
+        after = "linear heads of photos, intervals, a refit"
+        repeat = [f"`recipe.yaml` repeats the fit on the same data, without what follows a fit: {after}."]
     parts = [
         _header(schema, facts, repo, license),
         f"# {repo}",
